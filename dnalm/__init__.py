@@ -1,0 +1,3 @@
+"""Train DNA language models from config files."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,46 @@
+"""The one place that writes to the terminal: a shared console and the progress bar of long work.
+
+Progress goes to stderr, so that stdout holds results only and can be piped. Where stderr is no
+terminal, a bar would fill a log with control characters; one line at the end says the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+stdout = Console(soft_wrap=True, highlight=False)
+stderr = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def progress_bar(title: str, *, total: int, in_bytes: bool = False) -> Iterator[Callable[[int], None]]:
+    """Show a bar on stderr while a block runs.
+
+    Args:
+        title: what is being done, such as `Reading sacCer3.fa.gz`.
+        total: amount of work, in bytes or in items.
+        in_bytes: show sizes and speed in bytes rather than a count of items.
+
+    Yields:
+        A function to call with the amount of work just done.
+    """
+    amounts: tuple[ProgressColumn, ...] = (
+        (DownloadColumn(), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(),)
+    )
+    columns = (TextColumn("{task.description}"), BarColumn(), *amounts, TimeRemainingColumn())
+    with Progress(*columns, console=stderr, transient=True) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda amount: progress.update(task, advance=amount)

@@ -1,0 +1,56 @@
+"""Errors a user can act on: one sentence each, and an exit code that says who must act.
+
+Every message reads `CODE where: found; expected. Fix: what to do.` and is printed without a
+traceback unless `--debug` is given. Code that fails for our own reasons uses `assert`.
+"""
+
+from __future__ import annotations
+
+
+class DnalmError(Exception):
+    """A failure whose cause lies outside the program.
+
+    Args:
+        code: stable short name of the case, such as `FASTA-05`.
+        where: file and line, contig and position, or config key.
+        found: what is there.
+        expected: the rule it breaks.
+        fix: what the user can do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, code: str, *, where: str, found: str, expected: str, fix: str) -> None:
+        self.code, self.where, self.found = code, where, found
+        self.expected, self.fix = expected, fix
+        super().__init__(f"{code} {where}: {found}; {expected}. Fix: {fix}.")
+
+
+class ConfigError(DnalmError):
+    """The composed config cannot be built: a key, a type, a range, a path."""
+
+    exit_code = 2
+
+
+class DataError(DnalmError):
+    """An input file is damaged, malformed or does not hold what the config asks of it."""
+
+    exit_code = 3
+
+
+class CheckpointError(DnalmError):
+    """A checkpoint or model directory cannot be trusted or does not fit."""
+
+    exit_code = 4
+
+
+class NumericsError(DnalmError):
+    """Training left the finite numbers."""
+
+    exit_code = 5
+
+
+class DistributedError(DnalmError):
+    """A rank failed, stalled or disagrees with the others."""
+
+    exit_code = 6
