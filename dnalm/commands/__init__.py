@@ -1,0 +1,1 @@
+"""One thin module per command: build, run, say where the result is."""

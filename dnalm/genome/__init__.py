@@ -1,0 +1,1 @@
+"""DNA on disk: alphabet, readers, the genome store, intervals, and the simulated clade."""

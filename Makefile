@@ -1,0 +1,30 @@
+# Two commands on a fresh machine with CPython 3.11 or later: make demo, make test.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test check clean
+
+demo: .venv/installed ## pretrain a tiny DNABERT-6 on the simulated clade
+	$(BIN)/dnalm pretrain experiment=dnabert size=tiny data=demo run.dir=runs/demo run.replace=true
+
+test: .venv/installed-dev ## every test
+	$(BIN)/python -m pytest
+
+check: .venv/installed-dev ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/contracts/test_layers.py
+
+clean: ## remove the environment; runs and caches stay
+	rm -rf .venv
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(INSTALL) --editable .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(INSTALL) --editable '.[dev]'
+	touch $@

@@ -1,0 +1,5 @@
+"""`python -m dnalm` is `dnalm`."""
+
+from dnalm.cli import main
+
+main()

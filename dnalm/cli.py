@@ -1,0 +1,135 @@
+"""The `dnalm` program: find the command, compose and check its config, build it, run it.
+
+Help is answered without importing torch or lightning, whose import takes seconds. A failure that
+the user can act on is one sentence and an exit code (2 config, 3 data, 4 checkpoint, 5 numerics,
+6 distributed); `--debug` adds the traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dnalm import __version__
+from dnalm.errors import ConfigError, DnalmError
+
+COMMANDS = {
+    "pretrain": "train a model on a genome: experiment, size and data choose everything",
+    "prepare": "build the store of a genome ahead of training",
+}
+
+_USAGE = """\
+dnalm {version}: train DNA language models from config files
+
+usage: dnalm <command> [key=value ...] [options]
+
+commands:
+{commands}
+
+options:
+  --help             this text; after a command, its groups and keys
+  --cfg              print the composed config and stop
+  --config-dir DIR   a folder of your own configs, laid out as conf/
+  --debug            show tracebacks
+  --version          print the version
+
+examples:
+  dnalm pretrain experiment=dnabert size=tiny data=demo
+  dnalm pretrain experiment=dnabert size=tiny data=fasta data.fasta=genome.fa.gz run.dir=runs/mine
+"""
+
+
+@dataclass
+class _Line:
+    """A parsed command line."""
+
+    command: str | None = None
+    overrides: list[str] = field(default_factory=list)
+    config_dir: Path | None = None
+    flags: set[str] = field(default_factory=set)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the console script."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        sys.exit(_run(_parse(words)))
+    except DnalmError as error:
+        if "--debug" in words:
+            raise
+        print(f"dnalm: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("dnalm: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _parse(words: list[str]) -> _Line:
+    line, rest = _Line(), iter(words)
+    for word in rest:
+        if word in ("--help", "-h", "--cfg", "--debug", "--version"):
+            line.flags.add("--help" if word == "-h" else word)
+        elif word == "--config-dir":
+            line.config_dir = _folder(next(rest, ""))
+        elif word.startswith("-"):
+            raise _usage_error(word, "an option that dnalm lacks", "--help, --cfg, --config-dir or --debug")
+        elif line.command is None:
+            line.command = word
+        else:
+            line.overrides.append(word)
+    return line
+
+
+def _run(line: _Line) -> int:
+    if "--version" in line.flags:
+        print(__version__)
+    elif line.command is None:
+        print(_USAGE.format(version=__version__, commands=_list_commands()), end="")
+    elif line.command not in COMMANDS:
+        raise _usage_error(line.command, "no such command", f"one of {', '.join(COMMANDS)}")
+    elif "--help" in line.flags:
+        print(_command_help(line.command))
+    else:
+        _compose_and_run(line.command, line)
+    return 0
+
+
+def _compose_and_run(command: str, line: _Line) -> None:
+    from dnalm.compose import build, check, read_config
+
+    config = read_config(command, line.overrides, extra_folder=line.config_dir)
+    if "--cfg" in line.flags:
+        import yaml
+
+        print(yaml.safe_dump(config, sort_keys=False), end="")
+        return
+    check(config, given=frozenset({"config"}))
+    build(config, given={"config": config})
+
+
+def _list_commands() -> str:
+    return "\n".join(f"  {name:<18} {text}" for name, text in COMMANDS.items())
+
+
+def _command_help(command: str) -> str:
+    """The groups a command's root config composes, with their options."""
+    from dnalm.compose.config import config_folder, options
+
+    folder = config_folder()
+    text = (folder / f"{command}.yaml").read_text()
+    lines = [f"dnalm {command}: {COMMANDS[command]}", "", "groups (group=option):"]
+    groups = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    lines += [f"  {group:<12} {', '.join(options(group))}" for group in groups if f"- {group}:" in text]
+    lines += ["", f"Every key and its value: dnalm {command} --cfg"]
+    return "\n".join(lines)
+
+
+def _folder(path: str) -> Path:
+    if not Path(path).is_dir():
+        raise _usage_error(f"--config-dir {path}", "not a folder", "a folder laid out as conf/")
+    return Path(path)
+
+
+def _usage_error(word: str, found: str, expected: str) -> ConfigError:
+    return ConfigError("CLI-01", where=word, found=found, expected=expected, fix="see dnalm --help")

@@ -1,0 +1,168 @@
+"""`dnalm pretrain`: train a masked language model and say how it compares with the baselines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.loggers import Logger
+from torch.optim import Optimizer
+
+from dnalm.console import stdout
+from dnalm.data import BatchPlan, GenomeData, Masking, WindowRecipe
+from dnalm.evaluation import Judgement, count, judge, plot_training
+from dnalm.models import Encoder, MaskedLM
+from dnalm.tokenizers import Tokenizer
+from dnalm.training import (
+    MaskedLMTraining,
+    RunDirectory,
+    Schedule,
+    Throughput,
+    peak_memory_bytes,
+    quiet_frameworks,
+    spell_embeddings,
+    write_model_directory,
+)
+
+
+def pretrain(
+    *,
+    run: RunDirectory,
+    data: Callable[..., GenomeData],
+    tokenizer: Tokenizer,
+    windows: WindowRecipe,
+    masking: Masking,
+    batch: BatchPlan,
+    model: Callable[..., Encoder],
+    optim: Callable[..., Optimizer],
+    schedule: Schedule,
+    trainer: Callable[..., Trainer],
+    steps: int,
+    experiment: str,
+    config: dict[str, object],
+    weight_decay: float = 0.0,
+    embedding_init: Literal["normal", "spelled"] = "normal",
+    logger: Callable[..., Logger] | None = None,
+    seed: int = 1,
+) -> None:
+    """Train, validate, judge, and leave the run directory.
+
+    Args:
+        run: the run directory.
+        data: makes the datamodule.
+        tokenizer: bases to ids.
+        windows: how long windows are and where they come from.
+        masking: what is hidden.
+        batch: the batch arithmetic.
+        model: makes the encoder.
+        optim: makes the optimizer.
+        schedule: factor of the learning rate by step.
+        trainer: makes the Lightning trainer.
+        steps: optimizer steps.
+        experiment: name of the published model the config follows.
+        config: the composed config.
+        weight_decay: of matrices; biases and normalisation weights have none.
+        embedding_init: how token embeddings begin: random rows, or alike where k-mers share bases.
+        logger: makes a further logger beside `metrics.csv`.
+        seed: of everything random.
+    """
+    quiet_frameworks()
+    began = time.perf_counter()
+    genome = data(tokenizer=tokenizer, windows=windows, masking=masking, batch=batch, seed=seed)
+    throughput = Throughput()
+    seed_everything(seed, verbose=False)
+    network = MaskedLM(model(vocab_size=tokenizer.vocab_size, padding_id=tokenizer.special.padding))
+    if embedding_init == "spelled":
+        spell_embeddings(network, tokenizer.token_bases)
+    module = MaskedLMTraining(
+        network,
+        token_bases=tokenizer.token_bases,
+        optimizer=optim,
+        weight_decay=weight_decay,
+        schedule=schedule,
+        seed=seed,
+    )
+    extra = logger(save_dir=run.path) if logger else None
+    fitter = trainer(run=run, batch=batch, steps=steps, throughput=throughput, logger=extra)
+    run.create(config)
+    genome.prepare_data()
+    genome.setup("fit")
+    _introduce(run, genome, network, config)
+    fitter.fit(module, datamodule=genome)
+    if module.validated_at != fitter.global_step:
+        fitter.validate(module, datamodule=genome, verbose=False)
+    write_model_directory(
+        run.model,
+        model=network,
+        tokenizer=tokenizer,
+        config=config,
+        data_fingerprint=genome.store.fingerprint,
+        precision=fitter.precision,
+        steps=fitter.global_step,
+    )
+    judgement = _judge(genome, module)
+    plot_training(run.path / "metrics.csv", judgement, run.path / "loss.png")
+    metrics = {name: float(value) for name, value in fitter.callback_metrics.items()}
+    summary = _summary(experiment, fitter.global_step, metrics, judgement, throughput)
+    path = run.write_summary({**summary, "seconds": round(time.perf_counter() - began, 1)})
+    _conclude(run, judgement, path)
+
+
+def _introduce(run: RunDirectory, genome: GenomeData, network: MaskedLM, config: dict[str, object]) -> None:
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    stdout.print(f"run {run.path}: {parameters:,} parameters, {config['steps']:,} steps")
+    stdout.print(
+        f"genome {genome.store.source.name}: {len(genome.store.contigs)} contigs, "
+        f"{genome.store.num_bases:,} bases; {genome.division.description}"
+    )
+
+
+def _judge(genome: GenomeData, module: MaskedLMTraining) -> Judgement:
+    hidden = module.hidden_bits
+    return judge(
+        genome.store,
+        count(genome.store, genome.usable.train),
+        positions=np.concatenate(hidden.positions),
+        windows=np.concatenate(hidden.windows),
+        bits=np.concatenate(hidden.bits),
+    )
+
+
+def _summary(
+    experiment: str,
+    steps: int,
+    metrics: dict[str, float],
+    judgement: Judgement,
+    throughput: Throughput,
+) -> dict[str, object]:
+    """The figures of `summary.json`; memory in bytes, losses in nats per masked token."""
+    return {
+        "experiment": experiment,
+        "steps": steps,
+        "tokens": throughput.tokens,
+        "bases": throughput.bases,
+        "train_loss": metrics["train_loss"],
+        "val_loss": metrics["val_loss"],
+        "val_bits_per_base": judgement.model,
+        "hidden_bases": judgement.hidden_bases,
+        "baseline_order0_bits": judgement.order0,
+        "baseline_two_sided_bits": judgement.two_sided,
+        "over_order0": vars(judgement.over_order0),
+        "over_two_sided": vars(judgement.over_two_sided),
+        "realised_mask_rate": throughput.realised_mask_rate,
+        "tokens_per_s": round(throughput.tokens_per_s),
+        "bases_per_s": round(throughput.bases_per_s),
+        "peak_memory": peak_memory_bytes(),
+    }
+
+
+def _conclude(run: RunDirectory, judgement: Judgement, summary: Path) -> None:
+    stdout.print(judgement.sentences())
+    stdout.print(f"model directory: {run.model}")
+    stdout.print(f"loss plot: {run.path / 'loss.png'}")
+    stdout.print("next: train longer or larger, e.g. size=small, or on your genome, data=fasta data.fasta=…")
+    stdout.print(f"summary: {summary}")

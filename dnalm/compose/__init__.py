@@ -1,0 +1,12 @@
+"""From the command line to checked, built objects.
+
+`read_config` composes with Hydra, `check` holds every argument against the signature it is for,
+`build` makes the objects. Nothing is imported, opened or started before the whole config is known
+to be buildable.
+"""
+
+from dnalm.compose.build import build
+from dnalm.compose.check import check
+from dnalm.compose.config import read_config
+
+__all__ = ["build", "check", "read_config"]

@@ -1,0 +1,113 @@
+"""Compose the config of a command from `conf/`, the user's own folder, and the command line.
+
+Hydra composes; what differs from its defaults is the treatment of `key=value`. A class signature
+holds the defaults and YAML only what differs, so a key may be valid without standing in any YAML:
+values are added where they are absent, and `check` then judges them against the signatures.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import dnalm
+from dnalm.errors import ConfigError
+
+_VALUE_PREFIXES = ("+", "~")
+
+
+def config_folder() -> Path:
+    """Where `conf/` is: inside the installed package, or beside it in a checkout."""
+    package = Path(dnalm.__file__).parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def read_config(
+    command: str, overrides: Sequence[str], *, extra_folder: Path | None = None
+) -> dict[str, Any]:
+    """Compose and resolve.
+
+    Args:
+        command: name of the root config.
+        overrides: `key=value` and `group=option` as typed.
+        extra_folder: a folder of the user's own configs, laid out as `conf/`; it adds options and
+            may replace none of ours.
+
+    Returns:
+        Plain dicts, lists and values.
+
+    Raises:
+        ConfigError: an override or a file cannot be read, or names what is not there.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    folders = [config_folder(), *([extra_folder] if extra_folder else [])]
+    words = [_as_hydra(word, folders) for word in overrides]
+    if extra_folder:
+        words.append(f"hydra.searchpath=[{json.dumps(f'file://{extra_folder.resolve()}')}]")
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(folders[0].resolve())):
+            config = compose(command, overrides=words, return_hydra_config=True)
+        choices = dict(config.hydra.runtime.choices)
+        OmegaConf.register_new_resolver("choice", lambda group: choices[group], replace=True)
+        OmegaConf.set_struct(config, value=False)
+        del config["hydra"]
+        plain = OmegaConf.to_container(config, resolve=True)
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        raise _explain(error, overrides, folders) from error
+    assert isinstance(plain, dict), "a root config is a mapping"
+    return {str(key): value for key, value in plain.items()}
+
+
+def options(group: str, folders: Sequence[Path] | None = None) -> list[str]:
+    """The names a config group offers, such as `size` or `data/split`."""
+    found = (path for folder in folders or [config_folder()] for path in (folder / group).glob("*.yaml"))
+    return sorted({path.stem for path in found})
+
+
+def _as_hydra(word: str, folders: Sequence[Path]) -> str:
+    """Let `key=value` add the key where no YAML states it; groups and explicit prefixes stay."""
+    key, equals, _ = word.partition("=")
+    if not equals and not word.startswith("~"):
+        raise ConfigError(
+            "CFG-16",
+            where=word,
+            found="an argument without '='",
+            expected="key=value or group=option",
+            fix="write it as key=value; options of the program begin with --",
+        )
+    if word.startswith(_VALUE_PREFIXES) or "@" in key or options(key, folders):
+        return word
+    return f"++{word}"
+
+
+def _explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path]) -> ConfigError:
+    """Turn what Hydra, OmegaConf or YAML say into one sentence."""
+    for word in overrides:
+        group, _, name = word.lstrip("+").partition("=")
+        offered = options(group, folders)
+        if offered and name not in offered and name not in ("null", ""):
+            nearest = difflib.get_close_matches(name, offered, n=1)
+            return ConfigError(
+                "CFG-03",
+                where=group,
+                found=f"no option {name!r}",
+                expected=f"one of {', '.join(offered)}",
+                fix=f"did you mean {group}={nearest[0]}?" if nearest else "choose one of those",
+            )
+    first, *_ = str(error).strip().splitlines() or [type(error).__name__]
+    return ConfigError(
+        "CFG-01",
+        where="config",
+        found=" ".join(first.split()),
+        expected="configs and overrides in Hydra's grammar",
+        fix="quote values that hold spaces, commas, braces or '=': 'key=\"value\"'",
+    )

@@ -1,0 +1,120 @@
+"""A micro-batch in packed layout: sequences end to end, nothing padded.
+
+B sequences, N packed tokens, M masked tokens, X hidden bases, P pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dnalm.data.hidden import HiddenBases, join_hidden
+from dnalm.data.masking import Flags
+from dnalm.tokenizers import Ids
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One masked sequence, before packing."""
+
+    index: int
+    seen: Ids  # (T,) as the model sees it
+    ids: Ids  # (T,) as it is
+    masked: Flags  # (T,)
+    num_content: int  # tokens that spell bases
+    num_bases: int
+    hidden: HiddenBases | None = None  # in validation only
+
+
+@dataclass(frozen=True)
+class HiddenTensors:
+    """`HiddenBases` of a micro-batch as tensors, and the sequence each base lies in."""
+
+    position_X: Tensor  # noqa: N815
+    base_X: Tensor  # noqa: N815
+    sequence_X: Tensor  # noqa: N815 -- sample index of the base's window
+    pair_base_P: Tensor  # noqa: N815
+    pair_token_P: Tensor  # noqa: N815
+    pair_offset_P: Tensor  # noqa: N815
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one forward pass takes.
+
+    Attributes:
+        ids_N: token ids, masked ones replaced, (N,) int64.
+        cu_lengths: where each sequence begins, and N at the end, (B + 1,) int32.
+        max_length: tokens of the longest sequence.
+        masked_M: places of the masked tokens among the packed ones, (M,) int64.
+        labels_M: their true ids, (M,) int64.
+        sample_B: sample indices, (B,) int64.
+        num_content: tokens that spell bases.
+        num_bases: bases under all windows.
+        hidden: the hidden bases, in validation only.
+    """
+
+    ids_N: Tensor  # noqa: N815
+    cu_lengths: Tensor
+    max_length: int
+    masked_M: Tensor  # noqa: N815
+    labels_M: Tensor  # noqa: N815
+    sample_B: Tensor  # noqa: N815
+    num_content: int
+    num_bases: int
+    hidden: HiddenTensors | None = None
+
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:
+        """The same batch with its tensors on `device`."""
+        return _map_tensors(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory, from which a GPU copies faster."""
+        return _map_tensors(self, Tensor.pin_memory)
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Pack samples end to end in their order."""
+    lengths = np.array([len(sample.ids) for sample in samples])
+    masked = np.concatenate([sample.masked for sample in samples])
+    ids = np.concatenate([sample.ids for sample in samples])
+    return Batch(
+        ids_N=torch.from_numpy(np.concatenate([sample.seen for sample in samples])),
+        cu_lengths=torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)),
+        max_length=int(lengths.max()),
+        masked_M=torch.from_numpy(np.flatnonzero(masked)),
+        labels_M=torch.from_numpy(ids[masked]),
+        sample_B=torch.tensor([sample.index for sample in samples]),
+        num_content=sum(sample.num_content for sample in samples),
+        num_bases=sum(sample.num_bases for sample in samples),
+        hidden=_join(samples),
+    )
+
+
+def _join(samples: list[Sample]) -> HiddenTensors | None:
+    parts = [sample.hidden for sample in samples if sample.hidden is not None]
+    if len(parts) < len(samples):
+        return None
+    joined = join_hidden(parts, [int(sample.masked.sum()) for sample in samples])
+    windows = np.repeat([sample.index for sample in samples], [len(part.position_X) for part in parts])
+    return HiddenTensors(
+        position_X=torch.from_numpy(joined.position_X),
+        base_X=torch.from_numpy(joined.base_X.astype(np.int64)),
+        sequence_X=torch.from_numpy(windows),
+        pair_base_P=torch.from_numpy(joined.pair_base_P),
+        pair_token_P=torch.from_numpy(joined.pair_token_P),
+        pair_offset_P=torch.from_numpy(joined.pair_offset_P),
+    )
+
+
+def _map_tensors(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+    def changed(value: Batch | HiddenTensors) -> dict[str, Tensor]:
+        named = {field.name: getattr(value, field.name) for field in fields(value)}
+        return {name: change(tensor) for name, tensor in named.items() if isinstance(tensor, Tensor)}
+
+    hidden = replace(batch.hidden, **changed(batch.hidden)) if batch.hidden else None
+    return replace(batch, **changed(batch), hidden=hidden)  # type: ignore[arg-type]

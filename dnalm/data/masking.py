@@ -1,0 +1,131 @@
+"""Masking for overlapping tokens: hide runs of neighbours, since one hidden k-mer is betrayed.
+
+A base lies in k overlapping k-mers, so a single hidden token could be read off its neighbours.
+Spans of k tokens hide one base completely. What is configured is the *realised* rate, the share
+of tokens hidden: spans start at every place, beyond both ends too, with probability
+p = 1 - (1 - rate)^(1/k), so that each token, at the ends as well, is hidden with probability rate.
+
+Source: DNABERT (Ji et al. 2021), pre-training: spans of k tokens, 15 % of the tokens, then 20 %;
+80 % of them shown as [MASK], 10 % as a random token, 10 % as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dnalm.tokenizers import Ids, Tokenizer
+
+Flags = npt.NDArray[np.bool_]
+
+# Offsets hidden around a centre, by k: MASK_LIST of the released run_pretrain.py.
+_PUBLISHED_OFFSETS = {
+    3: (-1, 0, 1),
+    4: (-1, 0, 1, 2),
+    5: (-2, -1, 0, 1, 2),
+    6: (-2, -1, 0, 1, 2, 3),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Masking:
+    """What is hidden, and what is shown in its place.
+
+    Args:
+        rate: expected share of the tokens hidden, in (0, 1).
+        final_rate: the rate from `final_from` on.
+        final_from: first optimizer step of the final rate.
+        mask_share: of the hidden spans, the share shown as the mask token.
+        random_share: the share shown as random tokens; the rest is shown as it is.
+        faithful: choose as the published code does: centres only inside the sequence, spans
+            clipped at its ends, the share drawn token by token, so that a shown token may betray
+            its hidden span, and random tokens from the whole vocabulary, special ones included.
+    """
+
+    rate: float = 0.15
+    final_rate: float = 0.20
+    final_from: int = 100_000
+    mask_share: float = 0.8
+    random_share: float = 0.1
+    faithful: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("rate", "final_rate"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; a masking rate lies in (0, 1)")
+        if min(self.mask_share, self.random_share) < 0 or self.mask_share + self.random_share > 1:
+            raise ValueError(
+                f"mask_share is {self.mask_share} and random_share {self.random_share}; "
+                "both must be >= 0 and their sum <= 1"
+            )
+
+    def rate_at(self, step: int) -> float:
+        """The realised rate of an optimizer step."""
+        return self.final_rate if step >= self.final_from else self.rate
+
+    def hide(
+        self, ids: Ids, content: Flags, tokenizer: Tokenizer, *, rate: float, random: np.random.Generator
+    ) -> tuple[Ids, Flags]:
+        """Hide spans of one sequence.
+
+        Args:
+            ids: (T,) token ids.
+            content: (T,) True where a token spells bases; special tokens are never hidden.
+            tokenizer: whose mask id and replacements are used; its overlap is the span.
+            rate: expected share of content tokens hidden.
+            random: this sample's generator.
+
+        Returns:
+            (T,) ids as the model sees them, and (T,) True where hidden.
+        """
+        places = np.flatnonzero(content)
+        draw = _published_spans if self.faithful else _uniform_spans
+        hidden, kind = draw(len(places), span=tokenizer.overlap, rate=rate, random=random)
+        shown = ids[places]
+        shown[hidden & (kind < self.mask_share)] = tokenizer.special.mask
+        randomised = hidden & (kind >= self.mask_share) & (kind < self.mask_share + self.random_share)
+        candidates = np.arange(tokenizer.vocab_size) if self.faithful else tokenizer.replacement_ids
+        shown[randomised] = random.choice(candidates, int(randomised.sum()))
+        seen, flags = ids.copy(), np.zeros(len(ids), dtype=np.bool_)
+        seen[places], flags[places] = shown, hidden
+        return seen, flags
+
+
+def start_probability(rate: float, span: int) -> float:
+    """Probability of a span at each place that hides a share `rate` of the tokens.
+
+    A token stays visible if none of the `span` places that reach it starts one: (1-p)^span.
+    """
+    return float(1 - (1 - rate) ** (1 / span))
+
+
+def _uniform_spans(
+    num_tokens: int, *, span: int, rate: float, random: np.random.Generator
+) -> tuple[Flags, npt.NDArray[np.float64]]:
+    """Spans that may overhang both ends; one draw of what to show for a whole span.
+
+    Returns:
+        (T,) hidden, and (T,) uniform numbers in [0, 1), alike within a span.
+    """
+    starts = random.random(num_tokens + span - 1) < start_probability(rate, span)
+    kinds = random.random(num_tokens + span - 1)
+    hidden, kind = np.zeros(num_tokens, dtype=np.bool_), np.zeros(num_tokens)
+    for offset in range(span):  # the span that starts last decides where spans overlap
+        begun = starts[offset : offset + num_tokens]
+        hidden |= begun
+        kind[begun] = kinds[offset : offset + num_tokens][begun]
+    return hidden, kind
+
+
+def _published_spans(
+    num_tokens: int, *, span: int, rate: float, random: np.random.Generator
+) -> tuple[Flags, npt.NDArray[np.float64]]:
+    """Spans around centres, clipped to the sequence; what to show is drawn token by token."""
+    centres = np.flatnonzero(random.random(num_tokens) < start_probability(rate, span))
+    hidden = np.zeros(num_tokens, dtype=np.bool_)
+    for offset in _PUBLISHED_OFFSETS.get(span, range(-((span - 1) // 2), span // 2 + 1)):
+        reached = centres + offset
+        hidden[reached[(reached >= 0) & (reached < num_tokens)]] = True
+    return hidden, random.random(num_tokens)

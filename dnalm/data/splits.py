@@ -1,0 +1,157 @@
+"""Which parts of a genome train the model and which judge it; the two never overlap.
+
+Similar sequence on both sides flatters a model, so the best split is by whole contigs. Regions
+from a BED file serve published splits. A fraction serves genomes of one contig; bases of a gap
+between its parts belong to neither.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from dnalm.data.order import Integers
+from dnalm.errors import ConfigError
+from dnalm.genome.intervals import merge, read_bed, subtract
+from dnalm.genome.store import Contig, GenomeStore
+
+
+@dataclass(frozen=True)
+class Division:
+    """Flat half-open intervals of both sides, (R, 2) each, and a sentence that tells the choice."""
+
+    train: Integers
+    validation: Integers
+    description: str
+
+
+class Split(Protocol):
+    """A rule that divides a genome."""
+
+    def divide(self, store: GenomeStore) -> Division:
+        """Divide the genome into training and validation regions."""
+
+
+class SplitByContig:
+    """Hold out whole contigs.
+
+    Args:
+        validation: names of the contigs held out. If absent, the last contig that holds between
+            1 % and 20 % of the genome's bases is; a genome without one is split by fraction.
+    """
+
+    def __init__(self, *, validation: list[str] | None = None) -> None:
+        self.validation = validation
+
+    def divide(self, store: GenomeStore) -> Division:
+        """Divide by contig name.
+
+        Raises:
+            DataError: a name that the genome lacks.
+            ConfigError: no contig is left to train on.
+        """
+        held_out = self._named(store) if self.validation is not None else self._chosen(store)
+        if not held_out:
+            return SplitByFraction().divide(store)
+        names = {contig.name for contig in held_out}
+        rest = [contig for contig in store.contigs if contig.name not in names]
+        if not rest:
+            raise ConfigError(
+                "CFG-18",
+                where="data.split.validation",
+                found="every contig is held out",
+                expected="at least one contig to train on",
+                fix="name fewer contigs, or use data/split=fraction",
+            )
+        return Division(
+            train=_intervals(rest),
+            validation=_intervals(held_out),
+            description=f"validation on {', '.join(contig.name for contig in held_out)}",
+        )
+
+    def _named(self, store: GenomeStore) -> list[Contig]:
+        return [store.contig(name) for name in self.validation or []]
+
+    def _chosen(self, store: GenomeStore) -> list[Contig]:
+        fitting = [c for c in store.contigs if 0.01 <= c.length / store.num_bases <= 0.2]
+        return fitting[-1:]
+
+
+class SplitByRegion:
+    """Hold out the regions of a BED file.
+
+    Args:
+        bed: the file; its intervals become validation.
+        gap: bases next to a validation region that belong to neither side.
+    """
+
+    def __init__(self, *, bed: Path, gap: int = 0) -> None:
+        self.bed, self.gap = bed, _checked_gap(gap)
+
+    def divide(self, store: GenomeStore) -> Division:
+        """Divide by region.
+
+        Raises:
+            DataError: the file is malformed or names what the genome lacks.
+        """
+        intervals = read_bed(self.bed, store)
+        offsets = np.array([store.contig(interval.contig).offset for interval in intervals])
+        local = np.array([(interval.start, interval.end) for interval in intervals])
+        validation = merge(local + offsets[:, None])
+        return Division(
+            train=_without(store, validation, self.gap),
+            validation=validation,
+            description=f"validation on {len(validation)} regions of {self.bed.name}",
+        )
+
+
+class SplitByFraction:
+    """Hold out the end of every contig.
+
+    Args:
+        fraction: share of each contig held out, in (0, 1).
+        gap: bases between both parts that belong to neither.
+    """
+
+    def __init__(self, *, fraction: float = 0.05, gap: int = 1000) -> None:
+        if not 0 < fraction < 1:
+            raise ValueError(f"fraction is {fraction}; the share held out lies in (0, 1)")
+        self.fraction, self.gap = fraction, _checked_gap(gap)
+
+    def divide(self, store: GenomeStore) -> Division:
+        """Divide every contig at the same share of its length."""
+        ends = np.array([contig.offset + contig.length for contig in store.contigs])
+        held = np.array([round(contig.length * self.fraction) for contig in store.contigs])
+        validation = np.stack([ends - held, ends], axis=1)[held > 0]
+        return Division(
+            train=_without(store, validation, self.gap),
+            validation=validation,
+            description=f"validation on the last {self.fraction:.1%} of every contig, {self.gap} bases apart",
+        )
+
+
+def _intervals(contigs: list[Contig]) -> Integers:
+    return np.array([(c.offset, c.offset + c.length) for c in contigs], dtype=np.int64)
+
+
+def _without(store: GenomeStore, validation: Integers, gap: int) -> Integers:
+    """What training may use.
+
+    A gap ends with its contig, for neighbours in the flat store are no neighbours in the genome.
+    """
+    pieces = []
+    for contig in store.contigs:
+        first, last = contig.offset, contig.offset + contig.length
+        near = validation[(validation[:, 1] > first) & (validation[:, 0] < last)]
+        widened = np.clip(near + np.array([-gap, gap]), first, last)
+        pieces.append(subtract(np.array([[first, last]]), merge(widened)))
+    return np.concatenate(pieces)
+
+
+def _checked_gap(gap: int) -> int:
+    if gap < 0:
+        raise ValueError(f"gap is {gap}; a number of bases must not be negative")
+    return gap

@@ -1,0 +1,169 @@
+"""Windows on a genome: which stretch sample i reads, as a pure function of (seed, i).
+
+DNABERT's recipe, in tokens: half of the samples come from cutting the genome end to end without
+overlap, half from random places. A cut is full length with probability one half, else of uniform
+length; random ones are of uniform length. Windows never cross the end of a contig or of a split,
+nor a run of N longer than allowed.
+
+The cuts are drawn once per seed and visited in a new order each epoch; the random half never
+repeats. To reach any cut directly, cutting restarts at every block of 2^20 bases and only the
+number of cuts before each block is kept, 8 bytes a megabase.
+
+Source: DNABERT (Ji et al. 2021), pre-training; the released process_pretrain_data.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from dnalm.data.order import Integers, Stream, generator, permute
+
+BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Window:
+    """A half-open interval of flat store coordinates, and the strand to read."""
+
+    start: int
+    end: int
+    reverse: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowRecipe:
+    """How long windows are and where they come from.
+
+    Args:
+        min_tokens: shortest window, in tokens without special ones.
+        max_tokens: longest window, likewise.
+        full_share: probability that a cut is of the longest length.
+        random_share: share of samples from random places rather than from the cutting.
+        reverse_complement: read every other window, at random, from the other strand.
+        max_unknown: longest run of N, in bases, that a window may hold.
+    """
+
+    min_tokens: int
+    max_tokens: int
+    full_share: float = 0.5
+    random_share: float = 0.5
+    reverse_complement: bool = False
+    max_unknown: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("full_share", "random_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; a share lies between 0 and 1")
+        if not 1 <= self.min_tokens <= self.max_tokens:
+            raise ValueError(
+                f"min_tokens is {self.min_tokens} and max_tokens {self.max_tokens}; "
+                "1 <= min_tokens <= max_tokens must hold"
+            )
+        if self.max_unknown < 0:
+            raise ValueError(f"max_unknown is {self.max_unknown}; it must not be negative")
+
+
+class TrainingWindows:
+    """Window i of a run's training samples.
+
+    Args:
+        regions: (R, 2) half-open flat intervals to read, none shorter than `shortest`.
+        recipe: where windows come from.
+        shortest: bases of the shortest window.
+        longest: bases of the longest window.
+        seed: the run's seed.
+    """
+
+    def __init__(
+        self, regions: Integers, *, recipe: WindowRecipe, shortest: int, longest: int, seed: int
+    ) -> None:
+        self.regions, self.recipe, self.seed = regions, recipe, seed
+        self.shortest, self.longest = shortest, longest
+        self._places = np.cumsum(regions[:, 1] - regions[:, 0] - shortest + 1)
+        self._blocks = _blocks(regions)
+
+    @cached_property
+    def _cuts_before(self) -> Integers:
+        """Cuts up to and including each block, (K,)."""
+        return np.cumsum([len(self._cut(block)[0]) for block in range(len(self._blocks))], dtype=np.int64)
+
+    @property
+    def num_cuts(self) -> int:
+        """Windows of one pass over the genome without overlap."""
+        return int(self._cuts_before[-1])
+
+    def __getitem__(self, index: int) -> Window:
+        """The window of sample `index`, any integer >= 0."""
+        start, end = self._random(index) if self._is_random(index) else self._ordered_cut(index)
+        coin = self.recipe.reverse_complement and generator(self.seed, Stream.STRAND, index).random() < 0.5
+        return Window(start, end, bool(coin))
+
+    def _is_random(self, index: int) -> bool:
+        """Spread the random share evenly over the indices: Bresenham's line, no draw needed."""
+        return self._num_random(index + 1) > self._num_random(index)
+
+    def _num_random(self, index: int) -> int:
+        return int(index * self.recipe.random_share + 1e-9)
+
+    def _ordered_cut(self, index: int) -> tuple[int, int]:
+        epoch, slot = divmod(index - self._num_random(index), self.num_cuts)
+        key = np.array([[self.seed, epoch]])
+        cut = int(permute(np.array([slot]), size=self.num_cuts, key=key)[0])
+        block = int(np.searchsorted(self._cuts_before, cut, side="right"))
+        starts, ends = self._cut(block)
+        place = cut - int(self._cuts_before[block - 1] if block else 0)
+        return int(starts[place]), int(ends[place])
+
+    def _cut(self, block: int) -> tuple[Integers, Integers]:
+        """Cut a block from left to right; the last piece is dropped if it is too short."""
+        start, end = self._blocks[block]
+        random = generator(self.seed, Stream.CUTS, int(start))
+        lengths = np.zeros(0, dtype=np.int64)
+        while lengths.sum() < end - start:
+            full = random.random(256) < self.recipe.full_share
+            short = random.integers(self.shortest, self.longest, 256, endpoint=True)
+            lengths = np.concatenate([lengths, np.where(full, self.longest, short)])
+        ends = np.minimum(start + np.cumsum(lengths), end)
+        starts = np.concatenate([[start], ends[:-1]])
+        long_enough = ends - starts >= self.shortest
+        return starts[long_enough], ends[long_enough]
+
+    def _random(self, index: int) -> tuple[int, int]:
+        """A uniform place and length; what runs past the end of its region is cut off."""
+        random = generator(self.seed, Stream.RANDOM_WINDOW, index)
+        place = int(random.integers(self._places[-1]))
+        length = int(random.integers(self.shortest, self.longest, endpoint=True))
+        region = int(np.searchsorted(self._places, place, side="right"))
+        start = int(self.regions[region, 0]) + place - int(self._places[region - 1] if region else 0)
+        return start, min(start + length, int(self.regions[region, 1]))
+
+
+def validation_windows(regions: Integers, *, length: int, count: int) -> list[Window]:
+    """Full-length windows end to end over the regions, at most `count`, spread evenly.
+
+    Args:
+        regions: (R, 2) half-open flat intervals.
+        length: bases of a window; regions shorter than this give one shorter window each.
+        count: how many to keep.
+    """
+    starts, ends = [], []
+    for start, end in regions:
+        full = np.arange(start, end - length + 1, length)
+        starts.append(full if len(full) else np.array([start]))
+        ends.append(full + length if len(full) else np.array([end]))
+    first, last = np.concatenate(starts), np.concatenate(ends)
+    kept = np.unique(np.linspace(0, len(first) - 1, min(count, len(first))).round().astype(np.int64))
+    return [Window(int(first[i]), int(last[i])) for i in kept]
+
+
+def _blocks(regions: Integers) -> Integers:
+    """Split regions at multiples of BLOCK from their start, (K, 2)."""
+    pieces = [
+        (start, min(start + BLOCK, end))
+        for first, end in regions.tolist()
+        for start in range(first, end, BLOCK)
+    ]
+    return np.array(pieces, dtype=np.int64).reshape(-1, 2)

@@ -1,0 +1,112 @@
+"""What a masked language model of DNA must beat: two count models of the same text.
+
+Order 0 knows how frequent each base is. The context model knows how frequent each base is between
+the four bases on its left and the four on its right, which it always sees, even where the masked
+model sees nothing. Both are counted on the training regions and judged on the model's own hidden
+bases.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dnalm.console import progress_bar
+from dnalm.data.order import Integers
+from dnalm.genome.alphabet import Codes, bases
+from dnalm.genome.store import GenomeStore
+
+SIDE = 4  # bases of context on each side
+_CHUNK = 1 << 22
+_NUM_CONTEXTS = 4 ** (2 * SIDE)
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CountModels:
+    """Counts of the training regions.
+
+    Attributes:
+        base_counts: (4,) bases.
+        context_counts: (4^8, 4) middle bases by context.
+    """
+
+    base_counts: Integers
+    context_counts: Integers
+
+    @property
+    def order0_entropy(self) -> float:
+        """Bits per base of the training regions under their own frequencies."""
+        share = self.base_counts / self.base_counts.sum()
+        return float(-(share * np.log2(share, where=share > 0, out=np.zeros(4))).sum())
+
+    def order0_bits(self, base_X: Codes) -> Floats:
+        """Bits at each base under the training frequencies, add-one smoothed, (X,)."""
+        share = (self.base_counts + 1) / (self.base_counts.sum() + 4)
+        bits: Floats = -np.log2(share)[base_X]
+        return bits
+
+    def two_sided_bits(self, store: GenomeStore, position_X: Integers) -> Floats:
+        """Bits at each position under the context model, add-one smoothed, (X,).
+
+        A position whose context holds an N or crosses the end of its contig is judged by order 0.
+        """
+        true_base = bases(store.codes[position_X])
+        bits = self.order0_bits(true_base)
+        context, known = _contexts_at(store, position_X)
+        counts = self.context_counts[context[known]] + 1
+        bits[known] = -np.log2(counts[np.arange(len(counts)), true_base[known]] / counts.sum(axis=1))
+        return bits
+
+
+def count(store: GenomeStore, regions: Integers) -> CountModels:
+    """Count bases and contexts in bounded memory.
+
+    Args:
+        store: the genome.
+        regions: (R, 2) half-open flat intervals; contexts do not reach across their ends.
+    """
+    base_counts = np.zeros(4, dtype=np.int64)
+    context_counts = np.zeros(_NUM_CONTEXTS * 4, dtype=np.int64)
+    total = int((regions[:, 1] - regions[:, 0]).sum())
+    with progress_bar("Counting the baselines", total=total, in_bytes=True) as advance:
+        for start, end in regions.tolist():
+            for first in range(start, end, _CHUNK):
+                last = min(first + _CHUNK, end)
+                chunk = bases(store.codes[first:last])
+                base_counts += np.bincount(chunk, minlength=8)[:4]
+                reach = bases(store.codes[max(start, first - SIDE) : min(end, last + SIDE)])
+                context, middle = _contexts(reach)
+                context_counts += np.bincount(context * 4 + middle, minlength=len(context_counts))
+                advance(last - first)
+    return CountModels(base_counts, context_counts.reshape(_NUM_CONTEXTS, 4))
+
+
+def _contexts(codes: Codes) -> tuple[Integers, Codes]:
+    """The context of every base that has one, and the base, over codes without N in reach."""
+    if len(codes) <= 2 * SIDE:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint8)
+    windows = np.lib.stride_tricks.sliding_window_view(codes, 2 * SIDE + 1)
+    number = np.zeros(len(windows), dtype=np.int64)
+    known = np.ones(len(windows), dtype=np.bool_)
+    for place in range(2 * SIDE + 1):
+        known &= windows[:, place] < 4
+        if place != SIDE:
+            number = number * 4 + windows[:, place]
+    return number[known], windows[known, SIDE]
+
+
+def _contexts_at(store: GenomeStore, position_X: Integers) -> tuple[Integers, npt.NDArray[np.bool_]]:
+    starts = np.array([contig.offset for contig in store.contigs])
+    ends = starts + [contig.length for contig in store.contigs]
+    contig = np.searchsorted(starts, position_X, side="right") - 1
+    known = (position_X - SIDE >= starts[contig]) & (position_X + SIDE < ends[contig])
+    number = np.zeros(len(position_X), dtype=np.int64)
+    for offset in (*range(-SIDE, 0), *range(1, SIDE + 1)):
+        neighbour = bases(store.codes[np.clip(position_X + offset, 0, store.num_bases - 1)])
+        known &= neighbour < 4
+        number = number * 4 + np.where(neighbour < 4, neighbour, 0)
+    return number, known

@@ -1,0 +1,88 @@
+"""Attention with dropout on its weights, for dense blocks on CPU.
+
+PyTorch's fused CPU attention knows no dropout; its fall-back writes every intermediate of the whole
+block to memory and draws one random number per weight. Here a few heads at a time go through all
+steps while they lie in the cache, the weights are computed again for the gradient rather than kept,
+and the draw is `draw_kept`. What is kept per weight is one byte: whether it was dropped.
+
+Gradient, with weights P = softmax(S), mask M, kept share r, D = P * M / r and output O = D V:
+dV = D^T dO; dP = (dO V^T) * M / r; dS = P * (dP - rowsum(dO * O)), since rowsum(dP * P) equals
+rowsum(dO * O), as in FlashAttention (Dao et al. 2022, appendix B.4).
+
+X batches times heads, L tokens, K head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from dnalm.models.dropout import draw_kept
+
+_WEIGHTS_AT_ONCE = 2**19  # 2 MiB of float32 weights: about the second-level caches of two cores
+
+
+def attend_with_dropout(query_BHLK: Tensor, key_BHLK: Tensor, value_BHLK: Tensor, rate: float) -> Tensor:
+    """Softmax attention of every token over its block, a share `rate` of the weights zeroed.
+
+    Args:
+        query_BHLK: queries; all three on CPU, of one dtype and one shape (B, H, L, K).
+        key_BHLK: keys.
+        value_BHLK: values.
+        rate: share of weights dropped, in (0, 1).
+
+    Returns:
+        (B, H, L, K). It can be differentiated once.
+    """
+    blocks = (x.flatten(0, 1).contiguous() for x in (query_BHLK, key_BHLK, value_BHLK))
+    mixed: Tensor = _AttentionWithDropout.apply(*blocks, rate)  # type: ignore[no-untyped-call]
+    return mixed.view(query_BHLK.shape)
+
+
+class _AttentionWithDropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, rate: float) -> Tensor:  # noqa: ANN401
+        """(X, L, K) from queries, keys and values of the same shape."""
+        num_blocks, length, _ = query.shape
+        keep = torch.empty(num_blocks, length, length, dtype=torch.bool)
+        output = torch.empty_like(query)
+        ctx.kept = 1.0
+        for part in _parts(num_blocks, length):
+            weights = _softmax_weights(query[part], key[part])
+            keep[part], ctx.kept = draw_kept(weights.shape, rate)
+            torch.bmm(weights.mul_(keep[part]), value[part] / ctx.kept, out=output[part])
+        ctx.save_for_backward(query, key, value, output, keep)
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # noqa: ANN401
+        query, key, value, output, keep = ctx.saved_tensors
+        grad_query, grad_key, grad_value = (torch.empty_like(x) for x in (query, key, value))
+        scale = query.shape[-1] ** -0.5
+        row_sums = (grad_output * output).sum(dim=-1, keepdim=True)
+        scaled_grad = grad_output / ctx.kept
+        for part in _parts(*query.shape[:2]):
+            weights = _softmax_weights(query[part], key[part])
+            buffer = weights * keep[part]
+            torch.bmm(buffer.transpose(1, 2), scaled_grad[part], out=grad_value[part])
+            torch.bmm(scaled_grad[part], value[part].transpose(1, 2), out=buffer)
+            grad_scores = buffer.mul_(keep[part]).sub_(row_sums[part]).mul_(weights)
+            torch.bmm(grad_scores, key[part] * scale, out=grad_query[part])
+            torch.bmm(grad_scores.transpose(1, 2), query[part] * scale, out=grad_key[part])
+        return grad_query, grad_key, grad_value, None
+
+
+def _parts(num_blocks: int, length: int) -> Iterator[slice]:
+    size = max(1, _WEIGHTS_AT_ONCE // length**2)
+    return (slice(start, start + size) for start in range(0, num_blocks, size))
+
+
+def _softmax_weights(query: Tensor, key: Tensor) -> Tensor:
+    scores = torch.bmm(query * query.shape[-1] ** -0.5, key.transpose(1, 2))
+    weights: Tensor = torch.softmax(scores, dim=-1, out=scores)
+    return weights

@@ -1,0 +1,52 @@
+"""The encoder with the head of masked language modelling.
+
+N packed tokens, M masked positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from dnalm.models.encoder import Encoder
+from dnalm.models.heads import MaskedLMHead
+from dnalm.models.initialization import initialize
+from dnalm.models.packing import Packed
+
+
+class MaskedLM(nn.Module):
+    """Predict tokens at chosen positions.
+
+    Args:
+        encoder: makes the hidden states; other heads can take it over as `model.encoder`.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = MaskedLMHead(
+            hidden_size=encoder.hidden_size, vocab_size=encoder.vocab_size, norm_eps=encoder.norm_eps
+        )
+        initialize(self.head, std=encoder.initializer_range)
+
+    def reset_parameters(self) -> None:
+        """Draw the initial weights anew, as after `to_empty` from the meta device."""
+        self.encoder.reset_parameters()
+        initialize(self.head, std=self.encoder.initializer_range)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, ids_N: Tensor, packed: Packed, masked_M: Tensor) -> Tensor:
+        """Logits at the masked positions only, (M, V).
+
+        Args:
+            ids_N: token ids of all sequences end to end, (N,), int64 or int32.
+            packed: where each sequence lies.
+            masked_M: places among the packed tokens, (M,), int64; M may be 0.
+
+        Raises:
+            DataError: a sequence is longer than the encoder's max_positions.
+        """
+        hidden_ND = self.encoder(ids_N, packed)
+        logits_MV: Tensor = self.head(
+            hidden_ND.index_select(0, masked_M), self.encoder.embeddings.token.weight
+        )
+        return logits_MV

@@ -1,0 +1,172 @@
+"""Masked language modelling: one LightningModule for every tokenizer and every encoder.
+
+The loss of an optimizer step is the sum of the masked tokens' losses divided by their number in
+the whole global batch, over all ranks and micro-batches, so that it does not depend on how the
+batch is cut. Micro-batches therefore back-propagate sums, and gradients are divided once, before
+clipping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 -- its usual name
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from dnalm.data import Batch, HiddenTensors
+from dnalm.data.order import Stream, generator
+from dnalm.errors import NumericsError
+from dnalm.models import MaskedLM, Packed
+from dnalm.training.bits import base_indicator, bits_per_hidden_base
+from dnalm.training.optimizers import parameter_groups
+from dnalm.training.schedules import Schedule
+
+
+@dataclass
+class Totals:
+    """Sums over the micro-batches of a step or of a validation pass on this rank."""
+
+    loss: float = 0.0
+    masked: int = 0
+    content: int = 0
+    bits: float = 0.0
+    hidden: int = 0
+
+
+@dataclass
+class HiddenBits:
+    """Every hidden base of a validation pass on this rank, in the order they were met."""
+
+    positions: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    windows: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    bits: list[npt.NDArray[np.float32]] = field(default_factory=list)
+
+    def append(self, hidden: HiddenTensors, bits_X: Tensor) -> None:
+        """Keep one micro-batch."""
+        self.positions.append(hidden.position_X.numpy(force=True))
+        self.windows.append(hidden.sequence_X.numpy(force=True))
+        self.bits.append(bits_X.numpy(force=True))
+
+
+class MaskedLMTraining(LightningModule):
+    """Train a masked language model.
+
+    Args:
+        model: the network.
+        token_bases: (V, K) bases that each id spells, for bits per base.
+        optimizer: makes the optimizer from parameter groups, all else filled in.
+        weight_decay: of matrices; vectors have none.
+        schedule: factor of the learning rate by optimizer step.
+        seed: the run's seed, which keys dropout.
+
+    Raises:
+        NumericsError: the loss of a step is not finite.
+    """
+
+    def __init__(
+        self,
+        model: MaskedLM,
+        *,
+        token_bases: npt.NDArray[np.uint8],
+        optimizer: Callable[..., Optimizer],
+        weight_decay: float,
+        schedule: Schedule,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.model, self.optimizer, self.weight_decay = model, optimizer, weight_decay
+        self.schedule, self.seed = schedule, seed
+        self.register_buffer("indicator", base_indicator(torch.from_numpy(token_bases)), persistent=False)
+        self.step_totals, self.validation_totals = Totals(), Totals()
+        self.hidden_bits = HiddenBits()
+        self.validated_at = -1  # optimizer step of the last validation
+
+    def configure_optimizers(self) -> dict[str, object]:
+        """The optimizer and its schedule, stepped once per optimizer step."""
+        optimizer = self.optimizer(parameter_groups(self.model, weight_decay=self.weight_decay))
+        scheduler = LambdaLR(optimizer, self.schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits at the masked tokens, (M, V)."""
+        packed = Packed(cu_lengths=batch.cu_lengths, max_length=batch.max_length)
+        logits: Tensor = self.model(batch.ids_N, packed, batch.masked_M)
+        return logits
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """The sum of the micro-batch's losses; dropout is keyed by (seed, step, micro-batch)."""
+        passes = self.trainer.accumulate_grad_batches
+        part = self.global_rank * passes + batch_index % passes
+        key = generator(self.seed, Stream.DROPOUT, self.global_step, part)
+        torch.manual_seed(int(key.integers(2**63)))
+        loss = F.cross_entropy(self(batch), batch.labels_M, reduction="sum")
+        self.step_totals.loss += float(loss.detach())
+        self.step_totals.masked += len(batch.labels_M)
+        self.step_totals.content += batch.num_content
+        if not np.isfinite(self.step_totals.loss):
+            self._refuse(batch)
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Divide the summed gradients by the global number of masked tokens, then log the step.
+
+        Lightning has divided them by the number of micro-batches and averaged over the ranks.
+        """
+        totals, self.step_totals = self._over_ranks(self.step_totals), Totals()
+        trainer = self.trainer
+        factor = trainer.accumulate_grad_batches * trainer.world_size / max(1, totals.masked)
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        torch._foreach_mul_(gradients, factor)
+        self.log("train_loss", totals.loss / max(1, totals.masked))
+        self.log("mask_rate", totals.masked / totals.content)
+        self.log("learning_rate", optimizer.param_groups[0]["lr"])
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last pass."""
+        self.validation_totals, self.hidden_bits = Totals(), HiddenBits()
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:  # noqa: ARG002
+        """Sum the losses at masked tokens and the bits at hidden bases."""
+        logits = self(batch)
+        assert batch.hidden is not None, "validation samples list their hidden bases"
+        bits = bits_per_hidden_base(logits, self.indicator, batch.hidden)
+        totals = self.validation_totals
+        totals.loss += float(F.cross_entropy(logits.float(), batch.labels_M, reduction="sum"))
+        totals.masked += len(batch.labels_M)
+        totals.content += batch.num_content
+        totals.bits += float(bits.double().sum())
+        totals.hidden += len(bits)
+        self.hidden_bits.append(batch.hidden, bits)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over all ranks."""
+        totals = self._over_ranks(self.validation_totals)
+        self.validated_at = self.global_step
+        self.log("val_loss", totals.loss / max(1, totals.masked))
+        self.log("val_bits_per_base", totals.bits / max(1, totals.hidden))
+
+    def _over_ranks(self, totals: Totals) -> Totals:
+        values = torch.tensor(
+            [totals.loss, totals.masked, totals.content, totals.bits, totals.hidden],
+            dtype=torch.float64,
+            device=self.device,
+        )
+        loss, masked, content, bits, hidden = self.trainer.strategy.reduce(values, reduce_op="sum").tolist()
+        return Totals(loss, int(masked), int(content), bits, int(hidden))
+
+    def _refuse(self, batch: Batch) -> None:
+        samples = batch.sample_B.tolist()
+        raise NumericsError(
+            "NUM-01",
+            where=f"optimizer step {self.global_step}, rank {self.global_rank}",
+            found=f"the training loss is {self.step_totals.loss} on samples {samples[0]} to {samples[-1]}",
+            expected="a finite loss",
+            fix="lower optim.lr or lengthen the warm-up; the last checkpoint is from before this step",
+        )

@@ -1,0 +1,57 @@
+"""What training leaves and every later command takes: a Hugging Face model directory.
+
+`config.json` and `model.safetensors` in the published layout, the tokenizer's files, and
+`dnalm.yaml` with what made it: the resolved config, versions, data checksum, precision, steps.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from pathlib import Path
+
+import yaml
+
+from dnalm import __version__
+from dnalm.models import MaskedLM, save_pretrained
+from dnalm.tokenizers import Tokenizer
+
+_VERSIONED = ("torch", "lightning", "hydra-core", "numpy", "tokenizers")
+
+
+def write_model_directory(
+    folder: Path,
+    *,
+    model: MaskedLM,
+    tokenizer: Tokenizer,
+    config: dict[str, object],
+    data_fingerprint: str,
+    precision: str,
+    steps: int,
+) -> None:
+    """Write the directory.
+
+    Args:
+        folder: where; made if absent.
+        model: the trained network.
+        tokenizer: what its ids mean.
+        config: the run's resolved config.
+        data_fingerprint: of the genome it was trained on.
+        precision: it was trained in.
+        steps: optimizer steps it was trained for.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    save_pretrained(model, folder)
+    tokenizer.save(folder)
+    versions = {name: importlib.metadata.version(name) for name in _VERSIONED}
+    provenance = {
+        "dnalm": __version__,
+        "python": platform.python_version(),
+        "versions": versions,
+        "data_fingerprint": data_fingerprint,
+        "tokenizer_fingerprint": tokenizer.fingerprint,
+        "precision": precision,
+        "steps": steps,
+        "config": config,
+    }
+    (folder / "dnalm.yaml").write_text(yaml.safe_dump(provenance, sort_keys=False))

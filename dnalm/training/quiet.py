@@ -1,0 +1,28 @@
+"""Keep the frameworks' adverts, tips and harmless warnings off the screen.
+
+What is silenced is named one by one, so that a warning we have not judged still shows.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+_HARMLESS = (
+    r".*does not have many workers.*",  # a tiny run loads in its own process on purpose
+    r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",  # inside lightning
+    r".*Experiment logs directory .* exists and is not empty.*",  # the run directory is ours
+    r".*Checkpoint directory .* exists and is not empty.*",
+    r".*lr_scheduler.step\(\).*before.*optimizer.step\(\).*",  # restarted runs
+    r".*`IterableDataset` has `__len__` defined.*",
+)
+
+
+def quiet_frameworks() -> None:
+    """Call once, before the trainer is made."""
+    os.environ.setdefault("WANDB_SILENT", "true")
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning", "torch.distributed"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for message in _HARMLESS:
+        warnings.filterwarnings("ignore", message=message)

@@ -1,0 +1,86 @@
+"""2bit in, codes out: the same bases an independent reader finds, and an error for what is damaged."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import py2bit
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from write_twobit import twobit_bytes, write_twobit
+
+from dnalm.errors import DataError
+from dnalm.genome.alphabet import to_text
+from dnalm.genome.building import build_store
+from dnalm.genome.twobit import TwoBitReader
+
+CONTIGS = {"chr1": "ACGTNNNNacgtnnACGTAC", "chr2": "GGCCA", "chrM": "nnnnn"}
+GOOD = twobit_bytes(CONTIGS)
+RECORDS = 16 + 3 * (1 + 4 + 4)  # where chr1's record starts
+
+
+def put(data: bytes, at: int, number: int) -> bytes:
+    """Overwrite a 32-bit number."""
+    return data[:at] + struct.pack("<I", number) + data[at + 4 :]
+
+
+def read(path: Path, chunk_bytes: int) -> dict[str, str]:
+    contigs: dict[str, str] = {}
+    for name, codes in TwoBitReader(path, chunk_bytes=chunk_bytes):
+        contigs[name] = contigs.get(name, "") + to_text(codes)
+    return contigs
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    texts=st.lists(st.text("ACGTNacgtn", min_size=1, max_size=100), min_size=1, max_size=4),
+    order=st.sampled_from("<>"),
+    version=st.integers(0, 1),
+    chunk_bytes=st.integers(1, 50),
+)
+def test_what_is_written_is_read(tmp_path, texts, order, version, chunk_bytes) -> None:
+    contigs = {f"contig{number}": text for number, text in enumerate(texts)}
+    path = write_twobit(tmp_path / "a.2bit", contigs, order=order, version=version)
+    assert read(path, chunk_bytes) == contigs
+
+
+def test_bases_are_those_py2bit_reads(tmp_path: Path) -> None:
+    path = write_twobit(tmp_path / "a.2bit", CONTIGS)
+    other = py2bit.open(str(path), True)
+    store = build_store(path, tmp_path / "store")
+    for name, length in other.chroms().items():
+        text = to_text(store.fetch(name, 0, length)).replace("n", "N")  # py2bit drops an N's soft-mask
+        assert text == other.sequence(name, 0, length)
+    other.close()
+
+
+DAMAGED = [
+    ("magic", "TWOBIT-01", b"ABCD" + GOOD[4:], "first bytes are 41 42 43 44"),
+    ("version", "TWOBIT-02", put(GOOD, 4, 2), "version is 2"),
+    ("header cut", "TWOBIT-03", GOOD[:10], "header is cut"),
+    ("index cut", "TWOBIT-03", GOOD[:30], "index is cut in entry 2 of 3"),
+    ("count too high", "TWOBIT-03", put(GOOD[:RECORDS], 8, 4), "index is cut in entry 4 of 4"),
+    ("offset past the end", "TWOBIT-04", put(GOOD, 21, 10**6), "`chr1` starts at byte 1000000"),
+    ("bases cut", "TWOBIT-04", GOOD[:-1], "the bases of contig `chrM` end at byte"),
+    ("blocks cut", "TWOBIT-04", put(GOOD, RECORDS + 4, 10**8), "the record of contig `chr1` is cut"),
+    ("block past the contig", "TWOBIT-05", put(GOOD, RECORDS + 8, 18), "N block 18-22 of contig `chr1` ends past its 20"),
+    ("duplicate name", "TWOBIT-06", GOOD.replace(b"chr2", b"chr1"), "`chr1` comes twice"),
+    ("no contigs", "TWOBIT-07", twobit_bytes({}), "no contigs"),
+    ("contig without bases", "TWOBIT-08", twobit_bytes({"a": ""}), "`a` has no bases"),
+    ("empty name", "TWOBIT-09", twobit_bytes({"": "ACGT"}), "name of contig 1 is b''"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("code", "data", "words"), [row[1:] for row in DAMAGED], ids=[row[0] for row in DAMAGED]
+)
+def test_damaged_file_gives_its_code_and_cause(code: str, data: bytes, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.2bit"
+    path.write_bytes(data)
+    with pytest.raises(DataError) as caught:
+        build_store(path, tmp_path / "store")
+    assert str(caught.value).startswith(f"{code} {path}: ")
+    assert words in str(caught.value)
+    assert not (tmp_path / "store").exists()
