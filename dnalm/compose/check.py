@@ -72,8 +72,16 @@ def targets_below(value: object, key: str) -> Iterator[tuple[Node, str]]:
 
 
 def annotations(target: Any) -> dict[str, Any]:  # noqa: ANN401
-    """The types of a target's arguments, by name."""
-    return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
+    """The types of a target's arguments, by name; none where another library hides them.
+
+    Some libraries import names for annotations only, so that they cannot be read at run time.
+    """
+    function = target.__init__ if inspect.isclass(target) else target
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except NameError:
+        assert not target.__module__.startswith("dnalm."), f"{target} has annotations that cannot be read"
+        return {}
 
 
 def parse(value: object, annotation: Any, *, key: str) -> Any:  # noqa: ANN401

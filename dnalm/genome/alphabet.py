@@ -30,7 +30,8 @@ def bases(codes: Codes) -> Codes:
 
 def is_unknown(codes: Codes) -> npt.NDArray[np.bool_]:
     """Where the base is N, soft-masked or not: (L,) bool."""
-    return np.equal(codes & BASE_MASK, UNKNOWN)
+    unknown: npt.NDArray[np.bool_] = (codes & BASE_MASK) == UNKNOWN
+    return unknown
 
 
 def reverse_complement(codes: Codes) -> Codes:

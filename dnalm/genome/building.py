@@ -8,6 +8,7 @@ hidden folder whose lock is free was left by a process that died, and is removed
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import shutil
@@ -25,7 +26,7 @@ from dnalm.genome.bgzf import CHUNK_BYTES
 from dnalm.genome.faidx import IndexEntry, check_index, index_path, read_index
 from dnalm.genome.fasta import FastaReader
 from dnalm.genome.manifest import MANIFEST_FILE, FileSum, Manifest, file_sha256
-from dnalm.genome.sources import check_source, estimate_num_bases, is_store, open_fasta_or_twobit
+from dnalm.genome.sources import check_source, estimate_num_bases, has_twobit_magic, is_store
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.store_writer import StoreWriter
 from dnalm.genome.twobit import TwoBitReader
@@ -89,7 +90,7 @@ def _store_name(source: Path) -> str:
     stem = source.name
     while Path(stem).suffix in _SUFFIXES:
         stem = Path(stem).stem
-    return f"{stem}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    return f"{stem[:100]}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 
 @contextmanager
@@ -121,7 +122,7 @@ def _lock_path(folder: Path, name: str) -> Path:
 
 
 def _holder(target: Path) -> str:
-    for folder in target.parent.glob(f".{target.name}{_BUILDING}*"):
+    for folder in target.parent.glob(f".{glob.escape(target.name)}{_BUILDING}*"):
         host, _, pid = folder.name.rpartition(_BUILDING)[2].rpartition("-")
         return f"process {pid} on {host}"
     return "another process"
@@ -173,17 +174,19 @@ def _write(source: Path, folder: Path, *, chunk_bytes: int) -> None:
             digest.update(piece)
             advance(len(piece))
 
+        index = index_path(source)
+        has_index = index.is_file()
         reader: FastaReader | TwoBitReader
-        if open_fasta_or_twobit(source) is FastaReader:
-            reader = FastaReader(source, chunk_bytes=chunk_bytes, on_read=on_read)
-        else:
+        if has_twobit_magic(source):
             reader = TwoBitReader(source, chunk_bytes=chunk_bytes, on_read=advance)
+        else:
+            reader = FastaReader(source, keep_records=has_index, chunk_bytes=chunk_bytes, on_read=on_read)
         with StoreWriter(folder) as writer:
             for name, codes in reader:
                 writer.add(name, codes)
             content = writer.finish()
-    if isinstance(reader, FastaReader):
-        _check_index(source, reader)
+    if isinstance(reader, FastaReader) and has_index:
+        _check_index(index, reader)
     sha256 = digest.hexdigest() if isinstance(reader, FastaReader) else file_sha256(source)
     after = source.stat()
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
@@ -201,16 +204,13 @@ def _write(source: Path, folder: Path, *, chunk_bytes: int) -> None:
     _sync_folder(folder)
 
 
-def _check_index(source: Path, reader: FastaReader) -> None:
-    path = index_path(source)
-    if path.is_file():
-        actual = [
-            IndexEntry(
-                record.name, record.length, record.offset, record.width, record.width + reader.line_end_bytes
-            )
-            for record in reader.records
-        ]
-        check_index(path, read_index(path), actual, reader.num_text_bytes)
+def _check_index(path: Path, reader: FastaReader) -> None:
+    ending = reader.line_end_bytes
+    actual = [
+        IndexEntry(record.name, record.length, record.offset, record.width, record.width + ending)
+        for record in reader.records
+    ]
+    check_index(path, read_index(path), actual, reader.num_text_bytes)
 
 
 def _sync_folder(folder: Path) -> None:

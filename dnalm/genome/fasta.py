@@ -39,11 +39,12 @@ class FastaReader:
 
     Args:
         path: plain, gzip or bgzip FASTA.
+        keep_records: hold all records rather than the last, for comparison with an index.
         chunk_bytes: text read at a time; bounds the memory.
         on_read: called with every piece of the file as it lies on disk.
 
     Attributes:
-        records: what was read so far.
+        records: what was read so far, or the last of it.
         ambiguous: number of each ambiguous letter read so far.
         num_text_bytes: bytes of decompressed text read so far.
         line_end_bytes: 2 where lines end in CRLF, else 1.
@@ -53,6 +54,7 @@ class FastaReader:
         self,
         path: Path,
         *,
+        keep_records: bool = False,
         chunk_bytes: int = CHUNK_BYTES,
         on_read: Callable[[bytes], None] | None = None,
     ) -> None:
@@ -60,7 +62,7 @@ class FastaReader:
         self.records: list[Record] = []
         self.ambiguous: Counter[str] = Counter()
         self.num_text_bytes = 0
-        self._chunk_bytes = chunk_bytes
+        self._keep_records = keep_records
         self._chunks = read_chunks(path, chunk_bytes=chunk_bytes, on_read=on_read)
         self._carry = b""
         self._line = 1
@@ -186,6 +188,8 @@ class FastaReader:
             record.length += length
             record.width = width
         self.records.extend(records[1:])
+        if not self._keep_records:
+            del self.records[:-1]
         last, index = records[-1], wrapping.open_short
         if index is not None and not last.short:
             last.short = lines.first + index, int(lines.lengths[index])

@@ -1,13 +1,14 @@
 """What is wrong with a buffer of FASTA text: line endings, wrapping and letters.
 
-Every check finds its earliest problem. The reader raises the one on the earliest line, so that the
-same file gives the same error whatever the size of the buffers.
+Every check finds its earliest problem. The reader raises the one that shows first, so that the same
+file gives the same error whatever the size of the buffers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,9 +26,9 @@ _AMINO_ACIDS = b"DEFHIKLMPQRSVWY*"  # less those that are bases; X hides repeats
 _IS_FOREIGN = np.isin(np.arange(256), list(_AMINO_ACIDS + _AMINO_ACIDS.lower()))
 
 
-@dataclass
+@dataclass(slots=True)
 class Record:
-    """A record as it is being read; all but the last of a reader's records are complete.
+    """A record as it is being read.
 
     Attributes:
         name: up to the first white space of its header.
@@ -49,7 +50,11 @@ class Record:
 
 
 class Problem(NamedTuple):
-    """An error found in a buffer; on one line, the least rank and then the least offset is raised."""
+    """An error found in a buffer.
+
+    The one to raise is that which shows on the earliest line (not always the line it names), there
+    with the least rank, and then at the least offset.
+    """
 
     line: int
     rank: int
@@ -65,7 +70,7 @@ def ending_problems(path: Path, lines: Lines, *, first_is_crlf: bool) -> Iterato
         line = lines.first + int(different[0])
         yield Problem(line, 1, 0, lambda: errors.mixed_endings(path, line, first_is_crlf=first_is_crlf))
     if lines.buffer.count(b"\r") > np.count_nonzero(is_crlf):
-        text = np.frombuffer(lines.buffer + b"\n", dtype=np.uint8)
+        text = np.frombuffer(lines.buffer + b" ", dtype=np.uint8)  # none that ends a buffer has a line feed
         returns = np.flatnonzero(text == ord("\r"))
         offset = int(returns[text[returns + 1] != ord("\n")][0])
         at = lines.first + lines.buffer.count(b"\n", 0, offset)
@@ -84,32 +89,35 @@ def wrapping_problems(
         records: the records of the buffer, first the continued one, up to the first bad header.
     """
     before = records[0]
-    if before.short and wrapping.continues:
+    if before.short and wrapping.continues is not None:
         line, length = before.short
-        yield Problem(line, 2, 0, lambda: errors.ragged(path, line, before.name, length, before.width))
-    for index in (wrapping.too_long, wrapping.too_short):
-        which = int(np.count_nonzero(lines.is_header[:index])) if index is not None else len(records)
-        if index is not None and which < len(records):
-            yield _ragged_problem(path, lines, wrapping, index, records[which].name, which)
+        seen = lines.first + wrapping.continues
+        yield Problem(seen, -1, 0, lambda: errors.ragged(path, line, before.name, length, before.width))
+    for index, seen_index, rank in (
+        (wrapping.too_long, wrapping.too_long, 2),
+        (wrapping.too_short, wrapping.too_short_seen, -1),
+    ):
+        which = int(np.count_nonzero(lines.is_header[:index]))
+        if index is not None and seen_index is not None and which < len(records):
+            error = _ragged_error(path, lines, wrapping, index, records[which].name)
+            yield Problem(lines.first + seen_index, rank, 0, error)
 
 
-def _ragged_problem(
-    path: Path, lines: Lines, wrapping: Wrapping, index: int, name: str, which: int
-) -> Problem:
-    line, length, width = lines.first + index, int(lines.lengths[index]), int(wrapping.widths[which])
-    return Problem(line, 2, 0, lambda: errors.ragged(path, line, name, length, width))
+def _ragged_error(
+    path: Path, lines: Lines, wrapping: Wrapping, index: int, name: str
+) -> Callable[[], DataError]:
+    width = int(wrapping.widths[np.count_nonzero(lines.is_header[:index])])
+    return lambda: errors.ragged(path, lines.first + index, name, int(lines.lengths[index]), width)
 
 
 def empty_record_problem(path: Path, lines: Lines, records: list[Record]) -> Problem | None:
     """FASTA-03: a header that another header follows."""
     lengths = lines.region_letters[: len(records)].copy()
     lengths[0] += records[0].length
-    empty = [record for record, length in zip(records[:-1], lengths.tolist(), strict=False) if not length]
-    empty = [record for record in empty if record.line]
-    if not empty:
-        return None
-    line, name = empty[0].line, empty[0].name
-    return Problem(line, 3, 0, lambda: errors.no_sequence(path, line, name, last=False))
+    for record, following, length in zip(records, records[1:], lengths.tolist(), strict=False):
+        if record.line and not length:
+            return Problem(following.line, 3, 0, partial(errors.no_sequence, path, record.line, record.name))
+    return None
 
 
 def letter_problem(

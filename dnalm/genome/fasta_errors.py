@@ -85,7 +85,7 @@ def no_records(path: Path) -> DataError:
     )  # fmt: skip
 
 
-def no_sequence(path: Path, line: int, name: str, *, last: bool) -> DataError:
+def no_sequence(path: Path, line: int, name: str, *, last: bool = False) -> DataError:
     """FASTA-02, FASTA-03: a header without bases, at the end of the file or before another header."""
     return _error(
         "FASTA-02" if last else "FASTA-03", path, line, f"record `{name}` has no sequence",

@@ -101,15 +101,17 @@ class Wrapping:
         widths: letters on each record's first line, -1 while that is not known.
         too_long: first line longer than its record's first line, or None.
         too_short: first line that is shorter, or blank, and has sequence after it, or None.
+        too_short_seen: the line of that sequence.
         open_short: first line of the last record that is shorter or blank, which only its end may be.
-        continues: whether record 0 has letters in this buffer.
+        continues: first line with letters of record 0, or None.
     """
 
     widths: Ints
     too_long: int | None
     too_short: int | None
+    too_short_seen: int | None
     open_short: int | None
-    continues: bool
+    continues: int | None
 
 
 def check_wrapping(lines: Lines, width: int) -> Wrapping:
@@ -135,12 +137,15 @@ def check_wrapping(lines: Lines, width: int) -> Wrapping:
     filled = np.flatnonzero(~lines.is_header & (lines.lengths > 0))
     last_filled = np.full(widths.size, -1, dtype=np.int64)
     last_filled[record[filled]] = filled
+    too_short = _first(short & (index < last_filled[record]))
+    seen = None if too_short is None else int(filled[np.searchsorted(filled, too_short, side="right")])
     return Wrapping(
         widths,
         too_long=_first(closed & (lines.lengths > expected)),
-        too_short=_first(short & (index < last_filled[record])),
+        too_short=too_short,
+        too_short_seen=seen,
         open_short=_first(short & (record == lines.headers.size)),
-        continues=bool(last_filled[0] >= 0),
+        continues=int(filled[0]) if last_filled[0] >= 0 else None,
     )
 
 

@@ -61,10 +61,14 @@ class Manifest:
         return self.contigs[-1].offset + self.contigs[-1].length
 
     def to_json(self) -> str:
-        """Spell the manifest as JSON."""
-        return (
-            json.dumps({"format": "dnalm genome", "version": FORMAT_VERSION, **asdict(self)}, indent=1) + "\n"
+        """Spell the manifest as JSON, a contig a line."""
+        fields = {"format": "dnalm genome", "version": FORMAT_VERSION, **vars(self)}
+        fields |= {"source": asdict(self.source), "files": [asdict(file) for file in self.files]}
+        del fields["contigs"]
+        contigs = ",\n".join(
+            json.dumps([contig.name, contig.offset, contig.length]) for contig in self.contigs
         )
+        return f'{json.dumps(fields, indent=1)[:-2]},\n "contigs": [\n{contigs}\n]}}\n'
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
@@ -77,7 +81,7 @@ class Manifest:
         if fields.pop("format") != "dnalm genome" or fields.pop("version") != FORMAT_VERSION:
             raise ValueError("not a genome's manifest")
         bases, unknown = (FileSum(**entry) for entry in fields.pop("files"))
-        contigs = tuple(Contig(**entry) for entry in fields.pop("contigs"))
+        contigs = tuple(Contig(*row) for row in fields.pop("contigs"))
         manifest = cls(
             contigs=contigs, source=FileSum(**fields.pop("source")), files=(bases, unknown), **fields
         )

@@ -9,13 +9,13 @@ from pathlib import Path
 from dnalm.errors import DataError
 from dnalm.genome.bgzf import compression, read_chunks
 from dnalm.genome.faidx import index_path, read_index
-from dnalm.genome.fasta import HEAD_BYTES, FastaReader
+from dnalm.genome.fasta import HEAD_BYTES
 from dnalm.genome.fasta_errors import check_head
 from dnalm.genome.manifest import MANIFEST_FILE
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.twobit import TwoBitReader, is_twobit
 
-_GZIP_RATIO = 3  # bases a byte; DNA letters compress to a third at best by much, so this is no overestimate
+_GZIP_RATIO = 3  # bases a byte; real genomes give 3.1 to 4, so this is no overestimate
 
 
 def is_store(source: Path) -> bool:
@@ -62,14 +62,14 @@ def check_source(source: Path) -> None:
 def estimate_num_bases(source: Path) -> int:
     """About how many bases a source holds, rather too few than too many."""
     num_bytes = source.stat().st_size
-    if is_twobit(_read_head(source)):
+    if has_twobit_magic(source):
         return 4 * num_bytes * 9 // 10  # the rest is blocks
     return num_bytes * 9 // 10 if compression(source) == "plain" else _GZIP_RATIO * num_bytes
 
 
-def open_fasta_or_twobit(source: Path) -> type[FastaReader] | type[TwoBitReader]:
-    """The reader a file needs, by its first bytes."""
-    return TwoBitReader if is_twobit(_read_head(source)) else FastaReader
+def has_twobit_magic(source: Path) -> bool:
+    """Whether a source is 2bit, by its first bytes; it is FASTA otherwise."""
+    return is_twobit(_read_head(source))
 
 
 def _read_head(source: Path) -> bytes:

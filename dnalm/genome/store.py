@@ -64,7 +64,7 @@ class GenomeStore:
         """
         path = Path(path)
         text, manifest = read_manifest(path)
-        state: list[object] = [path.resolve(), text]
+        state: list[object] = [path.resolve(), hashlib.sha256(text.encode()).digest()]
         for entry in manifest.files:
             try:
                 status = (path / entry.name).stat()
@@ -141,8 +141,7 @@ class GenomeStore:
     @cached_property
     def unknown_runs(self) -> npt.NDArray[np.int64]:
         """(R, 2) maximal runs of unknown bases in `codes`, sorted; a run may cross from contig to contig."""
-        runs: npt.NDArray[np.int64] = np.load(self._path / UNKNOWN_FILE, allow_pickle=False)
-        runs.flags.writeable = False
+        runs: npt.NDArray[np.int64] = np.load(self._path / UNKNOWN_FILE, mmap_mode="r", allow_pickle=False)
         return runs
 
     def contig(self, name: str) -> Contig:

@@ -56,7 +56,8 @@ def attention_maps(query_NHK: Tensor, key_NHK: Tensor, layout: Layout) -> Tensor
     key_BHLK = layout.pad(key_NHK).transpose(1, 2)
     scores_BHLL = query_BHLK @ key_BHLK.transpose(2, 3) * query_NHK.shape[-1] ** -0.5
     past_end_B11L = ~layout.real_tokens()[:, None, None, :]
-    return scores_BHLL.masked_fill(past_end_B11L, float("-inf")).softmax(dim=-1)
+    weights_BHLL: Tensor = scores_BHLL.masked_fill(past_end_B11L, float("-inf")).softmax(dim=-1)
+    return weights_BHLL
 
 
 def sdpa(query_NHK: Tensor, key_NHK: Tensor, value_NHK: Tensor, layout: Layout, dropout: float) -> Tensor:

@@ -13,12 +13,13 @@ from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
-from malformed_fasta import GOOD
 
 from dnalm.errors import DataError
 from dnalm.genome import building
 from dnalm.genome.building import build_store, open_or_build
-from dnalm.genome.store_writer import StoreWriter
+from dnalm.genome.store import GenomeStore
+from dnalm.genome.store_writer import Content, StoreWriter
+from tests.genome.malformed_fasta import GOOD
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_default_cache_is_the_users(source: Path, tmp_path: Path, monkeypatch: p
 
 def test_existing_target_is_not_overwritten(source: Path, tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
-    with pytest.raises(DataError, match="STORE-08 .*already exists"):
+    with pytest.raises(DataError, match=r"STORE-08 .*already exists"):
         build_store(source, tmp_path / "store")
 
 
@@ -76,8 +77,15 @@ def test_existing_target_is_not_overwritten(source: Path, tmp_path: Path) -> Non
     ],
     ids=["Ctrl-C", "disk full", "quota", "read-only"],
 )
-def test_failed_build_leaves_nothing(error, raised, words, source: Path, tmp_path: Path, monkeypatch) -> None:
-    def fail(self: StoreWriter) -> None:
+def test_failed_build_leaves_nothing(
+    error: BaseException,
+    raised: type[BaseException],
+    words: str,
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: StoreWriter) -> None:
         raise error
 
     monkeypatch.setattr(StoreWriter, "finish", fail)
@@ -90,25 +98,27 @@ def test_too_small_disk_is_noticed_before_work(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(building.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
-    with pytest.raises(DataError, match="STORE-10 .*are needed, 0.0 GB are free.*another disk"):
+    with pytest.raises(DataError, match=r"STORE-10 .*are needed, 0.0 GB are free.*another disk"):
         build_store(source, tmp_path / "store")
 
 
 def test_cache_that_cannot_be_made_is_named(source: Path) -> None:
-    with pytest.raises(DataError, match="STORE-09 .*not writable.*choose another cache folder"):
+    with pytest.raises(DataError, match=r"STORE-09 .*not writable.*choose another cache folder"):
         open_or_build(source, source / "cache")
 
 
-def test_source_that_grows_while_read_is_an_error(source: Path, tmp_path: Path, monkeypatch) -> None:
+def test_source_that_grows_while_read_is_an_error(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     finish = StoreWriter.finish
 
-    def grow_and_finish(self: StoreWriter):
+    def grow_and_finish(self: StoreWriter) -> Content:
         with source.open("ab") as file:
             file.write(b"ACGT\n")
         return finish(self)
 
     monkeypatch.setattr(StoreWriter, "finish", grow_and_finish)
-    with pytest.raises(DataError, match="STORE-12 .*changed while it was read"):
+    with pytest.raises(DataError, match=r"STORE-12 .*changed while it was read"):
         build_store(source, tmp_path / "stores" / "store")
     assert entries(tmp_path / "stores") == []
 
@@ -117,10 +127,10 @@ def build_and_log(source: Path, cache: Path, log: Path, start: threading.Barrier
     """In a child: open a store at the same time as others, and log whether it was built here."""
     build = building._build
 
-    def logged(*args, **options):
+    def logged(source: Path, target: Path, *, chunk_bytes: int) -> GenomeStore:
         with log.open("a") as file:
             file.write(f"{os.getpid()}\n")
-        return build(*args, **options)
+        return build(source, target, chunk_bytes=chunk_bytes)
 
     building._build = logged
     start.wait()
@@ -178,7 +188,9 @@ def test_who_waits_says_for_whom(source: Path, tmp_path: Path, monkeypatch: pyte
     target = tmp_path / "store"
     said, opened = [], []
     waits = threading.Event()
-    monkeypatch.setattr(building, "stderr", SimpleNamespace(print=lambda text: (said.append(text), waits.set())))
+    monkeypatch.setattr(
+        building, "stderr", SimpleNamespace(print=lambda text: (said.append(text), waits.set()))
+    )
     (tmp_path / ".store.building-node7.example-4711").mkdir()
     with FileLock(tmp_path / ".store.lock"):
         thread = threading.Thread(target=lambda: opened.append(build_store(source, target)))

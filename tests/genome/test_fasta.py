@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import gzip
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from malformed_fasta import CASES, GOOD, PROTEIN, Case, bgzip
 
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import to_text
 from dnalm.genome.building import build_store
 from dnalm.genome.fasta import FastaReader
 from dnalm.genome.sources import check_source
+from tests.genome.malformed_fasta import CASES, GOOD, PROTEIN, Case, bgzip
 
 in_one_folder = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -103,7 +104,15 @@ sequences = st.text("ACGTNacgtn", min_size=1, max_size=200)
     compress=st.sampled_from([bytes, gzip.compress, bgzip]),
     final=st.booleans(),
 )
-def test_what_is_written_is_read(tmp_path, texts, width, chunk_bytes, ending, compress, final) -> None:
+def test_what_is_written_is_read(
+    tmp_path: Path,
+    texts: list[str],
+    width: int,
+    chunk_bytes: int,
+    ending: str,
+    compress: Callable[[bytes], bytes],
+    final: bool,
+) -> None:
     lines = []
     for number, text in enumerate(texts):
         lines += [f">contig{number} {number}", *(text[i : i + width] for i in range(0, len(text), width))]

@@ -111,7 +111,7 @@ MALFORMED = [
 
 @pytest.mark.parametrize(("code", "line", "words"), MALFORMED)
 def test_malformed_line_gives_its_code_place_and_cause(
-    code, line, words, store: GenomeStore, tmp_path: Path
+    code: str, line: str, words: tuple[str, ...], store: GenomeStore, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.bed"
     path.write_text(f"# note\nchr1\t0\t1\n{line}\nchr1\t0\t1\n")
@@ -124,13 +124,13 @@ def test_malformed_line_gives_its_code_place_and_cause(
 @pytest.mark.parametrize("content", ["", "# nothing\n\n"])
 def test_bed_without_intervals_is_an_error(content: str, store: GenomeStore, tmp_path: Path) -> None:
     (tmp_path / "a.bed").write_text(content)
-    with pytest.raises(DataError, match="BED-11 .*no intervals"):
+    with pytest.raises(DataError, match=r"BED-11 .*no intervals"):
         read_bed(tmp_path / "a.bed", store)
 
 
 def test_absent_and_cut_bed_are_errors(store: GenomeStore, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="BED-11 .*cannot be read"):
+    with pytest.raises(DataError, match=r"BED-11 .*cannot be read"):
         read_bed(tmp_path / "absent.bed", store)
     (tmp_path / "cut.bed.gz").write_bytes(gzip.compress(BED.encode())[:-5])
-    with pytest.raises(DataError, match="BED-20 .*before its end"):
+    with pytest.raises(DataError, match=r"BED-20 .*before its end"):
         read_bed(tmp_path / "cut.bed.gz", store)

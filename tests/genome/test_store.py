@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pysam
 import pytest
-from malformed_fasta import GOOD, GOOD_CONTIGS, bgzip
-from write_twobit import write_twobit
 
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import is_unknown, to_text
 from dnalm.genome.building import build_store
 from dnalm.genome.store import GenomeStore
+from tests.genome.malformed_fasta import GOOD, GOOD_CONTIGS, bgzip
+from tests.genome.write_twobit import write_twobit
 
 NUM_READS = 400
 
@@ -26,14 +26,6 @@ NUM_READS = 400
 def store(tmp_path: Path) -> GenomeStore:
     (tmp_path / "genome.fa").write_bytes(GOOD)
     return build_store(tmp_path / "genome.fa", tmp_path / "store")
-
-
-@pytest.fixture(scope="module")
-def genomes() -> Path:
-    folder = Path(__file__).resolve().parents[2].parent / "shared/data/genomes"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is absent")
-    return folder
 
 
 def test_fetch_gives_bases_by_contig(store: GenomeStore) -> None:
@@ -113,8 +105,8 @@ def test_fingerprint_tells_bases_case_and_names_apart(tmp_path: Path) -> None:
     "name",
     ["lambda.fa.gz", "mito_human.fa", "mito_mouse.fa", "mito_chicken.fa", "mito_fugu.fa", "dm3_chr2R.fa.gz"],
 )
-def test_real_genomes_read_as_pysam_reads_them(name: str, genomes: Path, tmp_path: Path) -> None:
-    source, plain = genomes / name, tmp_path / "plain.fa"
+def test_real_genomes_read_as_pysam_reads_them(name: str, shared_data: Path, tmp_path: Path) -> None:
+    source, plain = shared_data / "genomes" / name, tmp_path / "plain.fa"
     content = source.read_bytes()
     plain.write_bytes(gzip.decompress(content) if name.endswith(".gz") else content)
     store = build_store(source, tmp_path / "store")
@@ -136,9 +128,7 @@ def damage(folder: Path, how: str) -> None:
         "no JSON": lambda: manifest.write_text("{"),
         "no object": lambda: manifest.write_text("[]"),
         "lacks a field": lambda: manifest.write_text('{"format": "dnalm genome", "version": 1}'),
-        "contigs overlap": lambda: manifest.write_text(
-            json.dumps(fields | {"contigs": [{"name": "a", "offset": 3, "length": 19}]})
-        ),
+        "contigs overlap": lambda: manifest.write_text(json.dumps(fields | {"contigs": [["a", 3, 19]]})),
         "version": lambda: manifest.write_text(json.dumps(fields | {"version": 99})),
         "no bases": bases.unlink,
         "truncated": lambda: bases.write_bytes(content[:-1]),

@@ -9,12 +9,12 @@ import py2bit
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from write_twobit import twobit_bytes, write_twobit
 
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import to_text
 from dnalm.genome.building import build_store
 from dnalm.genome.twobit import TwoBitReader
+from tests.genome.write_twobit import twobit_bytes, write_twobit
 
 CONTIGS = {"chr1": "ACGTNNNNacgtnnACGTAC", "chr2": "GGCCA", "chrM": "nnnnn"}
 GOOD = twobit_bytes(CONTIGS)
@@ -40,7 +40,9 @@ def read(path: Path, chunk_bytes: int) -> dict[str, str]:
     version=st.integers(0, 1),
     chunk_bytes=st.integers(1, 50),
 )
-def test_what_is_written_is_read(tmp_path, texts, order, version, chunk_bytes) -> None:
+def test_what_is_written_is_read(
+    tmp_path: Path, texts: list[str], order: str, version: int, chunk_bytes: int
+) -> None:
     contigs = {f"contig{number}": text for number, text in enumerate(texts)}
     path = write_twobit(tmp_path / "a.2bit", contigs, order=order, version=version)
     assert read(path, chunk_bytes) == contigs
@@ -65,7 +67,8 @@ DAMAGED = [
     ("offset past the end", "TWOBIT-04", put(GOOD, 21, 10**6), "`chr1` starts at byte 1000000"),
     ("bases cut", "TWOBIT-04", GOOD[:-1], "the bases of contig `chrM` end at byte"),
     ("blocks cut", "TWOBIT-04", put(GOOD, RECORDS + 4, 10**8), "the record of contig `chr1` is cut"),
-    ("block past the contig", "TWOBIT-05", put(GOOD, RECORDS + 8, 18), "N block 18-22 of contig `chr1` ends past its 20"),
+    ("block past the contig", "TWOBIT-05", put(GOOD, RECORDS + 8, 18),
+     "N block 18-22 of contig `chr1` ends past its 20"),
     ("duplicate name", "TWOBIT-06", GOOD.replace(b"chr2", b"chr1"), "`chr1` comes twice"),
     ("no contigs", "TWOBIT-07", twobit_bytes({}), "no contigs"),
     ("contig without bases", "TWOBIT-08", twobit_bytes({"a": ""}), "`a` has no bases"),

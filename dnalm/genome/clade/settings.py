@@ -39,7 +39,7 @@ _PARTS = (
 )
 _RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**63 - 1),
-    "genome_bp": (3 * MIN_CONTIG_BP, 200_000_000),
+    "genome_bp": (6 * MIN_CONTIG_BP, 200_000_000),
     "num_contigs": (3, 100),
     "dev_contigs": (1, 50),
     "test_contigs": (1, 50),
@@ -67,7 +67,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 
 def _default_repeats() -> dict[str, float]:
-    return {"SINE": 0.12, "LINE": 0.09, "simple": 0.03}  # compact next to human, 13 % and 20 % (Lander 2001)
+    return {"SINE": 0.11, "LINE": 0.08, "simple": 0.03}  # half of human SINE and LINE shares (Lander 2001)
 
 
 def _default_rates() -> dict[str, float]:
@@ -103,9 +103,9 @@ class Clade:
     cpg_ratio: float = 0.25  # CpG observed / expected in the ancestor outside islands; human 0.20-0.25
     repeat_share: dict[str, float] = field(default_factory=_default_repeats)  # of the genome, by family
     repeat_divergence: tuple[float, ...] = (0.02, 0.15)  # lowest, highest, of ancestral copies
-    gap_mean_bp: int = 150  # unconstrained DNA between neighbouring elements, exponential
+    gap_mean_bp: int = 120  # unconstrained DNA between neighbouring elements, exponential
     assembly_gap_bp: int = 300  # run of N near the middle of every contig; 0 for none
-    enhancers_per_gene: float = 1.6
+    enhancers_per_gene: float = 3.0  # a compact genome: about one in 1.8 kb
     insulators_per_gene: float = 0.3
     tata_share: float = 0.35  # of promoters; the others are CpG-rich; human 0.1-0.2, fly 0.3-0.4
     introns_mean: float = 2.4  # per gene, Poisson, at most 8

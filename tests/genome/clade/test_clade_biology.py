@@ -208,7 +208,8 @@ def test_cpg_is_rare_outside_islands_and_common_in_them(default_grown: Grown) ->
 def two_sided_entropy(codes: npt.NDArray[np.uint8], train_end: int, test_start: int, width: int) -> float:
     """Bits per base of the text from `test_start`, given `width` bases on each side.
 
-    Contexts are counted before `train_end`. Counts of a context are smoothed with 8 observations spread as the next narrower context says.
+    Contexts are counted before `train_end`, and smoothed with 8 observations that are spread as the next
+    narrower context says.
     """
     letters = bases(codes).astype(np.int64)
     known = letters < UNKNOWN

@@ -21,7 +21,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"kappa": 0}, "clade.kappa: 0; a number from 0.1 to 100.0"),
     ({"kappa": float("nan")}, "clade.kappa: nan; a number from 0.1 to 100.0"),
     ({"tata_share": "0.4"}, "clade.tata_share: '0.4'; a number from 0.0 to 1.0"),
-    ({"genome_bp": 10_000}, "clade.genome_bp: 10000; a whole number from 36,000 to 200,000,000"),
+    ({"genome_bp": 10_000}, "clade.genome_bp: 10000; a whole number from 72,000 to 200,000,000"),
     ({"num_contigs": 101}, "clade.num_contigs: 101; a whole number from 3 to 100"),
     ({"genome_bp": 120_000}, "clade.num_contigs: 8; at most 5 contigs in 120,000 bases"),
     ({"test_contigs": 7}, "clade.test_contigs: 7; fewer than 7, so that a contig is left for training"),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import pytest
@@ -135,3 +136,39 @@ def test_the_cache_is_filled_once_and_left_overs_are_removed(small: Clade, tmp_p
 
 def test_the_default_cache_is_the_users(small: Clade) -> None:
     assert clade_folder(small) == platformdirs.user_cache_path("dnalm") / "demo" / small.identity
+
+
+EXTREMES: dict[str, dict[str, Any]] = {
+    "no genes fit": {"gap_mean_bp": 100_000},
+    "no introns, no gaps, no indels": {"introns_mean": 0, "assembly_gap_bp": 0, "indels_per_substitution": 0},
+    "genes only": {
+        "enhancers_per_gene": 0,
+        "insulators_per_gene": 0,
+        "repeat_share": {"SINE": 0, "LINE": 0, "simple": 0},
+        "num_motif_variants": 0,
+        "num_splice_variants": 0,
+    },
+    "all at the most": {
+        "enhancers_per_gene": 10,
+        "insulators_per_gene": 10,
+        "introns_mean": 8,
+        "repeat_share": {"SINE": 0.2, "LINE": 0.2, "simple": 0.1},
+        "gap_mean_bp": 10,
+        "assembly_gap_bp": 5_000,
+        "indels_per_substitution": 0.5,
+        "indel_mean_bp": 20,
+        "num_motif_variants": 1_000_000,
+    },
+    "long branches, one isochore, no CpG depletion": {
+        "tree": "(far:1.0,near:0.0);",
+        "isochore_gc": [0.8],
+        "cpg_ratio": 1.0,
+    },
+}
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+def test_the_smallest_clade_can_be_made_at_either_end_of_the_ranges(name: str, tmp_path: Path) -> None:
+    smallest = {"genome_bp": 72_000, "num_contigs": 3, "test_contigs": 1, "tree": "(a:0.1,b:0.1);"}
+    clade = Clade(**{**smallest, **EXTREMES[name]})
+    assert is_finished(clade, simulate(clade, tmp_path / "made"))

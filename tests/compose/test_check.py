@@ -1,0 +1,157 @@
+"""Configs are held against signatures before anything is built."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dnalm.compose import build, check
+from dnalm.compose.targets import resolve
+from dnalm.data import BatchPlan, Masking
+from dnalm.errors import ConfigError
+
+MASKING = {"_target_": "dnalm.data.Masking"}
+
+
+def error_of(node: dict[str, Any], **arguments: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        check(node, **arguments)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_a_good_node_is_built_with_the_signature_defaults() -> None:
+    node = {**MASKING, "rate": 0.3}
+    check(node)
+    assert build(node) == Masking(rate=0.3)
+
+
+def test_an_unknown_key_names_the_nearest() -> None:
+    assert error_of({**MASKING, "ratee": 0.3}, key="masking") == (
+        "CFG-03 masking.ratee: unknown key; one of the 6 arguments of masking. "
+        "Fix: did you mean masking.rate?."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("rate", "fast", "masking.rate: 'fast'; float"),
+        ("rate", "0.3", "masking.rate: '0.3'; float"),
+        ("faithful", "true,", "masking.faithful: 'true,'; bool"),
+        ("final_from", 1.5, "masking.final_from: 1.5; int"),
+        ("final_from", True, "masking.final_from: True; int"),
+        ("rate", None, "masking.rate: None; float"),
+    ],
+)
+def test_a_wrong_type_names_key_value_and_type(name: str, value: object, words: str) -> None:
+    message = error_of({**MASKING, name: value}, key="masking")
+    assert message.startswith(f"CFG-04 {words}")
+
+
+def test_a_missing_argument_says_how_to_give_it() -> None:
+    message = error_of({"_target_": "dnalm.data.BatchPlan", "micro_size": 2}, key="batch")
+    assert message == (
+        "CFG-07 batch.global_size: no value; a value (int). Fix: give batch.global_size=… on the command line."
+    )
+
+
+def test_question_marks_are_a_missing_value() -> None:
+    node = {"_target_": "dnalm.data.GenomeData", "_partial_": True, "fasta": "???"}
+    assert error_of(node, key="data").startswith("CFG-07 data.fasta: no value")
+
+
+def test_a_path_that_is_not_there_is_found_before_anything_is_built(tmp_path: Path) -> None:
+    node = {"_target_": "dnalm.data.GenomeData", "_partial_": True, "fasta": str(tmp_path / "no.fa")}
+    message = error_of(node, key="data")
+    assert message.startswith(f"CFG-20 data.fasta: {tmp_path}/no.fa is not there; the path of an input.")
+
+
+def test_text_becomes_a_path_and_a_list_a_tuple(tmp_path: Path) -> None:
+    bed = tmp_path / "held_out.bed"
+    bed.touch()
+    assert build({"_target_": "dnalm.data.SplitByRegion", "bed": str(bed)}).bed == bed
+
+
+def test_errors_of_nested_nodes_carry_the_whole_key() -> None:
+    node = {
+        "_target_": "dnalm.data.GenomeData",
+        "_partial_": True,
+        "split": {"_target_": "dnalm.data.SplitByFraction", "fractoin": 0.1},
+    }
+    assert "data.split.fractoin" in error_of(node, key="data")
+
+
+def test_a_component_that_refuses_its_values_is_a_config_error() -> None:
+    with pytest.raises(ConfigError, match=r"CFG-18 masking: rate is 1\.5; a masking rate lies in \(0, 1\)"):
+        build({**MASKING, "rate": 1.5}, key="masking")
+
+
+def test_a_partial_node_refuses_when_it_is_completed() -> None:
+    node = {"_target_": "dnalm.data.BatchPlan", "_partial_": True, "micro_size": 0}
+    make = build(node, key="batch")
+    with pytest.raises(ConfigError, match="CFG-18 batch: micro_size is 0"):
+        make(global_size=4)
+    node["micro_size"] = 2
+    assert build(node)(global_size=4) == BatchPlan(global_size=4, micro_size=2)
+
+
+HOSTILE = [
+    "os.system",
+    "subprocess.run",
+    "builtins.eval",
+    "builtins.open",
+    "pathlib.Path.unlink",
+    "torch.load",
+    "torch.hub.load",
+    "torch.ops.load_library",
+    "torch.serialization.load",
+    "torch.nn.modules.module.torch.load",
+    "numpy.load",
+    "lightning.pytorch.trainer.trainer.os.system",
+    "lightning.pytorch.Trainer.fit",
+    "lightning.fabric.utilities.cloud_io._load",
+    "dnalm.data.module.np.load",
+    "dnalm.data.samples.Dataset",
+    "dnalm.cli.sys.exit",
+    "dnalm.genome",
+    "dnalm.data.order._ROUNDS",
+    "torch",
+    "",
+    "torch..nn",
+    "torch.nn.Linear.__init__.__globals__",
+]
+
+
+@pytest.mark.parametrize("target", HOSTILE)
+def test_targets_outside_the_positive_list_are_refused(target: str) -> None:
+    with pytest.raises(ConfigError, match=r"^CFG-21 model\._target_: "):
+        resolve(target, key="model")
+
+
+@pytest.mark.parametrize("target", [None, 3, ["os.system"]])
+def test_a_target_must_be_text(target: object) -> None:
+    with pytest.raises(ConfigError, match="is not a dotted name"):
+        resolve(target, key="model")
+
+
+def test_refused_packages_are_not_even_imported() -> None:
+    import sys
+
+    assert "antigravity" not in sys.modules
+    with pytest.raises(ConfigError, match="lies outside the packages"):
+        resolve("antigravity.fly", key="model")
+    assert "antigravity" not in sys.modules
+
+
+def test_a_misspelt_target_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="nearest is Masking"):
+        resolve("dnalm.data.Maskin", key="masking")
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["torch.optim.AdamW", "lightning.pytorch.loggers.TensorBoardLogger", "torch.nn.Linear", "dnalm.models.Encoder"],
+)
+def test_components_of_the_stack_are_admitted(target: str) -> None:
+    assert callable(resolve(target, key=""))

@@ -1,0 +1,144 @@
+"""Composition: what wins, what may be added, and what is said when it fails."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from dnalm.compose import check, read_config
+from dnalm.compose.config import config_folder, options
+from dnalm.errors import ConfigError
+
+GIVEN = frozenset({"config"})
+
+
+@pytest.mark.parametrize(
+    ("experiment", "size", "data"), list(itertools.product(options("experiment"), options("size"), options("data")))
+)
+def test_every_experiment_size_and_data_compose_and_check(
+    experiment: str, size: str, data: str, tmp_path: Path
+) -> None:
+    fasta = tmp_path / "genome.fa"
+    fasta.write_text(">chr1\nACGT\n")
+    words = [f"experiment={experiment}", f"size={size}", f"data={data}"]
+    config = read_config("pretrain", words + ([f"data.fasta={fasta}"] if data == "fasta" else []))
+    check(config, given=GIVEN)
+    assert config["run"]["name"] == f"{experiment}-{size}-{data}"
+
+
+@pytest.mark.parametrize("group", ["logger", "trainer", "debug", "data/split"])
+def test_every_option_of_other_groups_checks(group: str, tmp_path: Path) -> None:
+    bed = tmp_path / "held_out.bed"
+    bed.touch()
+    for option in options(group):
+        extra = [f"data.split.bed={bed}"] if option == "regions" else []
+        check(read_config("pretrain", [f"{group}={option}", *extra]), given=GIVEN)
+
+
+@pytest.mark.parametrize("k", [3, 4, 5, 6])
+def test_dnabert_recipe_is_the_published_one(k: int) -> None:
+    name = "dnabert" if k == 6 else f"dnabert_k{k}"
+    config = read_config("pretrain", [f"experiment={name}"])
+    assert config["tokenizer"]["k"] == k
+    assert config["batch"]["global_size"] == 2000
+    assert config["optim"]["lr"] == 4e-4
+    assert config["optim"]["betas"] == [0.9, 0.98]
+    assert config["schedule"] == {
+        "_target_": "dnalm.training.LinearWarmupDecay",
+        "warmup_steps": 10_000,
+        "total_steps": 200_000,
+    }
+    assert (config["masking"]["rate"], config["masking"]["final_rate"]) == (0.15, 0.20)
+    assert config["steps"] == config["masking"]["final_from"] + 20_000
+
+
+def test_size_wins_over_experiment_and_the_command_line_over_both() -> None:
+    config = read_config("pretrain", ["experiment=dnabert", "size=tiny"])
+    assert config["batch"]["global_size"] < 2000
+    assert config["optim"]["betas"] == [0.9, 0.98]
+    assert read_config("pretrain", ["size=tiny", "steps=7"])["steps"] == 7
+
+
+def test_a_key_may_be_given_that_no_yaml_states() -> None:
+    config = read_config("pretrain", ["masking.faithful=true", "data.num_workers=3"])
+    assert config["masking"]["faithful"] is True
+    assert config["data"]["num_workers"] == 3
+    check(config, given=GIVEN)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["experiment=dnabrt"], "CFG-03 experiment: no option 'dnabrt'; one of dnabert, .*did you mean experiment=dnabert"),
+        (["size=gigantic"], "CFG-03 size: no option 'gigantic'; one of full, small, tiny"),
+        (["tiny"], "CFG-16 tiny: an argument without '='"),
+        (["run.name=a=b{"], "CFG-01 config: .*quote values"),
+        (["run.dir=${nothing.here}"], "CFG-01 config: .*nothing"),
+    ],
+)
+def test_what_cannot_be_composed_is_one_sentence(words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_config("pretrain", words)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("dta=3", "CFG-03 dta: unknown key.*did you mean data"),
+        ("optim.lrr=3", "CFG-03 optim.lrr: unknown key.*did you mean optim.lr"),
+        ("optim.lr=fast", "CFG-04 optim.lr: 'fast'; "),
+        ("config=3", "CFG-03 config: unknown key"),
+        ("trainer.precision=8", "CFG-04 trainer.precision: 8; one of 32-true, bf16-mixed, bf16-true"),
+        ("seed=NO", "CFG-04 seed: "),
+    ],
+)
+def test_wrong_keys_and_values_are_named(word: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check(read_config("pretrain", [word]), given=GIVEN)
+
+
+def test_a_users_folder_adds_options(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - dnabert\n\noptim:\n  lr: 0.5\n"
+    )
+    config = read_config("pretrain", ["experiment=mine"], extra_folder=tmp_path)
+    assert config["optim"]["lr"] == 0.5
+    assert config["tokenizer"]["k"] == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a:\n\tb: 1\n", "CFG-01"), ("a: 1\na: 2\n", "CFG-01"), ("a: [1\n", "CFG-01"), ("a: !!python/name:os.system\n", "CFG-01")],
+)
+def test_a_broken_yaml_is_one_sentence(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\n" + text)
+    with pytest.raises(ConfigError, match=message):
+        read_config("pretrain", ["experiment=mine"], extra_folder=tmp_path)
+
+
+def test_configs_say_only_what_differs() -> None:
+    """No argument in conf/ repeats the default of its signature, which is the one place for it."""
+    import inspect
+
+    from dnalm.compose.targets import resolve
+
+    repeated = []
+
+    def visit(node: object, key: str) -> None:
+        if not isinstance(node, dict):
+            return
+        if "_target_" in node:
+            parameters = inspect.signature(resolve(node["_target_"], key=key)).parameters
+            repeated.extend(
+                f"{key}.{name}" for name, value in node.items() if name in parameters and parameters[name].default == value
+            )
+        for name, item in node.items():
+            visit(item, f"{key}.{name}")
+
+    import yaml
+
+    for path in config_folder().rglob("*.yaml"):
+        visit(yaml.safe_load(path.read_text()), path.name)
+    assert repeated == []

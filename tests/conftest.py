@@ -1,0 +1,37 @@
+"""What tests of several parts share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dnalm.genome.building import open_or_build
+from dnalm.genome.store import GenomeStore
+
+SHARED = Path(__file__).resolve().parents[2] / "shared/data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real genomes and published files, which the project must not hold."""
+    if not SHARED.is_dir():
+        pytest.skip(f"real data is absent: {SHARED}")
+    return SHARED
+
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> Callable[[dict[str, str]], GenomeStore]:
+    """Build a store from contig names and their sequences."""
+
+    def make(contigs: dict[str, str]) -> GenomeStore:
+        fasta = tmp_path / "genome.fa"
+        fasta.write_text("".join(f">{name}\n{sequence}\n" for name, sequence in contigs.items()))
+        return open_or_build(fasta, tmp_path / "cache")
+
+    return make
+
+
+def random_sequence(length: int, seed: int = 0) -> str:
+    """Uniform random bases."""
+    return "".join(np.random.default_rng(seed).choice(list("ACGT"), length))

@@ -1,0 +1,146 @@
+"""Every kernel computes what the eager one says."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from dnalm.models import dense_dropout
+from dnalm.models.dense_dropout import attend_with_dropout
+from dnalm.models.dropout import draw_kept
+from dnalm.models.kernels import KERNELS, _attend_padded, attention_maps, eager, sdpa
+from dnalm.models.packing import Packed
+
+LENGTHS = [6, 6, 1, 9, 4]
+HEADS, WIDTH = 3, 8
+UNIT_FP32, UNIT_BF16 = 2**-24, 2**-9  # half the gap between 1 and the next number
+
+
+def _qkv(*, dtype: torch.dtype = torch.float32, num_tokens: int = sum(LENGTHS)) -> list[Tensor]:
+    return [torch.randn(num_tokens, HEADS, WIDTH).to(dtype).requires_grad_() for _ in range(3)]
+
+
+def _tolerance(inputs: list[Tensor], unit: float, *, sums: int) -> float:
+    """A bound on the rounding error of a weighted mean of values.
+
+    A score s is off by sums * unit * |q||k| / sqrt(K) at most, its weight by twice that, relatively;
+    the mean adds `sums` roundings more. `sums` is the number of terms where sums are in the working
+    precision, and 1 where they are in a wider one.
+    """
+    query, key, value = (x.detach().float() for x in inputs)
+    largest_score = (query.norm(dim=-1).max() * key.norm(dim=-1).max()).item() / WIDTH**0.5
+    return unit * sums * (2 * largest_score + 3) * value.abs().max().item()
+
+
+def test_sdpa_equals_eager_in_fp32_forward_and_backward() -> None:
+    layout = Packed.from_lengths(LENGTHS).layout(sum(LENGTHS))
+    inputs, weight = _qkv(), torch.randn(sum(LENGTHS), HEADS, WIDTH)
+    tolerance = _tolerance(inputs, UNIT_FP32, sums=WIDTH + max(LENGTHS))
+    outputs = [kernel(*inputs, layout, 0.0) for kernel in (eager, sdpa, _attend_padded)]
+    grads = [torch.autograd.grad((output * weight).sum(), inputs) for output in outputs]
+    for output, grad in zip(outputs[1:], grads[1:], strict=True):
+        torch.testing.assert_close(output, outputs[0], atol=tolerance, rtol=0)
+        for ours, expected in zip(grad, grads[0], strict=True):
+            torch.testing.assert_close(ours, expected, atol=10 * tolerance, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["eager", "sdpa"])
+def test_bf16_is_off_by_its_rounding_alone(name: str) -> None:
+    layout = Packed.from_lengths(LENGTHS).layout(sum(LENGTHS))
+    inputs = _qkv(dtype=torch.bfloat16)
+    exact = eager(*(x.float() for x in inputs), layout, 0.0)
+    output = KERNELS[name].attend(*inputs, layout, 0.0)  # type: ignore[index]
+    assert output.dtype == torch.bfloat16
+    torch.testing.assert_close(output.float(), exact, atol=_tolerance(inputs, UNIT_BF16, sums=1), rtol=0)
+
+
+@settings(deadline=None, max_examples=30)
+@given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=6), name=st.sampled_from(sorted(KERNELS)))
+def test_neighbours_in_a_pack_do_not_see_each_other(lengths: list[int], name: str) -> None:
+    attend = KERNELS[name].attend  # type: ignore[index]
+    inputs = _qkv(num_tokens=sum(lengths))
+    together = attend(*inputs, Packed.from_lengths(lengths).layout(sum(lengths)), 0.0)
+    alone = [
+        attend(*parts, Packed.from_lengths([length]).layout(length), 0.0)
+        for length, *parts in zip(lengths, *(x.split(lengths) for x in inputs), strict=True)
+    ]
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
+
+
+def test_attention_rows_sum_to_one_and_never_reach_past_the_end() -> None:
+    query, key, _ = _qkv()
+    layout = Packed.from_lengths(LENGTHS).layout(sum(LENGTHS))
+    maps_BHLL = attention_maps(query, key, layout)
+    rows_NH = layout.unpad(maps_BHLL.sum(dim=-1).transpose(1, 2))
+    torch.testing.assert_close(rows_NH, torch.ones_like(rows_NH), atol=1e-6, rtol=0)
+    past_end_B11L = ~layout.real_tokens()[:, None, None, :]
+    assert not maps_BHLL.masked_select(past_end_B11L).any()
+
+
+def test_a_token_alone_attends_to_itself() -> None:
+    inputs = _qkv(num_tokens=1)
+    layout = Packed.from_lengths([1]).layout(1)
+    for kernel in KERNELS.values():
+        torch.testing.assert_close(kernel.attend(*inputs, layout, 0.0), inputs[2])
+
+
+def test_every_kernel_says_what_it_cannot_do() -> None:
+    assert all(len(kernel.cannot) > 20 for kernel in KERNELS.values())
+
+
+@pytest.mark.parametrize("weights_at_once", [1, 2 * 36, 2**19])
+def test_attention_with_dropout_is_the_plain_equations(
+    weights_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dense_dropout, "_WEIGHTS_AT_ONCE", weights_at_once)
+    inputs = [torch.randn(2, HEADS, 6, WIDTH, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    weight = torch.randn_like(inputs[0])
+    torch.manual_seed(5)
+    output = attend_with_dropout(*inputs, 0.3)
+    torch.manual_seed(5)  # 36 weights a head are nine draws of four, however the heads are grouped
+    keep, kept = draw_kept((2, HEADS, 6, 6), 0.3)
+    query, key, value = inputs
+    expected = (query @ key.mT / WIDTH**0.5).softmax(dim=-1) * keep / kept @ value
+    torch.testing.assert_close(output, expected)
+    grads = torch.autograd.grad((output * weight).sum(), inputs)
+    for ours, reference in zip(grads, torch.autograd.grad((expected * weight).sum(), inputs), strict=True):
+        torch.testing.assert_close(ours, reference)
+
+
+def test_attention_with_dropout_in_bf16_is_off_by_its_rounding_alone() -> None:
+    inputs = [torch.randn(2, HEADS, 6, WIDTH).bfloat16().requires_grad_() for _ in range(3)]
+    exact = [x.detach().float().requires_grad_() for x in inputs]
+    outputs = []
+    for blocks in (inputs, exact):
+        torch.manual_seed(5)
+        outputs.append(attend_with_dropout(*blocks, 0.3))
+    tolerance = _tolerance(inputs, UNIT_BF16, sums=1) / 0.7
+    torch.testing.assert_close(outputs[0].float(), outputs[1], atol=tolerance, rtol=0)
+    grads = [
+        torch.autograd.grad(output.float().square().sum(), x)
+        for output, x in zip(outputs, (inputs, exact), strict=True)
+    ]
+    for ours, reference in zip(*grads, strict=True):
+        assert ours.dtype == torch.bfloat16
+        assert (ours.float() - reference).norm() < 0.03 * reference.norm()
+
+
+@pytest.mark.parametrize("name", ["eager", "sdpa"])
+def test_dropout_keeps_the_mean_of_the_output(name: str) -> None:
+    attend = KERNELS[name].attend  # type: ignore[index]
+    inputs = [x.detach() for x in _qkv()]
+    layout = Packed.from_lengths(LENGTHS).layout(sum(LENGTHS))
+    draws = torch.stack([attend(*inputs, layout, 0.2) for _ in range(2000)])
+    error = (draws.mean(0) - attend(*inputs, layout, 0.0)).abs()
+    assert (error <= 6 * draws.std(0) / 2000**0.5 + 1e-4).all()
+    assert draws.std(0).max() > 0.1
+
+
+def test_differentiating_dropout_twice_is_refused() -> None:
+    inputs = [torch.randn(1, 1, 3, 4, requires_grad=True) for _ in range(3)]
+    grad = torch.autograd.grad(attend_with_dropout(*inputs, 0.5).square().sum(), inputs, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad[0].sum().backward()
