@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from dnalm.compose.check import RESERVED, Node, annotations, parse, targets_below
+from dnalm.compose.check import RESERVED, Node, argument_types, parse, targets_below
 from dnalm.compose.targets import resolve
 from dnalm.errors import ConfigError
 
@@ -24,7 +24,7 @@ def build(node: Node, *, key: str = "", given: Mapping[str, object] | None = Non
         ConfigError: a component refuses its values, now or when the missing ones are given.
     """
     target = resolve(node["_target_"], key=key)
-    hints = annotations(target)
+    hints = argument_types(target)
     arguments = {
         name: _build_value(value, hints.get(name, Any), f"{key}.{name}" if key else name)
         for name, value in node.items()

@@ -49,7 +49,7 @@ def check(node: Node, *, key: str = "", given: frozenset[str] = frozenset()) -> 
             required = parameter.default is inspect.Parameter.empty and name not in given
             if name not in arguments and required and parameter.kind is not parameter.VAR_POSITIONAL:
                 raise _missing(_join(key, name), parameter)
-    hints = annotations(target)
+    hints = argument_types(target)
     for name, value in arguments.items():
         nodes = list(targets_below(value, _join(key, name)))
         for below, path in nodes:
@@ -71,7 +71,7 @@ def targets_below(value: object, key: str) -> Iterator[tuple[Node, str]]:
             yield from targets_below(item, f"{key}[{number}]")
 
 
-def annotations(target: Any) -> dict[str, Any]:  # noqa: ANN401
+def argument_types(target: Any) -> dict[str, Any]:  # noqa: ANN401
     """The types of a target's arguments, by name; none where another library hides them.
 
     Some libraries import names for annotations only, so that they cannot be read at run time.

@@ -163,4 +163,3 @@ class GenomeData(LightningDataModule):
                 fix="give a longer genome, raise windows.max_unknown, or change data.split",
             )
         return usable
-

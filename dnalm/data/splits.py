@@ -16,7 +16,8 @@ import numpy as np
 from dnalm.data.order import Integers
 from dnalm.errors import ConfigError
 from dnalm.genome.intervals import merge, read_bed, subtract
-from dnalm.genome.store import Contig, GenomeStore
+from dnalm.genome.manifest import Contig
+from dnalm.genome.store import GenomeStore
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from dnalm.models.dropout import draw_kept
 _WEIGHTS_AT_ONCE = 2**19  # 2 MiB of float32 weights: about the second-level caches of two cores
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def attend_with_dropout(query_BHLK: Tensor, key_BHLK: Tensor, value_BHLK: Tensor, rate: float) -> Tensor:
     """Softmax attention of every token over its block, a share `rate` of the weights zeroed.
 
@@ -36,7 +37,7 @@ def attend_with_dropout(query_BHLK: Tensor, key_BHLK: Tensor, value_BHLK: Tensor
         rate: share of weights dropped, in (0, 1).
 
     Returns:
-        (B, H, L, K). It can be differentiated once.
+        (B, H, L, K). It can be differentiated once, and compiled models call it as it is.
     """
     blocks = (x.flatten(0, 1).contiguous() for x in (query_BHLK, key_BHLK, value_BHLK))
     mixed: Tensor = _AttentionWithDropout.apply(*blocks, rate)  # type: ignore[no-untyped-call]

@@ -37,24 +37,22 @@ class Packed:
 
     def layout(self, num_tokens: int) -> Layout:
         """What follows from the lengths, for a pack of `num_tokens` tokens in all."""
+        runs = self._runs() if self.cu_lengths.device.type == "cpu" else None
+        if runs is not None:
+            assert sum(run.count * run.length for run in runs) == num_tokens, "lengths must add up to N"
+            assert all(0 < run.length <= self.max_length for run in runs), "a length is outside 1..max"
         starts_B = self.cu_lengths[:-1]
         place_N = torch.arange(num_tokens, dtype=starts_B.dtype, device=starts_B.device)
         sequence_N = torch.searchsorted(self.cu_lengths[1:], place_N, right=True)
         position_N = (place_N - starts_B[sequence_N]).long()
-        layout = Layout(
+        return Layout(
             max_length=self.max_length,
             lengths_B=self.cu_lengths.diff(),
             sequence_N=sequence_N,
             position_N=position_N,
             padded_N=sequence_N * self.max_length + position_N,
-            runs=self._runs() if self.cu_lengths.device.type == "cpu" else None,
+            runs=runs,
         )
-        if layout.runs is not None:
-            assert sum(run.count * run.length for run in layout.runs) == num_tokens, (
-                "lengths must add up to N"
-            )
-            assert all(0 < run.length <= self.max_length for run in layout.runs), "a length is outside 1..max"
-        return layout
 
     def _runs(self) -> tuple[Run, ...]:
         lengths: list[int] = self.cu_lengths.diff().tolist()

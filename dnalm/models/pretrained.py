@@ -127,8 +127,7 @@ def _fit(model: MaskedLM, stored: dict[str, Tensor], path: Path) -> dict[str, Te
             expected="the tensors of the BERT that config.json describes",
             fix="check that config.json and model.safetensors are of one model, and that it is a masked LM",
         )
-    weights = {name: stored[theirs] for theirs, name in ours.items()}
-    if bad := _not_finite(weights):
+    if bad := _not_finite(stored):
         raise CheckpointError(
             "CKPT-08",
             where=str(path),
@@ -136,7 +135,7 @@ def _fit(model: MaskedLM, stored: dict[str, Tensor], path: Path) -> dict[str, Te
             expected="finite weights only",
             fix="take an earlier checkpoint of that model",
         )
-    return weights
+    return {name: stored[theirs] for theirs, name in ours.items()}
 
 
 def _without_copies(stored: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 -- its usual name
 from torch.optim import Optimizer
@@ -83,12 +84,13 @@ class MaskedLMTraining(LightningModule):
         super().__init__()
         self.model, self.optimizer, self.weight_decay = model, optimizer, weight_decay
         self.schedule, self.seed = schedule, seed
+        self.indicator: Tensor
         self.register_buffer("indicator", base_indicator(torch.from_numpy(token_bases)), persistent=False)
         self.step_totals, self.validation_totals = Totals(), Totals()
         self.hidden_bits = HiddenBits()
         self.validated_at = -1  # optimizer step of the last validation
 
-    def configure_optimizers(self) -> dict[str, object]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer and its schedule, stepped once per optimizer step."""
         optimizer = self.optimizer(parameter_groups(self.model, weight_decay=self.weight_decay))
         scheduler = LambdaLR(optimizer, self.schedule)

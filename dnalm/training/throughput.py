@@ -48,7 +48,8 @@ class Throughput(Callback):
         now = time.perf_counter()
         self.seconds += now - self._since
         self._since = now
-        if trainer.global_step and trainer.global_step % trainer.log_every_n_steps == 0:
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # its connector sets it
+        if trainer.global_step and trainer.global_step % every == 0:
             speed = {"tokens_per_s": self.tokens_per_s, "bases_per_s": self.bases_per_s}
             for logger in trainer.loggers:
                 if not isinstance(logger, CSVLogger):

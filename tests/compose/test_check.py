@@ -151,7 +151,12 @@ def test_a_misspelt_target_names_the_nearest() -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["torch.optim.AdamW", "lightning.pytorch.loggers.TensorBoardLogger", "torch.nn.Linear", "dnalm.models.Encoder"],
+    [
+        "torch.optim.AdamW",
+        "lightning.pytorch.loggers.TensorBoardLogger",
+        "torch.nn.Linear",
+        "dnalm.models.Encoder",
+    ],
 )
 def test_components_of_the_stack_are_admitted(target: str) -> None:
     assert callable(resolve(target, key=""))

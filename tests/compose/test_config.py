@@ -13,7 +13,8 @@ GIVEN = frozenset({"config"})
 
 
 @pytest.mark.parametrize(
-    ("experiment", "size", "data"), list(itertools.product(options("experiment"), options("size"), options("data")))
+    ("experiment", "size", "data"),
+    list(itertools.product(options("experiment"), options("size"), options("data"))),
 )
 def test_every_experiment_size_and_data_compose_and_check(
     experiment: str, size: str, data: str, tmp_path: Path
@@ -69,7 +70,10 @@ def test_a_key_may_be_given_that_no_yaml_states() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["experiment=dnabrt"], "CFG-03 experiment: no option 'dnabrt'; one of dnabert, .*did you mean experiment=dnabert"),
+        (
+            ["experiment=dnabrt"],
+            "CFG-03 experiment: no option 'dnabrt'; one of dnabert, .*did you mean experiment=dnabert",
+        ),
         (["size=gigantic"], "CFG-03 size: no option 'gigantic'; one of full, small, tiny"),
         (["tiny"], "CFG-16 tiny: an argument without '='"),
         (["run.name=a=b{"], "CFG-01 config: .*quote values"),
@@ -109,7 +113,12 @@ def test_a_users_folder_adds_options(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a:\n\tb: 1\n", "CFG-01"), ("a: 1\na: 2\n", "CFG-01"), ("a: [1\n", "CFG-01"), ("a: !!python/name:os.system\n", "CFG-01")],
+    [
+        ("a:\n\tb: 1\n", "CFG-01"),
+        ("a: 1\na: 2\n", "CFG-01"),
+        ("a: [1\n", "CFG-01"),
+        ("a: !!python/name:os.system\n", "CFG-01"),
+    ],
 )
 def test_a_broken_yaml_is_one_sentence(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
@@ -132,7 +141,9 @@ def test_configs_say_only_what_differs() -> None:
         if "_target_" in node:
             parameters = inspect.signature(resolve(node["_target_"], key=key)).parameters
             repeated.extend(
-                f"{key}.{name}" for name, value in node.items() if name in parameters and parameters[name].default == value
+                f"{key}.{name}"
+                for name, value in node.items()
+                if name in parameters and parameters[name].default == value
             )
         for name, item in node.items():
             visit(item, f"{key}.{name}")

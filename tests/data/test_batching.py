@@ -10,7 +10,12 @@ from dnalm.data.batching import BatchPlan, StepBatches, validation_batches
 from dnalm.errors import ConfigError
 
 
-@given(passes=st.integers(1, 4), micro=st.integers(1, 5), world=st.sampled_from([1, 2, 4]), step=st.integers(0, 9))
+@given(
+    passes=st.integers(1, 4),
+    micro=st.integers(1, 5),
+    world=st.sampled_from([1, 2, 4]),
+    step=st.integers(0, 9),
+)
 def test_ranks_share_each_global_batch_in_order(passes: int, micro: int, world: int, step: int) -> None:
     plan = BatchPlan(global_size=passes * micro * world, micro_size=micro)
     seen: list[int] = []

@@ -25,7 +25,14 @@ def hide(masking: Masking, *, tokens: int, k: int, rate: float, seed: int = 0) -
 
 @pytest.mark.parametrize(
     ("k", "rate", "centre"),
-    [(3, 0.15, 0.0527), (4, 0.15, 0.0398), (5, 0.15, 0.0320), (6, 0.15, 0.0267), (3, 0.20, 0.0717), (6, 0.20, 0.0365)],
+    [
+        (3, 0.15, 0.0527),
+        (4, 0.15, 0.0398),
+        (5, 0.15, 0.0320),
+        (6, 0.15, 0.0267),
+        (3, 0.20, 0.0717),
+        (6, 0.20, 0.0365),
+    ],
 )
 def test_start_probability_is_the_published_conversion(k: int, rate: float, centre: float) -> None:
     # DNABERT gives centre rates; 1 - (1 - p)^k is the share of tokens they hide.
@@ -116,7 +123,10 @@ def test_the_schedule_is_fifteen_then_twenty_per_cent() -> None:
     [
         ({"rate": 1.5}, r"rate is 1\.5; a masking rate lies in \(0, 1\)"),
         ({"final_rate": 0.0}, r"final_rate is 0\.0; a masking rate lies in \(0, 1\)"),
-        ({"mask_share": 0.95}, r"mask_share is 0\.95 and random_share 0\.1; both must be >= 0 and their sum <= 1"),
+        (
+            {"mask_share": 0.95},
+            r"mask_share is 0\.95 and random_share 0\.1; both must be >= 0 and their sum <= 1",
+        ),
     ],
 )
 def test_impossible_settings_are_refused(arguments: dict[str, float], message: str) -> None:

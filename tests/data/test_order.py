@@ -42,7 +42,8 @@ def test_the_order_is_uncorrelated_with_the_identity() -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [(2, Stream.MASK, 3, 0), (1, Stream.STRAND, 3, 0), (1, Stream.MASK, 4, 0), (1, Stream.MASK, 3, 1)]
+    "other",
+    [(2, Stream.MASK, 3, 0), (1, Stream.STRAND, 3, 0), (1, Stream.MASK, 4, 0), (1, Stream.MASK, 3, 1)],
 )
 def test_a_draw_is_keyed_by_seed_stream_index_and_part(other: tuple[int, Stream, int, int]) -> None:
     key = (1, Stream.MASK, 3, 0)

@@ -1,6 +1,7 @@
 """Windows: lengths, places, order, and never a base outside the regions."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -25,9 +26,7 @@ def windows_of(regions: list[tuple[int, int]], *, seed: int = 1, **recipe: float
 
 
 regions_strategy = st.lists(st.integers(SHORTEST, 5000), min_size=1, max_size=8).map(
-    lambda lengths: [
-        (sum(lengths[:i]) + 7 * i, sum(lengths[: i + 1]) + 7 * i) for i in range(len(lengths))
-    ]
+    lambda lengths: [(sum(lengths[:i]) + 7 * i, sum(lengths[: i + 1]) + 7 * i) for i in range(len(lengths))]
 )
 
 
@@ -120,7 +119,7 @@ def test_validation_windows_are_apart_and_as_many_as_asked(
     chosen = validation_windows(np.array(regions), length=LONGEST, count=count)
     available = sum(max(1, (end - start) // LONGEST) for start, end in regions)
     assert len(chosen) == min(count, available)
-    assert all(a.end <= b.start for a, b in zip(chosen, chosen[1:], strict=False))
+    assert all(a.end <= b.start for a, b in pairwise(chosen))
     assert all(any(s <= w.start < w.end <= e for s, e in regions) for w in chosen)
 
 

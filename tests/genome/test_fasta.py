@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dnalm.errors import DataError
@@ -19,7 +19,7 @@ from dnalm.genome.sources import check_source
 from tests.genome.malformed_fasta import CASES, GOOD, PROTEIN, Case, bgzip
 
 in_one_folder = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -85,6 +85,8 @@ letters = st.sampled_from(
 
 
 @in_one_folder
+@example(parts=[b"\r", b"\r\n"], chunk_bytes=1)
+@example(parts=[b">x\n", b"\r\n", b">y\n", b"A"], chunk_bytes=9)
 @given(parts=st.lists(letters, max_size=30), chunk_bytes=st.integers(1, 50))
 def test_any_text_reads_alike_in_any_chunk_size(tmp_path: Path, parts: list[bytes], chunk_bytes: int) -> None:
     path = tmp_path / "any.fa"

@@ -125,7 +125,8 @@ def test_attention_with_dropout_in_bf16_is_off_by_its_rounding_alone() -> None:
     ]
     for ours, reference in zip(*grads, strict=True):
         assert ours.dtype == torch.bfloat16
-        assert (ours.float() - reference).norm() < 0.03 * reference.norm()
+        # Fewer than 16 roundings lie between the inputs and a gradient.
+        assert (ours.float() - reference).norm() < 16 * UNIT_BF16 * reference.norm()
 
 
 @pytest.mark.parametrize("name", ["eager", "sdpa"])

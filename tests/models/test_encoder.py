@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import sqrt
 
 import pytest
@@ -152,11 +151,13 @@ def test_an_argument_out_of_range_is_named(name: str, value: object, rule: str) 
     )
 
 
-def test_a_compiled_encoder_gives_the_same(random_ids: Callable[[int], torch.Tensor]) -> None:
-    encoder, ids, packed = (
-        _encoder(dropout=0.0, attention_dropout=0.0),
-        random_ids(9),
-        Packed.from_lengths([5, 4]),
-    )
-    compiled = torch.compile(encoder, backend="eager")
-    torch.testing.assert_close(compiled(ids, packed), encoder(ids, packed), atol=1e-6, rtol=0)
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # the compiler looks at it
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_a_compiled_encoder_gives_the_same(dropout: float) -> None:
+    encoder = _encoder(dropout=dropout, attention_dropout=dropout)
+    ids, packed = torch.arange(1, 10), Packed.from_lengths([5, 4])
+    outputs = []
+    for way in (encoder, torch.compile(encoder, backend="eager")):
+        torch.manual_seed(2)
+        outputs.append(way(ids, packed))
+    torch.testing.assert_close(outputs[1], outputs[0], atol=1e-6, rtol=0)
