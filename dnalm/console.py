@@ -1,7 +1,7 @@
 """The one place that writes to the terminal: a shared console and the progress bar of long work.
 
 Progress goes to stderr, so that stdout holds results only and can be piped. Where stderr is no
-terminal, a bar would fill a log with control characters; one line at the end says the same.
+terminal, a bar would fill a log with control characters, so none is drawn.
 """
 
 from __future__ import annotations
@@ -41,6 +41,6 @@ def progress_bar(title: str, *, total: int, in_bytes: bool = False) -> Iterator[
         (DownloadColumn(), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(),)
     )
     columns = (TextColumn("{task.description}"), BarColumn(), *amounts, TimeRemainingColumn())
-    with Progress(*columns, console=stderr, transient=True) as progress:
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
         task = progress.add_task(title, total=total)
         yield lambda amount: progress.update(task, advance=amount)

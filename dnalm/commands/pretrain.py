@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import Logger
+from pydantic import NonNegativeInt, PositiveInt
 from torch.optim import Optimizer
 
 from dnalm.console import stdout
@@ -41,13 +42,13 @@ def pretrain(
     optim: Callable[..., Optimizer],
     schedule: Schedule,
     trainer: Callable[..., Trainer],
-    steps: int,
+    steps: PositiveInt,
     experiment: str,
     config: dict[str, object],
     weight_decay: float = 0.0,
     embedding_init: Literal["normal", "spelled"] = "normal",
     logger: Callable[..., Logger] | None = None,
-    seed: int = 1,
+    seed: NonNegativeInt = 1,
 ) -> None:
     """Train, validate, judge, and leave the run directory.
 
@@ -72,12 +73,19 @@ def pretrain(
     """
     quiet_frameworks()
     began = time.perf_counter()
+    run.refuse_if_taken()
     genome = data(tokenizer=tokenizer, windows=windows, masking=masking, batch=batch, seed=seed)
     throughput = Throughput()
+    extra = logger(save_dir=run.path) if logger else None
+    fitter = trainer(run=run, batch=batch, steps=steps, throughput=throughput, logger=extra)
     seed_everything(seed, verbose=False)
     network = MaskedLM(model(vocab_size=tokenizer.vocab_size, padding_id=tokenizer.special.padding))
     if embedding_init == "spelled":
         spell_embeddings(network, tokenizer.token_bases)
+    genome.prepare_data()
+    genome.setup("fit")
+    run.create(config)
+    _introduce(run, genome, network, steps)
     module = MaskedLMTraining(
         network,
         token_bases=tokenizer.token_bases,
@@ -86,38 +94,36 @@ def pretrain(
         schedule=schedule,
         seed=seed,
     )
-    extra = logger(save_dir=run.path) if logger else None
-    fitter = trainer(run=run, batch=batch, steps=steps, throughput=throughput, logger=extra)
-    run.create(config)
-    genome.prepare_data()
-    genome.setup("fit")
-    _introduce(run, genome, network, config)
     fitter.fit(module, datamodule=genome)
     if module.validated_at != fitter.global_step:
         fitter.validate(module, datamodule=genome, verbose=False)
-    write_model_directory(
-        run.model,
-        model=network,
-        tokenizer=tokenizer,
-        config=config,
-        data_fingerprint=genome.store.fingerprint,
-        precision=fitter.precision,
-        steps=fitter.global_step,
-    )
+    _leave_model(run, network, genome, config, fitter)
     judgement = _judge(genome, module)
     plot_training(run.path / "metrics.csv", judgement, run.path / "loss.png")
-    metrics = {name: float(value) for name, value in fitter.callback_metrics.items()}
-    summary = _summary(experiment, fitter.global_step, metrics, judgement, throughput)
-    path = run.write_summary({**summary, "seconds": round(time.perf_counter() - began, 1)})
-    _conclude(run, judgement, path)
+    summary = _summary(experiment, fitter, judgement, throughput)
+    _conclude(run, judgement, run.write_summary(summary | {"seconds": round(time.perf_counter() - began, 1)}))
 
 
-def _introduce(run: RunDirectory, genome: GenomeData, network: MaskedLM, config: dict[str, object]) -> None:
+def _introduce(run: RunDirectory, genome: GenomeData, network: MaskedLM, steps: int) -> None:
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    stdout.print(f"run {run.path}: {parameters:,} parameters, {config['steps']:,} steps")
+    stdout.print(f"run {run.path}: {parameters:,} parameters, {steps:,} steps")
     stdout.print(
         f"genome {genome.store.source.name}: {len(genome.store.contigs)} contigs, "
         f"{genome.store.num_bases:,} bases; {genome.division.description}"
+    )
+
+
+def _leave_model(
+    run: RunDirectory, network: MaskedLM, genome: GenomeData, config: dict[str, object], fitter: Trainer
+) -> None:
+    write_model_directory(
+        run.model,
+        model=network,
+        tokenizer=genome.tokenizer,
+        config=config,
+        data_fingerprint=genome.store.fingerprint,
+        precision=str(fitter.precision),
+        steps=fitter.global_step,
     )
 
 
@@ -133,16 +139,13 @@ def _judge(genome: GenomeData, module: MaskedLMTraining) -> Judgement:
 
 
 def _summary(
-    experiment: str,
-    steps: int,
-    metrics: dict[str, float],
-    judgement: Judgement,
-    throughput: Throughput,
+    experiment: str, fitter: Trainer, judgement: Judgement, throughput: Throughput
 ) -> dict[str, object]:
     """The figures of `summary.json`; memory in bytes, losses in nats per masked token."""
+    metrics = {name: float(value) for name, value in fitter.callback_metrics.items()}
     return {
         "experiment": experiment,
-        "steps": steps,
+        "steps": fitter.global_step,
         "tokens": throughput.tokens,
         "bases": throughput.bases,
         "train_loss": metrics["train_loss"],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
+from pydantic import NonNegativeInt, PositiveInt
 from torch.utils.data import DataLoader
 
 from dnalm.data.batch import Batch, Sample, collate
@@ -57,9 +58,9 @@ class GenomeData(LightningDataModule):
         clade: Clade | None = None,
         species: str | None = None,
         split: Split | None = None,
-        validation_windows: int = 2000,
+        validation_windows: PositiveInt = 2000,
         cache: Path | None = None,
-        num_workers: int = 0,
+        num_workers: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
         if (fasta is None) == (clade is None):

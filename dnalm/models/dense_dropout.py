@@ -23,7 +23,10 @@ from torch.autograd.function import once_differentiable
 
 from dnalm.models.dropout import draw_kept
 
-_WEIGHTS_AT_ONCE = 2**19  # 2 MiB of float32 weights: about the second-level caches of two cores
+# Weights that go through all steps together. One thread wants them in its second-level cache; several
+# threads wait for each other after every step, which costs milliseconds each on a busy machine, so they
+# want few and long ones.
+_AT_ONCE_ALONE, _AT_ONCE_TOGETHER = 2**19, 2**23
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -69,17 +72,18 @@ class _AttentionWithDropout(torch.autograd.Function):
         scaled_grad = grad_output / ctx.kept
         for part in _parts(*query.shape[:2]):
             weights = _softmax_weights(query[part], key[part])
-            buffer = weights * keep[part]
-            torch.bmm(buffer.transpose(1, 2), scaled_grad[part], out=grad_value[part])
-            torch.bmm(scaled_grad[part], value[part].transpose(1, 2), out=buffer)
-            grad_scores = buffer.mul_(keep[part]).sub_(row_sums[part]).mul_(weights)
+            dropped = weights * keep[part]
+            torch.bmm(dropped.transpose(1, 2), scaled_grad[part], out=grad_value[part])
+            grad_scores = torch.bmm(scaled_grad[part], value[part].transpose(1, 2))
+            grad_scores.mul_(dropped).addcmul_(weights, row_sums[part], value=-1)
             torch.bmm(grad_scores, key[part] * scale, out=grad_query[part])
             torch.bmm(grad_scores.transpose(1, 2), query[part] * scale, out=grad_key[part])
         return grad_query, grad_key, grad_value, None
 
 
 def _parts(num_blocks: int, length: int) -> Iterator[slice]:
-    size = max(1, _WEIGHTS_AT_ONCE // length**2)
+    at_once = _AT_ONCE_ALONE if torch.get_num_threads() == 1 else _AT_ONCE_TOGETHER
+    size = max(1, at_once // length**2)
     return (slice(start, start + size) for start in range(0, num_blocks, size))
 
 

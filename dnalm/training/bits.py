@@ -41,7 +41,8 @@ def bits_per_hidden_base(logits_MV: Tensor, indicator: Tensor, hidden: HiddenTen
     Returns:
         (X,) bits. Ids that spell no base at a place have no share in its distribution.
     """
-    marginal_MK4 = (logits_MV.float().softmax(-1) @ indicator).view(len(logits_MV), -1, 4)
+    places = indicator.shape[1] // 4
+    marginal_MK4 = (logits_MV.float().softmax(-1) @ indicator).view(len(logits_MV), places, 4)
     marginal_MK4 = marginal_MK4 / marginal_MK4.sum(-1, keepdim=True).clamp_min(_TINY)
     true_base_P = hidden.base_X[hidden.pair_base_P]
     told_P = marginal_MK4[hidden.pair_token_P, hidden.pair_offset_P, true_base_P]

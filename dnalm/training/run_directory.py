@@ -32,21 +32,29 @@ class RunDirectory:
         """The model directory, in Hugging Face layout."""
         return self.path / "model"
 
+    def refuse_if_taken(self) -> None:
+        """Check, before any work, that the folder is free or may be moved aside.
+
+        Raises:
+            ConfigError: the folder holds something already.
+        """
+        if self._taken and not self.replace:
+            raise ConfigError(
+                "CFG-23",
+                where="run.dir",
+                found=f"{self.path} is there already",
+                expected="a folder for a new run",
+                fix="choose another run.dir or run.name, or move the old run aside by run.replace=true",
+            )
+
     def create(self, config: dict[str, object]) -> None:
         """Make the folder and write the resolved config into it.
 
         Raises:
             ConfigError: the folder holds something already, or cannot be made.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            if not self.replace:
-                raise ConfigError(
-                    "CFG-23",
-                    where="run.dir",
-                    found=f"{self.path} is there already",
-                    expected="a folder for a new run",
-                    fix="choose another run.dir or run.name, or move the old run aside by run.replace=true",
-                )
+        self.refuse_if_taken()
+        if self._taken:
             self._move_aside()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -65,6 +73,10 @@ class RunDirectory:
         path = self.path / "summary.json"
         path.write_text(json.dumps(summary, indent=2) + "\n")
         return path
+
+    @property
+    def _taken(self) -> bool:
+        return self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
 
     def _move_aside(self) -> None:
         number = 1

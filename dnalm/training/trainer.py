@@ -8,6 +8,7 @@ from typing import Literal
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger
+from pydantic import NonNegativeFloat, PositiveInt
 
 from dnalm.data import BatchPlan
 from dnalm.training.progress import ProgressBar
@@ -24,11 +25,11 @@ def build_trainer(
     logger: Logger | None = None,
     accelerator: Literal["cpu", "gpu"] = "cpu",
     precision: Literal["32-true", "bf16-mixed", "bf16-true"] = "32-true",
-    gradient_clip: float = 1.0,
-    validate_every: int = 1000,
-    checkpoint_every: int = 1000,
-    keep_checkpoints: int = 2,
-    log_every: int = 10,
+    gradient_clip: NonNegativeFloat = 1.0,
+    validate_every: PositiveInt = 1000,
+    checkpoint_every: PositiveInt = 1000,
+    keep_checkpoints: PositiveInt = 2,
+    log_every: PositiveInt = 10,
     callbacks: Sequence[Callback] = (),
 ) -> Trainer:
     """Make the trainer; everything is counted in optimizer steps.

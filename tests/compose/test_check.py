@@ -13,9 +13,9 @@ from dnalm.errors import ConfigError
 MASKING = {"_target_": "dnalm.data.Masking"}
 
 
-def error_of(node: dict[str, Any], **arguments: Any) -> str:
+def error_of(node: dict[str, Any], *, key: str = "") -> str:
     with pytest.raises(ConfigError) as caught:
-        check(node, **arguments)
+        check(node, key=key)
     assert caught.value.exit_code == 2
     return str(caught.value)
 
@@ -52,7 +52,8 @@ def test_a_wrong_type_names_key_value_and_type(name: str, value: object, words: 
 def test_a_missing_argument_says_how_to_give_it() -> None:
     message = error_of({"_target_": "dnalm.data.BatchPlan", "micro_size": 2}, key="batch")
     assert message == (
-        "CFG-07 batch.global_size: no value; a value (int). Fix: give batch.global_size=… on the command line."
+        "CFG-07 batch.global_size: no value; a value (int). "
+        "Fix: give batch.global_size=… on the command line."
     )
 
 

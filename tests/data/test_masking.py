@@ -85,7 +85,7 @@ def test_eighty_ten_ten() -> None:
 
 def test_a_span_is_shown_in_one_way() -> None:
     # So no token of a hidden span that is shown as it is can betray its neighbours.
-    ids, seen, hidden = hide(Masking(mask_share=0.5, random_share=0.0), tokens=100_000, k=6, rate=0.01)
+    _, seen, hidden = hide(Masking(mask_share=0.5, random_share=0.0), tokens=100_000, k=6, rate=0.01)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], hidden.astype(int), [0]]))).reshape(-1, 2)
     single = [slice(start, end) for start, end in edges if end - start == 6]
     kinds = [set(seen[span] == MASK) for span in single]

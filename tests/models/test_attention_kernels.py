@@ -95,7 +95,8 @@ def test_every_kernel_says_what_it_cannot_do() -> None:
 def test_attention_with_dropout_is_the_plain_equations(
     weights_at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dense_dropout, "_WEIGHTS_AT_ONCE", weights_at_once)
+    for name in ("_AT_ONCE_ALONE", "_AT_ONCE_TOGETHER"):
+        monkeypatch.setattr(dense_dropout, name, weights_at_once)
     inputs = [torch.randn(2, HEADS, 6, WIDTH, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     weight = torch.randn_like(inputs[0])
     torch.manual_seed(5)

@@ -1,0 +1,119 @@
+"""The program itself: quick help, exit codes, one-sentence errors."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dnalm.cli import main
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    """Run the program in this process: exit code, stdout, stderr."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(words))
+    captured = capsys.readouterr()
+    return int(ended.value.code or 0), captured.out, captured.err
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom dnalm.cli import main\n"
+        "for words in ([], ['--help'], ['pretrain', '--help'], ['--version'], ['prepare', '-h']):\n"
+        "    try:\n        main(words)\n"
+        "    except SystemExit as end:\n        assert end.code == 0, end.code\n"
+        "heavy = {'torch', 'lightning', 'numpy', 'hydra', 'omegaconf', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_module_runs_as_a_program() -> None:
+    words = [sys.executable, "-m", "dnalm", "pretrian"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("dnalm: CLI-01 pretrian: no such command; one of pretrain, prepare")
+
+
+def test_help_lists_commands_and_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    _, text, _ = run(capsys, "--help")
+    assert "pretrain" in text
+    assert "prepare" in text
+    _, groups, _ = run(capsys, "pretrain", "--help")
+    assert "dnabert, dnabert_k3, dnabert_k4, dnabert_k5" in groups
+    assert "full, small, tiny" in groups
+
+
+def test_cfg_prints_the_composed_config(capsys: pytest.CaptureFixture[str]) -> None:
+    code, text, _ = run(capsys, "pretrain", "size=tiny", "--cfg")
+    assert code == 0
+    assert yaml.safe_load(text)["tokenizer"]["k"] == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["pretrain", "--verbose"], "CLI-01 --verbose: an option that dnalm lacks"),
+        (["pretrain", "--config-dir", "nowhere"], "CLI-01 --config-dir nowhere: not a folder"),
+        (["pretrain", "optim.lrr=1"], "CFG-03 optim.lrr: unknown key"),
+        (["pretrain", "batch.global_size=3"], "CFG-19 batch.global_size: 3 samples"),
+        (["pretrain", "model.num_heads=7"], "CFG-18 hidden_size, num_heads: hidden_size=768 and num_heads=7"),
+        (["pretrain", "masking.rate=1.5"], "CFG-18 masking: rate is 1.5"),
+        (["pretrain", "steps=0"], "CFG-04 steps: 0; int (input should be greater than 0)"),
+        (["pretrain", "data=fasta", "data.fasta=no.fa"], "CFG-20 data.fasta: no.fa is not there"),
+        (["prepare"], "CFG-07 fasta: no value"),
+    ],
+)
+def test_a_config_error_is_one_line_and_leaves_nothing(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, errors = run(capsys, *words)
+    assert code == 2
+    assert errors.startswith(f"dnalm: {message}")
+    assert errors.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_data_error_is_one_line_and_exit_code_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bad.fa").write_text(">chr1\nACGT1\n")
+    code, _, errors = run(capsys, "prepare", "fasta=bad.fa", "cache=cache")
+    assert code == 3
+    assert errors.startswith("dnalm: FASTA-13 ")
+    assert "chr1:5" in errors
+
+
+def test_debug_shows_the_traceback() -> None:
+    from dnalm.errors import ConfigError
+
+    with pytest.raises(ConfigError):
+        main(["pretrain", "optim.lrr=1", "--debug"])
+
+
+def test_prepare_builds_a_store_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "genome.fa").write_text(">chr1\nACGTN\n>chr2\nGGCCR\n")
+    code, text, _ = run(capsys, "prepare", "fasta=genome.fa", "cache=cache")
+    assert code == 0
+    content = json.loads(Path(text.strip().splitlines()[-1].removeprefix("summary: ")).read_text())
+    assert (content["contigs"], content["bases"]) == (2, 10)
+    assert content["gc_content"] == pytest.approx(6 / 8)
+
+
+def test_a_genome_without_a_usable_window_is_a_data_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sequence = "ACGTACGTN"
+    (tmp_path / "genome.fa").write_text(f">chr1\n{sequence * 50}\n>chr2\n{sequence * 5}\n")
+    words = ["size=tiny", "debug=fast", "data=fasta", "data.fasta=genome.fa", "data.cache=cache"]
+    code, _, errors = run(capsys, "pretrain", *words)
+    assert code == 3
+    assert "DATA-01 genome.fa: no training window fits: the longest stretch without N has 8 bases" in errors
+    assert not (tmp_path / "runs").exists()

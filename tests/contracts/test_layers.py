@@ -1,0 +1,93 @@
+"""The house's rules, read off the source: who may import whom, how long things are."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "dnalm"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+EVERYWHERE = {"errors", "console", "paths"}
+MAY_IMPORT = {
+    "genome": {"genome"},
+    "tokenizers": {"tokenizers", "genome"},
+    "models": {"models"},
+    "data": {"data", "genome", "tokenizers"},
+    "training": {"training", "data", "models", "genome", "tokenizers"},
+    "evaluation": {"evaluation", "training", "data", "models", "genome", "tokenizers"},
+    "commands": {"commands", "evaluation", "training", "data", "models", "genome", "tokenizers"},
+    "compose": {"compose"},
+    "cli": {"compose"},
+    "__main__": {"cli"},
+    "errors": set(),
+    "console": set(),
+    "paths": set(),
+    "__init__": set(),
+}
+FORBIDDEN_LIBRARIES = {
+    "genome": {"torch", "lightning", "hydra", "omegaconf", "transformers"},
+    "tokenizers": {"torch", "lightning", "hydra", "omegaconf"},
+    "models": {"lightning", "hydra", "omegaconf", "transformers"},
+    "data": {"hydra", "omegaconf", "transformers"},
+    "training": {"hydra", "omegaconf", "transformers"},
+    "evaluation": {"hydra", "omegaconf", "transformers"},
+    "commands": {"hydra", "omegaconf", "transformers"},
+}
+
+
+def layer_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names if node.module == "dnalm"}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_layer_imports_only_what_lies_below_it(path: Path) -> None:
+    layer = layer_of(path)
+    allowed = MAY_IMPORT[layer] | EVERYWHERE
+    for name in imports_of(path):
+        parts = name.split(".")
+        if parts[0] == "dnalm" and len(parts) > 1:
+            assert parts[1] in allowed or parts[1] == "__version__", f"{path.name} of {layer} imports {name}"
+        assert parts[0] not in FORBIDDEN_LIBRARIES.get(layer, set()), f"{layer} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_are_short_and_well_named(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 400
+    assert path.stem not in {"utils", "helpers", "common", "misc"}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.args.kwarg is None or node.name == "make", f"**kwargs in {node.name}"
+            length = (node.end_lineno or 0) - node.lineno + 1
+            assert length <= 80, f"{node.name} has {length} lines"
+
+
+def test_package_inits_only_reexport() -> None:
+    for path in PACKAGE.rglob("__init__.py"):
+        for node in ast.parse(path.read_text()).body:
+            docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            assignment = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in {
+                "__all__",
+                "__version__",
+            }
+            assert docstring or assignment or isinstance(node, ast.ImportFrom), f"{path}: {ast.unparse(node)}"
+
+
+def test_conf_is_no_package() -> None:
+    # An __init__.py there would make editable installs import conf from the repository root.
+    assert not list((ROOT / "conf").rglob("*.py"))

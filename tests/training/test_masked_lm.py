@@ -1,0 +1,207 @@
+"""The loss of a step does not depend on how its batch is cut, and is what it says."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch.nn import functional as F  # noqa: N812
+
+from dnalm.data import BatchPlan, GenomeData, Masking, WindowRecipe
+from dnalm.data.batch import Batch
+from dnalm.errors import NumericsError
+from dnalm.models import Encoder, MaskedLM, Packed
+from dnalm.tokenizers import KmerTokenizer
+from dnalm.training import LinearWarmupDecay, MaskedLMTraining, RunDirectory, Throughput, build_trainer
+from tests.conftest import random_sequence
+
+TOKENIZER = KmerTokenizer(k=3)
+GLOBAL = 16
+
+
+def datamodule(folder: Path, *, micro: int, seed: int = 1) -> GenomeData:
+    fasta = folder / "genome.fa"
+    if not fasta.exists():
+        fasta.write_text(f">chr1\n{random_sequence(20_000)}\n>chr2\n{random_sequence(2_000, 1)}\n")
+    return GenomeData(
+        tokenizer=TOKENIZER,
+        windows=WindowRecipe(min_tokens=5, max_tokens=60),
+        masking=Masking(),
+        batch=BatchPlan(global_size=GLOBAL, micro_size=micro),
+        seed=seed,
+        fasta=fasta,
+        cache=folder / "cache",
+    )
+
+
+def network(*, dropout: float = 0.0, seed: int = 0) -> MaskedLM:
+    torch.manual_seed(seed)
+    encoder = Encoder(
+        vocab_size=TOKENIZER.vocab_size,
+        hidden_size=16,
+        num_layers=1,
+        num_heads=2,
+        intermediate_size=32,
+        dropout=dropout,
+        attention_dropout=dropout,
+    )
+    return MaskedLM(encoder)
+
+
+def module_of(model: MaskedLM, *, lr: float = 1e-2) -> MaskedLMTraining:
+    return MaskedLMTraining(
+        model,
+        token_bases=TOKENIZER.token_bases,
+        optimizer=lambda groups: torch.optim.SGD(groups, lr=lr),
+        weight_decay=0.0,
+        schedule=LinearWarmupDecay(warmup_steps=0, total_steps=1000),
+        seed=1,
+    )
+
+
+def fit(
+    folder: Path, name: str, *, micro: int, steps: int = 1, dropout: float = 0.0
+) -> tuple[MaskedLM, Trainer]:
+    model = network(dropout=dropout)
+    data = datamodule(folder, micro=micro)
+    trainer = build_trainer(
+        run=RunDirectory(name=name, dir=folder / name),
+        batch=data.batch,
+        steps=steps,
+        throughput=Throughput(),
+        gradient_clip=0.0,
+        log_every=1,
+    )
+    trainer.fit(module_of(model), datamodule=data)
+    return model, trainer
+
+
+def global_batch(folder: Path) -> Batch:
+    """The first step's samples as one micro-batch."""
+    data = datamodule(folder, micro=GLOBAL)
+    data.trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", devices=1)
+    data.prepare_data()
+    data.setup("fit")
+    return next(iter(data.train_dataloader()))
+
+
+@pytest.mark.parametrize("micro", [16, 8, 4, 1])
+def test_an_update_equals_the_gradient_of_the_global_mean(micro: int, tmp_path: Path) -> None:
+    trained, _ = fit(tmp_path, f"micro{micro}", micro=micro)
+    reference = network()
+    batch = global_batch(tmp_path)
+    logits = reference(batch.ids_N, Packed(batch.cu_lengths, batch.max_length), batch.masked_M)
+    F.cross_entropy(logits, batch.labels_M).backward()
+    for (name, ours), theirs in zip(trained.named_parameters(), reference.parameters(), strict=True):
+        expected = theirs.detach() - 1e-2 * theirs.grad
+        assert torch.allclose(ours, expected, rtol=1e-5, atol=1e-7), name
+
+
+def test_a_mean_of_means_would_differ(tmp_path: Path) -> None:
+    """The cut matters for the wrong normalisation, so the test above can tell both apart."""
+    batch = global_batch(tmp_path)
+    data = datamodule(tmp_path, micro=4)
+    data.trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", devices=1)
+    data.setup("fit")
+    loader = iter(data.train_dataloader())
+    counts = [len(next(loader).labels_M) for _ in range(4)]
+    assert sum(counts) == len(batch.labels_M)
+    assert max(counts) > 1.1 * min(counts)
+
+
+def test_logged_loss_and_mask_rate_are_those_of_the_step(tmp_path: Path) -> None:
+    _, trainer = fit(tmp_path, "run", micro=4)
+    batch = global_batch(tmp_path)
+    logits = network()(batch.ids_N, Packed(batch.cu_lengths, batch.max_length), batch.masked_M)
+    expected = F.cross_entropy(logits, batch.labels_M)
+    assert float(trainer.callback_metrics["train_loss"]) == pytest.approx(expected.item(), rel=1e-5)
+    rate = len(batch.labels_M) / batch.num_content
+    assert float(trainer.callback_metrics["mask_rate"]) == pytest.approx(rate, rel=1e-6)
+
+
+def test_two_runs_are_equal_to_the_last_bit(tmp_path: Path) -> None:
+    first, _ = fit(tmp_path, "first", micro=4, steps=5, dropout=0.1)
+    second, _ = fit(tmp_path, "second", micro=4, steps=5, dropout=0.1)
+    for ours, theirs in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    texts = [(tmp_path / name / "metrics.csv").read_text() for name in ("first", "second")]
+    assert texts[0] == texts[1]
+    assert "train_loss" in texts[0]
+
+
+def test_dropout_is_keyed_by_the_step_and_not_by_what_ran_before(tmp_path: Path) -> None:
+    first, _ = fit(tmp_path, "first", micro=8, steps=3, dropout=0.1)
+    torch.manual_seed(999)
+    second, _ = fit(tmp_path, "second", micro=8, steps=3, dropout=0.1)
+    assert torch.equal(first.head.bias, second.head.bias)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_loader_workers_change_nothing(workers: int, tmp_path: Path) -> None:
+    """R6: the batches of worker processes are those of the training process."""
+
+    def batches(num_workers: int) -> list[Batch]:
+        data = datamodule(tmp_path, micro=4)
+        data.num_workers = num_workers
+        data.trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", devices=1)
+        data.setup("fit")
+        loader = iter(data.train_dataloader())
+        return [next(loader) for _ in range(6)]
+
+    data = datamodule(tmp_path, micro=4)
+    data.prepare_data()
+    for ours, theirs in zip(batches(0), batches(workers), strict=True):
+        assert torch.equal(ours.ids_N, theirs.ids_N)
+        assert torch.equal(ours.masked_M, theirs.masked_M)
+        assert torch.equal(ours.sample_B, theirs.sample_B)
+
+
+def test_validation_hides_every_masked_token_and_covers_each_window_once(tmp_path: Path) -> None:
+    data = datamodule(tmp_path, micro=5)
+    data.trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", devices=1)
+    data.prepare_data()
+    data.setup("fit")
+    seen: list[int] = []
+    for batch in data.val_dataloader():
+        assert (batch.ids_N[batch.masked_M] == TOKENIZER.special.mask).all()
+        assert (batch.ids_N == TOKENIZER.special.mask).sum() == len(batch.masked_M)
+        seen += batch.sample_B.tolist()
+        assert np.isin(batch.hidden.sequence_X.numpy(), batch.sample_B.numpy()).all()
+        true = np.asarray(data.store.codes[batch.hidden.position_X.numpy()] & 7)
+        assert (true == batch.hidden.base_X.numpy()).all()
+    assert seen == list(range(len(data.validation)))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(tmp_path: Path) -> None:
+    model = network()
+    with torch.no_grad():
+        model.head.bias[7] = float("nan")
+    data = datamodule(tmp_path, micro=4)
+    run = RunDirectory(name="nan", dir=tmp_path / "nan")
+    trainer = build_trainer(run=run, batch=data.batch, steps=2, throughput=Throughput())
+    with pytest.raises(NumericsError) as caught:
+        trainer.fit(module_of(model), datamodule=data)
+    assert "NUM-01 optimizer step 0, rank 0: the training loss is nan on samples 0 to 3" in str(caught.value)
+    assert not list((tmp_path / "nan").rglob("*.ckpt"))
+
+
+def test_throughput_counts_tokens_and_bases(tmp_path: Path) -> None:
+    data = datamodule(tmp_path, micro=4)
+    throughput = Throughput()
+    run = RunDirectory(name="count", dir=tmp_path / "count")
+    trainer = build_trainer(run=run, batch=data.batch, steps=3, throughput=throughput)
+    trainer.fit(module_of(network()), datamodule=data)
+    expected = [data.training_windows[i] for i in range(3 * GLOBAL)]
+    bases = sum(window.end - window.start for window in expected)
+    assert throughput.bases == bases
+    # L bases give L - 2 3-mers, [CLS] and [SEP].
+    assert throughput.tokens == bases
+    assert throughput.content == bases - 2 * len(expected)
+
+
+def test_nothing_but_the_run_directory_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    fit(tmp_path, "run", micro=16, steps=2)
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "genome.fa", "cache"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"metrics.csv"}
