@@ -42,7 +42,8 @@ def bits_per_hidden_base(logits_MV: Tensor, indicator: Tensor, hidden: HiddenTen
         (X,) bits. Ids that spell no base at a place have no share in its distribution.
     """
     places = indicator.shape[1] // 4
-    marginal_MK4 = (logits_MV.float().softmax(-1) @ indicator).view(len(logits_MV), places, 4)
+    with torch.autocast(logits_MV.device.type, enabled=False):  # sums of 4^(k-1) terms want float32
+        marginal_MK4 = (logits_MV.float().softmax(-1) @ indicator).view(len(logits_MV), places, 4)
     marginal_MK4 = marginal_MK4 / marginal_MK4.sum(-1, keepdim=True).clamp_min(_TINY)
     true_base_P = hidden.base_X[hidden.pair_base_P]
     told_P = marginal_MK4[hidden.pair_token_P, hidden.pair_offset_P, true_base_P]

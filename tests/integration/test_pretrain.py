@@ -1,0 +1,177 @@
+"""The main job end to end through the program, in miniature."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from dnalm.cli import main
+from dnalm.models import load_pretrained
+from tests.conftest import random_sequence
+
+MINIATURE = [
+    "size=tiny",
+    "debug=fast",
+    "model.hidden_size=16",
+    "model.intermediate_size=32",
+    "model.num_heads=2",
+]
+
+
+def pretrain(*words: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["pretrain", *MINIATURE, *words, "--debug"])
+    assert ended.value.code == 0
+
+
+@pytest.fixture(scope="module")
+def genome(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    fasta = tmp_path_factory.mktemp("genome") / "genome.fa"
+    fasta.write_text(f">chr1\n{random_sequence(30_000)}\n>chr2\n{random_sequence(5_000, 1)}\n")
+    return fasta
+
+
+@pytest.fixture(scope="module")
+def run(genome: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    pretrain(*on(genome), f"run.dir={folder}")
+    return folder
+
+
+def on(genome: Path) -> list[str]:
+    return [
+        "experiment=dnabert_k3",
+        "data=fasta",
+        f"data.fasta={genome}",
+        f"data.cache={genome.parent / 'cache'}",
+    ]
+
+
+def test_a_run_leaves_everything_it_promises(run: Path) -> None:
+    assert {path.name for path in run.iterdir()} == {
+        "config.yaml", "metrics.csv", "checkpoints", "model", "loss.png", "summary.json"
+    }  # fmt: skip
+    assert {path.name for path in (run / "model").iterdir()} == {
+        "config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json", "dnalm.yaml"
+    }  # fmt: skip
+    assert len(list((run / "checkpoints").iterdir())) == 2
+    assert (run / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_summary_has_the_promised_figures(run: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    promised = {
+        "experiment", "steps", "tokens", "bases", "val_loss", "val_bits_per_base", "baseline_order0_bits",
+        "baseline_two_sided_bits", "tokens_per_s", "bases_per_s", "seconds", "peak_memory", "realised_mask_rate",
+    }  # fmt: skip
+    assert promised <= set(summary)
+    assert (summary["experiment"], summary["steps"]) == ("dnabert_k3", 4)
+    # Random DNA: order 0 is 2 bits up to sampling.
+    assert summary["baseline_order0_bits"] == pytest.approx(2.0, abs=0.01)
+    assert summary["val_bits_per_base"] == pytest.approx(2.0, abs=0.1)
+    assert 10_000_000 < summary["peak_memory"] < 10**11
+
+
+def test_metrics_hold_the_loss_of_every_step(run: Path) -> None:
+    with (run / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows if row["train_loss"]] == [0, 1, 2, 3]
+    assert sum(bool(row["val_bits_per_base"]) for row in rows) == 2
+
+
+def test_the_same_command_gives_the_same_metrics_to_the_last_bit(run: Path, genome: Path) -> None:
+    again = run.with_name("again")
+    pretrain(*on(genome), f"run.dir={again}")
+    assert (again / "metrics.csv").read_bytes() == (run / "metrics.csv").read_bytes()
+    weights = "model/model.safetensors"
+    assert (again / weights).read_bytes() == (run / weights).read_bytes()
+
+
+def test_stock_transformers_loads_the_model_directory(run: Path) -> None:
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+    stock = AutoModelForMaskedLM.from_pretrained(run / "model").eval()
+    ids = AutoTokenizer.from_pretrained(run / "model")("ACG CGT GTA TAC", return_tensors="pt")["input_ids"]
+    ours = load_pretrained(run / "model").eval()
+    from dnalm.models import Packed
+
+    length = ids.shape[1]
+    with torch.no_grad():
+        logits = ours(ids[0], Packed.from_lengths([length]), torch.arange(length))
+        assert torch.allclose(stock(ids).logits[0], logits, atol=1e-5)
+
+
+def test_the_model_directory_says_what_made_it(run: Path) -> None:
+    provenance = yaml.safe_load((run / "model/dnalm.yaml").read_text())
+    assert provenance["steps"] == 4
+    assert provenance["config"] == yaml.safe_load((run / "config.yaml").read_text())
+    assert provenance["versions"]["torch"].startswith("2.")
+    assert len(provenance["data_fingerprint"]) == 16
+
+
+def test_a_run_from_its_own_resolved_config_repeats_it(run: Path) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["tokenizer"]["k"] == 3
+    assert "${" not in (run / "config.yaml").read_text()
+
+
+def test_the_last_lines_say_where_how_good_and_what_next(
+    run: Path, genome: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretrain(*on(genome), f"run.dir={run.with_name('spoken')}")
+    captured = capsys.readouterr()
+    lines = captured.out.strip().splitlines()
+    assert lines[-1] == f"summary: {run.with_name('spoken')}/summary.json"
+    assert lines[-2].startswith("next: ")
+    assert "standard errors of the paired difference" in captured.out
+    for noise in ("Tip", "litlogger", "GPU available", "max_steps", "Warning"):
+        assert noise not in captured.out + captured.err
+
+
+def test_a_second_run_of_the_same_name_is_refused(
+    run: Path, genome: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (run / "summary.json").read_bytes()
+    with pytest.raises(SystemExit) as ended:
+        main(["pretrain", *MINIATURE, *on(genome), f"run.dir={run}"])
+    assert ended.value.code == 2
+    assert "CFG-23 run.dir" in capsys.readouterr().err
+    assert (run / "summary.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("experiment", ["dnabert", "dnabert_k4", "dnabert_k5"])
+def test_every_experiment_trains_on_the_demo(experiment: str, tmp_path: Path) -> None:
+    pretrain(
+        f"experiment={experiment}",
+        "data.clade.genome_bp=200000",
+        f"data.cache={tmp_path}/cache",
+        f"run.dir={tmp_path}/run",
+    )
+    assert json.loads((tmp_path / "run/summary.json").read_text())["experiment"] == experiment
+
+
+def test_reverse_complement_faithful_masking_and_fraction_split_compose(genome: Path, tmp_path: Path) -> None:
+    pretrain(
+        *on(genome),
+        "windows.reverse_complement=true",
+        "masking.faithful=true",
+        "data/split=fraction",
+        "data.num_workers=1",
+        "trainer.precision=bf16-mixed",
+        f"run.dir={tmp_path}/run",
+    )
+    assert (tmp_path / "run/summary.json").exists()
+
+
+def test_tensorboard_and_offline_wandb(genome: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pretrain(*on(genome), "logger=tensorboard", "run.name=board")
+    assert list(Path("runs/board").rglob("events.out.tfevents*"))
+    pretrain(*on(genome), "logger=wandb", "logger.offline=true", "run.name=bias")
+    assert list(Path("runs/bias").rglob("*.wandb"))
+    assert {path.name for path in tmp_path.iterdir()} == {"runs"}
+    shutil.rmtree("runs")
