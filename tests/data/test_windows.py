@@ -105,8 +105,8 @@ def test_reverse_complement_is_a_fair_coin() -> None:
 
 
 def test_cutting_restarts_at_blocks_so_any_cut_is_reached_directly() -> None:
-    windows = windows_of([(0, 3_500_000)], random_share=0.0)
-    assert len(windows._cuts_before) == 4  # ceil(3.5e6 / 2^20)
+    windows = windows_of([(0, 900_000)], random_share=0.0)
+    assert len(windows._cuts_before) == 4  # ceil(9e5 / 2^18)
     ends = sorted(windows[i].end for i in range(windows.num_cuts))
     assert ends == sorted(set(ends))
 
