@@ -5,9 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from dnalm.genome.building import open_or_build
 from dnalm.genome.store import GenomeStore
+
+settings.register_profile("dnalm", deadline=None, derandomize=True)  # no clocks, the same every time
+settings.load_profile("dnalm")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared/data"
 

@@ -29,6 +29,8 @@ def prepare(*, fasta: InputPath, config: dict[str, object], cache: Path | None =
         "contigs": len(store.contigs),
         "bases": store.num_bases,
         "base_counts": counts,
+        "ambiguous_letters_read_as_n": store.ambiguous_counts,
+        "soft_masked": store.num_soft_masked,
         "gc_content": (counts["G"] + counts["C"]) / known if known else None,
         "fingerprint": store.fingerprint,
     }

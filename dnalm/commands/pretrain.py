@@ -23,9 +23,9 @@ from dnalm.training import (
     RunDirectory,
     Schedule,
     Throughput,
+    inform_embeddings,
     peak_memory_bytes,
     quiet_frameworks,
-    spell_embeddings,
     write_model_directory,
 )
 
@@ -46,7 +46,7 @@ def pretrain(
     experiment: str,
     config: dict[str, object],
     weight_decay: float = 0.0,
-    embedding_init: Literal["normal", "spelled"] = "normal",
+    embedding_init: Literal["normal", "informed"] = "normal",
     logger: Callable[..., Logger] | None = None,
     seed: NonNegativeInt = 1,
 ) -> None:
@@ -67,7 +67,7 @@ def pretrain(
         experiment: name of the published model the config follows.
         config: the composed config.
         weight_decay: of matrices; biases and normalisation weights have none.
-        embedding_init: how token embeddings begin: random rows, or alike where k-mers share bases.
+        embedding_init: how embeddings begin: random rows, or with what is known of bases and places.
         logger: makes a further logger beside `metrics.csv`.
         seed: of everything random.
     """
@@ -80,8 +80,8 @@ def pretrain(
     fitter = trainer(run=run, batch=batch, steps=steps, throughput=throughput, logger=extra)
     seed_everything(seed, verbose=False)
     network = MaskedLM(model(vocab_size=tokenizer.vocab_size, padding_id=tokenizer.special.padding))
-    if embedding_init == "spelled":
-        spell_embeddings(network, tokenizer.token_bases)
+    if embedding_init == "informed":
+        inform_embeddings(network, tokenizer.token_bases)
     genome.prepare_data()
     genome.setup("fit")
     run.create(config)
@@ -108,7 +108,7 @@ def _introduce(run: RunDirectory, genome: GenomeData, network: MaskedLM, steps: 
     parameters = sum(parameter.numel() for parameter in network.parameters())
     stdout.print(f"run {run.path}: {parameters:,} parameters, {steps:,} steps")
     stdout.print(
-        f"genome {genome.store.source.name}: {len(genome.store.contigs)} contigs, "
+        f"genome {genome.source()}: {len(genome.store.contigs)} contigs, "
         f"{genome.store.num_bases:,} bases; {genome.division.description}"
     )
 

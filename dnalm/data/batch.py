@@ -52,7 +52,7 @@ class Batch:
         max_length: tokens of the longest sequence.
         masked_M: places of the masked tokens among the packed ones, (M,) int64.
         labels_M: their true ids, (M,) int64.
-        sample_B: sample indices, (B,) int64.
+        samples: index of each sequence's sample.
         num_content: tokens that spell bases.
         num_bases: bases under all windows.
         hidden: the hidden bases, in validation only.
@@ -63,7 +63,7 @@ class Batch:
     max_length: int
     masked_M: Tensor  # noqa: N815
     labels_M: Tensor  # noqa: N815
-    sample_B: Tensor  # noqa: N815
+    samples: tuple[int, ...]
     num_content: int
     num_bases: int
     hidden: HiddenTensors | None = None
@@ -88,7 +88,7 @@ def collate(samples: list[Sample]) -> Batch:
         max_length=int(lengths.max()),
         masked_M=torch.from_numpy(np.flatnonzero(masked)),
         labels_M=torch.from_numpy(ids[masked]),
-        sample_B=torch.tensor([sample.index for sample in samples]),
+        samples=tuple(sample.index for sample in samples),
         num_content=sum(sample.num_content for sample in samples),
         num_bases=sum(sample.num_bases for sample in samples),
         hidden=_join(samples),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 from lightning.pytorch import LightningDataModule
 from pydantic import NonNegativeInt, PositiveInt
 from torch.utils.data import DataLoader
@@ -67,6 +68,8 @@ class GenomeData(LightningDataModule):
             raise ValueError("either fasta or clade says which genome to read")
         if fasta is not None:
             check_source(fasta)
+        if clade is not None and species is not None and species not in clade.species:
+            raise ValueError(f"species is {species}; the clade has {', '.join(clade.species)}")
         self.fasta, self.clade, self.species = fasta, clade, species
         self.cache, self.split = cache, split or SplitByContig()
         self.tokenizer, self.windows, self.masking = tokenizer, windows, masking
@@ -79,11 +82,15 @@ class GenomeData(LightningDataModule):
 
     def open_store(self) -> GenomeStore:
         """The genome's store, simulated and built on first use."""
+        return open_or_build(self.source(), self.cache)
+
+    def source(self) -> Path:
+        """The genome's file, simulated on first use."""
         if self.clade is not None:
             species = self.species or self.clade.species[0]
-            return open_or_build(find_or_simulate(self.clade, self.cache) / f"{species}.fa", self.cache)
+            return find_or_simulate(self.clade, self.cache) / f"{species}.fa"
         assert self.fasta is not None, "the constructor wants one of both"
-        return open_or_build(self.fasta, self.cache)
+        return self.fasta
 
     def setup(self, stage: str) -> None:  # noqa: ARG002 -- Lightning passes it by name
         """Divide the genome and lay out the windows.
@@ -143,6 +150,7 @@ class GenomeData(LightningDataModule):
             batch_sampler=order,
             collate_fn=collate,
             num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
             multiprocessing_context="forkserver" if self.num_workers else None,
             persistent_workers=self.num_workers > 0,
             timeout=_WORKER_TIMEOUT_S if self.num_workers else 0,

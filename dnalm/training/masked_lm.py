@@ -8,6 +8,7 @@ clipping.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -34,10 +35,10 @@ from dnalm.training.schedules import Schedule
 class Totals:
     """Sums over the micro-batches of a step or of a validation pass on this rank."""
 
-    loss: float = 0.0
+    loss: Tensor | float = 0.0
     masked: int = 0
     content: int = 0
-    bits: float = 0.0
+    bits: Tensor | float = 0.0
     hidden: int = 0
 
 
@@ -87,6 +88,7 @@ class MaskedLMTraining(LightningModule):
         self.indicator: Tensor
         self.register_buffer("indicator", base_indicator(torch.from_numpy(token_bases)), persistent=False)
         self.step_totals, self.validation_totals = Totals(), Totals()
+        self.step_samples: list[int] = []
         self.hidden_bits = HiddenBits()
         self.validated_at = -1  # optimizer step of the last validation
 
@@ -109,11 +111,10 @@ class MaskedLMTraining(LightningModule):
         key = generator(self.seed, Stream.DROPOUT, self.global_step, part)
         torch.manual_seed(int(key.integers(2**63)))
         loss = F.cross_entropy(self(batch), batch.labels_M, reduction="sum")
-        self.step_totals.loss += float(loss.detach())
+        self.step_totals.loss += loss.detach().double()  # read once a step: reading waits for a GPU
         self.step_totals.masked += len(batch.labels_M)
         self.step_totals.content += batch.num_content
-        if not np.isfinite(self.step_totals.loss):
-            self._refuse(batch)
+        self.step_samples += batch.samples
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -122,6 +123,9 @@ class MaskedLMTraining(LightningModule):
         Lightning has divided them by the number of micro-batches and averaged over the ranks.
         """
         totals, self.step_totals = self._over_ranks(self.step_totals), Totals()
+        samples, self.step_samples = self.step_samples, []
+        if not math.isfinite(totals.loss):
+            raise self._not_finite(float(totals.loss), samples)
         trainer = self.trainer
         factor = trainer.accumulate_grad_batches * trainer.world_size / max(1, totals.masked)
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
@@ -140,10 +144,10 @@ class MaskedLMTraining(LightningModule):
         assert batch.hidden is not None, "validation samples list their hidden bases"
         bits = bits_per_hidden_base(logits, self.indicator, batch.hidden)
         totals = self.validation_totals
-        totals.loss += float(F.cross_entropy(logits.float(), batch.labels_M, reduction="sum"))
+        totals.loss += F.cross_entropy(logits.float(), batch.labels_M, reduction="sum").double()
         totals.masked += len(batch.labels_M)
         totals.content += batch.num_content
-        totals.bits += float(bits.double().sum())
+        totals.bits += bits.double().sum()
         totals.hidden += len(bits)
         self.hidden_bits.append(batch.hidden, bits)
 
@@ -156,19 +160,21 @@ class MaskedLMTraining(LightningModule):
 
     def _over_ranks(self, totals: Totals) -> Totals:
         values = torch.tensor(
-            [totals.loss, totals.masked, totals.content, totals.bits, totals.hidden],
+            [
+                float(value)
+                for value in (totals.loss, totals.masked, totals.content, totals.bits, totals.hidden)
+            ],
             dtype=torch.float64,
             device=self.device,
         )
         loss, masked, content, bits, hidden = self.trainer.strategy.reduce(values, reduce_op="sum").tolist()
         return Totals(loss, int(masked), int(content), bits, int(hidden))
 
-    def _refuse(self, batch: Batch) -> None:
-        samples = batch.sample_B.tolist()
-        raise NumericsError(
+    def _not_finite(self, loss: float, samples: list[int]) -> NumericsError:
+        return NumericsError(
             "NUM-01",
             where=f"optimizer step {self.global_step}, rank {self.global_rank}",
-            found=f"the training loss is {self.step_totals.loss} on samples {samples[0]} to {samples[-1]}",
+            found=f"the training loss is {loss} on samples {samples[0]} to {samples[-1]}",
             expected="a finite loss",
             fix="lower optim.lr or lengthen the warm-up; the last checkpoint is from before this step",
         )
