@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from dnalm.console import stdout
 from dnalm.data import BatchPlan, GenomeData, Masking, WindowRecipe
+from dnalm.errors import ConfigError
 from dnalm.evaluation import Judgement, count, judge, plot_training
 from dnalm.models import Encoder, MaskedLM
 from dnalm.tokenizers import Tokenizer
@@ -74,6 +75,7 @@ def pretrain(
     quiet_frameworks()
     began = time.perf_counter()
     run.refuse_if_taken()
+    _check_lengths(steps, schedule)
     genome = data(tokenizer=tokenizer, windows=windows, masking=masking, batch=batch, seed=seed)
     throughput = Throughput()
     extra = logger(save_dir=run.path) if logger else None
@@ -82,6 +84,7 @@ def pretrain(
     network = MaskedLM(model(vocab_size=tokenizer.vocab_size, padding_id=tokenizer.special.padding))
     if embedding_init == "informed":
         inform_embeddings(network, tokenizer.token_bases)
+    _check_positions(network, tokenizer, windows)
     genome.prepare_data()
     genome.setup("fit")
     run.create(config)
@@ -102,6 +105,31 @@ def pretrain(
     plot_training(run.path / "metrics.csv", judgement, run.path / "loss.png")
     summary = _summary(experiment, fitter, judgement, throughput)
     _conclude(run, judgement, run.write_summary(summary | {"seconds": round(time.perf_counter() - began, 1)}))
+
+
+def _check_lengths(steps: int, schedule: Schedule) -> None:
+    if schedule(steps - 1) == 0:
+        raise ConfigError(
+            "CFG-18",
+            where="steps, schedule",
+            found=f"a learning rate of 0 at the last of {steps} steps",
+            expected="a schedule that lasts as long as the run",
+            fix="raise schedule.total_steps with steps, and keep schedule.warmup_steps below it",
+        )
+
+
+def _check_positions(network: MaskedLM, tokenizer: Tokenizer, windows: WindowRecipe) -> None:
+    bases = tokenizer.length_in_bases(windows.max_tokens)
+    longest = len(tokenizer.encode(np.zeros(bases, dtype=np.uint8)))
+    limit = network.encoder.max_positions
+    if longest > limit:
+        raise ConfigError(
+            "CFG-18",
+            where="windows.max_tokens, model.max_positions",
+            found=f"windows of {longest} tokens, special ones included",
+            expected=f"at most model.max_positions={limit}",
+            fix="use shorter windows or more positions",
+        )
 
 
 def _introduce(run: RunDirectory, genome: GenomeData, network: MaskedLM, steps: int) -> None:

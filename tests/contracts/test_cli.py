@@ -69,6 +69,15 @@ def test_cfg_prints_the_composed_config(capsys: pytest.CaptureFixture[str]) -> N
         (["pretrain", "model.num_heads=7"], "CFG-18 hidden_size, num_heads: hidden_size=768 and num_heads=7"),
         (["pretrain", "masking.rate=1.5"], "CFG-18 masking: rate is 1.5"),
         (["pretrain", "steps=0"], "CFG-04 steps: 0; int (input should be greater than 0)"),
+        (
+            ["pretrain", "windows.max_tokens=511"],
+            "CFG-18 windows.max_tokens, model.max_positions: windows of 513",
+        ),
+        (
+            ["pretrain", "size=tiny", "steps=4000"],
+            "CFG-18 steps, schedule: a learning rate of 0 at the last of 4000",
+        ),
+        (["pretrain", "data.species=human"], "CFG-18 data: species is human; the clade has demo_a"),
         (["pretrain", "data=fasta", "data.fasta=no.fa"], "CFG-20 data.fasta: no.fa is not there"),
         (["prepare"], "CFG-07 fasta: no value"),
     ],
