@@ -23,7 +23,8 @@ class DnalmError(Exception):
     def __init__(self, code: str, *, where: str, found: str, expected: str, fix: str) -> None:
         self.code, self.where, self.found = code, where, found
         self.expected, self.fix = expected, fix
-        super().__init__(f"{code} {where}: {found}; {expected}. Fix: {fix}.")
+        stop = "" if fix.endswith("?") else "."
+        super().__init__(f"{code} {where}: {found}; {expected}. Fix: {fix}{stop}")
 
 
 class ConfigError(DnalmError):

@@ -104,7 +104,12 @@ def pretrain(
     judgement = _judge(genome, module)
     plot_training(run.path / "metrics.csv", judgement, run.path / "loss.png")
     summary = _summary(experiment, fitter, judgement, throughput)
-    _conclude(run, judgement, run.write_summary(summary | {"seconds": round(time.perf_counter() - began, 1)}))
+    _conclude(
+        run,
+        experiment,
+        judgement,
+        run.write_summary(summary | {"seconds": round(time.perf_counter() - began, 1)}),
+    )
 
 
 def _check_lengths(steps: int, schedule: Schedule) -> None:
@@ -191,9 +196,11 @@ def _summary(
     }
 
 
-def _conclude(run: RunDirectory, judgement: Judgement, summary: Path) -> None:
+def _conclude(run: RunDirectory, experiment: str, judgement: Judgement, summary: Path) -> None:
     stdout.print(judgement.sentences())
     stdout.print(f"model directory: {run.model}")
     stdout.print(f"loss plot: {run.path / 'loss.png'}")
-    stdout.print("next: train longer or larger, e.g. size=small, or on your genome, data=fasta data.fasta=…")
+    stdout.print(
+        f"next: dnalm pretrain experiment={experiment} size=small data=fasta data.fasta=<your genome>"
+    )
     stdout.print(f"summary: {summary}")

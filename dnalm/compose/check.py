@@ -145,13 +145,13 @@ def _type_name(annotation: Any) -> str:  # noqa: ANN401
 def _unknown(key: str, known: list[str]) -> ConfigError:
     parent, _, name = key.rpartition(".")
     nearest = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {_join(parent, nearest[0])}?" if nearest else f"use one of {', '.join(known)}"
+    hint = f"did you mean {_join(parent, nearest[0])}?" if nearest else f"use {' or '.join(known)}"
     return ConfigError(
         "CFG-03",
         where=key,
         found="unknown key",
         expected=f"one of the {len(known)} arguments of {parent or 'the command'}",
-        fix=hint.rstrip("?") if not nearest else hint,
+        fix=hint,
     )
 
 

@@ -84,6 +84,14 @@ def _as_hydra(word: str, folders: Sequence[Path]) -> str:
             expected="key=value or group=option",
             fix="write it as key=value; options of the program begin with --",
         )
+    if key.lstrip("+~").partition(".")[0].partition("/")[0] == "hydra":
+        raise ConfigError(
+            "CFG-16",
+            where=word,
+            found="a setting of Hydra itself",
+            expected="keys and groups of the command",
+            fix="leave it out; dnalm uses Hydra to compose configs and for nothing else",
+        )
     if word.startswith(_VALUE_PREFIXES) or "@" in key or options(key, folders):
         return word
     return f"++{word}"

@@ -65,7 +65,10 @@ class GenomeData(LightningDataModule):
     ) -> None:
         super().__init__()
         if (fasta is None) == (clade is None):
-            raise ValueError("either fasta or clade says which genome to read")
+            given = "neither" if fasta is None else "both"
+            raise ValueError(
+                f"of fasta and clade {given} is given; a run reads data=fasta data.fasta=… or data=demo"
+            )
         if fasta is not None:
             check_source(fasta)
         if clade is not None and species is not None and species not in clade.species:

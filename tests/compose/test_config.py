@@ -75,6 +75,8 @@ def test_a_key_may_be_given_that_no_yaml_states() -> None:
             "CFG-03 experiment: no option 'dnabrt'; one of dnabert, .*did you mean experiment=dnabert",
         ),
         (["size=gigantic"], "CFG-03 size: no option 'gigantic'; one of full, small, tiny"),
+        (["hydra.run.dir=/tmp"], "CFG-16 hydra.run.dir=/tmp: a setting of Hydra itself"),
+        (["hydra/launcher=x"], "CFG-16 hydra/launcher=x: a setting of Hydra itself"),
         (["tiny"], "CFG-16 tiny: an argument without '='"),
         (["run.name=a=b{"], "CFG-01 config: .*quote values"),
         (["run.dir=${nothing.here}"], "CFG-01 config: .*nothing"),

@@ -77,6 +77,7 @@ def test_cfg_prints_the_composed_config(capsys: pytest.CaptureFixture[str]) -> N
             ["pretrain", "size=tiny", "steps=4000"],
             "CFG-18 steps, schedule: a learning rate of 0 at the last of 4000",
         ),
+        (["pretrain", "data.fasta=pyproject.toml"], "CFG-20 data.fasta: pyproject.toml is not there"),
         (["pretrain", "data.species=human"], "CFG-18 data: species is human; the clade has demo_a"),
         (["pretrain", "data=fasta", "data.fasta=no.fa"], "CFG-20 data.fasta: no.fa is not there"),
         (["prepare"], "CFG-07 fasta: no value"),
@@ -126,3 +127,10 @@ def test_a_genome_without_a_usable_window_is_a_data_error(
     assert code == 3
     assert "DATA-01 genome.fa: no training window fits: the longest stretch without N has 8 bases" in errors
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_genome_beside_the_demo_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "genome.fa").write_text(">chr1\nACGT\n")
+    code, _, errors = run(capsys, "pretrain", "data.fasta=genome.fa")
+    assert code == 2
+    assert "of fasta and clade both is given; a run reads data=fasta data.fasta=… or data=demo" in errors
