@@ -1,0 +1,113 @@
+"""The datamodule: which stretches are read, and that N is not among them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dnalm.data import BatchPlan, GenomeData, Masking, SplitByContig, WindowRecipe
+from dnalm.data.samples import TrainingSamples
+from dnalm.errors import DataError
+from dnalm.genome.alphabet import UNKNOWN, bases, reverse_complement
+from dnalm.tokenizers import KmerTokenizer
+from tests.conftest import random_sequence
+
+TOKENIZER = KmerTokenizer(k=4)
+
+
+def genome_with_gaps(folder: Path) -> Path:
+    """Every 500 bases a run of N, of 1, 2, 3 ... bases."""
+    parts = [random_sequence(500, seed) + "N" * (seed + 1) for seed in range(12)]
+    fasta = folder / "gaps.fa"
+    fasta.write_text(">chr1\n" + "".join(parts) + "\n>chr2\n" + "".join(parts[:3]) + "\n")
+    return fasta
+
+
+def data_of(fasta: Path, **recipe: float) -> GenomeData:
+    data = GenomeData(
+        tokenizer=TOKENIZER,
+        windows=WindowRecipe(min_tokens=5, max_tokens=200, **recipe),  # type: ignore[arg-type]
+        masking=Masking(),
+        batch=BatchPlan(global_size=4, micro_size=4),
+        seed=3,
+        fasta=fasta,
+        split=SplitByContig(validation=["chr2"]),
+        cache=fasta.parent / "cache",
+    )
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+@pytest.mark.parametrize("max_unknown", [0, 4])
+def test_windows_hold_no_run_of_n_longer_than_allowed(max_unknown: int, tmp_path: Path) -> None:
+    data = data_of(genome_with_gaps(tmp_path), max_unknown=max_unknown)
+    longest = 0
+    windows = [data.training_windows[i] for i in range(800)] + data.validation
+    for window in windows:
+        codes = bases(data.store.codes[window.start : window.end])
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], codes == UNKNOWN, [0]]).astype(int)))
+        longest = max(longest, int((edges[1::2] - edges[::2]).max(initial=0)))
+    assert longest == max_unknown
+
+
+def test_training_and_validation_windows_share_no_base(tmp_path: Path) -> None:
+    data = data_of(genome_with_gaps(tmp_path))
+    cover = np.zeros(data.store.num_bases, dtype=bool)
+    for index in range(800):
+        cover[data.training_windows[index].start : data.training_windows[index].end] = True
+    for window in data.validation:
+        assert not cover[window.start : window.end].any()
+
+
+def test_a_reversed_window_reads_the_other_strand(tmp_path: Path) -> None:
+    data = data_of(genome_with_gaps(tmp_path), reverse_complement=True)
+    samples = TrainingSamples(data.store, data.training_windows, TOKENIZER, data.masking, data.seed, 4)
+    strands = set()
+    for index in range(40):
+        window = data.training_windows[index]
+        forward = np.asarray(data.store.codes[window.start : window.end])
+        read = reverse_complement(forward) if window.reverse else forward
+        assert (samples[index].ids == TOKENIZER.encode(read)).all()
+        strands.add(window.reverse)
+    assert strands == {True, False}
+
+
+def test_the_masking_rate_follows_the_step_of_the_sample(tmp_path: Path) -> None:
+    data = data_of(genome_with_gaps(tmp_path))
+    masking = Masking(rate=0.05, final_rate=0.6, final_from=50)
+    samples = TrainingSamples(data.store, data.training_windows, TOKENIZER, masking, data.seed, 4)
+
+    def rate(first: int) -> float:
+        drawn = [samples[i] for i in range(first, first + 200)]
+        return sum(s.masked.sum() for s in drawn) / sum(s.num_content for s in drawn)
+
+    # 200 samples of about 100 tokens, alike within 4: a deviation of at most 0.5 * sqrt(4 / 20000).
+    assert rate(0) == pytest.approx(0.05, abs=5 * 0.22 * (4 / 20_000) ** 0.5)
+    assert rate(200) == pytest.approx(0.6, abs=5 * 0.5 * (4 / 20_000) ** 0.5)
+
+
+def test_a_validation_side_without_a_window_is_named(tmp_path: Path) -> None:
+    fasta = tmp_path / "short.fa"
+    fasta.write_text(f">chr1\n{random_sequence(500)}\n>chr2\nACGTN\n")
+    with pytest.raises(
+        DataError, match="no validation window fits: the longest stretch without N has 4 bases"
+    ):
+        data_of(fasta)
+
+
+def test_a_clade_species_is_checked_before_anything_is_simulated(tmp_path: Path) -> None:
+    from dnalm.genome.clade import Clade
+
+    with pytest.raises(ValueError, match="species is human; the clade has demo_a, demo_b"):
+        GenomeData(
+            tokenizer=TOKENIZER,
+            windows=WindowRecipe(min_tokens=5, max_tokens=200),
+            masking=Masking(),
+            batch=BatchPlan(global_size=4, micro_size=4),
+            seed=3,
+            clade=Clade(),
+            species="human",
+            cache=tmp_path,
+        )
+    assert not list(tmp_path.iterdir())
