@@ -126,8 +126,8 @@ def _command_help(command: str) -> str:
 
 
 def _folder(path: str) -> Path:
-    if not Path(path).is_dir():
-        raise _usage_error(f"--config-dir {path}", "not a folder", "a folder laid out as conf/")
+    if not path or not Path(path).is_dir():
+        raise _usage_error(f"--config-dir {path}".strip(), "not a folder", "a folder laid out as conf/")
     return Path(path)
 
 

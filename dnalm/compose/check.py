@@ -8,9 +8,11 @@ and `"3"` no number.
 
 from __future__ import annotations
 
+import collections.abc
 import difflib
 import inspect
 import json
+import types
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +56,8 @@ def check(node: Node, *, key: str = "", given: frozenset[str] = frozenset()) -> 
         nodes = list(targets_below(value, _join(key, name)))
         for below, path in nodes:
             check(below, key=path)
+        if nodes and nodes[0][0] is value:
+            _check_kind(nodes[0][0], hints.get(name, Any), key=_join(key, name))
         if not nodes:
             parse(value, hints.get(name, Any), key=_join(key, name))
 
@@ -69,6 +73,36 @@ def targets_below(value: object, key: str) -> Iterator[tuple[Node, str]]:
     elif isinstance(value, list):
         for number, item in enumerate(value):
             yield from targets_below(item, f"{key}[{number}]")
+
+
+def _check_kind(node: Node, annotation: Any, *, key: str) -> None:  # noqa: ANN401
+    """A component must be what the argument wants, as far as classes tell; protocols do not."""
+    wanted = list(_classes(annotation, made=bool(node.get("_partial_"))))
+    target = resolve(node["_target_"], key=key)
+    made = target if inspect.isclass(target) else argument_types(target).get("return")
+    if wanted and inspect.isclass(made) and not issubclass(made, tuple(wanted)):
+        raise ConfigError(
+            "CFG-04",
+            where=key,
+            found=f"{node['_target_']}, which makes a {made.__name__}",
+            expected=f"a {' or '.join(kind.__name__ for kind in wanted)}",
+            fix=f"name such a component in {key}._target_",
+        )
+
+
+def _classes(annotation: Any, *, made: bool) -> Iterator[type]:  # noqa: ANN401
+    """The plain classes an annotation admits; with `made`, those that its callables return."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        for option in typing.get_args(annotation):
+            yield from _classes(option, made=made)
+    elif made and typing.get_origin(annotation) is collections.abc.Callable:
+        yield from _classes(typing.get_args(annotation)[1], made=False)
+    elif not made and isinstance(annotation, type) and not _says_nothing(annotation):
+        yield annotation
+
+
+def _says_nothing(kind: type) -> bool:
+    return kind is types.NoneType or getattr(kind, "_is_protocol", False)
 
 
 def argument_types(target: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -137,7 +171,7 @@ def _type_name(annotation: Any) -> str:  # noqa: ANN401
     options = [_type_name(part) for part in typing.get_args(annotation)]
     if typing.get_origin(annotation) is typing.Literal:
         return "one of " + ", ".join(map(str, typing.get_args(annotation)))
-    if options and typing.get_origin(annotation) in (typing.Union, type(int | str)):
+    if options and typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return " or ".join("nothing" if name == "NoneType" else name for name in options)
     return annotation.__name__ if isinstance(annotation, type) and not options else str(annotation)
 

@@ -161,3 +161,27 @@ def test_a_misspelt_target_names_the_nearest() -> None:
 )
 def test_components_of_the_stack_are_admitted(target: str) -> None:
     assert callable(resolve(target, key=""))
+
+
+@pytest.mark.parametrize(
+    ("argument", "node", "message"),
+    [
+        ("masking", {"_target_": "dnalm.data.WindowRecipe", "min_tokens": 5, "max_tokens": 9},
+         "CFG-04 masking: dnalm.data.WindowRecipe, which makes a WindowRecipe; a Masking"),
+        ("model", {"_target_": "torch.nn.Linear", "_partial_": True},
+         "CFG-04 model: torch.nn.Linear, which makes a Linear; a Encoder"),
+        ("trainer", {"_target_": "dnalm.training.write_model_directory", "_partial_": True},
+         "CFG-04 trainer: dnalm.training.write_model_directory, which makes a NoneType; a Trainer"),
+        ("optim", {"_target_": "torch.optim.SGD", "_partial_": True}, None),
+        ("logger", {"_target_": "torch.optim.SGD", "_partial_": True},
+         "CFG-04 logger: torch.optim.SGD, which makes a SGD; a Logger"),
+    ],
+)  # fmt: skip
+def test_a_component_of_another_kind_is_refused(
+    argument: str, node: dict[str, Any], message: str | None
+) -> None:
+    command = {"_target_": "dnalm.commands.pretrain.pretrain", "_partial_": True, argument: node}
+    if message is None:
+        check(command)
+    else:
+        assert error_of(command).startswith(message)

@@ -64,6 +64,7 @@ def test_cfg_prints_the_composed_config(capsys: pytest.CaptureFixture[str]) -> N
     [
         (["pretrain", "--verbose"], "CLI-01 --verbose: an option that dnalm lacks"),
         (["pretrain", "--config-dir", "nowhere"], "CLI-01 --config-dir nowhere: not a folder"),
+        (["pretrain", "--config-dir"], "CLI-01 --config-dir: not a folder"),
         (["pretrain", "optim.lrr=1"], "CFG-03 optim.lrr: unknown key"),
         (["pretrain", "batch.global_size=3"], "CFG-19 batch.global_size: 3 samples"),
         (["pretrain", "model.num_heads=7"], "CFG-18 hidden_size, num_heads: hidden_size=768 and num_heads=7"),
