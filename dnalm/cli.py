@@ -29,7 +29,7 @@ commands:
 
 options:
   --help             this text; after a command, its groups and keys
-  --cfg              print the composed config and stop
+  --cfg              print the composed config, defaults written out, and stop
   --config-dir DIR   a folder of your own configs, laid out as conf/
   --debug            show tracebacks
   --version          print the version
@@ -96,15 +96,15 @@ def _run(line: _Line) -> int:
 
 
 def _compose_and_run(command: str, line: _Line) -> None:
-    from dnalm.compose import build, check, read_config
+    from dnalm.compose import build, check, read_config, with_defaults
 
     config = read_config(command, line.overrides, extra_folder=line.config_dir)
+    check(config, given=frozenset({"config"}))
     if "--cfg" in line.flags:
         import yaml
 
-        print(yaml.safe_dump(config, sort_keys=False), end="")
+        print(yaml.safe_dump(with_defaults(config), sort_keys=False), end="")
         return
-    check(config, given=frozenset({"config"}))
     build(config, given={"config": config})
 
 
@@ -119,8 +119,9 @@ def _command_help(command: str) -> str:
     folder = config_folder()
     text = (folder / f"{command}.yaml").read_text()
     lines = [f"dnalm {command}: {COMMANDS[command]}", "", "groups (group=option):"]
-    groups = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    lines += [f"  {group:<12} {', '.join(options(group))}" for group in groups if f"- {group}:" in text]
+    groups = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_dir())
+    composed = [group.as_posix() for group in groups if f"- {group.parts[0]}:" in text]
+    lines += [f"  {group:<12} {', '.join(options(group))}" for group in composed]
     lines += ["", f"Every key and its value: dnalm {command} --cfg"]
     return "\n".join(lines)
 

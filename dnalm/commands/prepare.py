@@ -36,6 +36,6 @@ def prepare(*, fasta: InputPath, config: dict[str, object], cache: Path | None =
     }
     path = store.path / "summary.json"
     path.write_text(json.dumps(summary, indent=2) + "\n")
-    stdout.print(f"{len(store.contigs)} contigs, {store.num_bases:,} bases in {store.path}")
+    stdout.print(f"contigs: {len(store.contigs)}, bases: {store.num_bases:,}, in {store.path}")
     stdout.print(f"next: dnalm pretrain data=fasta data.fasta={fasta} experiment=dnabert size=tiny")
     stdout.print(f"summary: {path}")

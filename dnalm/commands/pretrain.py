@@ -46,7 +46,6 @@ def pretrain(
     steps: PositiveInt,
     experiment: str,
     config: dict[str, object],
-    weight_decay: float = 0.0,
     embedding_init: Literal["normal", "informed"] = "normal",
     logger: Callable[..., Logger] | None = None,
     seed: NonNegativeInt = 1,
@@ -67,7 +66,6 @@ def pretrain(
         steps: optimizer steps.
         experiment: name of the published model the config follows.
         config: the composed config.
-        weight_decay: of matrices; biases and normalisation weights have none.
         embedding_init: how embeddings begin: random rows, or with what is known of bases and places.
         logger: makes a further logger beside `metrics.csv`.
         seed: of everything random.
@@ -93,7 +91,6 @@ def pretrain(
         network,
         token_bases=tokenizer.token_bases,
         optimizer=optim,
-        weight_decay=weight_decay,
         schedule=schedule,
         seed=seed,
     )

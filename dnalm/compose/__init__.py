@@ -6,7 +6,7 @@ to be buildable.
 """
 
 from dnalm.compose.build import build
-from dnalm.compose.check import check
+from dnalm.compose.check import check, with_defaults
 from dnalm.compose.config import read_config
 
-__all__ = ["build", "check", "read_config"]
+__all__ = ["build", "check", "read_config", "with_defaults"]

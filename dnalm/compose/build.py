@@ -33,6 +33,14 @@ def build(node: Node, *, key: str = "", given: Mapping[str, object] | None = Non
 
     @functools.wraps(target, assigned=("__name__", "__doc__"), updated=())
     def make(*positional: object, **missing: object) -> Any:  # noqa: ANN401 -- what the config names
+        for name in arguments.keys() & missing.keys():
+            raise ConfigError(
+                "CFG-03",
+                where=f"{key}.{name}",
+                found="a value for an argument that dnalm fills itself",
+                expected=f"none; {target.__name__} is given it by the run",
+                fix="leave it out",
+            )
         try:
             return target(*positional, **arguments, **missing)
         except ValueError as error:

@@ -62,6 +62,25 @@ def check(node: Node, *, key: str = "", given: frozenset[str] = frozenset()) -> 
             parse(value, hints.get(name, Any), key=_join(key, name))
 
 
+def with_defaults(node: Node) -> Node:
+    """A checked node with the defaults of its signatures written out, as far as YAML can hold them."""
+    target = resolve(node["_target_"], key="")
+    filled = {name: _fill_below(value) for name, value in node.items()}
+    for name, parameter in inspect.signature(target).parameters.items():
+        default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+        if name not in filled and isinstance(default, int | float | str | list | None):
+            filled[name] = default
+    return filled
+
+
+def _fill_below(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, dict):
+        if "_target_" in value:
+            return with_defaults(value)
+        return {name: _fill_below(item) for name, item in value.items()}
+    return [_fill_below(item) for item in value] if isinstance(value, list) else value
+
+
 def targets_below(value: object, key: str) -> Iterator[tuple[Node, str]]:
     """The nodes with `_target_` in a value, not those inside other nodes."""
     if isinstance(value, dict):
@@ -84,8 +103,8 @@ def _check_kind(node: Node, annotation: Any, *, key: str) -> None:  # noqa: ANN4
         raise ConfigError(
             "CFG-04",
             where=key,
-            found=f"{node['_target_']}, which makes a {made.__name__}",
-            expected=f"a {' or '.join(kind.__name__ for kind in wanted)}",
+            found=f"{node['_target_']}, which makes {made.__name__}",
+            expected=f"one that makes {' or '.join(kind.__name__ for kind in wanted)}",
             fix=f"name such a component in {key}._target_",
         )
 

@@ -64,7 +64,6 @@ class MaskedLMTraining(LightningModule):
         model: the network.
         token_bases: (V, K) bases that each id spells, for bits per base.
         optimizer: makes the optimizer from parameter groups, all else filled in.
-        weight_decay: of matrices; vectors have none.
         schedule: factor of the learning rate by optimizer step.
         seed: the run's seed, which keys dropout.
 
@@ -78,12 +77,11 @@ class MaskedLMTraining(LightningModule):
         *,
         token_bases: npt.NDArray[np.uint8],
         optimizer: Callable[..., Optimizer],
-        weight_decay: float,
         schedule: Schedule,
         seed: int,
     ) -> None:
         super().__init__()
-        self.model, self.optimizer, self.weight_decay = model, optimizer, weight_decay
+        self.model, self.optimizer = model, optimizer
         self.schedule, self.seed = schedule, seed
         self.indicator: Tensor
         self.register_buffer("indicator", base_indicator(torch.from_numpy(token_bases)), persistent=False)
@@ -94,7 +92,7 @@ class MaskedLMTraining(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer and its schedule, stepped once per optimizer step."""
-        optimizer = self.optimizer(parameter_groups(self.model, weight_decay=self.weight_decay))
+        optimizer = self.optimizer(parameter_groups(self.model))
         scheduler = LambdaLR(optimizer, self.schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

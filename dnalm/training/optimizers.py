@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 from torch import nn
 
-
-class ParameterGroup(TypedDict):
-    """An optimizer's group."""
-
-    params: list[nn.Parameter]
-    weight_decay: float
+ParameterGroup = dict[str, list[nn.Parameter] | float]
 
 
-def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[ParameterGroup]:
-    """Two groups: matrices decay; biases and normalisation weights, which are vectors, do not.
+def parameter_groups(module: nn.Module) -> list[ParameterGroup]:
+    """Two groups: matrices have the optimizer's weight decay; biases and norms, vectors, have none.
 
     A parameter shared by several modules is listed once.
 
@@ -23,6 +16,6 @@ def parameter_groups(module: nn.Module, *, weight_decay: float) -> list[Paramete
     """
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim > 1]},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]

@@ -167,14 +167,14 @@ def test_components_of_the_stack_are_admitted(target: str) -> None:
     ("argument", "node", "message"),
     [
         ("masking", {"_target_": "dnalm.data.WindowRecipe", "min_tokens": 5, "max_tokens": 9},
-         "CFG-04 masking: dnalm.data.WindowRecipe, which makes a WindowRecipe; a Masking"),
+         "CFG-04 masking: dnalm.data.WindowRecipe, which makes WindowRecipe; one that makes Masking"),
         ("model", {"_target_": "torch.nn.Linear", "_partial_": True},
-         "CFG-04 model: torch.nn.Linear, which makes a Linear; a Encoder"),
+         "CFG-04 model: torch.nn.Linear, which makes Linear; one that makes Encoder"),
         ("trainer", {"_target_": "dnalm.training.write_model_directory", "_partial_": True},
-         "CFG-04 trainer: dnalm.training.write_model_directory, which makes a NoneType; a Trainer"),
+         "CFG-04 trainer: dnalm.training.write_model_directory, which makes NoneType; one that makes Trainer"),
         ("optim", {"_target_": "torch.optim.SGD", "_partial_": True}, None),
         ("logger", {"_target_": "torch.optim.SGD", "_partial_": True},
-         "CFG-04 logger: torch.optim.SGD, which makes a SGD; a Logger"),
+         "CFG-04 logger: torch.optim.SGD, which makes SGD; one that makes Logger"),
     ],
 )  # fmt: skip
 def test_a_component_of_another_kind_is_refused(

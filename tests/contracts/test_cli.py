@@ -51,12 +51,18 @@ def test_help_lists_commands_and_groups(capsys: pytest.CaptureFixture[str]) -> N
     _, groups, _ = run(capsys, "pretrain", "--help")
     assert "dnabert, dnabert_k3, dnabert_k4, dnabert_k5" in groups
     assert "full, small, tiny" in groups
+    assert "data/split   contigs, fraction, regions" in groups
 
 
 def test_cfg_prints_the_composed_config(capsys: pytest.CaptureFixture[str]) -> None:
     code, text, _ = run(capsys, "pretrain", "size=tiny", "--cfg")
     assert code == 0
-    assert yaml.safe_load(text)["tokenizer"]["k"] == 6
+    config = yaml.safe_load(text)
+    assert config["tokenizer"]["k"] == 6
+    # Defaults of signatures are written out, so every key that may be given can be seen.
+    assert config["masking"]["faithful"] is False
+    assert config["data"]["clade"]["isochore_gc"][0] == 0.33
+    assert config["trainer"]["precision"] == "32-true"
 
 
 @pytest.mark.parametrize(
@@ -65,6 +71,7 @@ def test_cfg_prints_the_composed_config(capsys: pytest.CaptureFixture[str]) -> N
         (["pretrain", "--verbose"], "CLI-01 --verbose: an option that dnalm lacks"),
         (["pretrain", "--config-dir", "nowhere"], "CLI-01 --config-dir nowhere: not a folder"),
         (["pretrain", "--config-dir"], "CLI-01 --config-dir: not a folder"),
+        (["pretrain", "trainer.steps=5"], "CFG-03 trainer.steps: a value for an argument that dnalm fills"),
         (["pretrain", "optim.lrr=1"], "CFG-03 optim.lrr: unknown key"),
         (["pretrain", "batch.global_size=3"], "CFG-19 batch.global_size: 3 samples"),
         (["pretrain", "model.num_heads=7"], "CFG-18 hidden_size, num_heads: hidden_size=768 and num_heads=7"),

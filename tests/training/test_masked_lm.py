@@ -54,7 +54,6 @@ def module_of(model: MaskedLM, *, lr: float = 1e-2) -> MaskedLMTraining:
         model,
         token_bases=TOKENIZER.token_bases,
         optimizer=lambda groups: torch.optim.SGD(groups, lr=lr),
-        weight_decay=0.0,
         schedule=LinearWarmupDecay(warmup_steps=0, total_steps=1000),
         seed=1,
     )
