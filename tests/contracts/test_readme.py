@@ -1,0 +1,64 @@
+"""What the README shows works, and the numbers it gives are recomputed."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from dnalm.cli import COMMANDS
+from dnalm.compose import check, read_config
+from dnalm.compose.config import options
+from dnalm.models import count_parameters
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "README.md").read_text()
+
+
+def command_lines() -> list[str]:
+    """Lines of bash blocks that call dnalm, without their comments."""
+    blocks = TEXT.split("```bash\n")[1:]
+    lines = [line for block in blocks for line in block.split("```")[0].splitlines()]
+    return [
+        line.removeprefix(".venv/bin/")
+        for line in lines
+        if line.removeprefix(".venv/bin/").startswith("dnalm ")
+    ]
+
+
+def test_there_are_commands() -> None:
+    assert len(command_lines()) >= 4
+
+
+@pytest.mark.parametrize("line", command_lines())
+def test_every_command_composes_and_checks(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_configs/experiment").mkdir(parents=True)
+    (tmp_path / "my_configs/experiment/mine.yaml").write_text("# @package _global_\ndefaults:\n  - dnabert\n")
+    for name in ("sacCer3.fa.gz", "hg38.2bit"):
+        (tmp_path / name).touch()
+    _, command, *words = shlex.split(line, comments=True)
+    assert command in COMMANDS
+    extra = None
+    if "--config-dir" in words:
+        place = words.index("--config-dir")
+        extra = Path(words[place + 1])
+        del words[place : place + 2]
+    check(read_config(command, words, extra_folder=extra), given=frozenset({"config"}))
+
+
+@pytest.mark.parametrize("k", [3, 4, 5, 6])
+def test_parameters_in_the_table_are_those_of_the_model(k: int) -> None:
+    assert f"{count_parameters({'vocab_size': 5 + 4**k}):,}" in TEXT
+
+
+def test_every_experiment_stands_in_the_table() -> None:
+    for name in options("experiment"):
+        assert f"`{name}`" in TEXT or f"`{name.removeprefix('dnabert')}`" in TEXT
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "check"])
+def test_make_has_the_targets_that_are_named(target: str) -> None:
+    assert f"make {target}" in TEXT
+    assert f"\n{target}: " in (ROOT / "Makefile").read_text()
