@@ -23,7 +23,6 @@ class Stream(IntEnum):
     """What a random draw is for; draws of different streams are independent."""
 
     CUTS = 1
-    CUT_ORDER = 2
     RANDOM_WINDOW = 3
     STRAND = 4
     MASK = 5

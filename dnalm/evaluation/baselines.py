@@ -37,12 +37,6 @@ class CountModels:
     base_counts: Integers
     context_counts: Integers
 
-    @property
-    def order0_entropy(self) -> float:
-        """Bits per base of the training regions under their own frequencies."""
-        share = self.base_counts / self.base_counts.sum()
-        return float(-(share * np.log2(share, where=share > 0, out=np.zeros(4))).sum())
-
     def order0_bits(self, base_X: Codes) -> Floats:
         """Bits at each base under the training frequencies, add-one smoothed, (X,)."""
         share = (self.base_counts + 1) / (self.base_counts.sum() + 4)

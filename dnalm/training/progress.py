@@ -24,6 +24,7 @@ class ProgressBar(Callback):
     def __init__(self, throughput: Throughput, *, lines_every: int = 100) -> None:
         self.throughput, self.lines_every = throughput, lines_every
         self._progress: Progress | None = None
+        self._shown_at = 0  # optimizer step; a step has several micro-batches
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Open the bar."""
@@ -42,8 +43,9 @@ class ProgressBar(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:  # noqa: ARG002
         """Move on by one optimizer step."""
-        if not trainer.is_global_zero or trainer.fit_loop._should_accumulate():
+        if not trainer.is_global_zero or trainer.global_step == self._shown_at:
             return
+        self._shown_at = trainer.global_step
         if self._progress:
             self._progress.update(self._task, completed=trainer.global_step, description=self._text(trainer))
         elif trainer.global_step % self.lines_every == 0:
@@ -78,5 +80,5 @@ class ProgressBar(Callback):
         if "val_bits_per_base" in metrics:
             parts.append(f"bits/base {float(metrics['val_bits_per_base']):.4f}")
         if self.throughput.seconds > 0:
-            parts.append(f"{self.throughput.tokens / self.throughput.seconds:,.0f} tokens/s")
+            parts.append(f"{self.throughput.tokens_per_s:,.0f} tokens/s")
         return "  ".join(parts)

@@ -14,8 +14,6 @@ _HARMLESS = (
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",  # inside lightning
     r".*Experiment logs directory .* exists and is not empty.*",  # the run directory is ours
     r".*Checkpoint directory .* exists and is not empty.*",
-    r".*lr_scheduler.step\(\).*before.*optimizer.step\(\).*",  # restarted runs
-    r".*`IterableDataset` has `__len__` defined.*",
 )
 
 

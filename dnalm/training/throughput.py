@@ -17,7 +17,7 @@ from dnalm.data import Batch
 
 
 class Throughput(Callback):
-    """Count tokens, bases and training seconds; validation and saving are not counted.
+    """Count tokens, bases and training seconds; validation is not counted.
 
     Counts are of all ranks, supposing that they compute alike; tokens include special ones.
     """
@@ -26,6 +26,7 @@ class Throughput(Callback):
         self.tokens, self.bases, self.seconds = 0, 0, 0.0
         self.masked, self.content = 0, 0
         self._since = 0.0
+        self._logged_at = 0  # optimizer step; a step has several micro-batches
 
     def on_train_batch_start(self, *_: object) -> None:
         """Start the clock of a micro-batch unless it runs already."""
@@ -49,7 +50,8 @@ class Throughput(Callback):
         self.seconds += now - self._since
         self._since = now
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # its connector sets it
-        if trainer.global_step and trainer.global_step % every == 0:
+        if trainer.global_step != self._logged_at and trainer.global_step % every == 0:
+            self._logged_at = trainer.global_step
             speed = {"tokens_per_s": self.tokens_per_s, "bases_per_s": self.bases_per_s}
             for logger in trainer.loggers:
                 if not isinstance(logger, CSVLogger):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch.nn import functional as F  # noqa: N812
 
 from dnalm.data import BatchPlan, GenomeData, Masking, WindowRecipe
@@ -204,3 +205,25 @@ def test_nothing_but_the_run_directory_is_written(tmp_path: Path, monkeypatch: p
     fit(tmp_path, "run", micro=16, steps=2)
     assert {path.name for path in tmp_path.iterdir()} == {"run", "genome.fa", "cache"}
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"metrics.csv"}
+
+
+def test_speed_is_logged_once_a_step_and_not_into_metrics_csv(tmp_path: Path) -> None:
+    logged: list[int] = []
+
+    class Listener(TensorBoardLogger):
+        def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+            if "tokens_per_s" in metrics:
+                logged.append(step or 0)
+
+    data = datamodule(tmp_path, micro=4)
+    trainer = build_trainer(
+        run=RunDirectory(name="speed", dir=tmp_path / "speed"),
+        batch=data.batch,
+        steps=3,
+        throughput=Throughput(),
+        logger=Listener(save_dir=tmp_path / "speed"),
+        log_every=1,
+    )
+    trainer.fit(module_of(network()), datamodule=data)
+    assert logged == [1, 2, 3]
+    assert "tokens_per_s" not in (tmp_path / "speed/metrics.csv").read_text()
