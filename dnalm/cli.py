@@ -17,6 +17,8 @@ from dnalm.errors import ConfigError, DnalmError
 COMMANDS = {
     "pretrain": "train a model on a genome: experiment, size and data choose everything",
     "prepare": "build the store of a genome ahead of training",
+    "tokenizer train": "learn a BPE vocabulary on genomes",
+    "tokenizer inspect": "show how a tokenizer reads genomes: lengths, balance, the most frequent tokens",
 }
 
 _USAGE = """\
@@ -76,6 +78,8 @@ def _parse(words: list[str]) -> _Line:
             raise _usage_error(word, "an option that dnalm lacks", "--help, --cfg, --config-dir or --debug")
         elif line.command is None:
             line.command = word
+        elif f"{line.command} {word}" in COMMANDS:
+            line.command = f"{line.command} {word}"
         else:
             line.overrides.append(word)
     return line
@@ -87,7 +91,7 @@ def _run(line: _Line) -> int:
     elif line.command is None:
         print(_USAGE.format(version=__version__, commands=_list_commands()), end="")
     elif line.command not in COMMANDS:
-        raise _usage_error(line.command, "no such command", f"one of {', '.join(COMMANDS)}")
+        raise _usage_error(line.command, *_no_command(line))
     elif "--help" in line.flags:
         print(_command_help(line.command))
     else:
@@ -98,7 +102,7 @@ def _run(line: _Line) -> int:
 def _compose_and_run(command: str, line: _Line) -> None:
     from dnalm.compose import build, check, read_config, with_defaults
 
-    config = read_config(command, line.overrides, extra_folder=line.config_dir)
+    config = read_config(_config_name(command), line.overrides, extra_folder=line.config_dir)
     check(config, given=frozenset({"config"}))
     if "--cfg" in line.flags:
         import yaml
@@ -106,6 +110,18 @@ def _compose_and_run(command: str, line: _Line) -> None:
         print(yaml.safe_dump(with_defaults(config), sort_keys=False), end="")
         return
     build(config, given={"config": config})
+
+
+def _config_name(command: str) -> str:
+    return command.replace(" ", "_")
+
+
+def _no_command(line: _Line) -> tuple[str, str]:
+    """What was found and what is expected, for a first word that is no command, or half of one."""
+    halves = [name for name in COMMANDS if name.startswith(f"{line.command} ")]
+    if halves:
+        return "half of a command", " or ".join(halves)
+    return "no such command", f"one of {', '.join(COMMANDS)}"
 
 
 def _list_commands() -> str:
@@ -117,7 +133,7 @@ def _command_help(command: str) -> str:
     from dnalm.compose.config import config_folder, options
 
     folder = config_folder()
-    text = (folder / f"{command}.yaml").read_text()
+    text = (folder / f"{_config_name(command)}.yaml").read_text()
     lines = [f"dnalm {command}: {COMMANDS[command]}", "", "groups (group=option):"]
     groups = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_dir())
     composed = [group.as_posix() for group in groups if f"- {group.parts[0]}:" in text]

@@ -14,11 +14,11 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch.optim import Optimizer
 
 from dnalm.console import stdout
-from dnalm.data import BatchPlan, GenomeData, Masking, WindowRecipe
+from dnalm.data import BatchPlan, GenomeCorpus, GenomeData, Masking, WindowRecipe
 from dnalm.errors import ConfigError
 from dnalm.evaluation import Judgement, count, judge, plot_training
 from dnalm.models import Encoder, MaskedLM
-from dnalm.tokenizers import Tokenizer
+from dnalm.tokenizers import BpeRecipe, Tokenizer
 from dnalm.training import (
     MaskedLMTraining,
     RunDirectory,
@@ -34,8 +34,8 @@ from dnalm.training import (
 def pretrain(
     *,
     run: RunDirectory,
-    data: Callable[..., GenomeData],
-    tokenizer: Tokenizer,
+    data: GenomeCorpus,
+    tokenizer: Tokenizer | BpeRecipe,
     windows: WindowRecipe,
     masking: Masking,
     batch: BatchPlan,
@@ -54,8 +54,8 @@ def pretrain(
 
     Args:
         run: the run directory.
-        data: makes the datamodule.
-        tokenizer: bases to ids.
+        data: the genome.
+        tokenizer: bases to ids, or how to learn that from the training part of the genome.
         windows: how long windows are and where they come from.
         masking: what is hidden.
         batch: the batch arithmetic.
@@ -74,7 +74,9 @@ def pretrain(
     began = time.perf_counter()
     run.refuse_if_taken()
     _check_lengths(steps, schedule)
-    genome = data(tokenizer=tokenizer, windows=windows, masking=masking, batch=batch, seed=seed)
+    if isinstance(tokenizer, BpeRecipe):
+        tokenizer = tokenizer.open_or_train([data.genome().training_text()], data.cache)
+    genome = GenomeData(data, tokenizer=tokenizer, windows=windows, masking=masking, batch=batch, seed=seed)
     throughput = Throughput()
     extra = logger(save_dir=run.path) if logger else None
     fitter = trainer(run=run, batch=batch, steps=steps, throughput=throughput, logger=extra)
@@ -121,8 +123,7 @@ def _check_lengths(steps: int, schedule: Schedule) -> None:
 
 
 def _check_positions(network: MaskedLM, tokenizer: Tokenizer, windows: WindowRecipe) -> None:
-    bases = tokenizer.length_in_bases(windows.max_tokens)
-    longest = len(tokenizer.encode(np.zeros(bases, dtype=np.uint8)))
+    longest = windows.max_tokens + tokenizer.special.num_wrapping
     limit = network.encoder.max_positions
     if longest > limit:
         raise ConfigError(
@@ -138,7 +139,7 @@ def _introduce(run: RunDirectory, genome: GenomeData, network: MaskedLM, steps: 
     parameters = sum(parameter.numel() for parameter in network.parameters())
     stdout.print(f"run {run.path}: {parameters:,} parameters, {steps:,} steps")
     stdout.print(
-        f"genome {genome.source()}: {len(genome.store.contigs)} contigs, "
+        f"genome {genome.corpus.source()}: {len(genome.store.contigs)} contigs, "
         f"{genome.store.num_bases:,} bases; {genome.division.description}"
     )
 

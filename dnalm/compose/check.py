@@ -110,10 +110,15 @@ def _check_kind(node: Node, annotation: Any, *, key: str) -> None:  # noqa: ANN4
 
 
 def _classes(annotation: Any, *, made: bool) -> Iterator[type]:  # noqa: ANN401
-    """The plain classes an annotation admits; with `made`, those that its callables return."""
+    """The plain classes an annotation admits; with `made`, those that its callables return.
+
+    None where one of several options is a protocol, which any class may satisfy.
+    """
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        for option in typing.get_args(annotation):
-            yield from _classes(option, made=made)
+        options = typing.get_args(annotation)
+        if not any(getattr(option, "_is_protocol", False) for option in options):
+            for option in options:
+                yield from _classes(option, made=made)
     elif made and typing.get_origin(annotation) is collections.abc.Callable:
         yield from _classes(typing.get_args(annotation)[1], made=False)
     elif not made and isinstance(annotation, type) and not _says_nothing(annotation):

@@ -2,6 +2,7 @@
 
 from dnalm.data.batch import Batch, HiddenTensors
 from dnalm.data.batching import BatchPlan
+from dnalm.data.corpus import Corpus, CorpusGenome, GenomeCorpus, MultispeciesCorpus
 from dnalm.data.masking import Masking
 from dnalm.data.module import GenomeData
 from dnalm.data.splits import SplitByContig, SplitByFraction, SplitByRegion
@@ -10,9 +11,13 @@ from dnalm.data.windows import WindowRecipe
 __all__ = [
     "Batch",
     "BatchPlan",
+    "Corpus",
+    "CorpusGenome",
+    "GenomeCorpus",
     "GenomeData",
     "HiddenTensors",
     "Masking",
+    "MultispeciesCorpus",
     "SplitByContig",
     "SplitByFraction",
     "SplitByRegion",

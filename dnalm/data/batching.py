@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pydantic import NonNegativeInt
 from torch.utils.data import Sampler
 
 from dnalm.errors import ConfigError
@@ -22,10 +23,12 @@ class BatchPlan:
     Args:
         global_size: samples per optimizer step, over all ranks.
         micro_size: samples per forward pass on one rank.
+        num_workers: loader processes per rank; 0 loads in the training process.
     """
 
     global_size: int
     micro_size: int
+    num_workers: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
         for name in ("global_size", "micro_size"):

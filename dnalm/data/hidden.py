@@ -14,6 +14,7 @@ from dnalm.data.masking import Flags
 from dnalm.data.order import Integers
 from dnalm.genome.alphabet import UNKNOWN, Codes, bases
 from dnalm.tokenizers import Ids
+from dnalm.tokenizers.spans import pair_up
 
 
 @dataclass(frozen=True)
@@ -53,18 +54,14 @@ def find_hidden(codes: Codes, spans: Ids, hidden: Flags, *, start: int) -> Hidde
     is_hidden = (np.cumsum(cover)[:-1] > 0) & ~told & (bases(codes) != UNKNOWN)
     places = np.flatnonzero(is_hidden)
 
-    masked = spans[hidden]
-    widths = masked[:, 1] - masked[:, 0]
-    token = np.repeat(np.arange(len(masked)), widths)
-    offset = np.arange(len(token)) - np.repeat(np.cumsum(widths) - widths, widths)
-    base = masked[token, 0] + offset
-    kept = is_hidden[base]
+    pairs = pair_up(spans[hidden])
+    kept = is_hidden[pairs.base]
     return HiddenBases(
         position_X=places + start,
         base_X=bases(codes)[places],
-        pair_base_P=np.searchsorted(places, base[kept]),
-        pair_token_P=token[kept],
-        pair_offset_P=offset[kept],
+        pair_base_P=np.searchsorted(places, pairs.base[kept]),
+        pair_token_P=pairs.token[kept],
+        pair_offset_P=pairs.offset[kept],
     )
 
 

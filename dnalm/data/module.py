@@ -2,98 +2,55 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from pydantic import NonNegativeInt, PositiveInt
 from torch.utils.data import DataLoader
 
 from dnalm.data.batch import Batch, Sample, collate
 from dnalm.data.batching import BatchPlan, StepBatches, validation_batches
+from dnalm.data.corpus import GenomeCorpus
 from dnalm.data.masking import Masking
 from dnalm.data.order import Integers
 from dnalm.data.samples import TrainingSamples, ValidationSamples
-from dnalm.data.splits import Division, Split, SplitByContig
+from dnalm.data.splits import Division
 from dnalm.data.windows import TrainingWindows, WindowRecipe, validation_windows
 from dnalm.errors import DataError
-from dnalm.genome.building import open_or_build
-from dnalm.genome.clade import Clade, find_or_simulate
 from dnalm.genome.intervals import subtract
-from dnalm.genome.sources import check_source
-from dnalm.genome.store import GenomeStore
-from dnalm.paths import InputPath
 from dnalm.tokenizers import Tokenizer
 
 _WORKER_TIMEOUT_S = 300  # a worker that is stuck for longer is reported rather than waited for
 
 
 class GenomeData(LightningDataModule):
-    """Windows of one genome, which is either given or simulated.
+    """Windows of one genome.
 
     Args:
+        corpus: the genome.
         tokenizer: bases to ids.
         windows: how long windows are and where they come from.
         masking: what is hidden.
         batch: the batch arithmetic.
         seed: the run's seed.
-        fasta: the genome: FASTA (plain, gzip, bgzip), UCSC 2bit, or a built store.
-        clade: without `fasta`, the clade to simulate on first use.
-        species: of a simulated clade, the genome to read; the first if absent.
-        split: which part judges the model.
-        validation_windows: how many full-length windows to judge it on, at most.
-        cache: folder for built stores; the user's cache if absent.
-        num_workers: loader processes per rank; 0 loads in the training process.
     """
 
     def __init__(
         self,
+        corpus: GenomeCorpus,
         *,
         tokenizer: Tokenizer,
         windows: WindowRecipe,
         masking: Masking,
         batch: BatchPlan,
         seed: int,
-        fasta: InputPath | None = None,
-        clade: Clade | None = None,
-        species: str | None = None,
-        split: Split | None = None,
-        validation_windows: PositiveInt = 2000,
-        cache: Path | None = None,
-        num_workers: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
-        if (fasta is None) == (clade is None):
-            given = "neither" if fasta is None else "both"
-            raise ValueError(
-                f"of fasta and clade {given} is given; a run reads data=fasta data.fasta=… or data=demo"
-            )
-        if fasta is not None:
-            check_source(fasta)
-        if clade is not None and species is not None and species not in clade.species:
-            raise ValueError(f"species is {species}; the clade has {', '.join(clade.species)}")
-        self.fasta, self.clade, self.species = fasta, clade, species
-        self.cache, self.split = cache, split or SplitByContig()
-        self.tokenizer, self.windows, self.masking = tokenizer, windows, masking
-        self.batch, self.seed = batch, seed
-        self.validation_windows, self.num_workers = validation_windows, num_workers
+        self.corpus, self.tokenizer, self.windows = corpus, tokenizer, windows
+        self.masking, self.batch, self.seed = masking, batch, seed
 
     def prepare_data(self) -> None:
         """Build the store if it is not there, in one process of each node."""
-        self.open_store()
-
-    def open_store(self) -> GenomeStore:
-        """The genome's store, simulated and built on first use."""
-        return open_or_build(self.source(), self.cache)
-
-    def source(self) -> Path:
-        """The genome's file, simulated on first use."""
-        if self.clade is not None:
-            species = self.species or self.clade.species[0]
-            return find_or_simulate(self.clade, self.cache) / f"{species}.fa"
-        assert self.fasta is not None, "the constructor wants one of both"
-        return self.fasta
+        self.corpus.genome()
 
     def setup(self, stage: str) -> None:  # noqa: ARG002 -- Lightning passes it by name
         """Divide the genome and lay out the windows.
@@ -101,10 +58,10 @@ class GenomeData(LightningDataModule):
         Raises:
             DataError: no stretch of the genome is long enough for a window.
         """
-        self.store = self.open_store()
-        self.division = self.split.divide(self.store)
-        longest = self.tokenizer.length_in_bases(self.windows.max_tokens)
-        shortest = self.tokenizer.length_in_bases(self.windows.min_tokens)
+        genome = self.corpus.genome()
+        self.store, self.division = genome.store, genome.division
+        longest = self.windows.bases(self.windows.max_tokens, self.tokenizer)
+        shortest = self.windows.bases(self.windows.min_tokens, self.tokenizer)
         self.usable = Division(
             train=self._usable(self.division.train, shortest, "training"),
             validation=self._usable(self.division.validation, shortest, "validation"),
@@ -114,7 +71,7 @@ class GenomeData(LightningDataModule):
             self.usable.train, recipe=self.windows, shortest=shortest, longest=longest, seed=self.seed
         )
         self.validation = validation_windows(
-            self.usable.validation, length=longest, count=self.validation_windows
+            self.usable.validation, length=longest, count=self.windows.num_validation
         )
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -122,7 +79,13 @@ class GenomeData(LightningDataModule):
         trainer = self.trainer
         assert trainer is not None, "the trainer asks for its loaders"
         samples = TrainingSamples(
-            self.store, self.training_windows, self.tokenizer, self.masking, self.seed, self.batch.global_size
+            self.store,
+            self.training_windows,
+            self.tokenizer,
+            self.windows.max_tokens,
+            self.masking,
+            self.seed,
+            self.batch.global_size,
         )
         order = StepBatches(
             self.batch,
@@ -136,7 +99,14 @@ class GenomeData(LightningDataModule):
         """The validation windows of this rank."""
         trainer = self.trainer
         assert trainer is not None, "the trainer asks for its loaders"
-        samples = ValidationSamples(self.store, self.validation, self.tokenizer, self.masking, self.seed)
+        samples = ValidationSamples(
+            self.store,
+            self.validation,
+            self.tokenizer,
+            self.windows.max_tokens,
+            self.masking,
+            self.seed,
+        )
         order = validation_batches(
             len(samples),
             micro_size=self.batch.micro_size,
@@ -152,11 +122,11 @@ class GenomeData(LightningDataModule):
             samples,
             batch_sampler=order,
             collate_fn=collate,
-            num_workers=self.num_workers,
+            num_workers=self.batch.num_workers,
             pin_memory=torch.cuda.is_available(),
-            multiprocessing_context="forkserver" if self.num_workers else None,
-            persistent_workers=self.num_workers > 0,
-            timeout=_WORKER_TIMEOUT_S if self.num_workers else 0,
+            multiprocessing_context="forkserver" if self.batch.num_workers else None,
+            persistent_workers=self.batch.num_workers > 0,
+            timeout=_WORKER_TIMEOUT_S if self.batch.num_workers else 0,
         )
 
     def _usable(self, regions: Integers, shortest: int, side: str) -> Integers:

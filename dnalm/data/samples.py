@@ -8,21 +8,45 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 from torch.utils.data import Dataset
 
 from dnalm.data.batch import Sample
 from dnalm.data.hidden import find_hidden
-from dnalm.data.masking import Masking
+from dnalm.data.masking import Flags, Masking
 from dnalm.data.order import Stream, generator
 from dnalm.data.windows import TrainingWindows, Window
 from dnalm.genome.alphabet import Codes, reverse_complement
 from dnalm.genome.store import GenomeStore
-from dnalm.tokenizers import Tokenizer
+from dnalm.tokenizers import Ids, Tokenizer
 
 
-def _read(store: GenomeStore, window: Window) -> Codes:
-    codes = store.codes[window.start : window.end]
-    return reverse_complement(codes) if window.reverse else codes
+@dataclass(frozen=True)
+class _Tokens:
+    codes: Codes  # (L,) bases under the tokens
+    ids: Ids  # (T,)
+    spans: Ids  # (T, 2)
+
+    @property
+    def content(self) -> Flags:
+        """Which tokens spell bases, (T,)."""
+        flags: Flags = self.spans[:, 1] > self.spans[:, 0]
+        return flags
+
+
+def _read(store: GenomeStore, window: Window, tokenizer: Tokenizer, max_tokens: int) -> _Tokens:
+    """The tokens of a window on its strand, those past the first `max_tokens` cut off at its end."""
+    codes = store.codes[window.start : window.end].view(np.ndarray)
+    codes = reverse_complement(codes) if window.reverse else codes
+    ids = tokenizer.encode(codes)
+    spans = tokenizer.spans(codes, ids)
+    longest = max_tokens + tokenizer.special.num_wrapping
+    if len(ids) > longest:
+        last = longest - (tokenizer.special.end is not None)
+        num_bases = int(spans[last - 1, 1])
+        kept = np.concatenate([np.arange(last), np.arange(len(ids) - (longest - last), len(ids))])
+        codes, ids, spans = codes[:num_bases], ids[kept], np.minimum(spans[kept], num_bases)
+    return _Tokens(codes, ids, spans)
 
 
 @dataclass(frozen=True)
@@ -33,6 +57,7 @@ class TrainingSamples(Dataset[Sample]):
         store: the genome.
         windows: which stretch sample i reads.
         tokenizer: bases to ids.
+        max_tokens: tokens of a sample at most, special ones not counted.
         masking: what is hidden.
         seed: the run's seed.
         global_batch: samples per optimizer step; sample i belongs to step i // global_batch.
@@ -41,23 +66,22 @@ class TrainingSamples(Dataset[Sample]):
     store: GenomeStore
     windows: TrainingWindows
     tokenizer: Tokenizer
+    max_tokens: int
     masking: Masking
     seed: int
     global_batch: int
 
     def __getitem__(self, index: int) -> Sample:
         """Draw sample `index`."""
-        codes = _read(self.store, self.windows[index])
-        ids, spans = self.tokenizer.encode(codes), self.tokenizer.spans(codes)
-        content = spans[:, 1] > spans[:, 0]
+        tokens = _read(self.store, self.windows[index], self.tokenizer, self.max_tokens)
         seen, masked = self.masking.hide(
-            ids,
-            content,
+            tokens.ids,
+            tokens.content,
             self.tokenizer,
             rate=self.masking.rate_at(index // self.global_batch),
             random=generator(self.seed, Stream.MASK, index),
         )
-        return Sample(index, seen, ids, masked, int(content.sum()), len(codes))
+        return Sample(index, seen, tokens.ids, masked, int(tokens.content.sum()), len(tokens.codes))
 
 
 @dataclass(frozen=True)
@@ -71,6 +95,7 @@ class ValidationSamples(Dataset[Sample]):
         store: the genome.
         windows: what to read.
         tokenizer: bases to ids.
+        max_tokens: tokens of a sample at most, special ones not counted.
         masking: the run's masking.
         seed: the run's seed.
     """
@@ -78,6 +103,7 @@ class ValidationSamples(Dataset[Sample]):
     store: GenomeStore
     windows: list[Window]
     tokenizer: Tokenizer
+    max_tokens: int
     masking: Masking
     seed: int
 
@@ -87,16 +113,14 @@ class ValidationSamples(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         """Draw window `index`; IndexError past the end."""
         window = self.windows[index]
-        codes = _read(self.store, window)
-        ids, spans = self.tokenizer.encode(codes), self.tokenizer.spans(codes)
-        content = spans[:, 1] > spans[:, 0]
+        tokens = _read(self.store, window, self.tokenizer, self.max_tokens)
         all_masked = replace(self.masking, mask_share=1.0, random_share=0.0, faithful=False)
         seen, masked = all_masked.hide(
-            ids,
-            content,
+            tokens.ids,
+            tokens.content,
             self.tokenizer,
             rate=self.masking.rate,
             random=generator(self.seed, Stream.VALIDATION_MASK, index),
         )
-        hidden = find_hidden(codes, spans, masked, start=window.start)
-        return Sample(index, seen, ids, masked, int(content.sum()), len(codes), hidden)
+        hidden = find_hidden(tokens.codes, tokens.spans, masked, start=window.start)
+        return Sample(index, seen, tokens.ids, masked, int(tokens.content.sum()), len(tokens.codes), hidden)

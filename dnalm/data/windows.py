@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from pydantic import PositiveInt
 
 from dnalm.data.order import Integers, Stream, generator, permute
+from dnalm.tokenizers import Tokenizer
 
 BLOCK = 1 << 18
 
@@ -44,6 +46,9 @@ class WindowRecipe:
         random_share: share of samples from random places rather than from the cutting.
         reverse_complement: read every other window, at random, from the other strand.
         max_unknown: longest run of N, in bases, that a window may hold.
+        bases_per_token: bases that a window is given for a token; what the tokenizer reckons if absent. A
+            window whose tokens turn out shorter is cut to `max_tokens` tokens.
+        num_validation: full-length windows that judge the model, at most.
     """
 
     min_tokens: int
@@ -52,6 +57,8 @@ class WindowRecipe:
     random_share: float = 0.5
     reverse_complement: bool = False
     max_unknown: int = 0
+    bases_per_token: float | None = None
+    num_validation: PositiveInt = 2000
 
     def __post_init__(self) -> None:
         for name in ("full_share", "random_share"):
@@ -64,6 +71,14 @@ class WindowRecipe:
             )
         if self.max_unknown < 0:
             raise ValueError(f"max_unknown is {self.max_unknown}; it must not be negative")
+        if self.bases_per_token is not None and self.bases_per_token < 1:
+            raise ValueError(f"bases_per_token is {self.bases_per_token}; a token spells at least one base")
+
+    def bases(self, num_tokens: int, tokenizer: Tokenizer) -> int:
+        """Bases of a window that is meant to have so many tokens."""
+        if self.bases_per_token is None:
+            return tokenizer.length_in_bases(num_tokens)
+        return round(num_tokens * self.bases_per_token)
 
 
 class TrainingWindows:

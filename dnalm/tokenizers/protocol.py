@@ -3,6 +3,9 @@
 A tokenizer owns every id. Its `encode` already holds the special tokens its model was trained
 with, and `spans` says which bases each token spells; a special token spells none. Masking, bits
 per base, embeddings and variant scores are written against this protocol alone.
+
+Case never matters: soft-masking is a fact about the genome and part of no published vocabulary, so
+a soft-masked base is read as the base it is. What an N becomes, each tokenizer states.
 """
 
 from __future__ import annotations
@@ -19,13 +22,36 @@ Ids = npt.NDArray[np.int64]
 
 
 class SpecialIds(NamedTuple):
-    """The ids of the special tokens."""
+    """The ids of the special tokens; `start` and `end` are None where a model wraps no such token."""
 
     padding: int
     unknown: int
-    start: int
-    end: int
     mask: int
+    start: int | None
+    end: int | None
+
+    @property
+    def num_wrapping(self) -> int:
+        """Tokens that `encode` puts around those that spell bases: 0, 1 or 2."""
+        return (self.start is not None) + (self.end is not None)
+
+    def wrap(self, content: Ids) -> Ids:
+        """Put the start token before and the end token after (T,) ids, where there are such."""
+        start = [] if self.start is None else [self.start]
+        end = [] if self.end is None else [self.end]
+        return np.concatenate([start, content, end]).astype(np.int64)
+
+    def wrap_spans(self, content: Ids) -> Ids:
+        """Put the empty spans of the start and end tokens around (T, 2) spans that reach the last base."""
+        last = int(content[-1, 1])
+        start = [] if self.start is None else [[[0, 0]]]
+        end = [] if self.end is None else [[[last, last]]]
+        return np.concatenate([*start, content, *end]).astype(np.int64)
+
+    def unwrap(self, ids: Ids) -> Ids:
+        """Drop start, end and padding tokens from (T,) ids; an id that is also the unknown token stays."""
+        dropped = [i for i in (self.start, self.end, self.padding) if i is not None and i != self.unknown]
+        return ids[~np.isin(ids, dropped)]
 
 
 class Tokenizer(Protocol):
@@ -55,17 +81,27 @@ class Tokenizer(Protocol):
     def fingerprint(self) -> str:
         """Changes whenever any text would be encoded differently."""
 
-    def encode(self, codes: Codes) -> Ids:
-        """(L,) codes to (T,) ids, special tokens included."""
+    def vocabulary(self) -> list[str]:
+        """The text of every id, in the order of the ids, (V,)."""
 
-    def spans(self, codes: Codes) -> Ids:
-        """The half-open interval of bases each token of `encode(codes)` spells, (T, 2)."""
+    def encode(self, codes: Codes) -> Ids:
+        """(L,) codes to (T,) ids, special tokens included.
+
+        Raises:
+            DataError: SEQ-01, fewer bases than one token needs.
+        """
+
+    def spans(self, codes: Codes, ids: Ids) -> Ids:
+        """The half-open interval of bases each token of `ids = encode(codes)` spells, (T, 2)."""
 
     def decode(self, ids: Ids) -> Codes:
         """(T,) ids back to (L,) codes; what the ids do not tell is N."""
 
     def length_in_bases(self, num_tokens: int) -> int:
-        """Bases that make `num_tokens` tokens, special ones not counted."""
+        """Bases that make `num_tokens` tokens, special ones not counted.
+
+        Exact where all tokens are equally long, else the expectation on random DNA.
+        """
 
     def save(self, folder: Path) -> None:
         """Write the files a Hugging Face model directory holds for this tokenizer."""

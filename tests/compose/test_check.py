@@ -58,12 +58,12 @@ def test_a_missing_argument_says_how_to_give_it() -> None:
 
 
 def test_question_marks_are_a_missing_value() -> None:
-    node = {"_target_": "dnalm.data.GenomeData", "_partial_": True, "fasta": "???"}
+    node = {"_target_": "dnalm.data.GenomeCorpus", "fasta": "???"}
     assert error_of(node, key="data").startswith("CFG-07 data.fasta: no value")
 
 
 def test_a_path_that_is_not_there_is_found_before_anything_is_built(tmp_path: Path) -> None:
-    node = {"_target_": "dnalm.data.GenomeData", "_partial_": True, "fasta": str(tmp_path / "no.fa")}
+    node = {"_target_": "dnalm.data.GenomeCorpus", "fasta": str(tmp_path / "no.fa")}
     message = error_of(node, key="data")
     assert message.startswith(f"CFG-20 data.fasta: {tmp_path}/no.fa is not there; the path of an input.")
 
@@ -76,8 +76,7 @@ def test_text_becomes_a_path_and_a_list_a_tuple(tmp_path: Path) -> None:
 
 def test_errors_of_nested_nodes_carry_the_whole_key() -> None:
     node = {
-        "_target_": "dnalm.data.GenomeData",
-        "_partial_": True,
+        "_target_": "dnalm.data.GenomeCorpus",
         "split": {"_target_": "dnalm.data.SplitByFraction", "fractoin": 0.1},
     }
     assert "data.split.fractoin" in error_of(node, key="data")

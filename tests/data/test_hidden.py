@@ -9,6 +9,11 @@ from dnalm.genome.alphabet import UNKNOWN
 from dnalm.tokenizers import KmerTokenizer
 
 
+def spans_of(codes: np.ndarray, *, k: int) -> np.ndarray:
+    tokenizer = KmerTokenizer(k=k)
+    return tokenizer.spans(codes, tokenizer.encode(codes))
+
+
 def brute_force(codes: np.ndarray, spans: np.ndarray, hidden: np.ndarray) -> list[int]:
     found = []
     for place in range(len(codes)):
@@ -24,7 +29,7 @@ def brute_force(codes: np.ndarray, spans: np.ndarray, hidden: np.ndarray) -> lis
     data=st.data(),
 )
 def test_equals_the_definition(codes: np.ndarray, k: int, data: st.DataObject) -> None:
-    spans = KmerTokenizer(k=k).spans(codes)
+    spans = spans_of(codes, k=k)
     hidden = np.array(data.draw(st.lists(st.booleans(), min_size=len(spans), max_size=len(spans))))
     hidden[[0, -1]] = False
     result = find_hidden(codes, spans, hidden, start=1000)
@@ -44,7 +49,7 @@ def test_equals_the_definition(codes: np.ndarray, k: int, data: st.DataObject) -
 
 def test_a_span_of_k_tokens_hides_one_base() -> None:
     codes = np.zeros(40, dtype=np.uint8)
-    spans = KmerTokenizer(k=6).spans(codes)
+    spans = spans_of(codes, k=6)
     hidden = np.zeros(len(spans), dtype=bool)
     hidden[11:17] = True  # k-mers 10 .. 15 share base 15 alone
     result = find_hidden(codes, spans, hidden, start=0)
@@ -54,7 +59,7 @@ def test_a_span_of_k_tokens_hides_one_base() -> None:
 
 def test_joining_shifts_indices_past_earlier_sequences() -> None:
     codes = np.zeros(12, dtype=np.uint8)
-    spans = KmerTokenizer(k=1).spans(codes)
+    spans = spans_of(codes, k=1)
     hidden = np.zeros(14, dtype=bool)
     hidden[[3, 5]] = True
     part = find_hidden(codes, spans, hidden, start=0)

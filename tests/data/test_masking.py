@@ -18,7 +18,7 @@ def hide(masking: Masking, *, tokens: int, k: int, rate: float, seed: int = 0) -
     random = np.random.default_rng(seed)
     codes = random.integers(0, 4, tokens + k - 1, dtype=np.uint8)
     ids = tokenizer.encode(codes)
-    spans = tokenizer.spans(codes)
+    spans = tokenizer.spans(codes, ids)
     seen, hidden = masking.hide(ids, spans[:, 1] > spans[:, 0], tokenizer, rate=rate, random=random)
     return ids, seen, hidden
 

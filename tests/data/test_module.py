@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dnalm.data import BatchPlan, GenomeData, Masking, SplitByContig, WindowRecipe
+from dnalm.data import BatchPlan, GenomeCorpus, GenomeData, Masking, SplitByContig, WindowRecipe
 from dnalm.data.samples import TrainingSamples
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import UNKNOWN, bases, reverse_complement
@@ -25,14 +25,12 @@ def genome_with_gaps(folder: Path) -> Path:
 
 def data_of(fasta: Path, **recipe: float) -> GenomeData:
     data = GenomeData(
+        GenomeCorpus(fasta=fasta, split=SplitByContig(validation=["chr2"]), cache=fasta.parent / "cache"),
         tokenizer=TOKENIZER,
         windows=WindowRecipe(min_tokens=5, max_tokens=200, **recipe),  # type: ignore[arg-type]
         masking=Masking(),
         batch=BatchPlan(global_size=4, micro_size=4),
         seed=3,
-        fasta=fasta,
-        split=SplitByContig(validation=["chr2"]),
-        cache=fasta.parent / "cache",
     )
     data.prepare_data()
     data.setup("fit")
@@ -62,7 +60,7 @@ def test_training_and_validation_windows_share_no_base(tmp_path: Path) -> None:
 
 def test_a_reversed_window_reads_the_other_strand(tmp_path: Path) -> None:
     data = data_of(genome_with_gaps(tmp_path), reverse_complement=True)
-    samples = TrainingSamples(data.store, data.training_windows, TOKENIZER, data.masking, data.seed, 4)
+    samples = TrainingSamples(data.store, data.training_windows, TOKENIZER, 200, data.masking, data.seed, 4)
     strands = set()
     for index in range(40):
         window = data.training_windows[index]
@@ -76,7 +74,7 @@ def test_a_reversed_window_reads_the_other_strand(tmp_path: Path) -> None:
 def test_the_masking_rate_follows_the_step_of_the_sample(tmp_path: Path) -> None:
     data = data_of(genome_with_gaps(tmp_path))
     masking = Masking(rate=0.05, final_rate=0.6, final_from=50)
-    samples = TrainingSamples(data.store, data.training_windows, TOKENIZER, masking, data.seed, 4)
+    samples = TrainingSamples(data.store, data.training_windows, TOKENIZER, 200, masking, data.seed, 4)
 
     def rate(first: int) -> float:
         drawn = [samples[i] for i in range(first, first + 200)]
@@ -100,14 +98,5 @@ def test_a_clade_species_is_checked_before_anything_is_simulated(tmp_path: Path)
     from dnalm.genome.clade import Clade
 
     with pytest.raises(ValueError, match="species is human; the clade has demo_a, demo_b"):
-        GenomeData(
-            tokenizer=TOKENIZER,
-            windows=WindowRecipe(min_tokens=5, max_tokens=200),
-            masking=Masking(),
-            batch=BatchPlan(global_size=4, micro_size=4),
-            seed=3,
-            clade=Clade(),
-            species="human",
-            cache=tmp_path,
-        )
+        GenomeCorpus(clade=Clade(), species="human", cache=tmp_path)
     assert not list(tmp_path.iterdir())

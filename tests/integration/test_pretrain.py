@@ -161,7 +161,7 @@ def test_reverse_complement_faithful_masking_and_fraction_split_compose(genome: 
         "windows.reverse_complement=true",
         "masking.faithful=true",
         "data/split=fraction",
-        "data.num_workers=1",
+        "batch.num_workers=1",
         "trainer.precision=bf16-mixed",
         "trainer.callbacks=[{_target_: lightning.pytorch.callbacks.LearningRateMonitor}]",
         f"run.dir={tmp_path}/run",

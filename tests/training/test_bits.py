@@ -15,7 +15,8 @@ from dnalm.training.bits import base_indicator, bits_per_hidden_base
 
 
 def batch_of(tokenizer: KmerTokenizer, codes: np.ndarray, hidden: np.ndarray) -> object:
-    ids, spans = tokenizer.encode(codes), tokenizer.spans(codes)
+    ids = tokenizer.encode(codes)
+    spans = tokenizer.spans(codes, ids)
     found = find_hidden(codes, spans, hidden, start=0)
     return collate([Sample(0, ids, ids, hidden, len(ids) - 2, len(codes), found)])
 
@@ -25,7 +26,7 @@ def test_equals_a_sum_over_the_spelled_tokens(seed: int, k: int) -> None:
     random = np.random.default_rng(seed)
     tokenizer = KmerTokenizer(k=k)
     codes = random.integers(0, 4, 20, dtype=np.uint8)
-    spans = tokenizer.spans(codes)
+    spans = tokenizer.spans(codes, tokenizer.encode(codes))
     hidden = (random.random(len(spans)) < 0.6) & (spans[:, 1] > spans[:, 0])
     batch = batch_of(tokenizer, codes, hidden)
     logits = torch.from_numpy(random.normal(size=(int(hidden.sum()), tokenizer.vocab_size))).float()

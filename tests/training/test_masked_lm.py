@@ -9,7 +9,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.nn import functional as F  # noqa: N812
 
-from dnalm.data import BatchPlan, GenomeData, Masking, WindowRecipe
+from dnalm.data import BatchPlan, GenomeCorpus, GenomeData, Masking, WindowRecipe
 from dnalm.data.batch import Batch
 from dnalm.errors import NumericsError
 from dnalm.models import Encoder, MaskedLM, Packed
@@ -21,18 +21,17 @@ TOKENIZER = KmerTokenizer(k=3)
 GLOBAL = 16
 
 
-def datamodule(folder: Path, *, micro: int, seed: int = 1) -> GenomeData:
+def datamodule(folder: Path, *, micro: int, seed: int = 1, workers: int = 0) -> GenomeData:
     fasta = folder / "genome.fa"
     if not fasta.exists():
         fasta.write_text(f">chr1\n{random_sequence(20_000)}\n>chr2\n{random_sequence(2_000, 1)}\n")
     return GenomeData(
+        GenomeCorpus(fasta=fasta, cache=folder / "cache"),
         tokenizer=TOKENIZER,
         windows=WindowRecipe(min_tokens=5, max_tokens=60),
         masking=Masking(),
-        batch=BatchPlan(global_size=GLOBAL, micro_size=micro),
+        batch=BatchPlan(global_size=GLOBAL, micro_size=micro, num_workers=workers),
         seed=seed,
-        fasta=fasta,
-        cache=folder / "cache",
     )
 
 
@@ -142,8 +141,7 @@ def test_loader_workers_change_nothing(workers: int, tmp_path: Path) -> None:
     """R6: the batches of worker processes are those of the training process."""
 
     def batches(num_workers: int) -> list[Batch]:
-        data = datamodule(tmp_path, micro=4)
-        data.num_workers = num_workers
+        data = datamodule(tmp_path, micro=4, workers=num_workers)
         data.trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", devices=1)
         data.setup("fit")
         loader = iter(data.train_dataloader())

@@ -1,0 +1,157 @@
+"""What DNA there is: the genomes of a run, and which parts of them train and which judge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from dnalm.data.splits import Division, Split, SplitByContig
+from dnalm.genome.building import open_or_build
+from dnalm.genome.clade import Clade, find_or_simulate
+from dnalm.genome.sources import check_source
+from dnalm.genome.store import GenomeStore
+from dnalm.paths import InputPath
+from dnalm.tokenizers import TrainingText
+
+
+@dataclass(frozen=True)
+class CorpusGenome:
+    """One genome of a corpus.
+
+    Attributes:
+        name: of the species, or of the file.
+        store: the genome.
+        division: which parts train and which judge.
+        weight: its share relative to the others'; by its length if None.
+    """
+
+    name: str
+    store: GenomeStore
+    division: Division
+    weight: float | None = None
+
+    def training_text(self) -> TrainingText:
+        """What a vocabulary may be learned on without having seen what judges the model."""
+        return TrainingText(self.name, self.store, self.division.train, self.weight)
+
+    def whole_text(self) -> TrainingText:
+        """Every contig."""
+        contigs = np.array([(c.offset, c.offset + c.length) for c in self.store.contigs], dtype=np.int64)
+        return TrainingText(self.name, self.store, contigs, self.weight)
+
+
+class Corpus(Protocol):
+    """The genomes of a run."""
+
+    cache: Path | None
+
+    def genomes(self) -> list[CorpusGenome]:
+        """Open the genomes; stores are built on first use."""
+
+
+class GenomeCorpus:
+    """One genome, which is either given or simulated.
+
+    Args:
+        fasta: the genome: FASTA (plain, gzip, bgzip), UCSC 2bit, or a built store.
+        clade: without `fasta`, the clade to simulate on first use.
+        species: of a simulated clade, the genome to read; the first if absent.
+        split: which part judges the model.
+        cache: folder for built stores; the user's cache if absent.
+
+    Raises:
+        DataError: the file cannot be a genome.
+    """
+
+    def __init__(
+        self,
+        *,
+        fasta: InputPath | None = None,
+        clade: Clade | None = None,
+        species: str | None = None,
+        split: Split | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        if (fasta is None) == (clade is None):
+            given = "neither" if fasta is None else "both"
+            raise ValueError(
+                f"of fasta and clade {given} is given; a run reads data=fasta data.fasta=… or data=demo"
+            )
+        if fasta is not None:
+            check_source(fasta)
+        if clade is not None and species is not None and species not in clade.species:
+            raise ValueError(f"species is {species}; the clade has {', '.join(clade.species)}")
+        self.fasta, self.clade, self.species = fasta, clade, species
+        self.cache, self.split = cache, split or SplitByContig()
+
+    def genome(self) -> CorpusGenome:
+        """The genome, simulated and built on first use."""
+        source = self.source()
+        store = open_or_build(source, self.cache)
+        return CorpusGenome(source.name, store, self.split.divide(store))
+
+    def genomes(self) -> list[CorpusGenome]:
+        """The one genome."""
+        return [self.genome()]
+
+    def source(self) -> Path:
+        """The genome's file, simulated on first use."""
+        if self.clade is not None:
+            species = self.species or self.clade.species[0]
+            return find_or_simulate(self.clade, self.cache) / f"{species}.fa"
+        assert self.fasta is not None, "the constructor wants one of both"
+        return self.fasta
+
+
+class MultispeciesCorpus:
+    """Several genomes by name.
+
+    Args:
+        genomes: FASTA, 2bit or store of each species.
+        weights: share of each species relative to the others'; by length if absent.
+        split: which part of every genome judges the model.
+        cache: folder for built stores; the user's cache if absent.
+
+    Raises:
+        DataError: a file cannot be a genome.
+    """
+
+    def __init__(
+        self,
+        *,
+        genomes: dict[str, InputPath],
+        weights: dict[str, float] | None = None,
+        split: Split | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        if not genomes:
+            raise ValueError("genomes is empty; name at least one: data.genomes={yeast: sacCer3.fa.gz}")
+        if weights is not None:
+            _check_weights(weights, genomes)
+        for path in genomes.values():
+            check_source(path)
+        self._genomes, self.weights, self.cache = genomes, weights, cache
+        self.split = split or SplitByContig()
+
+    def genomes(self) -> list[CorpusGenome]:
+        """The genomes in the order they are named."""
+        opened = []
+        for name, path in self._genomes.items():
+            store = open_or_build(path, self.cache)
+            weight = self.weights[name] if self.weights else None
+            opened.append(CorpusGenome(name, store, self.split.divide(store), weight))
+        return opened
+
+
+def _check_weights(weights: Mapping[str, float], genomes: Mapping[str, Path]) -> None:
+    if weights.keys() != genomes.keys():
+        raise ValueError(
+            f"weights name {', '.join(weights)} and genomes {', '.join(genomes)}; both must name the same"
+        )
+    wrong = [f"{name} {weight}" for name, weight in weights.items() if not 0 < weight < float("inf")]
+    if wrong:
+        raise ValueError(f"weights are {', '.join(wrong)}; a weight is a number above 0")
