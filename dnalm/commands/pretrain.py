@@ -92,6 +92,7 @@ def pretrain(
     module = MaskedLMTraining(
         network,
         token_bases=tokenizer.token_bases,
+        overlap=tokenizer.overlap,
         optimizer=optim,
         schedule=schedule,
         seed=seed,

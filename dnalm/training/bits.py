@@ -1,8 +1,12 @@
 """Bits per base at hidden bases: a loss that compares tokenizers fairly.
 
-A masked token's distribution over the vocabulary gives one over the base at each of its places, by
-summing the tokens that spell that base there. A hidden base lies in several masked tokens of an
-overlapping tokenization; its distribution is the mean of theirs, which is again a distribution.
+Where tokens tile the sequence, a hidden token costs minus log2 of its probability, shared equally by its
+bases. This charges for the length of the token too: to judge single bases of a token whose length is taken
+as known would flatter vocabularies of unequal lengths, since their long words are the predictable ones.
+
+Where tokens overlap, a hidden base lies in several masked ones. A masked token's distribution over the
+vocabulary gives one over the base at each of its places, by summing the tokens that spell that base there;
+the base's distribution is the mean of theirs, which is again a distribution.
 """
 
 from __future__ import annotations
@@ -30,8 +34,25 @@ def base_indicator(token_bases_VK: Tensor) -> Tensor:
     return spelled.flatten(1).float()
 
 
-def bits_per_hidden_base(logits_MV: Tensor, indicator: Tensor, hidden: HiddenTensors) -> Tensor:
-    """Minus log2 of the probability given to each hidden base.
+def bits_of_tokens(logits_MV: Tensor, labels_M: Tensor, hidden: HiddenTensors) -> Tensor:
+    """Bits of each hidden base where tokens tile: its token's bits, shared by the token's bases.
+
+    Args:
+        logits_MV: (M, V) logits at the masked tokens.
+        labels_M: (M,) their true ids.
+        hidden: the batch's hidden bases, each in one pair.
+
+    Returns:
+        (X,) bits.
+    """
+    nats_M = torch.nn.functional.cross_entropy(logits_MV.float(), labels_M, reduction="none")
+    bases_M = torch.bincount(hidden.pair_token_P, minlength=len(labels_M))
+    bits_P = (nats_M / bases_M / math.log(2))[hidden.pair_token_P]
+    return torch.empty_like(bits_P).index_copy_(0, hidden.pair_base_P, bits_P)
+
+
+def bits_of_marginals(logits_MV: Tensor, indicator: Tensor, hidden: HiddenTensors) -> Tensor:
+    """Bits of each hidden base where tokens overlap: minus log2 of the mean of its marginal probabilities.
 
     Args:
         logits_MV: (M, V) logits at the masked tokens.

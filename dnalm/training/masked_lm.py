@@ -26,7 +26,7 @@ from dnalm.data import Batch, HiddenTensors
 from dnalm.data.order import Stream, generator
 from dnalm.errors import NumericsError
 from dnalm.models import MaskedLM, Packed
-from dnalm.training.bits import base_indicator, bits_per_hidden_base
+from dnalm.training.bits import base_indicator, bits_of_marginals, bits_of_tokens
 from dnalm.training.optimizers import parameter_groups
 from dnalm.training.schedules import Schedule
 
@@ -63,6 +63,7 @@ class MaskedLMTraining(LightningModule):
     Args:
         model: the network.
         token_bases: (V, K) bases that each id spells, for bits per base.
+        overlap: neighbouring tokens that share a base; 1 where tokens tile the sequence.
         optimizer: makes the optimizer from parameter groups, all else filled in.
         schedule: factor of the learning rate by optimizer step.
         seed: the run's seed, which keys dropout.
@@ -76,13 +77,14 @@ class MaskedLMTraining(LightningModule):
         model: MaskedLM,
         *,
         token_bases: npt.NDArray[np.uint8],
+        overlap: int,
         optimizer: Callable[..., Optimizer],
         schedule: Schedule,
         seed: int,
     ) -> None:
         super().__init__()
         self.model, self.optimizer = model, optimizer
-        self.schedule, self.seed = schedule, seed
+        self.schedule, self.seed, self.overlap = schedule, seed, overlap
         self.indicator: Tensor
         self.register_buffer("indicator", base_indicator(torch.from_numpy(token_bases)), persistent=False)
         self.step_totals, self.validation_totals = Totals(), Totals()
@@ -140,7 +142,10 @@ class MaskedLMTraining(LightningModule):
         """Sum the losses at masked tokens and the bits at hidden bases."""
         logits = self(batch)
         assert batch.hidden is not None, "validation samples list their hidden bases"
-        bits = bits_per_hidden_base(logits, self.indicator, batch.hidden)
+        if self.overlap > 1:
+            bits = bits_of_marginals(logits, self.indicator, batch.hidden)
+        else:
+            bits = bits_of_tokens(logits, batch.labels_M, batch.hidden)
         totals = self.validation_totals
         totals.loss += F.cross_entropy(logits.float(), batch.labels_M, reduction="sum").double()
         totals.masked += len(batch.labels_M)

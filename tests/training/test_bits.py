@@ -1,6 +1,7 @@
 """Bits per base, against an enumeration of the vocabulary."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ from hypothesis import strategies as st
 
 from dnalm.data.batch import Sample, collate
 from dnalm.data.hidden import find_hidden
-from dnalm.tokenizers import KmerTokenizer
-from dnalm.training.bits import base_indicator, bits_per_hidden_base
+from dnalm.genome.alphabet import from_text
+from dnalm.tokenizers import BpeTokenizer, KmerTokenizer, SixMerTokenizer, Tokenizer
+from dnalm.tokenizers.bpe_recipe import bpe_document
+from dnalm.training.bits import base_indicator, bits_of_marginals, bits_of_tokens
 
 
-def batch_of(tokenizer: KmerTokenizer, codes: np.ndarray, hidden: np.ndarray) -> object:
+def batch_of(tokenizer: Tokenizer, codes: np.ndarray, hidden: np.ndarray) -> object:
     ids = tokenizer.encode(codes)
     spans = tokenizer.spans(codes, ids)
     found = find_hidden(codes, spans, hidden, start=0)
@@ -30,7 +33,7 @@ def test_equals_a_sum_over_the_spelled_tokens(seed: int, k: int) -> None:
     hidden = (random.random(len(spans)) < 0.6) & (spans[:, 1] > spans[:, 0])
     batch = batch_of(tokenizer, codes, hidden)
     logits = torch.from_numpy(random.normal(size=(int(hidden.sum()), tokenizer.vocab_size))).float()
-    bits = bits_per_hidden_base(logits, base_indicator(torch.from_numpy(tokenizer.token_bases)), batch.hidden)
+    bits = bits_of_marginals(logits, base_indicator(torch.from_numpy(tokenizer.token_bases)), batch.hidden)
 
     probability = torch.softmax(logits.double(), -1).numpy()
     masked = np.flatnonzero(hidden)
@@ -58,7 +61,7 @@ def test_uniform_logits_give_two_bits() -> None:
     hidden[1:11] = True
     batch = batch_of(tokenizer, codes, hidden)
     indicator = base_indicator(torch.from_numpy(tokenizer.token_bases))
-    bits = bits_per_hidden_base(torch.zeros(10, 69), indicator, batch.hidden)
+    bits = bits_of_marginals(torch.zeros(10, 69), indicator, batch.hidden)
     assert len(bits) == 12
     assert bits.tolist() == pytest.approx([2.0] * 12, abs=1e-6)
 
@@ -70,7 +73,31 @@ def test_certainty_gives_no_bits_and_error_stays_finite() -> None:
     batch = batch_of(tokenizer, codes, hidden)
     logits = torch.full((2, 9), -1e4)
     logits[0, 5] = logits[1, 6] = 1e4  # A, and T where A is true
-    bits = bits_per_hidden_base(logits, base_indicator(torch.from_numpy(tokenizer.token_bases)), batch.hidden)
+    bits = bits_of_marginals(logits, base_indicator(torch.from_numpy(tokenizer.token_bases)), batch.hidden)
     assert bits[0] == 0
     assert torch.isfinite(bits).all()
     assert bits[1] > 100
+
+
+def test_a_token_that_tiles_shares_its_bits_among_its_bases() -> None:
+    # C AAAA G: the 4-base token is given probability 1/2, one bit, so each of its bases costs 1/4 bit.
+    merges = [("A", "A"), ("AA", "AA")]
+    tokenizer = BpeTokenizer(
+        bpe_document(merges, ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]), where=Path()
+    )
+    codes = from_text("CAAAAG")
+    ids = tokenizer.encode(codes)
+    batch = batch_of(tokenizer, codes, np.arange(len(ids)) == 2)
+    logits = torch.zeros(1, tokenizer.vocab_size)
+    logits[0, ids[2]] = math.log(tokenizer.vocab_size - 1)  # as much as all others together
+    assert bits_of_tokens(logits, batch.labels_M, batch.hidden).tolist() == pytest.approx([0.25] * 4)
+    assert batch.hidden.position_X.tolist() == [1, 2, 3, 4]
+
+
+def test_an_unknown_base_costs_nothing_and_uniform_six_mers_cost_two_bits() -> None:
+    tokenizer = SixMerTokenizer(version=2)
+    codes = from_text("ACGTACNACGTAC")
+    ids = tokenizer.encode(codes)  # <cls> 6-mer N 6-mer
+    batch = batch_of(tokenizer, codes, np.arange(len(ids)) > 0)
+    bits = bits_of_tokens(torch.zeros(3, 4107), batch.labels_M, batch.hidden)
+    assert bits.tolist() == pytest.approx([math.log2(4107) / 6] * 12)

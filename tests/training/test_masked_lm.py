@@ -53,6 +53,7 @@ def module_of(model: MaskedLM, *, lr: float = 1e-2) -> MaskedLMTraining:
     return MaskedLMTraining(
         model,
         token_bases=TOKENIZER.token_bases,
+        overlap=TOKENIZER.overlap,
         optimizer=lambda groups: torch.optim.SGD(groups, lr=lr),
         schedule=LinearWarmupDecay(warmup_steps=0, total_steps=1000),
         seed=1,
