@@ -41,7 +41,7 @@ def pretrain(
     batch: BatchPlan,
     model: Callable[..., Encoder],
     optim: Callable[..., Optimizer],
-    schedule: Schedule,
+    schedule: Callable[..., Schedule],
     trainer: Callable[..., Trainer],
     steps: PositiveInt,
     experiment: str,
@@ -61,7 +61,7 @@ def pretrain(
         batch: the batch arithmetic.
         model: makes the encoder.
         optim: makes the optimizer.
-        schedule: factor of the learning rate by step.
+        schedule: makes the factor of the learning rate by step.
         trainer: makes the Lightning trainer.
         steps: optimizer steps.
         experiment: name of the published model the config follows.
@@ -73,7 +73,7 @@ def pretrain(
     quiet_frameworks()
     began = time.perf_counter()
     run.refuse_if_taken()
-    _check_lengths(steps, schedule)
+    factor = schedule(total_steps=steps)
     if isinstance(tokenizer, BpeRecipe):
         tokenizer = tokenizer.open_or_train([data.genome().training_text()], data.cache)
     genome = GenomeData(data, tokenizer=tokenizer, windows=windows, masking=masking, batch=batch, seed=seed)
@@ -94,7 +94,7 @@ def pretrain(
         token_bases=tokenizer.token_bases,
         overlap=tokenizer.overlap,
         optimizer=optim,
-        schedule=schedule,
+        schedule=factor,
         seed=seed,
     )
     fitter.fit(module, datamodule=genome)
@@ -110,17 +110,6 @@ def pretrain(
         judgement,
         run.write_summary(summary | {"seconds": round(time.perf_counter() - began, 1)}),
     )
-
-
-def _check_lengths(steps: int, schedule: Schedule) -> None:
-    if schedule(steps - 1) == 0:
-        raise ConfigError(
-            "CFG-18",
-            where="steps, schedule",
-            found=f"a learning rate of 0 at the last of {steps} steps",
-            expected="a schedule that lasts as long as the run",
-            fix="raise schedule.total_steps with steps, and keep schedule.warmup_steps below it",
-        )
 
 
 def _check_positions(network: MaskedLM, tokenizer: Tokenizer, windows: WindowRecipe) -> None:

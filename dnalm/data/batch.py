@@ -1,6 +1,6 @@
 """A micro-batch in packed layout: sequences end to end, nothing padded.
 
-B sequences, N packed tokens, M masked tokens, X hidden bases, P pairs.
+B sequences, N packed tokens, M tokens to predict, X hidden bases, P pairs.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Sample:
     seen: Ids  # (T,) as the model sees it
     ids: Ids  # (T,) as it is
     masked: Flags  # (T,)
+    targets: Flags  # (T,) tokens to predict
     num_content: int  # tokens that spell bases
     num_bases: int
     hidden: HiddenBases | None = None  # in validation only
@@ -50,10 +51,12 @@ class Batch:
         ids_N: token ids, masked ones replaced, (N,) int64.
         cu_lengths: where each sequence begins, and N at the end, (B + 1,) int32.
         max_length: tokens of the longest sequence.
-        masked_M: places of the masked tokens among the packed ones, (M,) int64.
+        targets_M: places of the tokens to predict among the packed ones, (M,) int64; the masked tokens,
+            unless a recipe predicts all.
         labels_M: their true ids, (M,) int64.
         samples: index of each sequence's sample.
         num_content: tokens that spell bases.
+        num_masked: tokens that are masked.
         num_bases: bases under all windows.
         hidden: the hidden bases, in validation only.
     """
@@ -61,10 +64,11 @@ class Batch:
     ids_N: Tensor  # noqa: N815
     cu_lengths: Tensor
     max_length: int
-    masked_M: Tensor  # noqa: N815
+    targets_M: Tensor  # noqa: N815
     labels_M: Tensor  # noqa: N815
     samples: tuple[int, ...]
     num_content: int
+    num_masked: int
     num_bases: int
     hidden: HiddenTensors | None = None
 
@@ -80,16 +84,17 @@ class Batch:
 def collate(samples: list[Sample]) -> Batch:
     """Pack samples end to end in their order."""
     lengths = np.array([len(sample.ids) for sample in samples])
-    masked = np.concatenate([sample.masked for sample in samples])
+    targets = np.concatenate([sample.targets for sample in samples])
     ids = np.concatenate([sample.ids for sample in samples])
     return Batch(
         ids_N=torch.from_numpy(np.concatenate([sample.seen for sample in samples])),
         cu_lengths=torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)),
         max_length=int(lengths.max()),
-        masked_M=torch.from_numpy(np.flatnonzero(masked)),
-        labels_M=torch.from_numpy(ids[masked]),
+        targets_M=torch.from_numpy(np.flatnonzero(targets)),
+        labels_M=torch.from_numpy(ids[targets]),
         samples=tuple(sample.index for sample in samples),
         num_content=sum(sample.num_content for sample in samples),
+        num_masked=sum(int(sample.masked.sum()) for sample in samples),
         num_bases=sum(sample.num_bases for sample in samples),
         hidden=_join(samples),
     )

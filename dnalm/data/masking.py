@@ -1,17 +1,19 @@
-"""Masking for overlapping tokens: hide runs of neighbours, since one hidden k-mer is betrayed.
+"""Masking: which tokens are hidden, and what is shown in their place.
 
-A base lies in k overlapping k-mers, so a single hidden token could be read off its neighbours.
-Spans of k tokens hide one base completely. What is configured is the *realised* rate, the share
-of tokens hidden: spans start at every place, beyond both ends too, with probability
-p = 1 - (1 - rate)^(1/k), so that each token, at the ends as well, is hidden with probability rate.
+Tokens that tile the sequence are hidden one by one. Of overlapping k-mers a single hidden one could be
+read off its neighbours, for a base lies in k of them; spans of k tokens hide one base completely. What
+is configured is the *realised* rate, the share of tokens hidden: spans start at every place, beyond both
+ends too, with probability p = 1 - (1 - rate)^(1/k), so that each token, at the ends as well, is hidden
+with probability rate.
 
-Source: DNABERT (Ji et al. 2021), pre-training: spans of k tokens, 15 % of the tokens, then 20 %;
-80 % of them shown as [MASK], 10 % as a random token, 10 % as they are.
+Source: BERT (Devlin et al. 2019): 15 % of the tokens; 80 % of them shown as [MASK], 10 % as a random
+token, 10 % as they are. DNABERT (Ji et al. 2021), pre-training: spans of k tokens.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -35,26 +37,29 @@ class Masking:
 
     Args:
         rate: expected share of the tokens hidden, in (0, 1).
-        final_rate: the rate from `final_from` on.
+        final_rate: the rate from `final_from` on; it does not change if absent.
         final_from: first optimizer step of the final rate.
         mask_share: of the hidden spans, the share shown as the mask token.
         random_share: the share shown as random tokens; the rest is shown as it is.
         faithful: choose as the published code does: centres only inside the sequence, spans
             clipped at its ends, the share drawn token by token, so that a shown token may betray
             its hidden span, and random tokens from the whole vocabulary, special ones included.
+        loss_on: which tokens training predicts; `all` is what LOGO's released code does. Validation
+            judges masked ones always.
     """
 
     rate: float = 0.15
-    final_rate: float = 0.20
-    final_from: int = 100_000
+    final_rate: float | None = None
+    final_from: int = 0
     mask_share: float = 0.8
     random_share: float = 0.1
     faithful: bool = False
+    loss_on: Literal["masked", "all"] = "masked"
 
     def __post_init__(self) -> None:
-        for name in ("rate", "final_rate"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; a masking rate lies in (0, 1)")
+        for name, rate in (("rate", self.rate), ("final_rate", self.final_rate)):
+            if rate is not None and not 0 < rate < 1:
+                raise ValueError(f"{name} is {rate}; a masking rate lies in (0, 1)")
         if min(self.mask_share, self.random_share) < 0 or self.mask_share + self.random_share > 1:
             raise ValueError(
                 f"mask_share is {self.mask_share} and random_share {self.random_share}; "
@@ -63,7 +68,7 @@ class Masking:
 
     def rate_at(self, step: int) -> float:
         """The realised rate of an optimizer step."""
-        return self.final_rate if step >= self.final_from else self.rate
+        return self.rate if self.final_rate is None or step < self.final_from else self.final_rate
 
     def hide(
         self, ids: Ids, content: Flags, tokenizer: Tokenizer, *, rate: float, random: np.random.Generator

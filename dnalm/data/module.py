@@ -61,7 +61,7 @@ class GenomeData(LightningDataModule):
         genome = self.corpus.genome()
         self.store, self.division = genome.store, genome.division
         longest = self.windows.bases(self.windows.max_tokens, self.tokenizer)
-        shortest = self.windows.bases(self.windows.min_tokens, self.tokenizer)
+        shortest = self.windows.bases(self.windows.shortest, self.tokenizer)
         self.usable = Division(
             train=self._usable(self.division.train, shortest, "training"),
             validation=self._usable(self.division.validation, shortest, "validation"),
@@ -141,7 +141,7 @@ class GenomeData(LightningDataModule):
                 "DATA-01",
                 where=self.store.source.name,
                 found=f"no {side} window fits: the longest stretch without N has {longest} bases",
-                expected=f"at least {shortest} bases for a window of {self.windows.min_tokens} tokens",
+                expected=f"at least {shortest} bases for a window of {self.windows.shortest} tokens",
                 fix="give a longer genome, raise windows.max_unknown, or change data.split",
             )
         return usable

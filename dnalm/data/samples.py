@@ -81,7 +81,8 @@ class TrainingSamples(Dataset[Sample]):
             rate=self.masking.rate_at(index // self.global_batch),
             random=generator(self.seed, Stream.MASK, index),
         )
-        return Sample(index, seen, tokens.ids, masked, int(tokens.content.sum()), len(tokens.codes))
+        targets = tokens.content if self.masking.loss_on == "all" else masked
+        return Sample(index, seen, tokens.ids, masked, targets, int(tokens.content.sum()), len(tokens.codes))
 
 
 @dataclass(frozen=True)
@@ -123,4 +124,6 @@ class ValidationSamples(Dataset[Sample]):
             random=generator(self.seed, Stream.VALIDATION_MASK, index),
         )
         hidden = find_hidden(tokens.codes, tokens.spans, masked, start=window.start)
-        return Sample(index, seen, tokens.ids, masked, int(tokens.content.sum()), len(tokens.codes), hidden)
+        return Sample(
+            index, seen, tokens.ids, masked, masked, int(tokens.content.sum()), len(tokens.codes), hidden
+        )

@@ -40,8 +40,8 @@ class WindowRecipe:
     """How long windows are and where they come from.
 
     Args:
-        min_tokens: shortest window, in tokens without special ones.
-        max_tokens: longest window, likewise.
+        max_tokens: longest window, in tokens without special ones.
+        min_tokens: shortest window, likewise; if absent, every window is of the longest length.
         full_share: probability that a cut is of the longest length.
         random_share: share of samples from random places rather than from the cutting.
         reverse_complement: read every other window, at random, from the other strand.
@@ -51,8 +51,8 @@ class WindowRecipe:
         num_validation: full-length windows that judge the model, at most.
     """
 
-    min_tokens: int
     max_tokens: int
+    min_tokens: int | None = None
     full_share: float = 0.5
     random_share: float = 0.5
     reverse_complement: bool = False
@@ -64,7 +64,7 @@ class WindowRecipe:
         for name in ("full_share", "random_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; a share lies between 0 and 1")
-        if not 1 <= self.min_tokens <= self.max_tokens:
+        if not 1 <= self.shortest <= self.max_tokens:
             raise ValueError(
                 f"min_tokens is {self.min_tokens} and max_tokens {self.max_tokens}; "
                 "1 <= min_tokens <= max_tokens must hold"
@@ -73,6 +73,11 @@ class WindowRecipe:
             raise ValueError(f"max_unknown is {self.max_unknown}; it must not be negative")
         if self.bases_per_token is not None and self.bases_per_token < 1:
             raise ValueError(f"bases_per_token is {self.bases_per_token}; a token spells at least one base")
+
+    @property
+    def shortest(self) -> int:
+        """Tokens of the shortest window."""
+        return self.max_tokens if self.min_tokens is None else self.min_tokens
 
     def bases(self, num_tokens: int, tokenizer: Tokenizer) -> int:
         """Bases of a window that is meant to have so many tokens."""

@@ -5,11 +5,12 @@ from dnalm.training.masked_lm import MaskedLMTraining
 from dnalm.training.model_directory import write_model_directory
 from dnalm.training.quiet import quiet_frameworks
 from dnalm.training.run_directory import RunDirectory
-from dnalm.training.schedules import LinearWarmupDecay, Schedule
+from dnalm.training.schedules import InverseSquareRoot, LinearWarmupDecay, Schedule
 from dnalm.training.throughput import Throughput, peak_memory_bytes
 from dnalm.training.trainer import build_trainer
 
 __all__ = [
+    "InverseSquareRoot",
     "LinearWarmupDecay",
     "MaskedLMTraining",
     "RunDirectory",

@@ -1,6 +1,6 @@
 """Masked language modelling: one LightningModule for every tokenizer and every encoder.
 
-The loss of an optimizer step is the sum of the masked tokens' losses divided by their number in
+The loss of an optimizer step is the sum of the predicted tokens' losses divided by their number in
 the whole global batch, over all ranks and micro-batches, so that it does not depend on how the
 batch is cut. Micro-batches therefore back-propagate sums, and gradients are divided once, before
 clipping.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ class Totals:
     """Sums over the micro-batches of a step or of a validation pass on this rank."""
 
     loss: Tensor | float = 0.0
+    targets: int = 0
     masked: int = 0
     content: int = 0
     bits: Tensor | float = 0.0
@@ -99,9 +100,9 @@ class MaskedLMTraining(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits at the masked tokens, (M, V)."""
+        """Logits at the tokens to predict, (M, V)."""
         packed = Packed(cu_lengths=batch.cu_lengths, max_length=batch.max_length)
-        logits: Tensor = self.model(batch.ids_N, packed, batch.masked_M)
+        logits: Tensor = self.model(batch.ids_N, packed, batch.targets_M)
         return logits
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -112,13 +113,14 @@ class MaskedLMTraining(LightningModule):
         torch.manual_seed(int(key.integers(2**63)))
         loss = F.cross_entropy(self(batch), batch.labels_M, reduction="sum")
         self.step_totals.loss += loss.detach().double()  # read once a step: reading waits for a GPU
-        self.step_totals.masked += len(batch.labels_M)
+        self.step_totals.targets += len(batch.labels_M)
+        self.step_totals.masked += batch.num_masked
         self.step_totals.content += batch.num_content
         self.step_samples += batch.samples
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Divide the summed gradients by the global number of masked tokens, then log the step.
+        """Divide the summed gradients by the global number of predicted tokens, then log the step.
 
         Lightning has divided them by the number of micro-batches and averaged over the ranks.
         """
@@ -127,10 +129,10 @@ class MaskedLMTraining(LightningModule):
         if not math.isfinite(totals.loss):
             raise self._not_finite(float(totals.loss), samples)
         trainer = self.trainer
-        factor = trainer.accumulate_grad_batches * trainer.world_size / max(1, totals.masked)
+        factor = trainer.accumulate_grad_batches * trainer.world_size / max(1, totals.targets)
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         torch._foreach_mul_(gradients, factor)
-        self.log("train_loss", totals.loss / max(1, totals.masked))
+        self.log("train_loss", totals.loss / max(1, totals.targets))
         self.log("mask_rate", totals.masked / totals.content)
         self.log("learning_rate", optimizer.param_groups[0]["lr"])
 
@@ -148,8 +150,7 @@ class MaskedLMTraining(LightningModule):
             bits = bits_of_tokens(logits, batch.labels_M, batch.hidden)
         totals = self.validation_totals
         totals.loss += F.cross_entropy(logits.float(), batch.labels_M, reduction="sum").double()
-        totals.masked += len(batch.labels_M)
-        totals.content += batch.num_content
+        totals.targets += len(batch.labels_M)
         totals.bits += bits.double().sum()
         totals.hidden += len(bits)
         self.hidden_bits.append(batch.hidden, bits)
@@ -158,20 +159,16 @@ class MaskedLMTraining(LightningModule):
         """Log the means over all ranks."""
         totals = self._over_ranks(self.validation_totals)
         self.validated_at = self.global_step
-        self.log("val_loss", totals.loss / max(1, totals.masked))
+        self.log("val_loss", totals.loss / max(1, totals.targets))
         self.log("val_bits_per_base", totals.bits / max(1, totals.hidden))
 
     def _over_ranks(self, totals: Totals) -> Totals:
-        values = torch.tensor(
-            [
-                float(value)
-                for value in (totals.loss, totals.masked, totals.content, totals.bits, totals.hidden)
-            ],
-            dtype=torch.float64,
-            device=self.device,
-        )
-        loss, masked, content, bits, hidden = self.trainer.strategy.reduce(values, reduce_op="sum").tolist()
-        return Totals(loss, int(masked), int(content), bits, int(hidden))
+        values = [float(value) for value in astuple(totals)]
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        loss, targets, masked, content, bits, hidden = self.trainer.strategy.reduce(
+            tensor, reduce_op="sum"
+        ).tolist()
+        return Totals(loss, int(targets), int(masked), int(content), bits, int(hidden))
 
     def _not_finite(self, loss: float, samples: list[int]) -> NumericsError:
         return NumericsError(

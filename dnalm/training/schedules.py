@@ -15,15 +15,15 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class LinearWarmupDecay:
-    """Rise linearly from 0, then fall linearly to a floor.
+    """Rise linearly from 0, then fall linearly to a floor at the end of the run.
 
     The first step's factor is 0, as in the published recipes, which use the schedule of the
     `transformers` library.
 
     Args:
         warmup_steps: steps of the rise.
-        total_steps: step at which the floor is reached; a run may stop before it.
-        floor: factor from then on, in [0, 1].
+        total_steps: steps of the run.
+        floor: factor at its end, in [0, 1].
     """
 
     warmup_steps: int
@@ -31,13 +31,7 @@ class LinearWarmupDecay:
     floor: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.warmup_steps < self.total_steps:
-            raise ValueError(
-                f"warmup_steps is {self.warmup_steps} and total_steps {self.total_steps}; "
-                "0 <= warmup_steps < total_steps must hold"
-            )
-        if not 0 <= self.floor <= 1:
-            raise ValueError(f"floor is {self.floor}; a factor lies between 0 and 1")
+        _check(self.warmup_steps, self.total_steps, self.floor)
 
     def __call__(self, step: int) -> float:
         """The factor of optimizer step `step`, counted from 0."""
@@ -45,3 +39,44 @@ class LinearWarmupDecay:
             return step / self.warmup_steps
         left = max(0.0, (self.total_steps - step) / (self.total_steps - self.warmup_steps))
         return self.floor + (1 - self.floor) * left
+
+
+@dataclass(frozen=True, kw_only=True)
+class InverseSquareRoot:
+    """Rise linearly, then fall with the inverse square root of the step (Vaswani et al. 2017, section 5.3).
+
+    Args:
+        warmup_steps: steps of the rise, at least 1.
+        total_steps: steps of the run.
+        start: factor of the first step, in [0, 1].
+        floor: factor that it does not fall below, in [0, 1].
+    """
+
+    warmup_steps: int
+    total_steps: int
+    start: float = 0.0
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check(self.warmup_steps, self.total_steps, self.floor)
+        if self.warmup_steps < 1 or not 0 <= self.start <= 1:
+            raise ValueError(
+                f"warmup_steps is {self.warmup_steps} and start {self.start}; "
+                "the rise takes at least a step and begins between 0 and 1"
+            )
+
+    def __call__(self, step: int) -> float:
+        """The factor of optimizer step `step`, counted from 0."""
+        if step < self.warmup_steps:
+            return self.start + (1 - self.start) * step / self.warmup_steps
+        return max(self.floor, float((self.warmup_steps / step) ** 0.5))
+
+
+def _check(warmup_steps: int, total_steps: int, floor: float) -> None:
+    if not 0 <= warmup_steps < total_steps:
+        raise ValueError(
+            f"warmup_steps is {warmup_steps} in a run of {total_steps} steps; "
+            "0 <= warmup_steps < steps must hold"
+        )
+    if not 0 <= floor <= 1:
+        raise ValueError(f"floor is {floor}; a factor lies between 0 and 1")

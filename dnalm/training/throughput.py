@@ -44,7 +44,7 @@ class Throughput(Callback):
         """Count a micro-batch, and log the speed with the metrics."""
         self.tokens += len(batch.ids_N) * trainer.world_size
         self.bases += batch.num_bases * trainer.world_size
-        self.masked += len(batch.masked_M)
+        self.masked += batch.num_masked
         self.content += batch.num_content
         now = time.perf_counter()
         self.seconds += now - self._since

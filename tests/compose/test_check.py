@@ -28,7 +28,7 @@ def test_a_good_node_is_built_with_the_signature_defaults() -> None:
 
 def test_an_unknown_key_names_the_nearest() -> None:
     assert error_of({**MASKING, "ratee": 0.3}, key="masking") == (
-        "CFG-03 masking.ratee: unknown key; one of the 6 arguments of masking. "
+        "CFG-03 masking.ratee: unknown key; one of the 7 arguments of masking. "
         "Fix: did you mean masking.rate?"
     )
 

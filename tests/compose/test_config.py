@@ -46,11 +46,13 @@ def test_dnabert_recipe_is_the_published_one(k: int) -> None:
     assert config["optim"]["betas"] == [0.9, 0.98]
     assert config["schedule"] == {
         "_target_": "dnalm.training.LinearWarmupDecay",
+        "_partial_": True,
         "warmup_steps": 10_000,
-        "total_steps": 200_000,
+        "floor": pytest.approx((200 - 120) / (200 - 10), abs=1e-5),
     }
-    assert (config["masking"]["rate"], config["masking"]["final_rate"]) == (0.15, 0.20)
-    assert config["steps"] == config["masking"]["final_from"] + 20_000
+    masking = build(config["masking"])
+    assert (masking.rate_at(99_999), masking.rate_at(100_000)) == (0.15, 0.20)
+    assert config["steps"] == masking.final_from + 20_000
 
 
 def test_size_wins_over_experiment_and_the_command_line_over_both() -> None:

@@ -82,8 +82,8 @@ def test_cfg_prints_the_composed_config(capsys: pytest.CaptureFixture[str]) -> N
             "CFG-18 windows.max_tokens, model.max_positions: windows of 513",
         ),
         (
-            ["pretrain", "size=tiny", "steps=4000"],
-            "CFG-18 steps, schedule: a learning rate of 0 at the last of 4000",
+            ["pretrain", "size=tiny", "steps=100"],
+            "CFG-18 schedule: warmup_steps is 200 in a run of 100 steps; 0 <= warmup_steps < steps must hold",
         ),
         (["pretrain", "data.fasta=pyproject.toml"], "CFG-20 data.fasta: pyproject.toml is not there"),
         (["pretrain", "data.species=human"], "CFG-18 data: species is human; the clade has demo_a"),

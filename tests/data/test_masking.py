@@ -113,8 +113,9 @@ def test_faithful_spans_follow_the_published_offsets() -> None:
     pytest.fail("no draw gave a single centre")
 
 
-def test_the_schedule_is_fifteen_then_twenty_per_cent() -> None:
-    masking = Masking()
+def test_the_rate_changes_once_if_at_all() -> None:
+    assert {Masking().rate_at(step) for step in (0, 10**9)} == {0.15}
+    masking = Masking(final_rate=0.2, final_from=100_000)
     assert [masking.rate_at(step) for step in (0, 99_999, 100_000, 119_999)] == [0.15, 0.15, 0.2, 0.2]
 
 

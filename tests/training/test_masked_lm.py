@@ -21,7 +21,9 @@ TOKENIZER = KmerTokenizer(k=3)
 GLOBAL = 16
 
 
-def datamodule(folder: Path, *, micro: int, seed: int = 1, workers: int = 0) -> GenomeData:
+def datamodule(
+    folder: Path, *, micro: int, seed: int = 1, workers: int = 0, masking: Masking | None = None
+) -> GenomeData:
     fasta = folder / "genome.fa"
     if not fasta.exists():
         fasta.write_text(f">chr1\n{random_sequence(20_000)}\n>chr2\n{random_sequence(2_000, 1)}\n")
@@ -29,7 +31,7 @@ def datamodule(folder: Path, *, micro: int, seed: int = 1, workers: int = 0) -> 
         GenomeCorpus(fasta=fasta, cache=folder / "cache"),
         tokenizer=TOKENIZER,
         windows=WindowRecipe(min_tokens=5, max_tokens=60),
-        masking=Masking(),
+        masking=masking or Masking(),
         batch=BatchPlan(global_size=GLOBAL, micro_size=micro, num_workers=workers),
         seed=seed,
     )
@@ -91,7 +93,7 @@ def test_an_update_equals_the_gradient_of_the_global_mean(micro: int, tmp_path: 
     trained, _ = fit(tmp_path, f"micro{micro}", micro=micro)
     reference = network()
     batch = global_batch(tmp_path)
-    logits = reference(batch.ids_N, Packed(batch.cu_lengths, batch.max_length), batch.masked_M)
+    logits = reference(batch.ids_N, Packed(batch.cu_lengths, batch.max_length), batch.targets_M)
     F.cross_entropy(logits, batch.labels_M).backward()
     for (name, ours), theirs in zip(trained.named_parameters(), reference.parameters(), strict=True):
         expected = theirs.detach() - 1e-2 * theirs.grad
@@ -113,7 +115,7 @@ def test_a_mean_of_means_would_differ(tmp_path: Path) -> None:
 def test_logged_loss_and_mask_rate_are_those_of_the_step(tmp_path: Path) -> None:
     _, trainer = fit(tmp_path, "run", micro=4)
     batch = global_batch(tmp_path)
-    logits = network()(batch.ids_N, Packed(batch.cu_lengths, batch.max_length), batch.masked_M)
+    logits = network()(batch.ids_N, Packed(batch.cu_lengths, batch.max_length), batch.targets_M)
     expected = F.cross_entropy(logits, batch.labels_M)
     assert float(trainer.callback_metrics["train_loss"]) == pytest.approx(expected.item(), rel=1e-5)
     rate = len(batch.labels_M) / batch.num_content
@@ -152,7 +154,7 @@ def test_loader_workers_change_nothing(workers: int, tmp_path: Path) -> None:
     data.prepare_data()
     for ours, theirs in zip(batches(0), batches(workers), strict=True):
         assert torch.equal(ours.ids_N, theirs.ids_N)
-        assert torch.equal(ours.masked_M, theirs.masked_M)
+        assert torch.equal(ours.targets_M, theirs.targets_M)
         assert ours.samples == theirs.samples
 
 
@@ -163,8 +165,8 @@ def test_validation_hides_every_masked_token_and_covers_each_window_once(tmp_pat
     data.setup("fit")
     seen: list[int] = []
     for batch in data.val_dataloader():
-        assert (batch.ids_N[batch.masked_M] == TOKENIZER.special.mask).all()
-        assert (batch.ids_N == TOKENIZER.special.mask).sum() == len(batch.masked_M)
+        assert (batch.ids_N[batch.targets_M] == TOKENIZER.special.mask).all()
+        assert (batch.ids_N == TOKENIZER.special.mask).sum() == len(batch.targets_M)
         seen += batch.samples
         assert np.isin(batch.hidden.sequence_X.numpy(), batch.samples).all()
         true = np.asarray(data.store.codes[batch.hidden.position_X.numpy()] & 7)
@@ -226,3 +228,18 @@ def test_speed_is_logged_once_a_step_and_not_into_metrics_csv(tmp_path: Path) ->
     trainer.fit(module_of(network()), datamodule=data)
     assert logged == [1, 2, 3]
     assert "tokens_per_s" not in (tmp_path / "speed/metrics.csv").read_text()
+
+
+def test_loss_on_all_predicts_every_token_in_training_and_masked_ones_in_validation(tmp_path: Path) -> None:
+    data = datamodule(tmp_path, micro=4, masking=Masking(loss_on="all"))
+    data.trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", devices=1)
+    data.prepare_data()
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    content = ~torch.isin(batch.ids_N, torch.tensor([TOKENIZER.special.start, TOKENIZER.special.end]))
+    assert torch.equal(batch.targets_M, content.nonzero()[:, 0])
+    assert len(batch.labels_M) == batch.num_content
+    # 15 % of the tokens are hidden, 10 % of those shown as they are: some labels are not what is seen.
+    assert 0 < batch.num_masked < batch.num_content
+    judged = next(iter(data.val_dataloader()))
+    assert (judged.ids_N[judged.targets_M] == TOKENIZER.special.mask).all()
