@@ -28,23 +28,24 @@ def plot_tokens(statistics: TokenStatistics, tokenizer: Tokenizer, title: str, t
     figure.suptitle(title)
     lengths, ranks, frequent = figure.subplots(1, 3)
     used = np.flatnonzero(statistics.lengths)
-    lengths.bar(used, statistics.lengths[used] / statistics.num_tokens, color="C0")
-    lengths.set(xlabel="bases a token covers", ylabel="share of tokens", title="Token lengths")
+    lengths.bar(used, statistics.lengths[used] / statistics.num_known, color="C0")
+    lengths.set(xlabel="bases a token covers", ylabel="share of known tokens", title="Token lengths")
     lengths.axvline(
         statistics.mean_length, color="C1", linestyle="--", label=f"mean {statistics.mean_length:.2f}"
     )
     lengths.legend()
 
-    share = np.sort(statistics.counts[statistics.counts > 0])[::-1] / statistics.num_tokens
+    counts = statistics.counts[statistics.known]
+    share = np.sort(counts[counts > 0])[::-1] / statistics.num_known
     ranks.loglog(np.arange(1, len(share) + 1), share, color="C0", label="tokens")
-    ranks.axhline(1 / len(statistics.usable), color="C1", linestyle="--", label="all equally frequent")
+    ranks.axhline(1 / len(statistics.known), color="C1", linestyle="--", label="all equally frequent")
     ranks.set(xlabel="rank", ylabel="share of tokens", title=f"Balance {statistics.balance:.3f}")
     ranks.legend()
 
     top = statistics.most_frequent(_SHOWN)
     top = top[statistics.counts[top] > 0]
     words = tokenizer.vocabulary()
-    frequent.barh(np.arange(len(top)), statistics.counts[top] / statistics.num_tokens, color="C0")
+    frequent.barh(np.arange(len(top)), statistics.counts[top] / statistics.num_known, color="C0")
     frequent.set_yticks(np.arange(len(top)), [words[i] for i in top], fontsize=7, family="monospace")
     frequent.invert_yaxis()
     frequent.set(xlabel="share of tokens", title="Most frequent")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dnalm.console import progress_bar
+from dnalm.genome.alphabet import UNKNOWN
 from dnalm.tokenizers.protocol import Ids, Tokenizer
 from dnalm.tokenizers.training_texts import TrainingText
 
@@ -20,19 +21,21 @@ _CHUNK = 60 << 14
 class TokenStatistics:
     """Counts over the genomes; start and end tokens are left out.
 
+    A token is known if it begins with a base, and only known ones have a length; the others stand for N.
+
     Attributes:
         counts: occurrences of each id, (V,).
-        lengths: tokens by the number of bases they cover, index 0 upwards.
-        num_bases: bases read.
-        num_unknown: tokens that are the unknown token.
-        usable: ids that spell bases.
+        lengths: known tokens by the number of bases they cover, index 0 upwards.
+        known: ids that begin with a base, (R,).
+        overlap: neighbouring tokens that share a base.
+        num_bases: bases that were read, N included.
     """
 
     counts: Ids
     lengths: Ids
+    known: Ids
+    overlap: int
     num_bases: int
-    num_unknown: int
-    usable: Ids
 
     @property
     def num_tokens(self) -> int:
@@ -40,40 +43,46 @@ class TokenStatistics:
         return int(self.counts.sum())
 
     @property
-    def tokens_per_kb(self) -> float:
-        """Tokens to a thousand bases."""
-        return 1000 * self.num_tokens / self.num_bases
+    def num_known(self) -> int:
+        """Known tokens."""
+        return int(self.lengths.sum())
 
     @property
     def mean_length(self) -> float:
-        """Bases that a token covers on average."""
-        return float(self.lengths @ np.arange(len(self.lengths))) / self.num_tokens
+        """Bases that a known token covers on average; NaN if there is none."""
+        covered = float(self.lengths @ np.arange(len(self.lengths)))
+        return covered / self.num_known if self.num_known else math.nan
+
+    @property
+    def tokens_per_kb(self) -> float:
+        """Known tokens to a thousand bases that they tell; overlapping ones tell a base each."""
+        return 1000 * self.overlap / self.mean_length
 
     @property
     def unknown_share(self) -> float:
-        """Share of the tokens that are unknown."""
-        return self.num_unknown / self.num_tokens
+        """Share of the tokens that are not known."""
+        return 1 - self.num_known / self.num_tokens
 
     @property
     def entropy_bits(self) -> float:
         """Entropy of the frequencies of the ids that spell bases; 0 where there are none."""
-        counts = self.counts[self.usable]
+        counts = self.counts[self.known]
         share = counts[counts > 0] / max(1, counts.sum())
         return float(-(share * np.log2(share)).sum()) + 0.0
 
     @property
     def balance(self) -> float:
         """Entropy relative to that of equally frequent ids, 0 to 1."""
-        return self.entropy_bits / math.log2(len(self.usable))
+        return self.entropy_bits / math.log2(len(self.known))
 
     @property
     def num_unused(self) -> int:
         """Ids that spell bases and never occur."""
-        return int((self.counts[self.usable] == 0).sum())
+        return int((self.counts[self.known] == 0).sum())
 
     def most_frequent(self, number: int) -> Ids:
-        """The most frequent ids, equally frequent ones in their order, (number,)."""
-        return np.argsort(-self.counts, kind="stable")[:number]
+        """The most frequent known ids, equally frequent ones in their order, (number,)."""
+        return self.known[np.argsort(-self.counts[self.known], kind="stable")[:number]]
 
 
 def count_tokens(tokenizer: Tokenizer, sources: Sequence[TrainingText]) -> TokenStatistics:
@@ -87,24 +96,21 @@ def count_tokens(tokenizer: Tokenizer, sources: Sequence[TrainingText]) -> Token
         sources: the genomes and their regions; weights are ignored.
     """
     counts, lengths = np.zeros(tokenizer.vocab_size, dtype=np.int64), np.zeros(1, dtype=np.int64)
-    num_bases = 0
+    is_known = tokenizer.token_bases[:, 0] != UNKNOWN
     total = sum(int((source.regions[:, 1] - source.regions[:, 0]).sum()) for source in sources)
     with progress_bar("Encoding", total=total, in_bytes=True) as advance:
         for source in sources:
             for start, end in _pieces(source, tokenizer.overlap):
                 codes = source.store.codes[start:end].view(np.ndarray)
-                advance(end - start)
-                if len(codes) < tokenizer.overlap:
-                    continue
                 ids = tokenizer.encode(codes)
                 spans = tokenizer.spans(codes, ids)
                 widths = spans[:, 1] - spans[:, 0]
                 counts += np.bincount(ids[widths > 0], minlength=len(counts))
-                found = np.bincount(widths[widths > 0], minlength=len(lengths))
+                found = np.bincount(widths[is_known[ids]], minlength=len(lengths))
                 found[: len(lengths)] += lengths
-                lengths, num_bases = found, num_bases + int(spans[-1, 1]) - (tokenizer.overlap - 1)
-    unknown = int(counts[tokenizer.special.unknown])
-    return TokenStatistics(counts, lengths, num_bases, unknown, tokenizer.replacement_ids)
+                lengths = found
+                advance(end - start)
+    return TokenStatistics(counts, lengths, np.flatnonzero(is_known), tokenizer.overlap, total)
 
 
 def _pieces(source: TrainingText, overlap: int) -> list[tuple[int, int]]:

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import SOFT_MASK, UNKNOWN, from_text, reverse_complement, to_text
 from dnalm.tokenizers import KmerTokenizer
+from tests.conftest import random_sequence
+from tests.tokenizers.examples import any_codes
 
 codes_strategy = st.lists(st.integers(0, 3), min_size=8, max_size=80).map(
     lambda x: np.array(x, dtype=np.uint8)
@@ -52,12 +54,25 @@ def test_each_token_spells_the_bases_of_its_span(codes: np.ndarray, k: int) -> N
         assert (tokenizer.token_bases[token] == codes[start:end]).all()
 
 
-@given(codes=codes_strategy, k=st.integers(1, 8))
+@given(codes=any_codes, k=st.integers(1, 8))
 def test_the_other_strand_is_spelled_backwards(codes: np.ndarray, k: int) -> None:
     tokenizer = KmerTokenizer(k=k)
     kmers = tokenizer.token_bases[tokenizer.encode(codes)[1:-1]]
     others = tokenizer.token_bases[tokenizer.encode(reverse_complement(codes))[1:-1]]
     assert (np.array([reverse_complement(kmer) for kmer in kmers[::-1]]) == others).all()
+
+
+@pytest.mark.parametrize("k", range(1, 9))
+def test_the_tokens_are_the_words_at_every_place(k: int) -> None:
+    text = random_sequence(300, seed=k)
+    words = KmerTokenizer(k=k).vocabulary()
+    found = [words[i] for i in KmerTokenizer(k=k).encode(from_text(text))]
+    assert found == ["[CLS]", *(text[i : i + k] for i in range(300 - k + 1)), "[SEP]"]
+
+
+def test_with_k_1_a_token_is_a_character() -> None:
+    ids = KmerTokenizer(k=1).encode(from_text("ATCGN"))
+    assert ids.tolist() == [2, 5, 6, 7, 8, 1, 3]
 
 
 @given(codes=codes_strategy, place=st.integers(0, 79), k=st.integers(1, 6))
