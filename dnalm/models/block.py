@@ -58,10 +58,10 @@ class Block(nn.Module):
         if self.norm_first:
             transformed_ND = self.feed_forward(self.feed_forward_norm(hidden_ND))
             output_ND: Tensor = hidden_ND + self.feed_forward_dropout(transformed_ND)
-            return output_ND
-        hidden_ND = self.attention_norm(hidden_ND)
-        transformed_ND = self.feed_forward(hidden_ND)
-        output_ND = self.feed_forward_norm(hidden_ND + self.feed_forward_dropout(transformed_ND))
+        else:
+            hidden_ND = self.attention_norm(hidden_ND)
+            transformed_ND = self.feed_forward(hidden_ND)
+            output_ND = self.feed_forward_norm(hidden_ND + self.feed_forward_dropout(transformed_ND))
         return output_ND
 
     def attention_maps(self, hidden_ND: Tensor, layout: Layout) -> Tensor:

@@ -5,7 +5,8 @@ block to memory and draws one random number per weight. Here a few heads at a ti
 steps while they lie in the cache, the weights are computed again for the gradient rather than kept,
 and the draw is `draw_kept`. What is kept per weight is one byte: whether it was dropped.
 
-Gradient, with weights P = softmax(S), where S may hold a constant bias, mask M, kept share r, D = P * M / r and output O = D V:
+Gradient, with weights P = softmax(S), where S may hold a constant bias, mask M, kept share r,
+D = P * M / r and output O = D V:
 dV = D^T dO; dP = (dO V^T) * M / r; dS = P * (dP - rowsum(dO * O)), since rowsum(dP * P) equals
 rowsum(dO * O), as in FlashAttention (Dao et al. 2022, appendix B.4).
 
