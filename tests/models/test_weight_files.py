@@ -110,8 +110,8 @@ def test_a_truncated_pytorch_file_is_refused(folder: Path, kept_bytes: int) -> N
     path.write_bytes(path.read_bytes()[:kept_bytes])
     assert _refusal(folder) == (
         "CKPT-03 FOLDER/pytorch_model.bin: no whole zip archive (File is not a zip file), "
-        f"{kept_bytes:,} bytes; a file of torch.save since 1.6. Fix: copy or download it again; it may be cut "
-        "short."
+        f"{kept_bytes:,} bytes; a file of torch.save since 1.6. Fix: copy or download it again; it may be "
+        "cut short."
     )
 
 
@@ -245,8 +245,8 @@ def test_a_tokenizer_of_another_model_is_refused(ids: int, rows: int) -> None:
     with pytest.raises(CheckpointError) as caught:
         check_vocabulary(zoo.model("bert", vocab_size=rows), ids, where="runs/tokenizer")
     assert str(caught.value) == (
-        f"CKPT-12 runs/tokenizer: a tokenizer of {ids:,} ids and a model of {rows:,} token embeddings; as many "
-        "of one as of the other. Fix: use the tokenizer that the model was trained with."
+        f"CKPT-12 runs/tokenizer: a tokenizer of {ids:,} ids and a model of {rows:,} token embeddings; as "
+        "many of one as of the other. Fix: use the tokenizer that the model was trained with."
     )
 
 

@@ -36,13 +36,18 @@ CASES = {
 }
 
 
+def switches(name: str) -> dict[str, object]:
+    """Encoder arguments of conf/model/<name>.yaml."""
+    published = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    return {key: value for key, value in published.items() if not key.startswith("_")}
+
+
 def arguments(name: str, **changes: object) -> dict[str, object]:
-    """Encoder arguments of conf/model/<name>.yaml at a tiny size, without dropout."""
+    """The same, or of a variant, at a tiny size and without dropout."""
     file, variant = VARIANTS.get(name, (name, {}))
-    published = yaml.safe_load((CONF / f"{file}.yaml").read_text())
-    switches = {key: value for key, value in published.items() if not key.startswith("_")}
     narrow = {"embedding_size": 12} if file == "logo" else {}
-    return {**switches, **variant, **SIZES, **narrow, "dropout": 0.0, "attention_dropout": 0.0, **changes}
+    still = {"dropout": 0.0, "attention_dropout": 0.0}
+    return {**switches(file), **variant, **SIZES, **narrow, **still, **changes}
 
 
 def encoder(name: str, **changes: object) -> Encoder:
