@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from dnalm.errors import DataError
@@ -225,6 +224,6 @@ class Encoder(nn.Module):
             rotation = Rotation.at(layout.position_N, head_width=self.hidden_size // self.num_heads)
             return replace(layout, causal=self.causal, rotation=rotation)
         if self.positions == "alibi":
-            slopes_H = torch.tensor(alibi_slopes(self.num_heads), device=ids_N.device)
+            slopes_H = alibi_slopes(self.num_heads, device=ids_N.device)
             return replace(layout, causal=self.causal, slopes_H=slopes_H)
         return replace(layout, causal=self.causal)

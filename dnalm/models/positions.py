@@ -9,7 +9,6 @@ N packed tokens, H heads, K head width.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import floor, log2
 from typing import Literal
 
 import torch
@@ -63,14 +62,14 @@ def rotary_frequencies(head_width: int, *, device: torch.device | None = None) -
     return 1.0 / _ROTARY_BASE ** (step_K / head_width)
 
 
-def alibi_slopes(num_heads: int) -> list[float]:
-    """How steeply each head's scores fall with distance (Press et al. 2022, section 3).
+def alibi_slopes(num_heads: int, *, device: torch.device | None = None) -> Tensor:
+    """How steeply each head's scores fall with distance, (H,), float32 (Press et al. 2022, section 3).
 
     For a power of two, the geometric sequence that starts at its ratio 2^(-8 / H). For other numbers,
     the slopes of the next lower power, then every other slope of the next higher one, as the released
     code has it.
     """
-    lower = 2 ** floor(log2(num_heads))
-    slopes = [2.0 ** (-8 * (head + 1) / lower) for head in range(lower)]
-    between = [2.0 ** (-8 * (head + 1) / (2 * lower)) for head in range(0, 2 * lower, 2)]
-    return slopes + between[: num_heads - lower]
+    lower = 2 ** (num_heads.bit_length() - 1)
+    head_H = torch.arange(num_heads, device=device)
+    steps_H = torch.where(head_H < lower, 2 * head_H + 2, 2 * (head_H - lower) + 1)
+    return torch.exp2(-4.0 * steps_H / lower)
