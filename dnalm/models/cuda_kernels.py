@@ -116,7 +116,12 @@ def _require_cuda(query_NHK: Tensor, name: str) -> None:
         )
 
 
-@cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function compiled; as it is where the caller is being compiled, which then includes it."""
+    return function if torch.compiler.is_compiling() else _compile_once(function)
+
+
+@cache
+def _compile_once(function: Callable[..., Any]) -> Callable[..., Any]:
     compiled: Callable[..., Any] = torch.compile(function)
     return compiled

@@ -193,8 +193,9 @@ def _fit(model: MaskedLM, family: Family, stored: dict[str, Tensor], path: Path)
         )
     fitted: dict[str, Tensor] = {}
     for theirs, names in parts.items():
-        rows = torch.split(stored[theirs].float(), [ours[name].shape[0] for name in names])
-        own = (part.clone() if len(rows) > 1 else part for part in rows)
+        rows = torch.split(stored[theirs], [ours[name].shape[0] for name in names])
+        # Copied, since what was read may still be mapped to the file, and rows share their memory.
+        own = (part.to(torch.float32, copy=True) for part in rows)
         fitted |= dict(zip(names, own, strict=True))
     return fitted
 
