@@ -81,7 +81,9 @@ def pretrain(
     extra = logger(save_dir=run.path) if logger else None
     fitter = trainer(run=run, batch=batch, steps=steps, throughput=throughput, logger=extra)
     seed_everything(seed, verbose=False)
-    network = MaskedLM(model(vocab_size=tokenizer.vocab_size, padding_id=tokenizer.special.padding))
+    special = tokenizer.special
+    encoder = model(vocab_size=tokenizer.vocab_size, padding_id=special.padding, mask_id=special.mask)
+    network = MaskedLM(encoder)
     if embedding_init == "informed":
         inform_embeddings(network, tokenizer.token_bases)
     _check_positions(network, tokenizer, windows)
@@ -114,8 +116,8 @@ def pretrain(
 
 def _check_positions(network: MaskedLM, tokenizer: Tokenizer, windows: WindowRecipe) -> None:
     longest = windows.max_tokens + tokenizer.special.num_wrapping
-    limit = network.encoder.max_positions
-    if longest > limit:
+    limit = network.encoder.longest_sequence
+    if limit is not None and longest > limit:
         raise ConfigError(
             "CFG-18",
             where="windows.max_tokens, model.max_positions",

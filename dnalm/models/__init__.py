@@ -2,11 +2,10 @@
 
 from dnalm.models.encoder import Encoder
 from dnalm.models.heads import MaskedLMHead
-from dnalm.models.huggingface import bert_config
 from dnalm.models.masked_lm import MaskedLM
 from dnalm.models.packing import Layout, Packed
 from dnalm.models.parameters import count_parameters
-from dnalm.models.pretrained import load_pretrained, save_pretrained
+from dnalm.models.pretrained import check_vocabulary, load_pretrained, save_pretrained
 
 __all__ = [
     "Encoder",
@@ -14,7 +13,7 @@ __all__ = [
     "MaskedLM",
     "MaskedLMHead",
     "Packed",
-    "bert_config",
+    "check_vocabulary",
     "count_parameters",
     "load_pretrained",
     "save_pretrained",

@@ -35,8 +35,7 @@ class Attention(nn.Module):
 
     def forward(self, hidden_ND: Tensor, layout: Layout) -> Tensor:
         """What each token takes from its sequence, (N, D)."""
-        query_NHK = self._heads(self.query(hidden_ND))
-        key_NHK = self._heads(self.key(hidden_ND))
+        query_NHK, key_NHK = self._queries_and_keys(hidden_ND, layout)
         value_NHK = self._heads(self.value(hidden_ND))
         dropout = self.dropout if self.training else 0.0
         mixed_NHK = self.kernel.attend(query_NHK, key_NHK, value_NHK, layout, dropout)
@@ -45,8 +44,13 @@ class Attention(nn.Module):
 
     def maps(self, hidden_ND: Tensor, layout: Layout) -> Tensor:
         """Attention weights before dropout, (B, H, L, L), whatever the kernel; see `attention_maps`."""
-        query_NHK = self._heads(self.query(hidden_ND))
-        return attention_maps(query_NHK, self._heads(self.key(hidden_ND)), layout)
+        return attention_maps(*self._queries_and_keys(hidden_ND, layout), layout)
+
+    def _queries_and_keys(self, hidden_ND: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        query_NHK, key_NHK = self._heads(self.query(hidden_ND)), self._heads(self.key(hidden_ND))
+        if layout.rotation is None:
+            return query_NHK, key_NHK
+        return layout.rotation.turn(query_NHK), layout.rotation.turn(key_NHK)
 
     def _heads(self, x_ND: Tensor) -> Tensor:
         return x_ND.view(x_ND.shape[0], self.num_heads, x_ND.shape[1] // self.num_heads)

@@ -1,69 +1,73 @@
 """One layer of the encoder: attention, then a feed-forward network, each added to its input.
 
-N packed tokens, D model width, F feed-forward width.
+N packed tokens, D model width, B sequences, H heads, L longest sequence.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 from torch import Tensor, nn
 
 from dnalm.models.attention import Attention
 from dnalm.models.dropout import Dropout
-from dnalm.models.kernels import KernelName
+from dnalm.models.feed_forward import FeedForward
 from dnalm.models.packing import Layout
 
-
-class FeedForward(nn.Module):
-    """Two biased linear maps with the exact (erf) GELU between them, D to F to D."""
-
-    def __init__(self, *, hidden_size: int, intermediate_size: int) -> None:
-        super().__init__()
-        self.up = nn.Linear(hidden_size, intermediate_size)
-        self.down = nn.Linear(intermediate_size, hidden_size)
-
-    def forward(self, hidden_ND: Tensor) -> Tensor:
-        """(N, D), each token on its own."""
-        output_ND: Tensor = self.down(nn.functional.gelu(self.up(hidden_ND)))
-        return output_ND
+NormPlacement = Literal["post", "pre"]
 
 
 class Block(nn.Module):
-    """A post-norm Transformer layer (Vaswani et al. 2017; BERT).
+    """A Transformer layer (Vaswani et al. 2017).
 
     Args:
+        attention: the first sublayer.
+        feed_forward: the second.
         hidden_size: D.
-        num_heads: attention heads, a divisor of D.
-        intermediate_size: F.
-        dropout: share of each sublayer's output zeroed in training.
-        attention_dropout: share of attention weights zeroed in training.
+        norm_placement: `post` norms each sum (BERT, DNABERT, DNABERT-2, LOGO, GROVER); `pre` norms
+            what each sublayer reads and leaves the sum alone (NT).
         norm_eps: added to the variance in the layer norms.
-        kernel: which attention kernel.
+        attention_dropout: share of what attention adds that is zeroed in training.
+        feed_forward_dropout: share of what the feed-forward network adds that is zeroed in training.
     """
 
     def __init__(
         self,
+        attention: Attention,
+        feed_forward: FeedForward,
         *,
         hidden_size: int,
-        num_heads: int,
-        intermediate_size: int,
-        dropout: float,
-        attention_dropout: float,
+        norm_placement: NormPlacement,
         norm_eps: float,
-        kernel: KernelName,
+        attention_dropout: float,
+        feed_forward_dropout: float,
     ) -> None:
         super().__init__()
-        self.attention = Attention(
-            hidden_size=hidden_size, num_heads=num_heads, dropout=attention_dropout, kernel=kernel
-        )
+        self.norm_first = norm_placement == "pre"
+        self.attention = attention
         self.attention_norm = nn.LayerNorm(hidden_size, eps=norm_eps)
-        self.feed_forward = FeedForward(hidden_size=hidden_size, intermediate_size=intermediate_size)
+        self.attention_dropout = Dropout(attention_dropout)
+        self.feed_forward = feed_forward
         self.feed_forward_norm = nn.LayerNorm(hidden_size, eps=norm_eps)
-        self.dropout = Dropout(dropout)
+        self.feed_forward_dropout = Dropout(feed_forward_dropout)
 
     def forward(self, hidden_ND: Tensor, layout: Layout) -> Tensor:
         """The next hidden states, (N, D)."""
-        attended_ND = self.dropout(self.attention(hidden_ND, layout))
-        hidden_ND = self.attention_norm(hidden_ND + attended_ND)
-        transformed_ND = self.dropout(self.feed_forward(hidden_ND))
-        output_ND: Tensor = self.feed_forward_norm(hidden_ND + transformed_ND)
+        attended_ND = self.attention(self._attention_input(hidden_ND), layout)
+        hidden_ND = hidden_ND + self.attention_dropout(attended_ND)
+        if self.norm_first:
+            transformed_ND = self.feed_forward(self.feed_forward_norm(hidden_ND))
+            output_ND: Tensor = hidden_ND + self.feed_forward_dropout(transformed_ND)
+        else:
+            hidden_ND = self.attention_norm(hidden_ND)
+            transformed_ND = self.feed_forward(hidden_ND)
+            output_ND = self.feed_forward_norm(hidden_ND + self.feed_forward_dropout(transformed_ND))
         return output_ND
+
+    def attention_maps(self, hidden_ND: Tensor, layout: Layout) -> Tensor:
+        """This block's attention weights, (B, H, L, L); see `kernels.attention_maps`."""
+        return self.attention.maps(self._attention_input(hidden_ND), layout)
+
+    def _attention_input(self, hidden_ND: Tensor) -> Tensor:
+        input_ND: Tensor = self.attention_norm(hidden_ND) if self.norm_first else hidden_ND
+        return input_ND

@@ -1,14 +1,18 @@
 """Token ids to the first hidden states.
 
-N packed tokens, D model width.
+B sequences, N packed tokens, E embedding width, D model width.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
+from dnalm.models.conv_stem import ConvStem
 from dnalm.models.dropout import Dropout
 from dnalm.models.packing import Layout
+
+_TRAINED_MASK_FRACTION = 0.15 * 0.8  # ESM (Lin et al. 2023) and NT v1: masked, then shown as the mask token
 
 
 class Embeddings(nn.Module):
@@ -19,34 +23,67 @@ class Embeddings(nn.Module):
 
     Args:
         vocab_size: token ids, 0 to vocab_size - 1.
-        hidden_size: D.
-        max_positions: longest sequence in tokens.
-        type_vocab_size: rows of the type table.
+        width: E, of the tables and the norm.
+        hidden_size: D; where E is another, a biased linear map leads there (ALBERT, LOGO).
+        positions: rows of learned positions, 0 for no table (DNABERT-2, NT v2).
+        position_offset: row of the first token's position.
+        types: rows of the type table, 0 for no table (NT).
+        norm: whether the sum is normed; NT's is not.
+        conv_stem: whether token vectors are convolved before they are summed (LOGO).
         dropout: share of elements zeroed in training.
         norm_eps: added to the variance in the layer norm.
         padding_id: the id whose vector starts at zero and gets no gradient from here.
+        rescaled_mask_id: the mask's id where its vector is zeroed and the others are rescaled, as
+            dropout would (NT v1); None where the mask is a token like others.
     """
 
     def __init__(
         self,
         *,
         vocab_size: int,
+        width: int,
         hidden_size: int,
-        max_positions: int,
-        type_vocab_size: int,
+        positions: int,
+        position_offset: int,
+        types: int,
+        norm: bool,
+        conv_stem: bool,
         dropout: float,
         norm_eps: float,
         padding_id: int,
+        rescaled_mask_id: int | None,
     ) -> None:
         super().__init__()
-        self.token = nn.Embedding(vocab_size, hidden_size, padding_idx=padding_id)
-        self.position = nn.Embedding(max_positions, hidden_size)
-        self.token_type = nn.Embedding(type_vocab_size, hidden_size)
-        self.norm = nn.LayerNorm(hidden_size, eps=norm_eps)
+        self.position_offset, self.rescaled_mask_id = position_offset, rescaled_mask_id
+        self.token = nn.Embedding(vocab_size, width, padding_idx=padding_id)
+        self.conv_stem = ConvStem(width) if conv_stem else None
+        self.position = nn.Embedding(positions, width) if positions else None
+        self.token_type = nn.Embedding(types, width) if types else None
+        self.norm = nn.LayerNorm(width, eps=norm_eps) if norm else None
         self.dropout = Dropout(dropout)
+        self.mapping = nn.Linear(width, hidden_size) if width != hidden_size else None
 
     def forward(self, ids_N: Tensor, layout: Layout) -> Tensor:
         """(N, D); positions count from the start of each sequence."""
-        vectors_ND = self.token(ids_N) + self.position(layout.position_N) + self.token_type.weight[0]
-        output_ND: Tensor = self.dropout(self.norm(vectors_ND))
-        return output_ND
+        vectors_NE: Tensor = self.token(ids_N)
+        if self.rescaled_mask_id is not None:
+            vectors_NE = vectors_NE * _mask_scale(ids_N == self.rescaled_mask_id, layout, vectors_NE.dtype)
+        if self.conv_stem is not None:
+            vectors_NE = self.conv_stem(vectors_NE, layout)
+        if self.position is not None:
+            vectors_NE = vectors_NE + self.position(layout.position_N + self.position_offset)
+        if self.token_type is not None:
+            vectors_NE = vectors_NE + self.token_type.weight[0]
+        if self.norm is not None:
+            vectors_NE = self.norm(vectors_NE)
+        vectors_NE = self.dropout(vectors_NE)
+        return vectors_NE if self.mapping is None else self.mapping(vectors_NE)
+
+
+def _mask_scale(is_mask_N: Tensor, layout: Layout, dtype: torch.dtype) -> Tensor:
+    """0 for masks, (1 - .12) / (1 - observed mask fraction of its sequence) for others, (N, 1)."""
+    other_N = (~is_mask_N).to(torch.promote_types(dtype, torch.float32))
+    others_B = other_N.new_zeros(layout.num_sequences).index_add(0, layout.sequence_N, other_N)
+    share_B = others_B.clamp(min=1) / layout.lengths_B  # of masks alone, there is nothing to scale
+    scale_N = other_N * (1 - _TRAINED_MASK_FRACTION) / share_B[layout.sequence_N]
+    return scale_N[:, None].to(dtype)

@@ -1,7 +1,8 @@
 """The encoder that every model of the table is built on.
 
 Token ids of a packed micro-batch go in, one vector per token comes out. The defaults are BERT-base
-(Devlin et al. 2019), which DNABERT and GROVER use unchanged.
+(Devlin et al. 2019), which DNABERT and GROVER use unchanged; every switch names the published model
+that needs it, and switches combine.
 
 N packed tokens, D model width, B sequences, H heads, L longest sequence.
 """
@@ -9,15 +10,21 @@ N packed tokens, D model width, B sequences, H heads, L longest sequence.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Literal
 
 from torch import Tensor, nn
 
-from dnalm.errors import ConfigError, DataError
-from dnalm.models.block import Block
+from dnalm.errors import DataError
+from dnalm.models.attention import Attention
+from dnalm.models.block import Block, NormPlacement
 from dnalm.models.embeddings import Embeddings
+from dnalm.models.encoder_checks import check_encoder
+from dnalm.models.feed_forward import FeedForward, FeedForwardKind
 from dnalm.models.initialization import initialize
-from dnalm.models.kernels import KERNELS, KernelName
+from dnalm.models.kernels import KernelName
 from dnalm.models.packing import Layout, Packed
+from dnalm.models.positions import PositionKind, Rotation, alibi_slopes
 
 
 class Encoder(nn.Module):
@@ -28,18 +35,39 @@ class Encoder(nn.Module):
         hidden_size: width of every hidden state, a multiple of num_heads.
         num_layers: blocks.
         num_heads: attention heads per block.
-        intermediate_size: width inside the feed-forward networks.
-        max_positions: longest sequence in tokens, special tokens included.
-        dropout: share of embeddings and sublayer outputs zeroed in training, in [0, 1).
-        attention_dropout: share of attention weights zeroed in training, in [0, 1).
+        intermediate_size: width inside the feed-forward networks, of one half where they are gated.
+        max_positions: longest sequence in tokens, special tokens included. With alibi it limits
+            nothing and only tells what the model was trained for.
+        positions: `learned` adds a trained vector per place (BERT, DNABERT, GROVER, NT v1, LOGO);
+            `rotary` turns queries and keys (NT v2); `alibi` lowers scores with distance (DNABERT-2).
+        position_offset: rows of the learned positions that lie before the first token's (NT v1: 2).
+        type_vocab_size: rows of the token-type table, of which DNA uses the first; 0 for none (NT).
+        embedding_size: width of the embeddings and of the MLM head, mapped to hidden_size (ALBERT,
+            LOGO); hidden_size if not given.
+        embedding_norm: whether the summed embeddings are normed; NT's are not.
+        conv_stem: whether token vectors are first convolved, 2, 3 and 5 wide (LOGO).
+        token_dropout: whether masks are zeroed and other tokens rescaled for them, in training and
+            after it (ESM, NT v1); needs mask_id.
+        feed_forward: `gelu` (BERT and others), `geglu` (DNABERT-2) or `swiglu` (NT v2).
+        up_bias: whether feed-forward networks have a bias on the way up; DNABERT-2, NT v2 have none.
+        down_bias: the same on the way down; NT v2 has none.
+        norm_placement: `post` norms after each sublayer; `pre` before it and once at the end (NT).
         norm_eps: added to the variance in the layer norms.
-        type_vocab_size: rows of the token-type table, of which DNA uses the first.
-        kernel: how attention is computed; `eager` is the readable one, `sdpa` the fast one.
+        shared_layers: whether one block is applied num_layers times (ALBERT, LOGO's paper).
+        causal: whether tokens see only themselves and earlier ones (LOGO's released code).
+        tied_decoder: whether the MLM head decodes by the token embeddings; NT's does not.
+        dropout: share of embeddings and sublayer outputs zeroed in training, in [0, 1).
+        feed_forward_dropout: whether the feed-forward networks' share is taken `after` them, or
+            `inside`, before the map down (DNABERT-2).
+        attention_dropout: share of attention weights zeroed in training, in [0, 1).
+        kernel: how attention is computed; `eager` is the readable one, `sdpa` the fast one on any
+            device, `flex` and `varlen` are for CUDA and skip all padding.
         initializer_range: standard deviation of the initial matrices.
         padding_id: the padding token's id, from the tokenizer.
+        mask_id: the mask token's id, from the tokenizer.
 
     Raises:
-        ConfigError: an argument is out of its range.
+        ConfigError: an argument is out of its range, or two make no sense together.
     """
 
     def __init__(
@@ -51,76 +79,139 @@ class Encoder(nn.Module):
         num_heads: int = 12,
         intermediate_size: int = 3072,
         max_positions: int = 512,
-        dropout: float = 0.1,
-        attention_dropout: float = 0.1,
-        norm_eps: float = 1e-12,
+        positions: PositionKind = "learned",
+        position_offset: int = 0,
         type_vocab_size: int = 2,
+        embedding_size: int | None = None,
+        embedding_norm: bool = True,
+        conv_stem: bool = False,
+        token_dropout: bool = False,
+        feed_forward: FeedForwardKind = "gelu",
+        up_bias: bool = True,
+        down_bias: bool = True,
+        norm_placement: NormPlacement = "post",
+        norm_eps: float = 1e-12,
+        shared_layers: bool = False,
+        causal: bool = False,
+        tied_decoder: bool = True,
+        dropout: float = 0.1,
+        feed_forward_dropout: Literal["after", "inside"] = "after",
+        attention_dropout: float = 0.1,
         kernel: KernelName = "sdpa",
         initializer_range: float = 0.02,
         padding_id: int = 0,
+        mask_id: int | None = None,
     ) -> None:
         super().__init__()
-        self.vocab_size, self.padding_id = vocab_size, padding_id
+        self.vocab_size, self.padding_id, self.mask_id = vocab_size, padding_id, mask_id
         self.hidden_size, self.num_layers, self.num_heads = hidden_size, num_layers, num_heads
         self.intermediate_size, self.max_positions = intermediate_size, max_positions
-        self.type_vocab_size, self.initializer_range = type_vocab_size, initializer_range
-        self.dropout, self.attention_dropout, self.norm_eps = dropout, attention_dropout, norm_eps
+        self.positions: PositionKind = positions
+        self.position_offset, self.type_vocab_size = position_offset, type_vocab_size
+        self.embedding_size, self.embedding_norm = embedding_size, embedding_norm
+        self.conv_stem, self.token_dropout = conv_stem, token_dropout
+        self.feed_forward: FeedForwardKind = feed_forward
+        self.up_bias, self.down_bias = up_bias, down_bias
+        self.norm_placement: NormPlacement = norm_placement
+        self.norm_eps, self.initializer_range = norm_eps, initializer_range
+        self.shared_layers, self.causal, self.tied_decoder = shared_layers, causal, tied_decoder
+        self.dropout, self.attention_dropout = dropout, attention_dropout
+        self.feed_forward_dropout: Literal["after", "inside"] = feed_forward_dropout
         self.kernel: KernelName = kernel
-        _check(self)
-        self.embeddings = Embeddings(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            max_positions=max_positions,
-            type_vocab_size=type_vocab_size,
-            dropout=dropout,
-            norm_eps=norm_eps,
-            padding_id=padding_id,
-        )
-        self.blocks = nn.ModuleList(
-            Block(
-                hidden_size=hidden_size,
-                num_heads=num_heads,
-                intermediate_size=intermediate_size,
-                dropout=dropout,
-                attention_dropout=attention_dropout,
-                norm_eps=norm_eps,
-                kernel=kernel,
-            )
-            for _ in range(num_layers)
-        )
+        check_encoder(self)
+        self.embeddings = self._make_embeddings()
+        self.blocks = nn.ModuleList(self._make_block() for _ in range(1 if shared_layers else num_layers))
+        self.final_norm = nn.LayerNorm(hidden_size, eps=norm_eps) if norm_placement == "pre" else None
         self.reset_parameters()
+
+    @property
+    def embedding_width(self) -> int:
+        """Width of the token embeddings."""
+        return self.hidden_size if self.embedding_size is None else self.embedding_size
+
+    @property
+    def longest_sequence(self) -> int | None:
+        """Tokens of the longest sequence it takes, special ones included; None for any (alibi)."""
+        return None if self.positions == "alibi" else self.max_positions
 
     def reset_parameters(self) -> None:
         """Draw the initial weights anew, as after `to_empty` from the meta device."""
         initialize(self, std=self.initializer_range)
 
     def forward(self, ids_N: Tensor, packed: Packed) -> Tensor:
-        """Hidden states of the last block, (N, D).
+        """Hidden states of the last block, normed where blocks norm their inputs only, (N, D).
 
         Args:
             ids_N: token ids of all sequences end to end, (N,), int64 or int32.
             packed: where each sequence lies.
 
         Raises:
-            DataError: a sequence is longer than max_positions.
+            DataError: a sequence is longer than `longest_sequence`.
+            ConfigError: the kernel cannot run where the tokens are.
         """
         layout = self._layout(ids_N, packed)
         hidden_ND: Tensor = self.embeddings(ids_N, layout)
-        for block in self.blocks:
+        for block in self._layers():
             hidden_ND = block(hidden_ND, layout)
-        return hidden_ND
+        return hidden_ND if self.final_norm is None else self.final_norm(hidden_ND)
 
     def attention_maps(self, ids_N: Tensor, packed: Packed) -> Iterator[Tensor]:
         """Each block's attention weights in turn, (B, H, L, L); see `kernels.attention_maps`."""
         layout = self._layout(ids_N, packed)
         hidden_ND: Tensor = self.embeddings(ids_N, layout)
-        for block in self.blocks:
-            assert isinstance(block, Block)
-            yield block.attention.maps(hidden_ND, layout)
+        for block in self._layers():
+            yield block.attention_maps(hidden_ND, layout)
             hidden_ND = block(hidden_ND, layout)
 
+    def _layers(self) -> Iterator[Block]:
+        for layer in range(self.num_layers):
+            block = self.blocks[0 if self.shared_layers else layer]
+            assert isinstance(block, Block)
+            yield block
+
+    def _make_embeddings(self) -> Embeddings:
+        learned = self.positions == "learned"
+        return Embeddings(
+            vocab_size=self.vocab_size,
+            width=self.embedding_width,
+            hidden_size=self.hidden_size,
+            positions=self.max_positions + self.position_offset if learned else 0,
+            position_offset=self.position_offset,
+            types=self.type_vocab_size,
+            norm=self.embedding_norm,
+            conv_stem=self.conv_stem,
+            dropout=self.dropout,
+            norm_eps=self.norm_eps,
+            padding_id=self.padding_id,
+            rescaled_mask_id=self.mask_id if self.token_dropout else None,
+        )
+
+    def _make_block(self) -> Block:
+        inside = self.feed_forward_dropout == "inside"
+        return Block(
+            Attention(
+                hidden_size=self.hidden_size,
+                num_heads=self.num_heads,
+                dropout=self.attention_dropout,
+                kernel=self.kernel,
+            ),
+            FeedForward(
+                hidden_size=self.hidden_size,
+                intermediate_size=self.intermediate_size,
+                kind=self.feed_forward,
+                up_bias=self.up_bias,
+                down_bias=self.down_bias,
+                inner_dropout=self.dropout if inside else 0.0,
+            ),
+            hidden_size=self.hidden_size,
+            norm_placement=self.norm_placement,
+            norm_eps=self.norm_eps,
+            attention_dropout=self.dropout,
+            feed_forward_dropout=0.0 if inside else self.dropout,
+        )
+
     def _layout(self, ids_N: Tensor, packed: Packed) -> Layout:
-        if packed.max_length > self.max_positions:
+        if self.longest_sequence is not None and packed.max_length > self.longest_sequence:
             raise DataError(
                 "MODEL-01",
                 where="input sequence",
@@ -128,36 +219,11 @@ class Encoder(nn.Module):
                 expected=f"at most max_positions={self.max_positions}, special tokens included",
                 fix="use shorter windows, or train with a larger max_positions",
             )
-        return packed.layout(ids_N.shape[0])
-
-
-def _check(encoder: Encoder) -> None:
-    for name in ("vocab_size", "hidden_size", "num_layers", "num_heads", "intermediate_size"):
-        _require(getattr(encoder, name) > 0, encoder, name, "at least 1")
-    for name in ("max_positions", "type_vocab_size"):
-        _require(getattr(encoder, name) > 0, encoder, name, "at least 1")
-    for name in ("dropout", "attention_dropout"):
-        _require(0 <= getattr(encoder, name) < 1, encoder, name, "0 or more, and below 1")
-    for name in ("norm_eps", "initializer_range"):
-        _require(getattr(encoder, name) > 0, encoder, name, "above 0")
-    _require(0 <= encoder.padding_id < encoder.vocab_size, encoder, "padding_id", "an id below vocab_size")
-    _require(encoder.kernel in KERNELS, encoder, "kernel", f"one of {', '.join(KERNELS)}")
-    if encoder.hidden_size % encoder.num_heads:
-        raise ConfigError(
-            "CFG-18",
-            where="hidden_size, num_heads",
-            found=f"hidden_size={encoder.hidden_size} and num_heads={encoder.num_heads}",
-            expected="a hidden_size that num_heads divides, so that all heads are equally wide",
-            fix="change one of the two",
-        )
-
-
-def _require(holds: bool, encoder: Encoder, name: str, rule: str) -> None:
-    if not holds:
-        raise ConfigError(
-            "CFG-18",
-            where=name,
-            found=f"{name}={getattr(encoder, name)}",
-            expected=f"{name} must be {rule}",
-            fix=f"set {name} within its range",
-        )
+        layout = packed.layout(ids_N.shape[0])
+        if self.positions == "rotary":
+            rotation = Rotation.at(layout.position_N, head_width=self.hidden_size // self.num_heads)
+            return replace(layout, causal=self.causal, rotation=rotation)
+        if self.positions == "alibi":
+            slopes_H = alibi_slopes(self.num_heads, device=ids_N.device)
+            return replace(layout, causal=self.causal, slopes_H=slopes_H)
+        return replace(layout, causal=self.causal)

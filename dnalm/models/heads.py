@@ -1,6 +1,6 @@
 """What is put on the encoder's hidden states.
 
-M masked positions, D model width, V vocabulary.
+M masked positions, D model width, E embedding width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -18,21 +18,25 @@ class MaskedLMHead(nn.Module):
 
     Args:
         hidden_size: D.
+        width: E, of the token embeddings and so of the dense layer's output.
         vocab_size: V.
         norm_eps: added to the variance in the layer norm.
+        tied: whether the decoder is the token embeddings; NT has a decoder of its own.
     """
 
-    def __init__(self, *, hidden_size: int, vocab_size: int, norm_eps: float) -> None:
+    def __init__(self, *, hidden_size: int, width: int, vocab_size: int, norm_eps: float, tied: bool) -> None:
         super().__init__()
-        self.dense = nn.Linear(hidden_size, hidden_size)
-        self.norm = nn.LayerNorm(hidden_size, eps=norm_eps)
+        self.dense = nn.Linear(hidden_size, width)
+        self.norm = nn.LayerNorm(width, eps=norm_eps)
+        self.decoder = None if tied else nn.Linear(width, vocab_size, bias=False)
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 
-    def forward(self, hidden_MD: Tensor, token_VD: Tensor) -> Tensor:
+    def forward(self, hidden_MD: Tensor, token_VE: Tensor) -> Tensor:
         """Logits, (M, V).
 
         Args:
             hidden_MD: hidden states of the positions to predict.
-            token_VD: the token embeddings.
+            token_VE: the token embeddings, of use only to a tied decoder.
         """
-        return F.linear(self.norm(F.gelu(self.dense(hidden_MD))), token_VD, self.bias)
+        decoder_VE = token_VE if self.decoder is None else self.decoder.weight
+        return F.linear(self.norm(F.gelu(self.dense(hidden_MD))), decoder_VE, self.bias)

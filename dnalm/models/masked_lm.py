@@ -24,7 +24,11 @@ class MaskedLM(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.head = MaskedLMHead(
-            hidden_size=encoder.hidden_size, vocab_size=encoder.vocab_size, norm_eps=encoder.norm_eps
+            hidden_size=encoder.hidden_size,
+            width=encoder.embedding_width,
+            vocab_size=encoder.vocab_size,
+            norm_eps=encoder.norm_eps,
+            tied=encoder.tied_decoder,
         )
         initialize(self.head, std=encoder.initializer_range)
 
@@ -43,7 +47,7 @@ class MaskedLM(nn.Module):
             masked_M: places among the packed tokens, (M,), int64; M may be 0.
 
         Raises:
-            DataError: a sequence is longer than the encoder's max_positions.
+            DataError: a sequence is longer than the encoder's `longest_sequence`.
         """
         hidden_ND = self.encoder(ids_N, packed)
         logits_MV: Tensor = self.head(

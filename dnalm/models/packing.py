@@ -10,11 +10,13 @@ B sequences, N packed tokens, L tokens of the longest sequence.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 
 import torch
 from torch import Tensor
+
+from dnalm.models.positions import Rotation
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +54,7 @@ class Packed:
             position_N=position_N,
             padded_N=sequence_N * self.max_length + position_N,
             runs=runs,
+            cu_lengths=self.cu_lengths,
         )
 
     def _runs(self) -> tuple[Run, ...]:
@@ -79,6 +82,11 @@ class Layout:
         padded_N: place of each token in the flattened (B, L) rectangle, (N,), int64.
         runs: the pack cut into runs of equal lengths; None on an accelerator, where learning the
             lengths would stall the queue.
+        cu_lengths: where each sequence begins, and N at the end, (B + 1,).
+        causal: whether a token attends to itself and earlier tokens only.
+        slopes_H: ALiBi's slopes, (H,), float32; None where positions enter otherwise.
+        rotation: how queries and keys turn; None where positions enter otherwise.
+        memo: what a kernel works out once for all blocks, by a name of its choice.
     """
 
     max_length: int
@@ -87,6 +95,11 @@ class Layout:
     position_N: Tensor  # noqa: N815
     padded_N: Tensor  # noqa: N815
     runs: tuple[Run, ...] | None
+    cu_lengths: Tensor
+    causal: bool = False
+    slopes_H: Tensor | None = None  # noqa: N815
+    rotation: Rotation | None = None
+    memo: dict[str, object] = field(default_factory=dict)
 
     @property
     def num_sequences(self) -> int:

@@ -22,7 +22,7 @@ _LONGEST_PERIOD = 10_000  # over 2 pi, in tokens (Vaswani et al. 2017)
 
 @torch.no_grad()
 def inform_embeddings(model: MaskedLM, token_bases: npt.NDArray[np.uint8]) -> None:
-    """Overwrite the rows of ids that spell bases, and all positions; special tokens stay.
+    """Overwrite the rows of ids that spell bases, and all learned positions; special tokens stay.
 
     Args:
         model: whose token and position embeddings are set.
@@ -32,7 +32,8 @@ def inform_embeddings(model: MaskedLM, token_bases: npt.NDArray[np.uint8]) -> No
     std = model.encoder.initializer_range
     spelled_V, rows_VD = _spell(token_bases, embeddings.token.embedding_dim)
     embeddings.token.weight[spelled_V] = rows_VD[spelled_V] * std
-    embeddings.position.weight.copy_(_sinusoids(*embeddings.position.weight.shape) * std)
+    if embeddings.position is not None:
+        embeddings.position.weight.copy_(_sinusoids(*embeddings.position.weight.shape) * std)
 
 
 def _spell(token_bases: npt.NDArray[np.uint8], width: int) -> tuple[Tensor, Tensor]:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn.attention.flex_attention import flex_attention
 
 from dnalm.models import dense_dropout
+from dnalm.models.cuda_kernels import attend_flex, document_mask
 from dnalm.models.dense_dropout import attend_with_dropout
 from dnalm.models.dropout import draw_kept
-from dnalm.models.kernels import KERNELS, _attend_padded, attention_maps, eager, sdpa
-from dnalm.models.packing import Packed
+from dnalm.models.kernels import KERNELS, KernelName, _attend_padded, attention_maps, eager, sdpa
+from dnalm.models.packing import Layout, Packed
 
 LENGTHS = [6, 6, 1, 9, 4]
 HEADS, WIDTH = 3, 8
+ON_CPU: list[KernelName] = ["eager", "sdpa"]
 UNIT_FP32, UNIT_BF16 = 2**-24, 2**-9  # half the gap between 1 and the next number
 
 
@@ -35,8 +40,43 @@ def _tolerance(inputs: list[Tensor], unit: float, *, sums: int) -> float:
     return unit * sums * (2 * largest_score + 3) * value.abs().max().item()
 
 
-def test_sdpa_equals_eager_in_fp32_forward_and_backward() -> None:
-    layout = Packed.from_lengths(LENGTHS).layout(sum(LENGTHS))
+SLOPES = torch.tensor([0.5, 0.25, 0.0625])
+LAYOUTS: dict[str, dict[str, object]] = {
+    "plain": {},
+    "causal": {"causal": True},
+    "alibi": {"slopes_H": SLOPES},
+    "causal alibi": {"causal": True, "slopes_H": SLOPES},
+}
+EVERY_LAYOUT = pytest.mark.parametrize("changes", LAYOUTS.values(), ids=LAYOUTS.keys())
+
+
+def _layout(changes: dict[str, object], lengths: list[int] = LENGTHS) -> Layout:
+    return replace(Packed.from_lengths(lengths).layout(sum(lengths)), **changes)  # type: ignore[arg-type]
+
+
+@EVERY_LAYOUT
+def test_eager_is_the_sum_over_visible_tokens_as_written(changes: dict[str, object]) -> None:
+    query, key, value = (x.detach().double() for x in _qkv())
+    output = eager(query, key, value, _layout(changes), 0.0)
+    start = 0
+    for length in LENGTHS:
+        for head in range(HEADS):
+            for i in range(length):
+                seen = range(i + 1) if "causal" in changes else range(length)
+                slope = SLOPES[head].item() if "slopes_H" in changes else 0.0
+                scores = [
+                    (query[start + i, head] @ key[start + j, head]).item() / WIDTH**0.5 - slope * abs(i - j)
+                    for j in seen
+                ]
+                weights = torch.tensor(scores, dtype=torch.float64).softmax(dim=0)
+                expected = weights @ value[start : start + len(scores), head]
+                torch.testing.assert_close(output[start + i, head], expected)
+        start += length
+
+
+@EVERY_LAYOUT
+def test_sdpa_equals_eager_in_fp32_forward_and_backward(changes: dict[str, object]) -> None:
+    layout = _layout(changes)
     inputs, weight = _qkv(), torch.randn(sum(LENGTHS), HEADS, WIDTH)
     tolerance = _tolerance(inputs, UNIT_FP32, sums=WIDTH + max(LENGTHS))
     outputs = [kernel(*inputs, layout, 0.0) for kernel in (eager, sdpa, _attend_padded)]
@@ -47,20 +87,21 @@ def test_sdpa_equals_eager_in_fp32_forward_and_backward() -> None:
             torch.testing.assert_close(ours, expected, atol=10 * tolerance, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["eager", "sdpa"])
-def test_bf16_is_off_by_its_rounding_alone(name: str) -> None:
-    layout = Packed.from_lengths(LENGTHS).layout(sum(LENGTHS))
+@EVERY_LAYOUT
+@pytest.mark.parametrize("name", ON_CPU)
+def test_bf16_is_off_by_its_rounding_alone(name: KernelName, changes: dict[str, object]) -> None:
+    layout = _layout(changes)
     inputs = _qkv(dtype=torch.bfloat16)
     exact = eager(*(x.float() for x in inputs), layout, 0.0)
-    output = KERNELS[name].attend(*inputs, layout, 0.0)  # type: ignore[index]
+    output = KERNELS[name].attend(*inputs, layout, 0.0)
     assert output.dtype == torch.bfloat16
     torch.testing.assert_close(output.float(), exact, atol=_tolerance(inputs, UNIT_BF16, sums=1), rtol=0)
 
 
 @settings(deadline=None, max_examples=30)
-@given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=6), name=st.sampled_from(sorted(KERNELS)))
-def test_neighbours_in_a_pack_do_not_see_each_other(lengths: list[int], name: str) -> None:
-    attend = KERNELS[name].attend  # type: ignore[index]
+@given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=6), name=st.sampled_from(ON_CPU))
+def test_neighbours_in_a_pack_do_not_see_each_other(lengths: list[int], name: KernelName) -> None:
+    attend = KERNELS[name].attend
     inputs = _qkv(num_tokens=sum(lengths))
     together = attend(*inputs, Packed.from_lengths(lengths).layout(sum(lengths)), 0.0)
     alone = [
@@ -68,6 +109,21 @@ def test_neighbours_in_a_pack_do_not_see_each_other(lengths: list[int], name: st
         for length, *parts in zip(lengths, *(x.split(lengths) for x in inputs), strict=True)
     ]
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
+
+
+@EVERY_LAYOUT
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
+def test_flex_masks_and_penalties_equal_eager_uncompiled(
+    changes: dict[str, object], dtype: torch.dtype
+) -> None:
+    # On a CPU, only the plain, unfused form runs, and only forward; tests/gpu holds the compiled one.
+    layout, inputs = _layout(changes), [x.detach() for x in _qkv(dtype=dtype)]
+    exact = eager(*(x.float() for x in inputs), layout, 0.0)
+    output = attend_flex(*inputs, layout, document_mask(layout), attention=flex_attention)
+    assert output.dtype == dtype
+    unit, sums = (UNIT_FP32, WIDTH + max(LENGTHS)) if dtype == torch.float32 else (UNIT_BF16, 1)
+    torch.testing.assert_close(output.float(), exact, atol=_tolerance(inputs, unit, sums=sums), rtol=0)
 
 
 def test_attention_rows_sum_to_one_and_never_reach_past_the_end() -> None:
@@ -83,28 +139,32 @@ def test_attention_rows_sum_to_one_and_never_reach_past_the_end() -> None:
 def test_a_token_alone_attends_to_itself() -> None:
     inputs = _qkv(num_tokens=1)
     layout = Packed.from_lengths([1]).layout(1)
-    for kernel in KERNELS.values():
-        torch.testing.assert_close(kernel.attend(*inputs, layout, 0.0), inputs[2])
+    for name in ON_CPU:
+        torch.testing.assert_close(KERNELS[name].attend(*inputs, layout, 0.0), inputs[2])
 
 
 def test_every_kernel_says_what_it_cannot_do() -> None:
     assert all(len(kernel.cannot) > 20 for kernel in KERNELS.values())
 
 
+@pytest.mark.parametrize("heads_of_bias", [0, 1, HEADS])
 @pytest.mark.parametrize("weights_at_once", [1, 2 * 36, 2**19])
 def test_attention_with_dropout_is_the_plain_equations(
-    weights_at_once: int, monkeypatch: pytest.MonkeyPatch
+    weights_at_once: int, heads_of_bias: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("_AT_ONCE_ALONE", "_AT_ONCE_TOGETHER"):
         monkeypatch.setattr(dense_dropout, name, weights_at_once)
     inputs = [torch.randn(2, HEADS, 6, WIDTH, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     weight = torch.randn_like(inputs[0])
+    bias = torch.randn(heads_of_bias, 6, 6, dtype=torch.float64) if heads_of_bias else None
     torch.manual_seed(5)
-    output = attend_with_dropout(*inputs, 0.3)
+    output = attend_with_dropout(*inputs, 0.3, bias)
     torch.manual_seed(5)  # 36 weights a head are nine draws of four, however the heads are grouped
     keep, kept = draw_kept((2, HEADS, 6, 6), 0.3)
     query, key, value = inputs
-    expected = (query @ key.mT / WIDTH**0.5).softmax(dim=-1) * keep / kept @ value
+    scores = query @ key.mT / WIDTH**0.5
+    weights = (scores if bias is None else scores + bias).softmax(dim=-1)
+    expected = weights * keep / kept @ value
     torch.testing.assert_close(output, expected)
     grads = torch.autograd.grad((output * weight).sum(), inputs)
     for ours, reference in zip(grads, torch.autograd.grad((expected * weight).sum(), inputs), strict=True):
@@ -130,11 +190,12 @@ def test_attention_with_dropout_in_bf16_is_off_by_its_rounding_alone() -> None:
         assert (ours.float() - reference).norm() < 16 * UNIT_BF16 * reference.norm()
 
 
-@pytest.mark.parametrize("name", ["eager", "sdpa"])
-def test_dropout_keeps_the_mean_of_the_output(name: str) -> None:
-    attend = KERNELS[name].attend  # type: ignore[index]
+@pytest.mark.parametrize("changes", [{}, LAYOUTS["causal alibi"]], ids=["plain", "causal alibi"])
+@pytest.mark.parametrize("name", ON_CPU)
+def test_dropout_keeps_the_mean_of_the_output(name: KernelName, changes: dict[str, object]) -> None:
+    attend = KERNELS[name].attend
     inputs = [x.detach() for x in _qkv()]
-    layout = Packed.from_lengths(LENGTHS).layout(sum(LENGTHS))
+    layout = _layout(changes)
     draws = torch.stack([attend(*inputs, layout, 0.2) for _ in range(2000)])
     error = (draws.mean(0) - attend(*inputs, layout, 0.0)).abs()
     assert (error <= 6 * draws.std(0) / 2000**0.5 + 1e-4).all()

@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812 -- its usual name
 from transformers import BertForMaskedLM
 
 from dnalm.models import MaskedLM, Packed, load_pretrained
-from dnalm.models.huggingface import bert_name
+from dnalm.models.families import BERT
 from dnalm.models.kernels import KernelName
 
 MAX_POSITIONS = 16  # of the stock model
@@ -64,7 +64,7 @@ def test_every_gradient_equals_the_stock_one(
     F.cross_entropy(_stock_logits(reference, ids, lengths)[masked], labels).backward()
     expected = {name: parameter.grad for name, parameter in reference.named_parameters()}
     for name, parameter in model.named_parameters():
-        ours, theirs = parameter.grad, expected.pop(bert_name(name))
+        ours, theirs = parameter.grad, expected.pop(BERT.name_of(name))
         assert ours is not None
         assert theirs is not None
         # A key's bias moves all scores of a row alike, so its gradient is 0 but for rounding.

@@ -15,7 +15,7 @@ from transformers import AutoModelForMaskedLM, BertForMaskedLM
 
 from dnalm.errors import CheckpointError, NumericsError
 from dnalm.models import Encoder, MaskedLM, load_pretrained, pretrained, save_pretrained
-from dnalm.models.huggingface import bert_name
+from dnalm.models.families import BERT
 
 BIAS = "cls.predictions.bias"
 WORDS = "bert.embeddings.word_embeddings.weight"
@@ -71,7 +71,7 @@ def test_ours_loads_in_transformers_bit_for_bit(model: MaskedLM, folder: Path) -
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     state = theirs.state_dict()
     for name, weight in model.state_dict().items():
-        assert torch.equal(state[bert_name(name)], weight), name
+        assert torch.equal(state[BERT.name_of(name)], weight), name
     assert torch.equal(state["cls.predictions.decoder.weight"], model.encoder.embeddings.token.weight)
     assert torch.equal(state["cls.predictions.decoder.bias"], model.head.bias)
 
@@ -79,8 +79,8 @@ def test_ours_loads_in_transformers_bit_for_bit(model: MaskedLM, folder: Path) -
 def test_theirs_loads_in_ours_bit_for_bit(stock: BertForMaskedLM, stock_folder: Path) -> None:
     state = stock.state_dict()
     ours = load_pretrained(stock_folder).state_dict()
-    assert {bert_name(name) for name in ours} == {n for n in state if ".decoder." not in n}
-    assert all(torch.equal(weight, state[bert_name(name)]) for name, weight in ours.items())
+    assert {BERT.name_of(name) for name in ours} == {n for n in state if ".decoder." not in n}
+    assert all(torch.equal(weight, state[BERT.name_of(name)]) for name, weight in ours.items())
 
 
 def test_there_and_back_is_the_same_model(model: MaskedLM, folder: Path, tmp_path: Path) -> None:
@@ -175,6 +175,16 @@ def test_the_bias_may_be_stored_under_the_decoder_alone(folder: Path) -> None:
     assert torch.equal(load_pretrained(folder).head.bias, torch.arange(11.0))
 
 
+def test_fields_that_dnabert_leaves_out_are_those_of_bert(folder: Path) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(
+        json.dumps({k: v for k, v in config.items() if k not in ("layer_norm_eps", "pad_token_id")})
+    )
+    encoder = load_pretrained(folder).encoder
+    assert (encoder.norm_eps, encoder.padding_id) == (1e-12, 0)
+
+
 def test_old_names_of_the_layer_norms_are_understood(folder: Path) -> None:
     name = "cls.predictions.transform.LayerNorm."
     _change(
@@ -200,7 +210,7 @@ def test_every_tensor_that_does_not_fit_is_listed_at_once(folder: Path) -> None:
         "missing: bert.encoder.layer.1.output.dense.bias; missing: cls.predictions.bias; "
         "unexpected: bert.encoder.layer.2.output.dense.bias; unexpected: esm.contact; "
         "cls.predictions.transform.dense.bias is (7,) where config.json says (8,); "
-        "the tensors of the BERT that config.json describes. "
+        "the tensors of BERT, such as DNABERT or GROVER, as config.json describes it. "
         "Fix: check that config.json and model.safetensors are of one model, and that it is a masked LM."
     )
 
@@ -210,7 +220,7 @@ def test_an_untied_decoder_is_refused(folder: Path) -> None:
     assert _refusal(folder) == (
         "CKPT-10 FOLDER/model.safetensors: cls.predictions.decoder.weight differs from "
         "bert.embeddings.word_embeddings.weight; a decoder tied to the token embeddings. "
-        "Fix: name a checkpoint whose decoder is tied, such as DNABERT or GROVER."
+        "Fix: name a checkpoint of BERT, such as DNABERT or GROVER, whose decoder is tied."
     )
 
 
@@ -243,8 +253,8 @@ def test_a_pickle_under_the_name_is_refused_unread(folder: Path) -> None:
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     assert _refusal(folder) == (
-        f"CKPT-04 FOLDER/{name}: no such file; a model directory with config.json and model.safetensors. "
-        "Fix: name the folder that holds both."
+        f"CKPT-04 FOLDER/{name}: no such file; a model directory with config.json and model.safetensors "
+        "or pytorch_model.bin. Fix: name the folder that holds both."
     )
 
 
@@ -270,10 +280,26 @@ def test_a_config_that_is_no_json_object_is_refused(folder: Path, content: bytes
 
 
 def test_another_architecture_is_refused(folder: Path) -> None:
-    _configure(folder, model_type="esm", hidden_act="relu")
+    _configure(folder, model_type="gpt2")
     assert _refusal(folder) == (
-        "CKPT-10 FOLDER/config.json: model_type is 'esm', hidden_act is 'relu'; model_type 'bert', "
-        "hidden_act 'gelu'. Fix: name a checkpoint of BERT's architecture, such as DNABERT or GROVER."
+        "CKPT-10 FOLDER/config.json: model_type is 'gpt2'; model_type bert or dnalm or esm. Fix: name a "
+        "checkpoint of DNABERT-2; the Nucleotide Transformer v2; BERT, such as DNABERT or GROVER; ESM with "
+        "learned positions, such as the Nucleotide Transformer v1; dnalm."
+    )
+
+
+def test_a_variant_of_the_architecture_is_refused(folder: Path) -> None:
+    _configure(folder, hidden_act="relu", is_decoder=True)
+    assert _refusal(folder) == (
+        "CKPT-10 FOLDER/config.json: hidden_act is 'relu', is_decoder is True; hidden_act 'gelu', is_decoder "
+        "False. Fix: name a checkpoint of the architecture of BERT, such as DNABERT or GROVER."
+    )
+
+
+def test_a_protein_model_with_rotary_positions_is_no_nucleotide_transformer(folder: Path) -> None:
+    _configure(folder, model_type="esm", position_embedding_type="rotary", tie_word_embeddings=False)
+    assert _refusal(folder).startswith(
+        "CKPT-10 FOLDER/config.json: position_embedding_type is 'rotary'; position_embedding_type 'absolute'."
     )
 
 
@@ -281,7 +307,8 @@ def test_a_config_field_that_is_no_number_is_refused(folder: Path) -> None:
     _configure(folder, hidden_size="8", num_hidden_layers=None, num_attention_heads=True)
     assert _refusal(folder) == (
         "CKPT-10 FOLDER/config.json: hidden_size is '8', num_hidden_layers is None, num_attention_heads is "
-        "True; a number for each. Fix: restore the config.json that came with the weights."
+        "True; hidden_size: an integer; num_hidden_layers: an integer; num_attention_heads: an integer. "
+        "Fix: restore the config.json that came with the weights."
     )
 
 

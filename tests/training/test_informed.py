@@ -64,3 +64,21 @@ def test_special_tokens_and_all_other_weights_stay(models: tuple[MaskedLM, Maske
     assert torch.equal(
         before["encoder.embeddings.token.weight"][:5], after["encoder.embeddings.token.weight"][:5]
     )
+
+
+def test_factorised_embeddings_are_informed_and_absent_positions_left_alone() -> None:
+    encoder = Encoder(
+        vocab_size=TOKENIZER.vocab_size,
+        hidden_size=64,
+        embedding_size=32,
+        num_layers=1,
+        num_heads=2,
+        intermediate_size=8,
+        positions="alibi",
+        initializer_range=STD,
+    )
+    model = MaskedLM(encoder)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    inform_embeddings(model, TOKENIZER.token_bases)
+    changed = {name for name, weight in model.state_dict().items() if not torch.equal(weight, before[name])}
+    assert changed == {"encoder.embeddings.token.weight"}

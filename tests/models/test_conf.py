@@ -1,0 +1,42 @@
+"""conf/model: every architecture composes at every size, and states only what differs from BERT."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+
+import pytest
+
+from dnalm.compose import check, read_config
+from dnalm.models import Encoder
+from tests.models import zoo
+
+MODELS = sorted(path.stem for path in zoo.CONF.glob("*.yaml"))
+SIZES = sorted(path.stem for path in (zoo.CONF.parent / "size").glob("*.yaml"))
+
+
+def test_every_architecture_is_tested() -> None:
+    assert set(MODELS) == set(zoo.ARCHITECTURES) - set(zoo.VARIANTS)
+
+
+@pytest.mark.parametrize(("name", "size"), list(itertools.product(MODELS, SIZES)))
+def test_every_model_composes_at_every_size(name: str, size: str) -> None:
+    config = read_config("pretrain", [f"model={name}", f"size={size}"])
+    check(config, given=frozenset({"config"}))
+    for argument, value in zoo.switches(name).items():
+        if argument not in ("hidden_size", "num_layers", "num_heads", "intermediate_size"):
+            assert config["model"][argument] == value
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_default_is_restated(name: str) -> None:
+    parameters = inspect.signature(Encoder).parameters
+    for argument, value in zoo.switches(name).items():
+        assert value != parameters[argument].default, argument
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_number_has_its_source(name: str) -> None:
+    for line in (zoo.CONF / f"{name}.yaml").read_text().splitlines():
+        if ":" in line and not line.startswith(("#", "_")):
+            assert "# [" in line, line
