@@ -17,6 +17,7 @@ from dnalm.errors import ConfigError, DnalmError
 COMMANDS = {
     "pretrain": "train a model on a genome: experiment, size and data choose everything",
     "prepare": "build the store of a genome ahead of training",
+    "export": "write a model in the published Hugging Face layout",
     "tokenizer train": "learn a BPE vocabulary on genomes",
     "tokenizer inspect": "show how a tokenizer reads genomes: lengths, balance, the most frequent tokens",
 }
@@ -130,14 +131,12 @@ def _list_commands() -> str:
 
 def _command_help(command: str) -> str:
     """The groups a command's root config composes, with their options."""
-    from dnalm.compose.config import config_folder, options
+    from dnalm.compose.config import composed_groups, options
 
-    folder = config_folder()
-    text = (folder / f"{_config_name(command)}.yaml").read_text()
     lines = [f"dnalm {command}: {COMMANDS[command]}", "", "groups (group=option):"]
-    groups = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_dir())
-    composed = [group.as_posix() for group in groups if f"- {group.parts[0]}:" in text]
-    lines += [f"  {group:<12} {', '.join(options(group))}" for group in composed]
+    lines += [
+        f"  {group:<12} {', '.join(options(group))}" for group in composed_groups(_config_name(command))
+    ]
     lines += ["", f"Every key and its value: dnalm {command} --cfg"]
     return "\n".join(lines)
 

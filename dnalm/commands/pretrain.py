@@ -39,7 +39,7 @@ def pretrain(
     windows: WindowRecipe,
     masking: Masking,
     batch: BatchPlan,
-    model: Callable[..., Encoder],
+    model: Callable[..., Encoder | MaskedLM],
     optim: Callable[..., Optimizer],
     schedule: Callable[..., Schedule],
     trainer: Callable[..., Trainer],
@@ -59,7 +59,7 @@ def pretrain(
         windows: how long windows are and where they come from.
         masking: what is hidden.
         batch: the batch arithmetic.
-        model: makes the encoder.
+        model: makes the encoder, or loads a model to go on from.
         optim: makes the optimizer.
         schedule: makes the factor of the learning rate by step.
         trainer: makes the Lightning trainer.
@@ -81,11 +81,7 @@ def pretrain(
     extra = logger(save_dir=run.path) if logger else None
     fitter = trainer(run=run, batch=batch, steps=steps, throughput=throughput, logger=extra)
     seed_everything(seed, verbose=False)
-    special = tokenizer.special
-    encoder = model(vocab_size=tokenizer.vocab_size, padding_id=special.padding, mask_id=special.mask)
-    network = MaskedLM(encoder)
-    if embedding_init == "informed":
-        inform_embeddings(network, tokenizer.token_bases)
+    network = _network(model, tokenizer, embedding_init)
     _check_positions(network, tokenizer, windows)
     genome.prepare_data()
     genome.setup("fit")
@@ -112,6 +108,18 @@ def pretrain(
         judgement,
         run.write_summary(summary | {"seconds": round(time.perf_counter() - began, 1)}),
     )
+
+
+def _network(model: Callable[..., Encoder | MaskedLM], tokenizer: Tokenizer, embedding_init: str) -> MaskedLM:
+    """A new network for the tokenizer's ids, or one to go on from, whose embeddings stay as they are."""
+    special = tokenizer.special
+    made = model(vocab_size=tokenizer.vocab_size, padding_id=special.padding, mask_id=special.mask)
+    if isinstance(made, MaskedLM):
+        return made
+    network = MaskedLM(made)
+    if embedding_init == "informed":
+        inform_embeddings(network, tokenizer.token_bases)
+    return network
 
 
 def _check_positions(network: MaskedLM, tokenizer: Tokenizer, windows: WindowRecipe) -> None:

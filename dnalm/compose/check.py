@@ -99,7 +99,9 @@ def _check_kind(node: Node, annotation: Any, *, key: str) -> None:  # noqa: ANN4
     wanted = list(_classes(annotation, made=bool(node.get("_partial_"))))
     target = resolve(node["_target_"], key=key)
     made = target if inspect.isclass(target) else argument_types(target).get("return")
-    if wanted and inspect.isclass(made) and not issubclass(made, tuple(wanted)):
+    unfinished = node.get("_partial_") and not wanted and list(_classes(annotation, made=False))
+    wanted = unfinished or wanted
+    if wanted and inspect.isclass(made) and (unfinished or not issubclass(made, tuple(wanted))):
         raise ConfigError(
             "CFG-04",
             where=key,

@@ -50,7 +50,7 @@ def read_config(
     from yaml import YAMLError
 
     folders = [config_folder(), *([extra_folder] if extra_folder else [])]
-    words = [_as_hydra(word, folders) for word in overrides]
+    words = [part for word in overrides for part in _as_hydra(word, command, folders)]
     if extra_folder:
         words.append(f"hydra.searchpath=[{json.dumps(f'file://{extra_folder.resolve()}')}]")
     try:
@@ -73,9 +73,20 @@ def options(group: str, folders: Sequence[Path] | None = None) -> list[str]:
     return sorted({path.stem for path in found})
 
 
-def _as_hydra(word: str, folders: Sequence[Path]) -> str:
-    """Let `key=value` add the key where no YAML states it; groups and explicit prefixes stay."""
-    key, equals, _ = word.partition("=")
+def composed_groups(command: str) -> list[str]:
+    """The config groups that a command's root config composes, and the groups below them."""
+    folder = config_folder()
+    text = (folder / f"{command}.yaml").read_text()
+    groups = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_dir())
+    return [group.as_posix() for group in groups if f"- {group.parts[0]}:" in text]
+
+
+def _as_hydra(word: str, command: str, folders: Sequence[Path]) -> list[str]:
+    """Let `key=value` add the key where no YAML states it; groups and explicit prefixes stay.
+
+    `group=a/b`, where the group has an option `files`, is that option with its path.
+    """
+    key, equals, value = word.partition("=")
     if not equals and not word.startswith("~"):
         raise ConfigError(
             "CFG-16",
@@ -92,9 +103,21 @@ def _as_hydra(word: str, folders: Sequence[Path]) -> str:
             expected="keys and groups of the command",
             fix="leave it out; dnalm uses Hydra to compose configs and for nothing else",
         )
-    if word.startswith(_VALUE_PREFIXES) or "@" in key or options(key, folders):
-        return word
-    return f"++{word}"
+    if word.startswith(_VALUE_PREFIXES) or "@" in key:
+        return [word]
+    if key not in composed_groups(command):
+        return [f"++{word}"]
+    offered = options(key, folders)
+    if "/" in value and value not in offered and "files" in offered:
+        return [f"{key}=files", f"++{key}.{_asked_key(key)}={json.dumps(value)}"]
+    return [word]
+
+
+def _asked_key(group: str) -> str:
+    """The one key that a group's option `files` leaves to be given."""
+    lines = (config_folder() / group / "files.yaml").read_text().splitlines()
+    (asked,) = (line.partition(":")[0] for line in lines if line.endswith(": ???"))
+    return asked
 
 
 def _explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path]) -> ConfigError:

@@ -5,7 +5,8 @@ from dnalm.models.heads import MaskedLMHead
 from dnalm.models.masked_lm import MaskedLM
 from dnalm.models.packing import Layout, Packed
 from dnalm.models.parameters import count_parameters
-from dnalm.models.pretrained import check_vocabulary, load_pretrained, save_pretrained
+from dnalm.models.pretrained import check_vocabulary, family_of, load_pretrained, save_pretrained
+from dnalm.models.source import Pretrained
 
 __all__ = [
     "Encoder",
@@ -13,8 +14,10 @@ __all__ = [
     "MaskedLM",
     "MaskedLMHead",
     "Packed",
+    "Pretrained",
     "check_vocabulary",
     "count_parameters",
+    "family_of",
     "load_pretrained",
     "save_pretrained",
 ]

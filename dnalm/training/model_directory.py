@@ -16,6 +16,7 @@ from dnalm import __version__
 from dnalm.models import MaskedLM, save_pretrained
 from dnalm.tokenizers import Tokenizer
 
+PROVENANCE_FILE = "dnalm.yaml"
 _VERSIONED = ("torch", "lightning", "hydra-core", "numpy", "tokenizers")
 
 
@@ -54,4 +55,4 @@ def write_model_directory(
         "steps": steps,
         "config": config,
     }
-    (folder / "dnalm.yaml").write_text(yaml.safe_dump(provenance, sort_keys=False))
+    (folder / PROVENANCE_FILE).write_text(yaml.safe_dump(provenance, sort_keys=False))

@@ -10,7 +10,10 @@ import torch
 import yaml
 
 from dnalm.cli import main
+from dnalm.compose.config import options
+from dnalm.errors import CheckpointError
 from dnalm.models import load_pretrained
+from dnalm.tokenizers import load_tokenizer
 from tests.conftest import random_sequence
 
 MINIATURE = [
@@ -22,10 +25,14 @@ MINIATURE = [
 ]
 
 
-def pretrain(*words: str) -> None:
+def program(*words: str) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["pretrain", *MINIATURE, *words, "--debug"])
+        main([*words, "--debug"])
     assert ended.value.code == 0
+
+
+def pretrain(*words: str) -> None:
+    program("pretrain", *MINIATURE, *words)
 
 
 @pytest.fixture(scope="module")
@@ -144,15 +151,94 @@ def test_a_second_run_of_the_same_name_is_refused(
     assert (run / "summary.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("experiment", ["dnabert", "dnabert_k4", "dnabert_k5"])
-def test_every_experiment_trains_on_the_demo(experiment: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_experiment_trains_on_the_demo_and_its_model_goes_round(
+    experiment: str, cache: Path, tmp_path: Path
+) -> None:
     pretrain(
         f"experiment={experiment}",
         "data.clade.genome_bp=200000",
-        f"data.cache={tmp_path}/cache",
+        "steps=2",
+        f"data.cache={cache}",
         f"run.dir={tmp_path}/run",
     )
     assert json.loads((tmp_path / "run/summary.json").read_text())["experiment"] == experiment
+    program("export", f"model={tmp_path}/run", f"run.dir={tmp_path}/exported")
+    before, after = tmp_path / "run/model", tmp_path / "exported"
+    for name in ("model.safetensors", "config.json", "tokenizer_config.json", "dnalm.yaml"):
+        assert (before / name).read_bytes() == (after / name).read_bytes()
+    assert load_tokenizer(before).fingerprint == load_tokenizer(after).fingerprint
+
+
+@pytest.mark.parametrize(
+    "tokenizer", ["char", "kmer", "nt_v1", "nt_v2", "logo", "bpe", "dnabert2_trained", "grover"]
+)
+def test_every_tokenizer_trains_with_any_model(tokenizer: str, cache: Path, tmp_path: Path) -> None:
+    pretrain(
+        f"tokenizer={tokenizer}",
+        "data.clade.genome_bp=200000",
+        "steps=2",
+        f"data.cache={cache}",
+        f"run.dir={tmp_path}/run",
+    )
+    assert json.loads((tmp_path / "run/summary.json").read_text())["steps"] == 2
+
+
+def test_a_run_goes_on_from_a_model_directory(run: Path, genome: Path, tmp_path: Path) -> None:
+    words = [*on(genome), f"model={run}", f"tokenizer={run}/model", "debug=fast", "batch.micro_size=2"]
+    words += ["optim.lr=0.0", "windows.max_tokens=60", f"run.dir={tmp_path}/run"]
+    program("pretrain", *words)
+    weights = "model.safetensors"  # a learning rate of 0 leaves the weights as they came
+    assert (tmp_path / "run/model" / weights).read_bytes() == (run / "model" / weights).read_bytes()
+
+
+def test_a_model_and_a_tokenizer_that_do_not_fit_are_refused(
+    run: Path, genome: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*on(genome), f"model={run}", "tokenizer=nt_v2", "debug=fast", "tokenizer.version=1"]
+    words.remove("experiment=dnabert_k3")
+    with pytest.raises(SystemExit) as ended:
+        main(["pretrain", *words, f"run.dir={tmp_path}/run"])
+    assert ended.value.code == 4
+    error = capsys.readouterr().err
+    assert f"CKPT-12 {run}: a tokenizer of 4,105 ids and a model of 69 token embeddings" in error
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (
+            ["model=bert"],
+            2,
+            "CFG-04 model: dnalm.models.Encoder, which makes Encoder; one that makes Pretrained",
+        ),
+        (["model=nothing/here/at/all"], 4, "CKPT-04 nothing/here/at/all"),
+        ([], 2, "CFG-07 model.source: no value"),
+    ],
+)
+def test_what_cannot_be_exported_is_one_sentence(
+    words: list[str], code: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["export", *words, f"run.dir={tmp_path}/x"])
+    error = capsys.readouterr().err
+    assert (ended.value.code, error.count("\n")) == (code, 1)
+    assert error.startswith(f"dnalm: {message}")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_run_without_a_model_directory_is_named(run: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(run, broken)
+    shutil.rmtree(broken / "model")
+    with pytest.raises(CheckpointError, match=r"CKPT-04 .*broken: a run without a model directory"):
+        main(["export", f"model={broken}", f"run.dir={tmp_path}/x", "--debug"])
 
 
 def test_reverse_complement_faithful_masking_and_fraction_split_compose(genome: Path, tmp_path: Path) -> None:

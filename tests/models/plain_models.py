@@ -16,7 +16,11 @@ Weights = dict[str, Tensor]
 
 
 def dnabert2(w: Weights, ids: Tensor, real: Tensor, *, heads: int, layers: int) -> Tensor:
-    slopes = {4: [0.25, 0.0625, 0.015625, 0.00390625], 3: [0.0625, 0.00390625, 0.25]}[heads]
+    slopes = {
+        3: [0.0625, 0.00390625, 0.25],
+        4: [0.25, 0.0625, 0.015625, 0.00390625],
+        12: [2.0**-i for i in (1, 2, 3, 4, 5, 6, 7, 8, 0.5, 1.5, 2.5, 3.5)],
+    }[heads]
     place = torch.arange(ids.shape[1])
     penalty = -torch.tensor(slopes)[:, None, None] * (place[:, None] - place).abs()
     bias = penalty + -10000.0 * (1 - real.double().to(w["cls.predictions.decoder.bias"].dtype))[:, None, None]

@@ -1,0 +1,55 @@
+"""`dnalm export`: a run's or a published model as a Hugging Face directory."""
+
+from __future__ import annotations
+
+import shutil
+
+from dnalm.console import stdout
+from dnalm.models import Pretrained, check_vocabulary, family_of, save_pretrained
+from dnalm.tokenizers import Tokenizer, load_tokenizer
+from dnalm.training import RunDirectory
+from dnalm.training.model_directory import PROVENANCE_FILE
+
+
+def export(
+    *,
+    model: Pretrained,
+    run: RunDirectory,
+    config: dict[str, object],
+    tokenizer: Tokenizer | None = None,
+) -> None:
+    """Read a model strictly, hold its tokenizer against it, and write both in the published layout.
+
+    Args:
+        model: what to read.
+        run: the folder to leave.
+        config: the composed config.
+        tokenizer: what the model's ids mean; that of the model's folder if absent.
+
+    Raises:
+        CheckpointError: the model cannot be read, or the tokenizer does not fit it.
+        DataError: the folder has no tokenizer, or one that cannot be used.
+    """
+    run.refuse_if_taken()
+    folder, network = model.folder(), model.load()
+    tokenizer = tokenizer or load_tokenizer(folder)
+    check_vocabulary(network, tokenizer.vocab_size, where=str(folder))
+    run.create(config)
+    save_pretrained(network, run.path)
+    tokenizer.save(run.path)
+    if (folder / PROVENANCE_FILE).is_file():
+        shutil.copyfile(folder / PROVENANCE_FILE, run.path / PROVENANCE_FILE)
+    family = family_of(network.encoder)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    summary = {
+        "source": model.source,
+        "layout": family.name,
+        "parameters": parameters,
+        "vocab_size": tokenizer.vocab_size,
+        "tokenizer_fingerprint": tokenizer.fingerprint,
+    }
+    path = run.write_summary(summary)
+    where = run.path.resolve()
+    stdout.print(f"{parameters:,} parameters in the layout of {family.name}: {run.path}")
+    stdout.print(f"next: dnalm pretrain model={where} tokenizer={where} experiment=… data=…")
+    stdout.print(f"summary: {path}")

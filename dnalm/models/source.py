@@ -1,0 +1,73 @@
+"""A trained model to read or to go on from, as a config names it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dnalm.errors import CheckpointError
+from dnalm.models.hub import find_folder
+from dnalm.models.kernels import KernelName
+from dnalm.models.masked_lm import MaskedLM
+from dnalm.models.pretrained import check_vocabulary, load_pretrained
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """Where a model is, and how to compute it.
+
+    Args:
+        source: a run directory, a model directory, or `owner/name` on the Hugging Face hub.
+        revision: the hub's branch, tag or commit; its main branch if absent.
+        kernel: how attention is computed.
+    """
+
+    source: str
+    revision: str | None = None
+    kernel: KernelName = "sdpa"
+
+    def folder(self) -> Path:
+        """The model directory: fetched from the hub, or of a run the one that it left.
+
+        Raises:
+            CheckpointError: the run has left none, or the hub does not give it.
+        """
+        folder = find_folder(self.source, revision=self.revision)
+        is_run = (folder / "config.yaml").is_file() and not (folder / "config.json").is_file()
+        if is_run and not (folder / "model").is_dir():
+            raise CheckpointError(
+                "CKPT-04",
+                where=self.source,
+                found="a run without a model directory",
+                expected="a finished run, which leaves one at its end",
+                fix="let the run finish, or name another model",
+            )
+        return folder / "model" if is_run else folder
+
+    def load(self) -> MaskedLM:
+        """Read the model, strictly; see `load_pretrained`."""
+        return load_pretrained(self.folder(), kernel=self.kernel)
+
+    def __call__(self, *, vocab_size: int, padding_id: int, mask_id: int) -> MaskedLM:  # noqa: ARG002
+        """The model to go on from, held against the tokenizer that it is trained on with.
+
+        Args:
+            vocab_size: ids of the tokenizer.
+            padding_id: the tokenizer's; it may differ, as DNABERT-2's does.
+            mask_id: the tokenizer's.
+
+        Raises:
+            CheckpointError: it cannot be read, or the tokenizer has other ids than it.
+        """
+        model = self.load()
+        check_vocabulary(model, vocab_size, where=self.source)
+        known = model.encoder.mask_id
+        if known not in (None, mask_id):
+            raise CheckpointError(
+                "CKPT-12",
+                where=self.source,
+                found=f"a model whose mask token is {known} and a tokenizer whose mask token is {mask_id}",
+                expected="the same of both",
+                fix="use the tokenizer that the model was trained with",
+            )
+        return model
