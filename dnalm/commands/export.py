@@ -49,7 +49,6 @@ def export(
         "tokenizer_fingerprint": tokenizer.fingerprint,
     }
     path = run.write_summary(summary)
-    where = run.path.resolve()
     stdout.print(f"{parameters:,} parameters in the layout of {family.name}: {run.path}")
-    stdout.print(f"next: dnalm pretrain model={where} tokenizer={where} experiment=… data=…")
+    stdout.print(f"next: dnalm pretrain model={run.as_path} tokenizer={run.as_path} experiment=… data=…")
     stdout.print(f"summary: {path}")

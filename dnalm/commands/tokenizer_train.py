@@ -49,5 +49,5 @@ def train_tokenizer(
     told = ", ".join(f"{bases:,} of {name}" for name, bases in read.items())
     stdout.print(f"{tokenizer.vocab_size:,} ids, {tokenizer.num_merges:,} merges, learned from bases: {told}")
     stdout.print(f"tokenizer: {run.path}")
-    stdout.print(f"next: dnalm tokenizer inspect tokenizer={run.path.resolve()}")
+    stdout.print(f"next: dnalm tokenizer inspect tokenizer={run.as_path}")
     stdout.print(f"summary: {path}")

@@ -23,6 +23,11 @@ class RunDirectory:
         self.name, self.path, self.replace = name, dir or Path("runs") / name, replace
 
     @property
+    def as_path(self) -> str:
+        """The folder as a value of `tokenizer=` or `model=`, which tell a path by its slash."""
+        return str(self.path) if "/" in str(self.path) else f"./{self.path}"
+
+    @property
     def checkpoints(self) -> Path:
         """Where checkpoints go."""
         return self.path / "checkpoints"

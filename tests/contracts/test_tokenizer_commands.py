@@ -59,7 +59,7 @@ def test_training_says_what_was_learned_and_what_comes_next(capsys: pytest.Captu
     assert out.splitlines() == [
         "30 ids, 21 merges, learned from bases: 3,007 of genome.fa",
         "tokenizer: out",
-        "next: dnalm tokenizer inspect tokenizer=files tokenizer.path=out",
+        "next: dnalm tokenizer inspect tokenizer=./out",
         "summary: out/summary.json",
     ]
 
