@@ -91,6 +91,8 @@ def _run(line: _Line) -> int:
         print(__version__)
     elif line.command is None:
         print(_USAGE.format(version=__version__, commands=_list_commands()), end="")
+    elif line.command not in COMMANDS and "--help" in line.flags and _halves(line.command):
+        print("\n\n".join(_command_help(name) for name in _halves(line.command)))
     elif line.command not in COMMANDS:
         raise _usage_error(line.command, *_no_command(line))
     elif "--help" in line.flags:
@@ -119,10 +121,16 @@ def _config_name(command: str) -> str:
 
 def _no_command(line: _Line) -> tuple[str, str]:
     """What was found and what is expected, for a first word that is no command, or half of one."""
-    halves = [name for name in COMMANDS if name.startswith(f"{line.command} ")]
+    halves = _halves(line.command or "")
     if halves:
-        return "half of a command", " or ".join(halves)
+        second = next(iter(line.overrides), "")
+        return f"no such command: {line.command} {second}".rstrip(), " or ".join(halves)
     return "no such command", f"one of {', '.join(COMMANDS)}"
+
+
+def _halves(word: str) -> list[str]:
+    """The commands of two words that begin with this one."""
+    return [name for name in COMMANDS if name.startswith(f"{word} ")]
 
 
 def _list_commands() -> str:

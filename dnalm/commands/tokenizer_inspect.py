@@ -60,7 +60,7 @@ def _summary(statistics: TokenStatistics, words: list[str]) -> dict[str, object]
         "unknown_share": statistics.unknown_share,
         "entropy_bits": statistics.entropy_bits,
         "balance": statistics.balance,
-        "ids_that_spell_bases": len(statistics.known),
+        "ids_that_spell_bases": len(statistics.words),
         "unused_ids": statistics.num_unused,
         "most_frequent": {words[i]: int(statistics.counts[i]) for i in top},
     }
@@ -68,17 +68,15 @@ def _summary(statistics: TokenStatistics, words: list[str]) -> dict[str, object]
 
 def _sentences(statistics: TokenStatistics, words: list[str]) -> str:
     top = statistics.most_frequent(_NAMED)
-    frequent = ", ".join(
-        f"{words[i]} {100 * statistics.counts[i] / max(1, statistics.num_known):.2f} %" for i in top
-    )
+    frequent = ", ".join(f"{words[i]} {100 * statistics.counts[i] / statistics.num_known:.2f} %" for i in top)
     return "\n".join(
         [
-            f"{statistics.num_tokens:,} tokens for {statistics.num_bases:,} bases: "
+            f"{statistics.num_known:,} tokens that tell bases, of {statistics.num_bases:,} bases with N: "
             f"{statistics.tokens_per_kb:.1f} tokens a kb, {statistics.mean_length:.2f} bases a token",
             f"unknown: {100 * statistics.unknown_share:.4f} % of the tokens, which stand for N",
             f"balance: {statistics.balance:.3f} of the entropy of equally frequent ids "
             f"({statistics.entropy_bits:.2f} bits); {statistics.num_unused:,} of "
-            f"{len(statistics.known):,} ids never occur",
+            f"{len(statistics.words):,} ids never occur",
             f"most frequent: {frequent}",
         ]
     )

@@ -46,10 +46,10 @@ def build(node: Node, *, key: str = "", given: Mapping[str, object] | None = Non
         except ValueError as error:
             raise ConfigError(
                 "CFG-18",
-                where=key,
+                where=key or "config",
                 found=str(error),
                 expected=f"values that {target.__name__} accepts",
-                fix=f"change what {key} is given",
+                fix=f"change what {key or target.__name__} is given",
             ) from error
 
     return make if node.get("_partial_") else make(**(given or {}))

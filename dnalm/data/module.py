@@ -16,7 +16,7 @@ from dnalm.data.samples import TrainingSamples, ValidationSamples
 from dnalm.data.splits import Division
 from dnalm.data.windows import TrainingWindows, WindowRecipe, validation_windows
 from dnalm.errors import DataError
-from dnalm.genome.intervals import subtract
+from dnalm.genome.intervals import cut_at, subtract
 from dnalm.tokenizers import Tokenizer
 
 _WORKER_TIMEOUT_S = 300  # a worker that is stuck for longer is reported rather than waited for
@@ -133,7 +133,7 @@ class GenomeData(LightningDataModule):
         """What is left of regions without long runs of N and without stretches too short to read."""
         runs = self.store.unknown_runs
         gaps = runs[runs[:, 1] - runs[:, 0] > self.windows.max_unknown]
-        pieces = subtract(regions, gaps)
+        pieces = cut_at(subtract(regions, gaps), self.store.offsets)
         usable = pieces[pieces[:, 1] - pieces[:, 0] >= shortest]
         if not len(usable):
             longest = int(np.diff(pieces).max(initial=0))

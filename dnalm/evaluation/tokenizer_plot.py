@@ -35,10 +35,10 @@ def plot_tokens(statistics: TokenStatistics, tokenizer: Tokenizer, title: str, t
     )
     lengths.legend()
 
-    counts = statistics.counts[statistics.known]
+    counts = statistics.counts[statistics.words]
     share = np.sort(counts[counts > 0])[::-1] / statistics.num_known
     ranks.loglog(np.arange(1, len(share) + 1), share, color="C0", label="tokens")
-    ranks.axhline(1 / len(statistics.known), color="C1", linestyle="--", label="all equally frequent")
+    ranks.axhline(1 / len(statistics.words), color="C1", linestyle="--", label="all equally frequent")
     ranks.set(xlabel="rank", ylabel="share of tokens", title=f"Balance {statistics.balance:.3f}")
     ranks.legend()
 

@@ -67,6 +67,24 @@ def subtract(a: Intervals, b: Intervals) -> Intervals:
     return _combine(a, b, np.greater)
 
 
+def cut_at(intervals: Intervals, places: Intervals) -> Intervals:
+    """A canonical set cut where a new contig begins: neighbours in the flat store are none in the genome.
+
+    Args:
+        intervals: (R, 2), canonical.
+        places: (P,) sorted, such as the contigs' offsets; those outside all intervals cut nothing.
+
+    Returns:
+        (R', 2), sorted; pieces may touch.
+    """
+    if not len(intervals):
+        return intervals
+    row = np.searchsorted(intervals[:, 0], places, side="left") - 1
+    within = (row >= 0) & (places < intervals[row, 1])
+    starts, ends = (np.sort(np.concatenate([column, places[within]])) for column in intervals.T)
+    return np.stack([starts, ends], axis=1)
+
+
 def total_length(intervals: Intervals) -> int:
     """Bases covered, each counted once."""
     return int(np.diff(merge(intervals), axis=1).sum())

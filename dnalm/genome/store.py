@@ -93,6 +93,11 @@ class GenomeStore:
         """The contigs in the order of the source."""
         return self._manifest.contigs
 
+    @cached_property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """Where each contig begins in `codes`, (C,)."""
+        return np.array([contig.offset for contig in self.contigs], dtype=np.int64)
+
     @property
     def num_bases(self) -> int:
         """Bases of all contigs."""

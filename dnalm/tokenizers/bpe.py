@@ -18,7 +18,7 @@ import numpy as np
 
 from dnalm.errors import ConfigError
 from dnalm.genome.alphabet import A, Codes, T, bases, from_text, is_unknown, to_text
-from dnalm.tokenizers.bpe_file import Bpe, Document, parse_bpe
+from dnalm.tokenizers.bpe_file import Bpe, Document, parse_bpe, wrapped
 from dnalm.tokenizers.kmer_order import stack_bases
 from dnalm.tokenizers.protocol import Ids, SpecialIds
 from dnalm.tokenizers.too_short import require_bases
@@ -166,11 +166,8 @@ def _cut(bpe: Bpe, merges: int, where: Path) -> Document:
     document["model"]["merges"] = bpe.document["model"]["merges"][:merges]
     for token in document["added_tokens"]:
         token["id"] = numbers[token["content"]]
-    special = (document.get("post_processor") or {}).get("special_tokens", {})
-    for name, entry in special.items():
-        entry["ids"] = [numbers[token] for token in entry["tokens"]]
-        assert name in numbers, "a template names tokens of the vocabulary"
-    return document
+    start, end = (None if i is None else bpe.tokens[i] for i in (bpe.special.start, bpe.special.end))
+    return wrapped(document, start=start, end=end)
 
 
 def _run_lengths(flags: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Ids:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer as Engine
-from tokenizers import models
+from tokenizers import models, processors
 
 from dnalm.errors import DataError
 from dnalm.tokenizers.protocol import SpecialIds
@@ -91,14 +91,24 @@ def parse_bpe(document: Document, *, where: Path) -> Bpe:
         raise _error(
             "TOK-02", where, found, "type 'BPE'", "give a BPE tokenizer, or train one: dnalm tokenizer train"
         )
-    tokens = _tokens(document, where)
-    merges = [_pair(merge) for merge in model["merges"]]
+    affixes = [name for name in ("continuing_subword_prefix", "end_of_word_suffix") if model.get(name)]
+    if affixes:
+        found = ", ".join(f"{name} {model[name]!r}" for name in affixes)
+        raise _error("TOK-05", where, found, "merges of bare letters", "give a tokenizer without affixes")
+    document = {**document, "padding": None, "truncation": None}  # how long a text may be, the run decides
     try:
+        tokens = _tokens(document, where)
+        merges = [_pair(merge) for merge in model["merges"]]
         pipeline = Engine.from_str(json.dumps(document))
+    except DataError:
+        raise
     except Exception as error:  # the library raises plain Exceptions
-        raise _error(
-            "TOK-01", where, f"refused by the tokenizers library ({error})", "a whole file"
-        ) from error
+        found = f"a BPE that cannot be read ({type(error).__name__}: {error})"
+        raise _error("TOK-01", where, found, "what the tokenizers library writes") from error
+    with_n = next((pair for pair in merges if "N" in "".join(pair)), None)
+    if with_n:
+        found = f"a merge with N, `{' '.join(with_n)}`"
+        raise _error("TOK-05", where, found, "merges of A, C, G and T", "give a tokenizer without such words")
     special = _special_ids(tokens, pipeline, where)
     bpe = Bpe(document, tokens, tuple(merges), special, bool(model.get("fuse_unk")))
     _check_on_dna(bpe, pipeline, where)
@@ -108,6 +118,22 @@ def parse_bpe(document: Document, *, where: Path) -> Bpe:
 def _pair(merge: str | list[str]) -> tuple[str, str]:
     left, right = merge.split(" ") if isinstance(merge, str) else merge
     return left, right
+
+
+def wrapped(document: Document, *, start: str | None, end: str | None) -> Document:
+    """The file with a template that puts these special tokens around a text."""
+    engine = Engine.from_str(json.dumps({**document, "post_processor": None}))
+    names = [name for name in (start, end) if name is not None]
+    if names:
+        single = " ".join(part for part in (start, "$A", end) if part is not None)
+        second = "$B:1" if end is None else f"$B:1 {end}:1"
+        engine.post_processor = processors.TemplateProcessing(
+            single=single,
+            pair=f"{single} {second}",
+            special_tokens=[(name, engine.token_to_id(name)) for name in names],
+        )
+    written: Document = json.loads(engine.to_str())
+    return written
 
 
 def _tokens(document: Document, where: Path) -> tuple[str, ...]:

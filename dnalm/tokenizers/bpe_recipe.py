@@ -19,11 +19,12 @@ from filelock import FileLock
 from dnalm.console import progress_bar
 from dnalm.errors import DataError
 from dnalm.tokenizers.bpe import BpeTokenizer
-from dnalm.tokenizers.bpe_file import Document, read_document
+from dnalm.tokenizers.bpe_file import Document, read_document, wrapped
 from dnalm.tokenizers.pair_counts import BYTES_PER_BASE, PairCounts, memory_bytes
 from dnalm.tokenizers.training_texts import TextSample, TrainingText, draw_sample, sample_identity
 
 _BASES = "ACGT"
+_METHOD = 2  # changes whenever the same recipe gives another vocabulary
 _LEAST = 2  # occurrences that make a merge worth a token
 
 
@@ -34,7 +35,8 @@ class BpeRecipe:
     Args:
         vocab_size: ids of the result: five special tokens, four bases, and one for each new word.
         special_tokens: [UNK], [CLS], [SEP], [PAD] and [MASK] in the order of their ids, from 0.
-        piece_bp: the genomes are cut into pieces of so many bases, of which as many are drawn as fit; None
+        piece_bp: the genomes are cut into pieces of so many bases, of which as many are drawn as fit, at
+            least one of each genome; None
             learns on whole stretches between N, as chromosomes, and refuses genomes that do not fit.
         sample_bp: draw no more than so many bases in all.
         memory_gb: memory to stay within, in 10^9 bytes; what does not fit is not drawn.
@@ -58,11 +60,13 @@ class BpeRecipe:
             raise ValueError(
                 f"vocab_size is {self.vocab_size}; it must lie between {self._num_plain} and 65536"
             )
-        if (self.piece_bp is not None and self.piece_bp < 2) or (self.sample_bp or 1) < 1:
+        if (self.piece_bp is not None and self.piece_bp < 2) or (
+            self.sample_bp is not None and self.sample_bp < 1
+        ):
             raise ValueError("piece_bp must be at least 2 bases and sample_bp at least 1")
         if self.piece_bp is None and self.sample_bp is not None:
             raise ValueError("sample_bp draws pieces, so it needs piece_bp")
-        if self._most_bp < 1:
+        if self._most_bp(0) < 1:
             raise ValueError(f"memory_gb is {self.memory_gb}; counting {self.vocab_size} tokens takes more")
 
     def train(self, sources: Sequence[TrainingText]) -> tuple[BpeTokenizer, list[TextSample]]:
@@ -75,8 +79,7 @@ class BpeRecipe:
             ConfigError: CFG-24, whole stretches do not fit into memory or are to be weighted.
             DataError: TOK-09 (a genome without bases), TOK-10 (too few repeated words for so many tokens).
         """
-        most = min(self._most_bp, self.sample_bp or self._most_bp)
-        samples = draw_sample(sources, piece_bp=self.piece_bp, most_bp=most, seed=self.seed)
+        samples = draw_sample(sources, piece_bp=self.piece_bp, most_bp=self._most_bp, seed=self.seed)
         merges = self._merges(samples)
         where = Path("the trained vocabulary")
         return BpeTokenizer(bpe_document(merges, self.special_tokens), where=where), samples
@@ -91,16 +94,30 @@ class BpeRecipe:
         Raises:
             ConfigError, DataError: as `train`.
         """
-        identity = json.dumps([asdict(self), sample_identity(sources)])
+        identity = json.dumps([_METHOD, asdict(self), sample_identity(sources)])
         name = f"bpe-{self.vocab_size}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
         folder = (cache or platformdirs.user_cache_path("dnalm")) / "tokenizers" / name
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(f".{name}.lock")):
-            if not folder.exists():
-                tokenizer, _ = self.train(sources)
-                save_whole(tokenizer, folder)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder.with_name(f".{name}.lock")):
+                if not folder.exists():
+                    save_whole(self.train(sources)[0], folder)
+        except OSError as error:
+            raise DataError(
+                "TOK-12",
+                where=str(folder),
+                found=f"the trained vocabulary cannot be kept ({error.strerror or error})",
+                expected="a cache folder that may be written, with space",
+                fix="choose another data.cache",
+            ) from error
         path = folder / "tokenizer.json"
-        return BpeTokenizer(read_document(path), where=path)
+        try:
+            return BpeTokenizer(read_document(path), where=path)
+        except DataError as error:
+            fix = f"remove {folder}; the vocabulary is learned anew"
+            raise DataError(
+                error.code, where=error.where, found=error.found, expected=error.expected, fix=fix
+            ) from error
 
     @property
     def _num_plain(self) -> int:
@@ -110,14 +127,11 @@ class BpeRecipe:
     def _num_words(self) -> int:
         return self.vocab_size - len(self.special_tokens) + 1  # with the break
 
-    @property
-    def _most_bp(self) -> int:
-        """Bases that memory is for; a whole stretch may be as long as all of them."""
-        fixed = memory_bytes(0, self._num_words, 0)
-        per_base = BYTES_PER_BASE
-        if self.piece_bp is None:
-            per_base = memory_bytes(1 << 30, self._num_words, 1 << 30) - fixed >> 30
-        return int((self.memory_gb * 1e9 - fixed) / per_base)
+    def _most_bp(self, longest: int) -> int:
+        """Bases that memory and the recipe allow, if the longest piece has so many."""
+        left = self.memory_gb * 1e9 - memory_bytes(0, self._num_words, longest)
+        most = int(left / BYTES_PER_BASE)
+        return most if self.sample_bp is None else min(most, self.sample_bp)
 
     def _merges(self, samples: list[TextSample]) -> list[tuple[str, str]]:
         texts = (text for sample in samples for text in sample.texts())
@@ -147,7 +161,7 @@ class BpeRecipe:
 
 def bpe_document(merges: Sequence[tuple[str, str]], special_tokens: Sequence[str]) -> Document:
     """The tokenizer.json of merges, wrapped as `[CLS] x [SEP]` and split as DNABERT-2's."""
-    from tokenizers import AddedToken, models, pre_tokenizers, processors
+    from tokenizers import AddedToken, models, pre_tokenizers
     from tokenizers import Tokenizer as Engine
 
     words = dict.fromkeys([*special_tokens, *_BASES, *("".join(pair) for pair in merges)])
@@ -155,18 +169,13 @@ def bpe_document(merges: Sequence[tuple[str, str]], special_tokens: Sequence[str
     engine = Engine(models.BPE(numbers, list(merges), unk_token="[UNK]"))
     engine.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special_tokens])
     engine.pre_tokenizer = pre_tokenizers.Whitespace()
-    engine.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[(token, numbers[token]) for token in ("[CLS]", "[SEP]")],
-    )
-    document: Document = json.loads(engine.to_str())
-    return document
+    return wrapped(json.loads(engine.to_str()), start="[CLS]", end="[SEP]")
 
 
 def save_whole(tokenizer: BpeTokenizer, folder: Path) -> None:
     """Save into a folder that appears when it is complete."""
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(beside, ignore_errors=True)  # of a killed process that had our number
     try:
         beside.mkdir(parents=True)
         tokenizer.save(beside)

@@ -24,6 +24,7 @@ from dnalm.tokenizers.protocol import Ids
 Text = npt.NDArray[np.uint16]
 BREAK = 0  # ends a text and stands for N: no pair holds it
 BYTES_PER_BASE = 2
+_WIDE = 1 << 31  # texts from this length on may hold a pair more often than 32 bits can count
 _AT_ONCE = 1 << 18  # tokens that short texts are joined to, so that a pass is worth its start
 
 
@@ -43,7 +44,7 @@ class PairCounts:
         assert len(letters) < num_tokens <= 1 << 16, "token numbers are 16 bits wide"
         self.words = ["", *letters]
         self._texts = list(_joined(texts))
-        wide = sum(map(len, self._texts)) >= 1 << 31
+        wide = sum(map(len, self._texts)) >= _WIDE
         self._counts = np.zeros((num_tokens, num_tokens), dtype=np.int64 if wide else np.int32)
         self._best_count = np.zeros(num_tokens, dtype=np.int64)  # by the younger token of the pair
         self._best_pair = np.zeros((num_tokens, 2), dtype=np.int64)
@@ -66,17 +67,14 @@ class PairCounts:
             self._look_up(tied[stale].tolist())
 
     def merge(self, left: int, right: int) -> None:
-        """Replace the pair wherever it stands, from left to right, by the token that spells both."""
-        word = self.words[left] + self.words[right]
-        is_new = word not in self.words
-        token = len(self.words) if is_new else self.words.index(word)
-        self.words += [word] if is_new else []
+        """Replace the pair wherever it stands, from left to right, by a new token that spells both."""
+        token = len(self.words)
+        self.words.append(self.words[left] + self.words[right])
         for place, text in enumerate(self._texts):
             at = _occurrences(text, left, right)
             if len(at):
                 self._texts[place] = self._replaced(text, at, left, right, token)
-        # An older token's pairs have become more frequent, so that no bound holds any longer
-        self._look_up([token] if is_new else range(1, len(self.words)))
+        self._look_up([token])
 
     def _replaced(self, text: Text, at: Ids, left: int, right: int, token: int) -> Text:
         """The text with its pairs at places `at` merged; counts are moved from old pairs to new ones."""
@@ -112,22 +110,28 @@ class PairCounts:
 def memory_bytes(num_bases: int, num_tokens: int, longest: int) -> int:
     """Peak memory of learning: the counts, the texts, and the passes over the longest of them.
 
+    The worst text for a pass is one base repeated, where every other place is merged at once; on other DNA
+    half of what is reckoned for a pass is used.
+
     Args:
         num_bases: of all texts.
         num_tokens: V.
         longest: bases of the longest text.
     """
-    return 4 * num_tokens**2 + BYTES_PER_BASE * num_bases + 16 * max(longest, _AT_ONCE)
+    count_bytes = 8 if num_bases >= _WIDE else 4
+    return count_bytes * num_tokens**2 + BYTES_PER_BASE * num_bases + 36 * max(longest, 2 * _AT_ONCE)
 
 
 def _joined(texts: Iterable[Text]) -> Iterable[Text]:
     waiting: list[Text] = []
+    length = 0
     for text in texts:
         assert text[0] == text[-1] == BREAK, "a text lies between breaks"
         waiting.append(text)
-        if sum(map(len, waiting)) >= _AT_ONCE:
+        length += len(text)
+        if length >= _AT_ONCE:
             yield np.concatenate(waiting)
-            waiting = []
+            waiting, length = [], 0
     if waiting:
         yield np.concatenate(waiting)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dnalm.console import progress_bar
+from dnalm.errors import DataError
 from dnalm.genome.alphabet import UNKNOWN
 from dnalm.tokenizers.protocol import Ids, Tokenizer
 from dnalm.tokenizers.training_texts import TrainingText
@@ -26,14 +27,14 @@ class TokenStatistics:
     Attributes:
         counts: occurrences of each id, (V,).
         lengths: known tokens by the number of bases they cover, index 0 upwards.
-        known: ids that begin with a base, (R,).
+        words: ids that spell bases and nothing else, all of full length where lengths are fixed, (R,).
         overlap: neighbouring tokens that share a base.
         num_bases: bases that were read, N included.
     """
 
     counts: Ids
     lengths: Ids
-    known: Ids
+    words: Ids
     overlap: int
     num_bases: int
 
@@ -49,9 +50,8 @@ class TokenStatistics:
 
     @property
     def mean_length(self) -> float:
-        """Bases that a known token covers on average; NaN if there is none."""
-        covered = float(self.lengths @ np.arange(len(self.lengths)))
-        return covered / self.num_known if self.num_known else math.nan
+        """Bases that a known token covers on average."""
+        return float(self.lengths @ np.arange(len(self.lengths))) / self.num_known
 
     @property
     def tokens_per_kb(self) -> float:
@@ -65,24 +65,25 @@ class TokenStatistics:
 
     @property
     def entropy_bits(self) -> float:
-        """Entropy of the frequencies of the ids that spell bases; 0 where there are none."""
-        counts = self.counts[self.known]
+        """Entropy of the frequencies of the words; 0 where none occurs."""
+        counts = self.counts[self.words]
         share = counts[counts > 0] / max(1, counts.sum())
         return float(-(share * np.log2(share)).sum()) + 0.0
 
     @property
     def balance(self) -> float:
         """Entropy relative to that of equally frequent ids, 0 to 1."""
-        return self.entropy_bits / math.log2(len(self.known))
+        return self.entropy_bits / math.log2(len(self.words))
 
     @property
     def num_unused(self) -> int:
-        """Ids that spell bases and never occur."""
-        return int((self.counts[self.known] == 0).sum())
+        """Words that never occur."""
+        return int((self.counts[self.words] == 0).sum())
 
     def most_frequent(self, number: int) -> Ids:
-        """The most frequent known ids, equally frequent ones in their order, (number,)."""
-        return self.known[np.argsort(-self.counts[self.known], kind="stable")[:number]]
+        """The most frequent words that occur, equally frequent ones in their order, (number,) at most."""
+        order = self.words[np.argsort(-self.counts[self.words], kind="stable")[:number]]
+        return order[self.counts[order] > 0]
 
 
 def count_tokens(tokenizer: Tokenizer, sources: Sequence[TrainingText]) -> TokenStatistics:
@@ -94,6 +95,9 @@ def count_tokens(tokenizer: Tokenizer, sources: Sequence[TrainingText]) -> Token
     Args:
         tokenizer: what to look at.
         sources: the genomes and their regions; weights are ignored.
+
+    Raises:
+        DataError: TOK-11, not one token spells a base.
     """
     counts, lengths = np.zeros(tokenizer.vocab_size, dtype=np.int64), np.zeros(1, dtype=np.int64)
     is_known = tokenizer.token_bases[:, 0] != UNKNOWN
@@ -110,7 +114,15 @@ def count_tokens(tokenizer: Tokenizer, sources: Sequence[TrainingText]) -> Token
                 found[: len(lengths)] += lengths
                 lengths = found
                 advance(end - start)
-    return TokenStatistics(counts, lengths, np.flatnonzero(is_known), tokenizer.overlap, total)
+    if not lengths.sum():
+        raise DataError(
+            "TOK-11",
+            where=", ".join(source.name for source in sources),
+            found="no token that spells a base",
+            expected="a genome with stretches of bases as long as a token",
+            fix="give a longer genome",
+        )
+    return TokenStatistics(counts, lengths, tokenizer.replacement_ids, tokenizer.overlap, total)
 
 
 def _pieces(source: TrainingText, overlap: int) -> list[tuple[int, int]]:

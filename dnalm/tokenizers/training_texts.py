@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from dnalm.errors import ConfigError, DataError
 from dnalm.genome.alphabet import bases
-from dnalm.genome.intervals import subtract
+from dnalm.genome.intervals import cut_at, subtract
 from dnalm.genome.store import GenomeStore
 from dnalm.tokenizers.pair_counts import BREAK, Text
 
@@ -42,7 +42,7 @@ class TrainingText:
 
     def pieces(self, piece_bp: int | None) -> Intervals:
         """Its stretches without N, cut to pieces if asked to, (P, 2)."""
-        stretches = subtract(self.regions, self.store.unknown_runs)
+        stretches = cut_at(subtract(self.regions, self.store.unknown_runs), self.store.offsets)
         if piece_bp is None:
             return stretches
         counts = -(-(stretches[:, 1] - stretches[:, 0]) // piece_bp)
@@ -74,22 +74,23 @@ class TextSample:
 
 
 def draw_sample(
-    sources: Sequence[TrainingText], *, piece_bp: int | None, most_bp: int, seed: int
+    sources: Sequence[TrainingText], *, piece_bp: int | None, most_bp: Callable[[int], int], seed: int
 ) -> list[TextSample]:
-    """Choose what is read, so that shares are as asked and no more than `most_bp` bases are held.
+    """Choose what is read, so that shares are as asked and no more bases than fit are held.
 
     Args:
         sources: the genomes.
         piece_bp: length of the pieces, drawn without replacement; None takes all stretches whole.
-        most_bp: bases of the sample at most.
+        most_bp: bases of the sample at most, by the length of its longest piece.
         seed: of the draw.
 
     Raises:
-        ConfigError: whole stretches do not fit, or have weights.
-        DataError: a genome has no base to read.
+        ConfigError: CFG-24, whole stretches do not fit or have weights, or not one piece fits.
+        DataError: TOK-09, a genome has no base to read.
     """
     pieces = [source.pieces(piece_bp) for source in sources]
-    available = np.array([int((piece[:, 1] - piece[:, 0]).sum()) for piece in pieces])
+    lengths = [piece[:, 1] - piece[:, 0] for piece in pieces]
+    available = np.array([int(length.sum()) for length in lengths])
     for source, num_bases in zip(sources, available, strict=True):
         if not num_bases:
             raise DataError(
@@ -99,19 +100,33 @@ def draw_sample(
                 expected="a genome with bases",
                 fix="give another genome, or a split that leaves bases to train on",
             )
+    most = most_bp(max(int(length.max()) for length in lengths))
+    if piece_bp is None:
+        _require_whole(sources, int(available.sum()), most)
+        return [TextSample(source, piece) for source, piece in zip(sources, pieces, strict=True)]
     weights = np.array([n if s.weight is None else s.weight for s, n in zip(sources, available, strict=True)])
     share = weights / weights.sum()
-    if piece_bp is None:
-        _require_whole(sources, int(available.sum()), most_bp)
-        return [TextSample(source, piece) for source, piece in zip(sources, pieces, strict=True)]
-    total = min(float(most_bp), float((available / share).min()))
-    samples = []
-    for number, (source, piece) in enumerate(zip(sources, pieces, strict=True)):
-        wanted = int(len(piece) * min(1.0, share[number] * total / available[number]) + 1e-9)
-        random = np.random.Generator(np.random.Philox(key=[seed, number]))
-        chosen = np.sort(random.choice(len(piece), size=max(1, wanted), replace=False, shuffle=False))
-        samples.append(TextSample(source, piece[chosen]))
-    return samples
+    total = min(float(most), float((available / share).min()))
+    return [
+        TextSample(source, _draw(piece, int(part * total + 1e-6), [seed, number], source.name))
+        for number, (source, piece, part) in enumerate(zip(sources, pieces, share, strict=True))
+    ]
+
+
+def _draw(pieces: Intervals, most_bp: int, key: list[int], name: str) -> Intervals:
+    """Random pieces of no more than so many bases in all, in the order of the genome."""
+    order = np.random.Generator(np.random.Philox(key=key)).permutation(len(pieces))
+    ends = np.cumsum(pieces[order, 1] - pieces[order, 0])
+    num_pieces = int(np.searchsorted(ends, most_bp, side="right"))
+    if not num_pieces:
+        raise ConfigError(
+            "CFG-24",
+            where="sample_bp, memory_gb, weights",
+            found=f"{most_bp:,} bases of {name}, less than a piece of it has",
+            expected="at least one piece of every genome",
+            fix="raise sample_bp or memory_gb, even out the weights, or set a smaller piece_bp",
+        )
+    return pieces[np.sort(order[:num_pieces])]
 
 
 def sample_identity(sources: Sequence[TrainingText]) -> str:

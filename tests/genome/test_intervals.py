@@ -15,6 +15,7 @@ from dnalm.genome.building import build_store
 from dnalm.genome.intervals import (
     Interval,
     Intervals,
+    cut_at,
     expand,
     intersect,
     merge,
@@ -134,3 +135,17 @@ def test_absent_and_cut_bed_are_errors(store: GenomeStore, tmp_path: Path) -> No
     (tmp_path / "cut.bed.gz").write_bytes(gzip.compress(BED.encode())[:-5])
     with pytest.raises(DataError, match=r"BED-20 .*before its end"):
         read_bed(tmp_path / "cut.bed.gz", store)
+
+
+@given(
+    sets=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=8),
+    places=st.sets(st.integers(0, 60)),
+)
+def test_cutting_keeps_every_base_and_leaves_no_place_inside(
+    sets: list[tuple[int, int]], places: set[int]
+) -> None:
+    whole = merge(np.array(sets, dtype=np.int64).reshape(-1, 2))
+    pieces = cut_at(whole, np.array(sorted(places), dtype=np.int64))
+    assert merge(pieces).tolist() == whole.tolist()
+    assert (pieces[:, 0] < pieces[:, 1]).all()
+    assert not any(start < place < end for start, end in pieces.tolist() for place in places)

@@ -70,6 +70,17 @@ def test_whether_unknowns_are_fused_is_part_of_the_fingerprint() -> None:
     assert fusing_bpe().fingerprint != small_bpe().fingerprint
 
 
+def test_equal_words_made_by_other_merges_are_another_tokenizer() -> None:
+    one = BpeTokenizer(bpe_document([("A", "A"), ("A", "C"), ("AA", "C")], DNABERT2_SPECIALS), where=HERE)
+    other = BpeTokenizer(bpe_document([("A", "A"), ("A", "C"), ("A", "AC")], DNABERT2_SPECIALS), where=HERE)
+    assert one.vocabulary() == other.vocabulary()
+    assert (words(one, from_text("AAC")), words(other, from_text("AAC"))) == (
+        ["[CLS]", "AAC", "[SEP]"],
+        ["[CLS]", "AA", "C", "[SEP]"],
+    )
+    assert one.fingerprint != other.fingerprint
+
+
 def test_the_longest_token_is_the_width_of_the_bases() -> None:
     assert small_bpe().token_bases.shape == (19, len("AACATGC"))
 

@@ -188,7 +188,7 @@ def test_another_seed_draws_other_pieces(random_text: TrainingText) -> None:
 
 
 def test_what_does_not_fit_into_memory_is_not_drawn(random_text: TrainingText) -> None:
-    fixed = 4 * 36**2 + 16 * (1 << 18)  # counts of 40 - 5 words and the break, and passes
+    fixed = 4 * 36**2 + 36 * (1 << 19)  # counts of 40 - 5 words and the break, and passes
     recipe = replace(SMALL, memory_gb=(fixed + 2 * 6000) / 1e9)  # two bytes a base
     _, (sample,) = recipe.train([random_text])
     assert 5900 <= sample.num_bases <= 6000
@@ -199,10 +199,11 @@ def test_what_does_not_fit_into_memory_is_not_drawn(random_text: TrainingText) -
 
 def test_whole_stretches_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     text = text_of(store_of(tmp_path, "large", {"chr1": random_sequence(400_000)}))
+    fixed = 4 * 36**2 + 36 * (1 << 19)
     with pytest.raises(ConfigError) as refused:
-        BpeRecipe(vocab_size=40, piece_bp=None, memory_gb=0.006).train([text])
+        BpeRecipe(vocab_size=40, piece_bp=None, memory_gb=(fixed + 600_000) / 1e9).train([text])
     assert str(refused.value).startswith(
-        "CFG-24 piece_bp: whole stretches of 400,000 bases, where memory is for 10"
+        "CFG-24 piece_bp: whole stretches of 400,000 bases, where memory is for 300,000"
     )
     assert str(refused.value).endswith(
         "Fix: raise memory_gb, or set piece_bp (such as 10000) to learn from a sample."

@@ -70,6 +70,13 @@ def test_the_order_of_pieces_does_not_matter(texts: list[Codes]) -> None:
     assert learn(texts, num_words=40) == learn(texts[::-1], num_words=40)
 
 
+@settings(max_examples=50)
+@given(texts=st.lists(repetitive_codes, min_size=1, max_size=4))
+def test_no_word_is_learned_twice(texts: list[Codes]) -> None:
+    words = [left + right for left, right in learn(texts, num_words=60)]
+    assert len(set(words)) == len(words)
+
+
 def test_the_most_frequent_pair_is_the_first_of_equally_frequent_ones() -> None:
     counts = PairCounts(
         map(text_of, [np.array([2, 3], np.uint8), np.array([0, 3], np.uint8)]), letters="ACGT", num_tokens=9
