@@ -16,10 +16,12 @@ from dnalm.errors import ConfigError, DnalmError
 
 COMMANDS = {
     "pretrain": "train a model on a genome: experiment, size and data choose everything",
+    "fetch": "download genomes by name, verified: sacCer3, hg38, ... or those of a manifest",
     "prepare": "build the store of a genome ahead of training",
     "tokenizer train": "learn a BPE vocabulary on genomes",
     "tokenizer inspect": "show how a tokenizer reads genomes: lengths, balance, the most frequent tokens",
 }
+_BARE = {"fetch": "recipe"}  # commands that take the value of one key as a plain word
 
 _USAGE = """\
 dnalm {version}: train DNA language models from config files
@@ -80,9 +82,18 @@ def _parse(words: list[str]) -> _Line:
             line.command = word
         elif f"{line.command} {word}" in COMMANDS:
             line.command = f"{line.command} {word}"
+        elif (key := _bare_key(line, word)) is not None:
+            line.overrides.append(f"{key}={word}")
         else:
             line.overrides.append(word)
     return line
+
+
+def _bare_key(line: _Line, word: str) -> str | None:
+    """The key whose value a plain word is, if the command has such a key and it is not given yet."""
+    key = _BARE.get(line.command or "")
+    given = any(override.startswith(f"{key}=") for override in line.overrides)
+    return None if "=" in word or given else key
 
 
 def _run(line: _Line) -> int:
@@ -130,7 +141,8 @@ def _list_commands() -> str:
 
 def _command_help(command: str) -> str:
     """The groups a command's root config composes, with their options."""
-    from dnalm.compose.config import config_folder, options
+    from dnalm.compose.config import options
+    from dnalm.paths import config_folder
 
     folder = config_folder()
     text = (folder / f"{_config_name(command)}.yaml").read_text()
