@@ -66,7 +66,7 @@ def _fetch_genome(recipe: GenomeRecipe, folder: Path, patience: Patience) -> Non
         "path": str(got.path),
         "checksum": str(got.checksum),
         "bytes": got.num_bytes,
-        "received_bytes": got.num_received_bytes,
+        "downloaded_now": got.is_new,
     }
     stdout.print(f"{got.path}: {got.num_bytes:,} bytes, {got.checksum}", markup=False)
     _end(folder, summary, f"data=fasta data.fasta={got.path}")
@@ -79,7 +79,7 @@ def _fetch_species(manifest: Path, folder: Path, patience: Patience) -> None:
         "manifest": str(manifest),
         "genomes": {outcome.entry.name: _describe(outcome) for outcome in outcomes},
         "failed": failed,
-        "received_bytes": sum(outcome.num_received_bytes for outcome in outcomes),
+        "downloaded_now": sum(outcome.is_new for outcome in outcomes),
     }
     if failed:
         path = _write_summary(folder, summary)
@@ -100,7 +100,7 @@ def _describe(outcome: Outcome) -> dict[str, object]:
     if outcome.error is not None:
         return {"error": str(outcome.error)}
     entry = outcome.entry
-    return {"path": str(entry.path), "checksum": entry.checksum, "received_bytes": outcome.num_received_bytes}
+    return {"path": str(entry.path), "checksum": entry.checksum, "downloaded_now": outcome.is_new}
 
 
 def _end(folder: Path, summary: dict[str, object], data: str) -> None:

@@ -27,12 +27,12 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True)
 class Download:
-    """A verified file: where it is, its checksum and size, and the bytes that were received for it now."""
+    """A verified file: where it is, its checksum and size, and whether it was downloaded just now."""
 
     path: Path
     checksum: Checksum
     num_bytes: int
-    num_received_bytes: int
+    is_new: bool
 
 
 def download(remote: RemoteFile, folder: Path, *, patience: Patience) -> Download:
@@ -46,7 +46,7 @@ def download(remote: RemoteFile, folder: Path, *, patience: Patience) -> Downloa
     Raises:
         DataError: FETCH-01 to 03, see `TransferError`; 04, another checksum twice; 05, the file that
             lies there has another checksum; 06, the list of checksums does not name the file; 07, the
-            folder is not writable; 08, the disk is full; 09, files cannot be locked there.
+            folder or a file in it cannot be used; 08, the disk is full; 09, files cannot be locked there.
     """
     target = folder / remote.name
     noted = _read_note(remote, target)
@@ -126,18 +126,18 @@ def _accept(target: Path, expected: Checksum) -> Download:
             expected=f"{expected}",
             fix="replace it with the published file, or delete it to have it downloaded",
         )
-    return _note(target, expected, num_received_bytes=0)
+    return _note(target, expected, is_new=False)
 
 
 def _download(remote: RemoteFile, target: Path, expected: Checksum, patience: Patience) -> Download:
     part = target.parent / f".{target.name}.part"
-    received = transfer(remote.url, part, patience=patience)
+    transfer(remote.url, part, patience=patience)
     if not expected.matches(
         part
     ):  # perhaps begun with another version of the file: once more, from the start
         stderr.print(f"{remote.name} fails its checksum, so it is downloaded once more ...", markup=False)
         part.unlink()
-        received += transfer(remote.url, part, patience=patience)
+        transfer(remote.url, part, patience=patience)
     found = expected.of(part)
     if found != expected:
         part.unlink()
@@ -150,14 +150,14 @@ def _download(remote: RemoteFile, target: Path, expected: Checksum, patience: Pa
             "proxy, changes it; nothing was kept",
         )
     part.rename(target)
-    return _note(target, expected, num_received_bytes=received)
+    return _note(target, expected, is_new=True)
 
 
-def _note(target: Path, checksum: Checksum, *, num_received_bytes: int) -> Download:
+def _note(target: Path, checksum: Checksum, *, is_new: bool) -> Download:
     status = target.stat()
     fields = {"checksum": str(checksum), "num_bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
     _note_path(target).write_text(json.dumps(fields) + "\n")
-    return Download(target, checksum, status.st_size, num_received_bytes)
+    return Download(target, checksum, status.st_size, is_new)
 
 
 def _read_note(remote: RemoteFile, target: Path) -> Download | None:
@@ -167,7 +167,7 @@ def _read_note(remote: RemoteFile, target: Path) -> Download | None:
         checksum = parse_checksum(fields["checksum"])
         same = (status.st_size, status.st_mtime_ns) == (fields["num_bytes"], fields["mtime_ns"])
         if same and remote.checksum in (None, checksum):
-            return Download(target, checksum, status.st_size, 0)
+            return Download(target, checksum, status.st_size, is_new=False)
     return None
 
 
@@ -192,12 +192,12 @@ def _unreachable(remote: RemoteFile, folder: Path, error: TransferError) -> Data
 
 
 def _not_written(folder: Path, error: OSError) -> DataError:
-    code, found, expected = "FETCH-07", "the folder is not writable", "a folder you may write in"
+    code, found, expected = "FETCH-07", "cannot be read or written", "a folder that is yours"
     if error.errno in _DISK_FULL:
         code, found, expected = "FETCH-08", "the disk is full", "space for the file"
     return DataError(
         code,
-        where=str(folder),
+        where=str(error.filename or folder),
         found=f"{found} ({error.strerror or error})",
         expected=expected,
         fix="free space there, or choose another folder with cache=…"

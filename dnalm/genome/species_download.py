@@ -23,7 +23,7 @@ class Outcome:
     """What became of a genome: the entry with its local path and checksum, or why it is not there."""
 
     entry: SpeciesEntry
-    num_received_bytes: int = 0
+    is_new: bool = False
     error: DataError | None = None
 
 
@@ -71,7 +71,7 @@ def _have(entry: SpeciesEntry, folder: Path, patience: Patience) -> Outcome:
     got: Download = download(entry.remote, folder / entry.name, patience=patience)
     check_source(got.path)
     local = replace(entry, path=got.path, remote=None, checksum=str(got.checksum))
-    return Outcome(local, got.num_received_bytes)
+    return Outcome(local, got.is_new)
 
 
 def _check_local(path: Path, entry: SpeciesEntry) -> None:

@@ -58,7 +58,7 @@ class TransferError(Exception):
         self.code, self.passing, self.wait_s = code, passing, wait_s
 
 
-def transfer(url: str, part: Path, *, patience: Patience) -> int:
+def transfer(url: str, part: Path, *, patience: Patience) -> None:
     """Download a file into a partial file, which may hold its beginning already.
 
     Args:
@@ -66,21 +66,16 @@ def transfer(url: str, part: Path, *, patience: Patience) -> int:
         part: the partial file; it stays where the transfer fails, for the next time.
         patience: how often to try.
 
-    Returns:
-        Bytes received.
-
     Raises:
         TransferError: it failed for good.
         OSError: the partial file cannot be written.
     """
-    failures, furthest, received = 0, _size(part), 0
+    failures, furthest = 0, _size(part)
     while True:
-        before = _size(part)
         try:
-            return received + _attempt(url, part, timeout_s=patience.timeout_s)
+            return _attempt(url, part, timeout_s=patience.timeout_s)
         except TransferError as error:
             reached = _size(part)
-            received += max(0, reached - before)
             failures = 1 if reached > furthest else failures + 1
             furthest = max(furthest, reached)
             if not error.passing or failures >= patience.attempts:
@@ -91,29 +86,29 @@ def transfer(url: str, part: Path, *, patience: Patience) -> int:
             time.sleep(wait_s)
 
 
-def _attempt(url: str, part: Path, *, timeout_s: float) -> int:
+def _attempt(url: str, part: Path, *, timeout_s: float) -> None:
     start = _size(part)
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     try:
         with requests.get(url, headers=headers, stream=True, timeout=timeout_s) as response:
             _check_way(url, response)
             if start and response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                return _nothing_left(response, part)
+                return _check_whole(response, part)
             _check_status(response)
             if response.status_code != HTTPStatus.PARTIAL_CONTENT:
                 start = 0  # the whole file: this server does not go on from the middle
             elif _content_range(response, "start") != str(start):
                 raise TransferError("FETCH-02", "it sends another part than asked", passing=False)
-            return _receive(response, part, start)
+            _receive(response, part, start)
     except requests.Timeout as error:
-        raise TransferError("FETCH-01", f"no answer in {timeout_s:g} s") from error
+        raise TransferError("FETCH-01", f"its host does not answer in {timeout_s:g} s") from error
     except (requests.TooManyRedirects, ValueError) as error:  # such as a redirect to file://
         raise TransferError("FETCH-02", f"it redirects to nowhere ({error})", passing=False) from error
     except requests.RequestException as error:
-        raise TransferError("FETCH-01", _root(error)) from error
+        raise TransferError("FETCH-01", f"its host cannot be reached ({_root(error)})") from error
 
 
-def _receive(response: requests.Response, part: Path, start: int) -> int:
+def _receive(response: requests.Response, part: Path, start: int) -> None:
     length = response.headers.get("Content-Length", "")
     total = start + int(length) if length.isdigit() else None
     free = shutil.disk_usage(part.parent).free
@@ -137,15 +132,13 @@ def _receive(response: requests.Response, part: Path, start: int) -> int:
             raise TransferError("FETCH-03", reason) from error
         file.flush()
         os.fsync(file.fileno())
-    return _size(part) - start
 
 
-def _nothing_left(response: requests.Response, part: Path) -> int:
+def _check_whole(response: requests.Response, part: Path) -> None:
     """The server has nothing after the partial file's end: it is whole, or of another file."""
     if _content_range(response, "total") != str(_size(part)):
         part.unlink()
         raise TransferError("FETCH-03", "the partial file is longer than the server's, so it starts over")
-    return 0
 
 
 def _check_way(url: str, response: requests.Response) -> None:
@@ -160,7 +153,7 @@ def _check_status(response: requests.Response) -> None:
     status = response.status_code
     if response.ok:
         return
-    reason = f"the server answers {status} {response.reason or ''}".strip()
+    reason = f"its host answers {status} {response.reason or ''}".strip()
     wait = response.headers.get("Retry-After", "")
     passing = status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR
     raise TransferError("FETCH-02", reason, passing=passing, wait_s=float(wait) if wait.isdigit() else 0.0)
