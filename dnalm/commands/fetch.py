@@ -10,7 +10,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from dnalm.console import stdout
 from dnalm.errors import ConfigError, DataError
-from dnalm.genome.download import download
+from dnalm.genome.download import download, not_written
 from dnalm.genome.recipes import GenomeRecipe, ManifestRecipe
 from dnalm.genome.sources import check_source
 from dnalm.genome.species_download import Outcome, download_species
@@ -43,21 +43,18 @@ def fetch(
     downloads = cache or platformdirs.user_cache_path("dnalm") / "downloads"
     folder = downloads.absolute() / recipe.name
     patience = Patience(attempts, wait_s, timeout_s)
-    if isinstance(recipe, GenomeRecipe):
-        if manifest is not None:
-            raise _error(str(manifest), f"{recipe.name} is one genome", "no manifest", "leave it out")
-        _fetch_genome(recipe, folder, patience)
-    else:
-        if manifest is None:
-            template = recipe.template_path
-            fix = f"copy {template}, fill it as its comments say, and give manifest=<the copy>"
-            raise _error(
-                "no value", f"no public list of the files of {recipe.name}", "a filled manifest", fix
-            )
-        _fetch_species(manifest, folder, patience)
+    try:
+        if isinstance(recipe, GenomeRecipe):
+            _fetch_genome(recipe, manifest, folder, patience)
+        else:
+            _fetch_species(recipe, manifest, folder, patience)
+    except OSError as error:
+        raise not_written(folder, error) from error
 
 
-def _fetch_genome(recipe: GenomeRecipe, folder: Path, patience: Patience) -> None:
+def _fetch_genome(recipe: GenomeRecipe, manifest: Path | None, folder: Path, patience: Patience) -> None:
+    if manifest is not None:
+        raise _error(str(manifest), f"{recipe.name} is one genome", "no manifest", "leave it out")
     got = download(recipe.remote, folder, patience=patience)
     check_source(got.path)
     summary = {
@@ -72,8 +69,14 @@ def _fetch_genome(recipe: GenomeRecipe, folder: Path, patience: Patience) -> Non
     _end(folder, summary, f"data=fasta data.fasta={got.path}")
 
 
-def _fetch_species(manifest: Path, folder: Path, patience: Patience) -> None:
-    outcomes = download_species(read_species_manifest(manifest), folder, patience=patience)
+def _fetch_species(recipe: ManifestRecipe, manifest: Path | None, folder: Path, patience: Patience) -> None:
+    if manifest is None:
+        found = f"no public list of the files of {recipe.name}"
+        fix = f"copy {recipe.template_path}, fill it as its comments say, and give manifest=<the copy>"
+        raise _error("no value", found, "a filled manifest", fix)
+    entries = read_species_manifest(manifest)
+    folder.mkdir(parents=True, exist_ok=True)
+    outcomes = download_species(entries, folder, patience=patience)
     failed = [outcome.entry.name for outcome in outcomes if outcome.error is not None]
     summary = {
         "manifest": str(manifest),
@@ -110,7 +113,6 @@ def _end(folder: Path, summary: dict[str, object], data: str) -> None:
 
 
 def _write_summary(folder: Path, summary: dict[str, object]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "summary.json"
     path.write_text(json.dumps(summary, indent=2) + "\n")
     return path

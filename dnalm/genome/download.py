@@ -64,7 +64,7 @@ def download(remote: RemoteFile, folder: Path, *, patience: Patience) -> Downloa
     except TransferError as error:
         raise _unreachable(remote, folder, error) from error
     except OSError as error:
-        raise _not_written(folder, error) from error
+        raise not_written(folder, error) from error
 
 
 @contextmanager
@@ -191,7 +191,8 @@ def _unreachable(remote: RemoteFile, folder: Path, error: TransferError) -> Data
     )
 
 
-def _not_written(folder: Path, error: OSError) -> DataError:
+def not_written(folder: Path, error: OSError) -> DataError:
+    """FETCH-07 or 08: what the operating system says of the folder of downloads."""
     code, found, expected = "FETCH-07", "cannot be read or written", "a folder that is yours"
     if error.errno in _DISK_FULL:
         code, found, expected = "FETCH-08", "the disk is full", "space for the file"

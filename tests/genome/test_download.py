@@ -135,9 +135,9 @@ def test_attempts_are_counted_anew_while_bytes_arrive(library: Library, folder: 
 def test_a_truncated_transfer_is_retried_and_then_reported(library: Library, folder: Path) -> None:
     library.ranges, library.at_most = False, 50_000
     assert refusal(remote(library), folder) == (
-        "FETCH-03 http://host/yeast.fa: the transfer ended after 50,000 of 100,007 bytes; a server that sends "
-        f"the file. Fix: try again later, or bring http://host/yeast.fa ({SUM}) by other means and put it as "
-        "FOLDER/yeast.fa, then run this again to have it verified."
+        "FETCH-03 http://host/yeast.fa: the transfer ended after 50,000 of 100,007 bytes; a server that "
+        f"sends the file. Fix: try again later, or bring http://host/yeast.fa ({SUM}) by other means and "
+        "put it as FOLDER/yeast.fa, then run this again to have it verified."
     )
     assert len(library.asked) == AT_ONCE.attempts
     assert left(folder) == [".yeast.fa.part"]
@@ -171,9 +171,9 @@ def test_without_a_connection_the_message_says_what_to_put_where(folder: Path) -
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/yeast.fa"
         file = RemoteFile(url, SUM, num_bytes=1_234_567)
         assert refusal(file, folder) == (
-            "FETCH-01 http://host/yeast.fa: its host cannot be reached (Connection refused); a server that sends "
-            f"the file. Fix: try again later, or bring http://host/yeast.fa (1,234,567 bytes, {SUM}) by other "
-            "means and put it as FOLDER/yeast.fa, then run this again to have it verified."
+            "FETCH-01 http://host/yeast.fa: its host cannot be reached (Connection refused); a server that "
+            f"sends the file. Fix: try again later, or bring http://host/yeast.fa (1,234,567 bytes, {SUM}) "
+            "by other means and put it as FOLDER/yeast.fa, then run this again to have it verified."
         )
     assert left(folder) == []
 
@@ -205,8 +205,9 @@ def test_bytes_that_stay_spoilt_are_not_kept(library: Library, folder: Path) -> 
     library.spoilt["yeast.fa"] = 9
     wrong = md5(bytes(byte ^ 1 for byte in CONTENT))
     assert refusal(remote(library), folder) == (
-        f"FETCH-04 http://host/yeast.fa: downloaded twice, and it is md5:{wrong}; {SUM}. Fix: ask who publishes "
-        "the file which is right, or whether something on the way, such as a proxy, changes it; nothing was kept."
+        f"FETCH-04 http://host/yeast.fa: downloaded twice, and it is md5:{wrong}; {SUM}. Fix: ask who "
+        "publishes the file which is right, or whether something on the way, such as a proxy, changes it; "
+        "nothing was kept."
     )
     assert library.names() == ["yeast.fa"] * 2
     assert left(folder) == []
@@ -234,8 +235,8 @@ def test_a_file_verified_by_a_list_needs_no_network_later(library: Library, fold
 def test_a_list_that_does_not_name_the_file_is_refused(text: bytes, library: Library, folder: Path) -> None:
     library.files["md5sum.txt"] = text
     assert refusal(remote(library, None, "md5sum.txt"), folder) == (
-        "FETCH-06 http://host/md5sum.txt: no checksum of yeast.fa; a line with its md5 or sha256 and its name. "
-        "Fix: give the checksum itself, as md5:… or sha256:…, from a source that you trust."
+        "FETCH-06 http://host/md5sum.txt: no checksum of yeast.fa; a line with its md5 or sha256 and its "
+        "name. Fix: give the checksum itself, as md5:… or sha256:…, from a source that you trust."
     )
     assert library.names() == ["md5sum.txt"]
 
@@ -268,8 +269,9 @@ def test_without_its_list_the_message_asks_for_both(folder: Path) -> None:
     message = refusal(unreached("md5sum.txt"), folder)
     assert message.startswith("FETCH-01 http://no.invalid/yeast.fa: its host cannot be reached (")
     assert message.endswith(
-        "Fix: try again later, or bring http://no.invalid/yeast.fa by other means and put it as FOLDER/yeast.fa "
-        "and http://no.invalid/md5sum.txt as FOLDER/md5sum.txt, then run this again to have it verified."
+        "Fix: try again later, or bring http://no.invalid/yeast.fa by other means and put it as "
+        "FOLDER/yeast.fa and http://no.invalid/md5sum.txt as FOLDER/md5sum.txt, then run this again to "
+        "have it verified."
     )
 
 
@@ -277,8 +279,8 @@ def test_a_wrong_file_put_by_hand_is_refused_and_left_alone(library: Library, fo
     folder.mkdir(parents=True)
     (folder / "yeast.fa").write_bytes(b"wrong")
     assert refusal(remote(library), folder) == (
-        f"FETCH-05 FOLDER/yeast.fa: the file that lies here is md5:{md5(b'wrong')}; {SUM}. Fix: replace it with "
-        "the published file, or delete it to have it downloaded."
+        f"FETCH-05 FOLDER/yeast.fa: the file that lies here is md5:{md5(b'wrong')}; {SUM}. Fix: replace it "
+        "with the published file, or delete it to have it downloaded."
     )
     assert (folder / "yeast.fa").read_bytes() == b"wrong"
     assert library.asked == []
@@ -317,17 +319,21 @@ def test_a_disk_without_room_is_said_before_bytes_are_kept(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 10**9, 0))
     message = refusal(remote(library), folder)
-    assert message.startswith("FETCH-08 FOLDER/.yeast.fa.part: the disk is full (0.0 GB are needed, 0.0 GB are free);")
+    assert message.startswith(
+        "FETCH-08 FOLDER/.yeast.fa.part: the disk is full (0.0 GB are needed, 0.0 GB are free);"
+    )
     assert left(folder) == []
 
 
-def test_a_disk_that_fills_up_is_said(library: Library, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fills_up_is_said(
+    library: Library, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
     assert refusal(remote(library), folder) == (
-        "FETCH-08 FOLDER: the disk is full (No space left on device); space for the file. Fix: free space there, "
-        "or choose another folder with cache=…."
+        "FETCH-08 FOLDER: the disk is full (No space left on device); space for the file. Fix: free space "
+        "there, or choose another folder with cache=…."
     )
     assert not (folder / "yeast.fa").exists()
