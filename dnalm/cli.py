@@ -16,8 +16,8 @@ from dnalm.errors import ConfigError, DnalmError
 
 COMMANDS = {
     "pretrain": "train a model on a genome: experiment, size and data choose everything",
-    "fetch": "download genomes by name, verified: sacCer3, hg38, ... or those of a manifest",
     "prepare": "build the store of a genome ahead of training",
+    "fetch": "download genomes by name, verified: sacCer3, hg38, ... or those of a manifest",
     "tokenizer train": "learn a BPE vocabulary on genomes",
     "tokenizer inspect": "show how a tokenizer reads genomes: lengths, balance, the most frequent tokens",
 }
