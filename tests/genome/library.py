@@ -22,6 +22,7 @@ class Library:
         spoilt: by name, how often to send other bytes of the same length.
         redirects: by name, where to send the client.
         encoding: a Content-Encoding to claim.
+        tells_length: whether it says how long a file is.
         gate: held before a file is sent.
         asked: name and Range of every request.
         sent: bytes of files sent.
@@ -34,6 +35,7 @@ class Library:
     spoilt: dict[str, int] = field(default_factory=dict)
     redirects: dict[str, str] = field(default_factory=dict)
     encoding: str | None = None
+    tells_length: bool = True
     gate: threading.Event | None = None
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     arrived: threading.Event = field(default_factory=threading.Event)
@@ -107,7 +109,8 @@ def answer(request: BaseHTTPRequestHandler, library: Library) -> None:
         request.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
     if library.encoding:
         request.send_header("Content-Encoding", library.encoding)
-    request.send_header("Content-Length", str(len(content) - start))
+    if library.tells_length:
+        request.send_header("Content-Length", str(len(content) - start))
     request.end_headers()
     piece = content[start:][: library.at_most]
     library.sent += len(piece)

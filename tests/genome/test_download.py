@@ -89,6 +89,11 @@ def test_bytes_are_kept_as_they_lie_on_the_server(folder: Path) -> None:
         assert download(file, folder, patience=AT_ONCE).path.read_bytes() == packed
 
 
+def test_a_server_need_not_say_how_long_a_file_is(library: Library, folder: Path) -> None:
+    library.tells_length = False
+    assert fetch(library, folder).read_bytes() == CONTENT
+
+
 # Going on
 
 
