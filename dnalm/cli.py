@@ -18,9 +18,11 @@ COMMANDS = {
     "pretrain": "train a model on a genome: experiment, size and data choose everything",
     "prepare": "build the store of a genome ahead of training",
     "export": "write a model in the published Hugging Face layout",
+    "fetch": "download genomes by name, verified: sacCer3, hg38, ... or those of a manifest",
     "tokenizer train": "learn a BPE vocabulary on genomes",
     "tokenizer inspect": "show how a tokenizer reads genomes: lengths, balance, the most frequent tokens",
 }
+_BARE = {"fetch": "recipe"}  # commands that take the value of one key as a plain word
 
 _USAGE = """\
 dnalm {version}: train DNA language models from config files
@@ -81,9 +83,18 @@ def _parse(words: list[str]) -> _Line:
             line.command = word
         elif f"{line.command} {word}" in COMMANDS:
             line.command = f"{line.command} {word}"
+        elif (key := _bare_key(line, word)) is not None:
+            line.overrides.append(f"{key}={word}")
         else:
             line.overrides.append(word)
     return line
+
+
+def _bare_key(line: _Line, word: str) -> str | None:
+    """The key whose value a plain word is, if the command has such a key and it is not given yet."""
+    key = _BARE.get(line.command or "")
+    given = any(override.startswith(f"{key}=") for override in line.overrides)
+    return None if "=" in word or given else key
 
 
 def _run(line: _Line) -> int:

@@ -26,12 +26,12 @@ stderr = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 @contextmanager
-def progress_bar(title: str, *, total: int, in_bytes: bool = False) -> Iterator[Callable[[int], None]]:
+def progress_bar(title: str, *, total: int | None, in_bytes: bool = False) -> Iterator[Callable[[int], None]]:
     """Show a bar on stderr while a block runs.
 
     Args:
         title: what is being done, such as `Reading sacCer3.fa.gz`.
-        total: amount of work, in bytes or in items.
+        total: amount of work, in bytes or in items; None where it is not known.
         in_bytes: show sizes and speed in bytes rather than a count of items.
 
     Yields:

@@ -1,9 +1,11 @@
-"""Marks for path arguments, read when a config is checked, before any work starts."""
+"""Where `conf/` is, and marks for path arguments, read when a config is checked, before any work starts."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
+
+import dnalm
 
 
 class MustExist:
@@ -11,3 +13,10 @@ class MustExist:
 
 
 InputPath = Annotated[Path, MustExist()]
+
+
+def config_folder() -> Path:
+    """Where `conf/` is: inside the installed package, or beside it in a checkout."""
+    package = Path(dnalm.__file__).parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"

@@ -13,17 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import dnalm
 from dnalm.errors import ConfigError
+from dnalm.paths import config_folder
 
 _VALUE_PREFIXES = ("+", "~")
-
-
-def config_folder() -> Path:
-    """Where `conf/` is: inside the installed package, or beside it in a checkout."""
-    package = Path(dnalm.__file__).parent
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
 
 
 def read_config(

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from dnalm.compose import build, check, read_config
-from dnalm.compose.config import config_folder, options
+from dnalm.compose.config import options
 from dnalm.errors import ConfigError
+from dnalm.paths import config_folder
 
 GIVEN = frozenset({"config"})
 

@@ -36,7 +36,8 @@ def test_every_command_composes_and_checks(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_configs/experiment").mkdir(parents=True)
     (tmp_path / "my_configs/experiment/mine.yaml").write_text("# @package _global_\ndefaults:\n  - dnabert\n")
-    for name in ("sacCer3.fa.gz", "hg38.2bit", "runs/bpe/tokenizer.json", "dnabert2/tokenizer.json"):
+    files = ("sacCer3.fa.gz", "hg38.2bit", "runs/bpe/tokenizer.json", "dnabert2/tokenizer.json")
+    for name in (*files, "my_species.tsv"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     _, *words = shlex.split(line, comments=True)

@@ -25,9 +25,10 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_config_lies_inside_the_package_and_nothing_else_is_shipped(unpacked: Path) -> None:
     shipped = {
-        str(path.relative_to(unpacked / "dnalm/conf")) for path in (unpacked / "dnalm/conf").rglob("*.yaml")
+        str(path.relative_to(unpacked / "dnalm/conf")) for path in (unpacked / "dnalm/conf").rglob("*.*")
     }
-    assert shipped == {str(path.relative_to(ROOT / "conf")) for path in (ROOT / "conf").rglob("*.yaml")}
+    assert shipped == {str(path.relative_to(ROOT / "conf")) for path in (ROOT / "conf").rglob("*.*")}
+    assert "recipe/nt_multispecies.tsv" in shipped
     tops = {path.name for path in unpacked.iterdir()}
     assert {name for name in tops if not name.endswith(".dist-info")} == {"dnalm"}
 
