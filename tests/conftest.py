@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from dnalm.data import GenomeData
+from dnalm.data.windows import Window
 from dnalm.genome.building import open_or_build
 from dnalm.genome.store import GenomeStore
 
@@ -39,3 +41,10 @@ def make_store(tmp_path: Path) -> Callable[[dict[str, str]], GenomeStore]:
 def random_sequence(length: int, seed: int = 0) -> str:
     """Uniform random bases."""
     return "".join(np.random.default_rng(seed).choice(list("ACGT"), length))
+
+
+def training_window(data: GenomeData, index: int) -> Window:
+    """Window `index` of a corpus of one genome."""
+    training = data.genomes[0].training
+    assert training is not None
+    return training[index]

@@ -14,7 +14,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch.optim import Optimizer
 
 from dnalm.console import stdout
-from dnalm.data import BatchPlan, GenomeCorpus, GenomeData, Masking, WindowRecipe
+from dnalm.data import BatchPlan, Corpus, GenomeData, Masking, WindowRecipe
 from dnalm.errors import ConfigError
 from dnalm.evaluation import Judgement, count, judge, plot_training
 from dnalm.models import Encoder, MaskedLM
@@ -30,11 +30,14 @@ from dnalm.training import (
     write_model_directory,
 )
 
+_NAMED = 20  # genomes that are told one by one
+_LOGGED = 32  # genomes that have a column of their own in metrics.csv
+
 
 def pretrain(
     *,
     run: RunDirectory,
-    data: GenomeCorpus,
+    data: Corpus,
     tokenizer: Tokenizer | BpeRecipe,
     windows: WindowRecipe,
     masking: Masking,
@@ -54,8 +57,8 @@ def pretrain(
 
     Args:
         run: the run directory.
-        data: the genome.
-        tokenizer: bases to ids, or how to learn that from the training part of the genome.
+        data: the genomes.
+        tokenizer: bases to ids, or how to learn that from the training parts of the genomes.
         windows: how long windows are and where they come from.
         masking: what is hidden.
         batch: the batch arithmetic.
@@ -74,8 +77,7 @@ def pretrain(
     began = time.perf_counter()
     run.refuse_if_taken()
     factor = schedule(total_steps=steps)
-    if isinstance(tokenizer, BpeRecipe):
-        tokenizer = tokenizer.open_or_train([data.genome().training_text()], data.cache)
+    tokenizer = _learned(tokenizer, data)
     genome = GenomeData(data, tokenizer=tokenizer, windows=windows, masking=masking, batch=batch, seed=seed)
     throughput = Throughput()
     extra = logger(save_dir=run.path) if logger else None
@@ -87,14 +89,7 @@ def pretrain(
     genome.setup("fit")
     run.create(config)
     _introduce(run, genome, network, steps)
-    module = MaskedLMTraining(
-        network,
-        token_bases=tokenizer.token_bases,
-        overlap=tokenizer.overlap,
-        optimizer=optim,
-        schedule=factor,
-        seed=seed,
-    )
+    module = _module(network, genome, optim, factor)
     fitter.fit(module, datamodule=genome)
     if module.validated_at != fitter.global_step:
         fitter.validate(module, datamodule=genome, verbose=False)
@@ -102,12 +97,17 @@ def pretrain(
     judgement = _judge(genome, module)
     plot_training(run.path / "metrics.csv", judgement, run.path / "loss.png")
     summary = _summary(experiment, fitter, judgement, throughput)
-    _conclude(
-        run,
-        experiment,
-        judgement,
-        run.write_summary(summary | {"seconds": round(time.perf_counter() - began, 1)}),
-    )
+    summary["seconds"] = round(time.perf_counter() - began, 1)
+    _conclude(run, experiment, judgement, run.write_summary(summary))
+
+
+def _learned(tokenizer: Tokenizer | BpeRecipe, data: Corpus) -> Tokenizer:
+    """The tokenizer itself, or what its recipe learns on the parts of the genomes that train."""
+    if not isinstance(tokenizer, BpeRecipe):
+        return tokenizer
+    data.prepare()
+    texts = [genome.training_text() for genome in data.genomes() if len(genome.division.train)]
+    return tokenizer.open_or_train(texts, data.cache)
 
 
 def _network(model: Callable[..., Encoder | MaskedLM], tokenizer: Tokenizer, embedding_init: str) -> MaskedLM:
@@ -120,6 +120,22 @@ def _network(model: Callable[..., Encoder | MaskedLM], tokenizer: Tokenizer, emb
     if embedding_init == "informed":
         inform_embeddings(network, tokenizer.token_bases)
     return network
+
+
+def _module(
+    network: MaskedLM, data: GenomeData, optim: Callable[..., Optimizer], schedule: Schedule
+) -> MaskedLMTraining:
+    names = [genome.name for genome in data.opened]
+    return MaskedLMTraining(
+        network,
+        token_bases=data.tokenizer.token_bases,
+        overlap=data.tokenizer.overlap,
+        optimizer=optim,
+        schedule=schedule,
+        seed=data.seed,
+        species=names if 1 < len(names) <= _LOGGED else (),
+        species_of=np.array([number for number, _ in data.judged]),
+    )
 
 
 def _check_positions(network: MaskedLM, tokenizer: Tokenizer, windows: WindowRecipe) -> None:
@@ -138,10 +154,15 @@ def _check_positions(network: MaskedLM, tokenizer: Tokenizer, windows: WindowRec
 def _introduce(run: RunDirectory, genome: GenomeData, network: MaskedLM, steps: int) -> None:
     parameters = sum(parameter.numel() for parameter in network.parameters())
     stdout.print(f"run {run.path}: {parameters:,} parameters, {steps:,} steps")
-    stdout.print(
-        f"genome {genome.corpus.source()}: {len(genome.store.contigs)} contigs, "
-        f"{genome.store.num_bases:,} bases; {genome.division.description}"
-    )
+    for opened in genome.opened[:_NAMED]:
+        store = opened.store
+        stdout.print(
+            f"genome {opened.name}: {len(store.contigs)} contigs, {store.num_bases:,} bases; "
+            f"{opened.division.description}; {store.path}",
+            markup=False,
+        )
+    if len(genome.opened) > _NAMED:
+        stdout.print(f"and {len(genome.opened) - _NAMED} more genomes")
 
 
 def _leave_model(
@@ -152,19 +173,21 @@ def _leave_model(
         model=network,
         tokenizer=genome.tokenizer,
         config=config,
-        data_fingerprint=genome.store.fingerprint,
+        data_fingerprint=genome.fingerprint,
         precision=str(fitter.precision),
         steps=fitter.global_step,
     )
 
 
-def _judge(genome: GenomeData, module: MaskedLMTraining) -> Judgement:
+def _judge(data: GenomeData, module: MaskedLMTraining) -> Judgement:
     hidden = module.hidden_bits
+    windows = np.concatenate(hidden.windows)
     return judge(
-        genome.store,
-        count(genome.store, genome.usable.train),
+        [(genome.name, genome.store) for genome in data.genomes],
+        count([(genome.store, genome.train) for genome in data.genomes]),
+        genome=np.array([number for number, _ in data.judged])[windows],
         positions=np.concatenate(hidden.positions),
-        windows=np.concatenate(hidden.windows),
+        windows=windows,
         bits=np.concatenate(hidden.bits),
     )
 
@@ -181,16 +204,23 @@ def _summary(
         "bases": throughput.bases,
         "train_loss": metrics["train_loss"],
         "val_loss": metrics["val_loss"],
+        **_figures(judgement),
+        "species": {name: _figures(of) for name, of in judgement.species.items()},
+        "realised_mask_rate": throughput.realised_mask_rate,
+        "tokens_per_s": round(throughput.tokens_per_s),
+        "bases_per_s": round(throughput.bases_per_s),
+        "peak_memory": peak_memory_bytes(),
+    }
+
+
+def _figures(judgement: Judgement) -> dict[str, object]:
+    return {
         "val_bits_per_base": judgement.model,
         "hidden_bases": judgement.hidden_bases,
         "baseline_order0_bits": judgement.order0,
         "baseline_two_sided_bits": judgement.two_sided,
         "over_order0": vars(judgement.over_order0),
         "over_two_sided": vars(judgement.over_two_sided),
-        "realised_mask_rate": throughput.realised_mask_rate,
-        "tokens_per_s": round(throughput.tokens_per_s),
-        "bases_per_s": round(throughput.bases_per_s),
-        "peak_memory": peak_memory_bytes(),
     }
 
 

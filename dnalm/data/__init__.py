@@ -2,9 +2,10 @@
 
 from dnalm.data.batch import Batch, HiddenTensors
 from dnalm.data.batching import BatchPlan
-from dnalm.data.corpus import Corpus, CorpusGenome, GenomeCorpus, MultispeciesCorpus
+from dnalm.data.corpus import Corpus, CorpusGenome, GenomeCorpus
 from dnalm.data.masking import Masking
 from dnalm.data.module import GenomeData
+from dnalm.data.multispecies import MultispeciesCorpus
 from dnalm.data.splits import SplitByContig, SplitByFraction, SplitByRegion
 from dnalm.data.windows import WindowRecipe
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -49,8 +48,11 @@ class Corpus(Protocol):
 
     cache: Path | None
 
+    def prepare(self) -> None:
+        """Build and verify the stores that are not there; called in one process of each node."""
+
     def genomes(self) -> list[CorpusGenome]:
-        """Open the genomes; stores are built on first use."""
+        """Open the genomes, those that only judge included."""
 
 
 class GenomeCorpus:
@@ -88,6 +90,10 @@ class GenomeCorpus:
         self.fasta, self.clade, self.species = fasta, clade, species
         self.cache, self.split = cache, split or SplitByContig()
 
+    def prepare(self) -> None:
+        """Build the store if it is not there."""
+        self.genome()
+
     def genome(self) -> CorpusGenome:
         """The genome, simulated and built on first use."""
         source = self.source()
@@ -105,53 +111,3 @@ class GenomeCorpus:
             return find_or_simulate(self.clade, self.cache) / f"{species}.fa"
         assert self.fasta is not None, "the constructor wants one of both"
         return self.fasta
-
-
-class MultispeciesCorpus:
-    """Several genomes by name.
-
-    Args:
-        genomes: FASTA, 2bit or store of each species.
-        weights: share of each species relative to the others'; by length if absent.
-        split: which part of every genome judges the model.
-        cache: folder for built stores; the user's cache if absent.
-
-    Raises:
-        DataError: a file cannot be a genome.
-    """
-
-    def __init__(
-        self,
-        *,
-        genomes: dict[str, InputPath],
-        weights: dict[str, float] | None = None,
-        split: Split | None = None,
-        cache: Path | None = None,
-    ) -> None:
-        if not genomes:
-            raise ValueError("genomes is empty; name at least one: data.genomes={yeast: sacCer3.fa.gz}")
-        if weights is not None:
-            _check_weights(weights, genomes)
-        for path in genomes.values():
-            check_source(path)
-        self._genomes, self.weights, self.cache = genomes, weights, cache
-        self.split = split or SplitByContig()
-
-    def genomes(self) -> list[CorpusGenome]:
-        """The genomes in the order they are named."""
-        opened = []
-        for name, path in self._genomes.items():
-            store = open_or_build(path, self.cache)
-            weight = self.weights[name] if self.weights else None
-            opened.append(CorpusGenome(name, store, self.split.divide(store), weight))
-        return opened
-
-
-def _check_weights(weights: Mapping[str, float], genomes: Mapping[str, Path]) -> None:
-    if weights.keys() != genomes.keys():
-        raise ValueError(
-            f"weights name {', '.join(weights)} and genomes {', '.join(genomes)}; both must name the same"
-        )
-    wrong = [f"{name} {weight}" for name, weight in weights.items() if not 0 < weight < float("inf")]
-    if wrong:
-        raise ValueError(f"weights are {', '.join(wrong)}; a weight is a number above 0")

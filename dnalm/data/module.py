@@ -1,32 +1,33 @@
-"""Datamodules: a genome on disk to packed, masked micro-batches."""
+"""Datamodules: genomes on disk to packed, masked micro-batches."""
 
 from __future__ import annotations
 
-import numpy as np
+import hashlib
+
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from dnalm.data.batch import Batch, Sample, collate
 from dnalm.data.batching import BatchPlan, StepBatches, validation_batches
-from dnalm.data.corpus import GenomeCorpus
+from dnalm.data.corpus import Corpus
+from dnalm.data.laid_out import lay_out
 from dnalm.data.masking import Masking
-from dnalm.data.order import Integers
+from dnalm.data.mixture import Mixture
 from dnalm.data.samples import TrainingSamples, ValidationSamples
-from dnalm.data.splits import Division
-from dnalm.data.windows import TrainingWindows, WindowRecipe, validation_windows
+from dnalm.data.windows import WindowRecipe
 from dnalm.errors import DataError
-from dnalm.genome.intervals import cut_at, subtract
+from dnalm.genome.intervals import total_length
 from dnalm.tokenizers import Tokenizer
 
 _WORKER_TIMEOUT_S = 300  # a worker that is stuck for longer is reported rather than waited for
 
 
 class GenomeData(LightningDataModule):
-    """Windows of one genome.
+    """Windows of the genomes of a corpus.
 
     Args:
-        corpus: the genome.
+        corpus: the genomes.
         tokenizer: bases to ids.
         windows: how long windows are and where they come from.
         masking: what is hidden.
@@ -36,7 +37,7 @@ class GenomeData(LightningDataModule):
 
     def __init__(
         self,
-        corpus: GenomeCorpus,
+        corpus: Corpus,
         *,
         tokenizer: Tokenizer,
         windows: WindowRecipe,
@@ -49,64 +50,87 @@ class GenomeData(LightningDataModule):
         self.masking, self.batch, self.seed = masking, batch, seed
 
     def prepare_data(self) -> None:
-        """Build the store if it is not there, in one process of each node."""
-        self.corpus.genome()
+        """Build the stores that are not there, in one process of each node."""
+        self.corpus.prepare()
 
     def setup(self, stage: str) -> None:  # noqa: ARG002 -- Lightning passes it by name
-        """Divide the genome and lay out the windows.
+        """Divide the genomes and lay out the windows.
 
         Raises:
-            DataError: no stretch of the genome is long enough for a window.
+            DataError: a genome has no stretch that is long enough for a window, or none judges the model.
         """
-        genome = self.corpus.genome()
-        self.store, self.division = genome.store, genome.division
-        longest = self.windows.bases(self.windows.max_tokens, self.tokenizer)
-        shortest = self.windows.bases(self.windows.shortest, self.tokenizer)
-        self.usable = Division(
-            train=self._usable(self.division.train, shortest, "training"),
-            validation=self._usable(self.division.validation, shortest, "validation"),
-            description=self.division.description,
-        )
-        self.training_windows = TrainingWindows(
-            self.usable.train, recipe=self.windows, shortest=shortest, longest=longest, seed=self.seed
-        )
-        self.validation = validation_windows(
-            self.usable.validation, length=longest, count=self.windows.num_validation
-        )
+        self.opened = self.corpus.genomes()
+        judging = sum(bool(len(genome.division.validation)) for genome in self.opened)
+        if not judging:
+            raise DataError(
+                "DATA-04",
+                where="data",
+                found="no genome and no part of one judges the model",
+                expected="a validation side",
+                fix="name species in data.held_out, or let data.split divide a genome",
+            )
+        each = max(1, self.windows.num_validation // judging)
+        self.genomes = [
+            lay_out(
+                genome, self.tokenizer, self.windows, num_validation=each, seed=genome_seed(self.seed, number)
+            )
+            for number, genome in enumerate(self.opened)
+        ]
+        self.judged = [
+            (number, window) for number, genome in enumerate(self.genomes) for window in genome.validation
+        ]
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Micro-batches without end, from the trainer's current step on."""
-        trainer = self.trainer
-        assert trainer is not None, "the trainer asks for its loaders"
-        samples = TrainingSamples(
-            self.store,
-            self.training_windows,
+    @property
+    def fingerprint(self) -> str:
+        """Of all genomes: that of one, or a hash of those of several."""
+        prints = [genome.store.fingerprint for genome in self.genomes]
+        return prints[0] if len(prints) == 1 else hashlib.sha256("".join(prints).encode()).hexdigest()[:16]
+
+    def training_samples(self) -> TrainingSamples:
+        """Sample i of the run, for any i."""
+        training = [number for number, genome in enumerate(self.genomes) if genome.training is not None]
+        shares = [
+            self.opened[number].weight or float(total_length(self.genomes[number].train))
+            for number in training
+        ]
+        return TrainingSamples(
+            [self.genomes[number] for number in training],
+            Mixture(shares, seed=self.seed),
             self.tokenizer,
             self.windows.max_tokens,
             self.masking,
             self.seed,
             self.batch.global_size,
         )
+
+    def validation_samples(self) -> ValidationSamples:
+        """The windows that judge, genome by genome."""
+        return ValidationSamples(
+            [genome.store for genome in self.genomes],
+            self.judged,
+            self.tokenizer,
+            self.windows.max_tokens,
+            self.masking,
+            self.seed,
+        )
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Micro-batches without end, from the trainer's current step on."""
+        trainer = self.trainer
+        assert trainer is not None, "the trainer asks for its loaders"
         order = StepBatches(
             self.batch,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
             start_step=trainer.global_step,
         )
-        return self._loader(samples, order)
+        return self._loader(self.training_samples(), order)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation windows of this rank."""
         trainer = self.trainer
         assert trainer is not None, "the trainer asks for its loaders"
-        samples = ValidationSamples(
-            self.store,
-            self.validation,
-            self.tokenizer,
-            self.windows.max_tokens,
-            self.masking,
-            self.seed,
-        )
+        samples = self.validation_samples()
         order = validation_batches(
             len(samples),
             micro_size=self.batch.micro_size,
@@ -129,19 +153,7 @@ class GenomeData(LightningDataModule):
             timeout=_WORKER_TIMEOUT_S if self.batch.num_workers else 0,
         )
 
-    def _usable(self, regions: Integers, shortest: int, side: str) -> Integers:
-        """What is left of regions without long runs of N and without stretches too short to read."""
-        runs = self.store.unknown_runs
-        gaps = runs[runs[:, 1] - runs[:, 0] > self.windows.max_unknown]
-        pieces = cut_at(subtract(regions, gaps), self.store.offsets)
-        usable = pieces[pieces[:, 1] - pieces[:, 0] >= shortest]
-        if not len(usable):
-            longest = int(np.diff(pieces).max(initial=0))
-            raise DataError(
-                "DATA-01",
-                where=self.store.source.name,
-                found=f"no {side} window fits: the longest stretch without N has {longest} bases",
-                expected=f"at least {shortest} bases for a window of {self.windows.shortest} tokens",
-                fix="give a longer genome, raise windows.max_unknown, or change data.split",
-            )
-        return usable
+
+def genome_seed(seed: int, number: int) -> int:
+    """The seed of a genome's own windows; the first genome's is the run's."""
+    return seed + (number << 32)

@@ -13,9 +13,11 @@ from torch.utils.data import Dataset
 
 from dnalm.data.batch import Sample
 from dnalm.data.hidden import find_hidden
+from dnalm.data.laid_out import LaidOutGenome
 from dnalm.data.masking import Flags, Masking
+from dnalm.data.mixture import Mixture
 from dnalm.data.order import Stream, generator
-from dnalm.data.windows import TrainingWindows, Window
+from dnalm.data.windows import Window
 from dnalm.genome.alphabet import Codes, reverse_complement
 from dnalm.genome.store import GenomeStore
 from dnalm.tokenizers import Ids, Tokenizer
@@ -54,8 +56,8 @@ class TrainingSamples(Dataset[Sample]):
     """Sample i of a run, for any i >= 0.
 
     Args:
-        store: the genome.
-        windows: which stretch sample i reads.
+        genomes: those that train.
+        mixture: which of them sample i reads.
         tokenizer: bases to ids.
         max_tokens: tokens of a sample at most, special ones not counted.
         masking: what is hidden.
@@ -63,8 +65,8 @@ class TrainingSamples(Dataset[Sample]):
         global_batch: samples per optimizer step; sample i belongs to step i // global_batch.
     """
 
-    store: GenomeStore
-    windows: TrainingWindows
+    genomes: list[LaidOutGenome]
+    mixture: Mixture
     tokenizer: Tokenizer
     max_tokens: int
     masking: Masking
@@ -73,7 +75,10 @@ class TrainingSamples(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         """Draw sample `index`."""
-        tokens = _read(self.store, self.windows[index], self.tokenizer, self.max_tokens)
+        number, place = self.mixture[index]
+        genome = self.genomes[number]
+        assert genome.training is not None, "genomes that only judge have no share"
+        tokens = _read(genome.store, genome.training[place], self.tokenizer, self.max_tokens)
         seen, masked = self.masking.hide(
             tokens.ids,
             tokens.content,
@@ -93,16 +98,16 @@ class ValidationSamples(Dataset[Sample]):
     so that the same bases are hidden at every validation and none is betrayed.
 
     Args:
-        store: the genome.
-        windows: what to read.
+        stores: the genomes.
+        windows: what to read: which genome, and where in it.
         tokenizer: bases to ids.
         max_tokens: tokens of a sample at most, special ones not counted.
         masking: the run's masking.
         seed: the run's seed.
     """
 
-    store: GenomeStore
-    windows: list[Window]
+    stores: list[GenomeStore]
+    windows: list[tuple[int, Window]]
     tokenizer: Tokenizer
     max_tokens: int
     masking: Masking
@@ -113,8 +118,8 @@ class ValidationSamples(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         """Draw window `index`; IndexError past the end."""
-        window = self.windows[index]
-        tokens = _read(self.store, window, self.tokenizer, self.max_tokens)
+        genome, window = self.windows[index]
+        tokens = _read(self.stores[genome], window, self.tokenizer, self.max_tokens)
         all_masked = replace(self.masking, mask_share=1.0, random_share=0.0, faithful=False)
         seen, masked = all_masked.hide(
             tokens.ids,

@@ -8,6 +8,7 @@ bases.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,27 +57,36 @@ class CountModels:
         return bits
 
 
-def count(store: GenomeStore, regions: Integers) -> CountModels:
-    """Count bases and contexts in bounded memory.
+def count(genomes: Sequence[tuple[GenomeStore, Integers]], *, most_bp: int = 2_000_000_000) -> CountModels:
+    """Count bases and contexts of all genomes together, in bounded memory and time.
 
     Args:
-        store: the genome.
-        regions: (R, 2) half-open flat intervals; contexts do not reach across their ends.
+        genomes: each with (R, 2) half-open flat intervals; contexts do not reach across their ends.
+        most_bp: bases to count at most; of larger corpora, evenly spaced pieces are counted.
     """
     base_counts = np.zeros(4, dtype=np.int64)
     context_counts = np.zeros(_NUM_CONTEXTS * 4, dtype=np.int64)
-    total = int((regions[:, 1] - regions[:, 0]).sum())
+    total = sum(int((regions[:, 1] - regions[:, 0]).sum()) for _, regions in genomes)
+    every = max(1, -(-total // most_bp))
     with progress_bar("Counting the baselines", total=total, in_bytes=True) as advance:
-        for start, end in regions.tolist():
-            for first in range(start, end, _CHUNK):
-                last = min(first + _CHUNK, end)
-                chunk = bases(store.codes[first:last])
-                base_counts += np.bincount(chunk, minlength=8)[:4]
-                reach = bases(store.codes[max(start, first - SIDE) : min(end, last + SIDE)])
-                context, middle = _contexts(reach)
-                context_counts += np.bincount(context * 4 + middle, minlength=len(context_counts))
-                advance(last - first)
+        pieces = ((store, *piece) for store, regions in genomes for piece in _pieces(regions))
+        for number, (store, first, last, start, end) in enumerate(pieces):
+            advance(last - first)
+            if number % every:
+                continue
+            chunk = bases(store.codes[first:last])
+            base_counts += np.bincount(chunk, minlength=8)[:4]
+            reach = bases(store.codes[max(start, first - SIDE) : min(end, last + SIDE)])
+            context, middle = _contexts(reach)
+            context_counts += np.bincount(context * 4 + middle, minlength=len(context_counts))
     return CountModels(base_counts, context_counts.reshape(_NUM_CONTEXTS, 4))
+
+
+def _pieces(regions: Integers) -> Iterator[tuple[int, int, int, int]]:
+    """Pieces of the regions, each with the region it is of."""
+    for start, end in regions.tolist():
+        for first in range(start, end, _CHUNK):
+            yield first, min(first + _CHUNK, end), start, end
 
 
 def _contexts(codes: Codes) -> tuple[Integers, Codes]:

@@ -36,7 +36,7 @@ _BUILDING = ".building-"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def open_or_build(source: Path, cache: Path | None = None) -> GenomeStore:
+def open_or_build(source: Path, cache: Path | None = None, *, verify: bool = True) -> GenomeStore:
     """The store of a genome, built on first use.
 
     A source counts as the same while its resolved path, size and time of change are the same: its
@@ -46,6 +46,7 @@ def open_or_build(source: Path, cache: Path | None = None) -> GenomeStore:
     Args:
         source: FASTA, 2bit, or the folder of a store, which is opened as it is.
         cache: folder of stores; the user's cache if not given.
+        verify: compare the checksums of a store that is there, which reads every byte.
 
     Raises:
         DataError: the source is unusable (FASTA-.., TWOBIT-..), the store is damaged (STORE-01 to
@@ -54,14 +55,14 @@ def open_or_build(source: Path, cache: Path | None = None) -> GenomeStore:
     source = Path(source)
     check_source(source)
     if is_store(source):
-        return GenomeStore.open(source)
+        return GenomeStore.open(source, verify=verify)
     cache = Path(cache) if cache else platformdirs.user_cache_path("dnalm") / "genomes"
     target = cache / _store_name(source)
     if not target.exists():
         with _locked(target):
             if not target.exists():
                 return _build(source, target, chunk_bytes=CHUNK_BYTES)
-    return GenomeStore.open(target)
+    return GenomeStore.open(target, verify=verify)
 
 
 def build_store(source: Path, target: Path, *, chunk_bytes: int = CHUNK_BYTES) -> GenomeStore:

@@ -9,7 +9,7 @@ clipping.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, field
 
 import numpy as np
@@ -68,6 +68,8 @@ class MaskedLMTraining(LightningModule):
         optimizer: makes the optimizer from parameter groups, all else filled in.
         schedule: factor of the learning rate by optimizer step.
         seed: the run's seed, which keys dropout.
+        species: names of the genomes that judge, if each is to be logged.
+        species_of: (W,) which of them each validation sample is of.
 
     Raises:
         NumericsError: the loss of a step is not finite.
@@ -82,9 +84,16 @@ class MaskedLMTraining(LightningModule):
         optimizer: Callable[..., Optimizer],
         schedule: Schedule,
         seed: int,
+        species: Sequence[str] = (),
+        species_of: npt.NDArray[np.int64] | None = None,
     ) -> None:
         super().__init__()
         self.model, self.optimizer = model, optimizer
+        self.species = species
+        self.species_of: Tensor
+        of = np.zeros(0, dtype=np.int64) if species_of is None else species_of
+        self.register_buffer("species_of", torch.from_numpy(of), persistent=False)
+        self.species_bits = torch.zeros(0, 2)
         self.schedule, self.seed, self.overlap = schedule, seed, overlap
         self.indicator: Tensor
         self.register_buffer("indicator", base_indicator(torch.from_numpy(token_bases)), persistent=False)
@@ -139,6 +148,7 @@ class MaskedLMTraining(LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Forget the last pass."""
         self.validation_totals, self.hidden_bits = Totals(), HiddenBits()
+        self.species_bits = torch.zeros(len(self.species), 2, dtype=torch.float64, device=self.device)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:  # noqa: ARG002
         """Sum the losses at masked tokens and the bits at hidden bases."""
@@ -154,6 +164,9 @@ class MaskedLMTraining(LightningModule):
         totals.bits += bits.double().sum()
         totals.hidden += len(bits)
         self.hidden_bits.append(batch.hidden, bits)
+        if self.species:
+            each = torch.stack([bits.double(), torch.ones_like(bits, dtype=torch.float64)], dim=1)
+            self.species_bits.index_add_(0, self.species_of[batch.hidden.sequence_X], each)
 
     def on_validation_epoch_end(self) -> None:
         """Log the means over all ranks."""
@@ -161,6 +174,10 @@ class MaskedLMTraining(LightningModule):
         self.validated_at = self.global_step
         self.log("val_loss", totals.loss / max(1, totals.targets))
         self.log("val_bits_per_base", totals.bits / max(1, totals.hidden))
+        if self.species:
+            sums = self.trainer.strategy.reduce(self.species_bits, reduce_op="sum")
+            for name, (bits, hidden) in zip(self.species, sums.tolist(), strict=True):
+                self.log(f"val_bits_per_base/{name}", bits / max(1, hidden))
 
     def _over_ranks(self, totals: Totals) -> Totals:
         values = [float(value) for value in astuple(totals)]

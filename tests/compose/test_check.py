@@ -111,7 +111,7 @@ HOSTILE = [
     "lightning.pytorch.trainer.trainer.os.system",
     "lightning.pytorch.Trainer.fit",
     "lightning.fabric.utilities.cloud_io._load",
-    "dnalm.data.module.np.load",
+    "dnalm.data.mixture.np.load",
     "dnalm.data.samples.Dataset",
     "dnalm.cli.sys.exit",
     "dnalm.genome",

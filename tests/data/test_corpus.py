@@ -75,13 +75,13 @@ def test_no_genome_is_refused() -> None:
     [
         (
             {"yeast": 1.0},
-            "weights name yeast and genomes yeast, fly, human; both must name the same",
+            "weights name yeast; they are to name fly, human, yeast, which train",
         ),
         (
             {"yeast": 1.0, "fly": 1.0, "human": 1.0, "mouse": 1.0},
-            "weights name yeast, fly, human, mouse and genomes yeast, fly, human; both must name the same",
+            "weights name yeast, fly, human, mouse; they are to name fly, human, yeast, which train",
         ),
-        ({}, "weights name  and genomes yeast, fly, human; both must name the same"),
+        ({}, "weights name ; they are to name fly, human, yeast, which train"),
         (
             {"yeast": 0.0, "fly": 1.0, "human": -2.0},
             "weights are yeast 0.0, human -2.0; a weight is a number above 0",

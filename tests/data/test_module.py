@@ -1,16 +1,16 @@
 """The datamodule: which stretches are read, and that N is not among them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dnalm.data import BatchPlan, GenomeCorpus, GenomeData, Masking, SplitByContig, WindowRecipe
-from dnalm.data.samples import TrainingSamples
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import UNKNOWN, bases, reverse_complement
 from dnalm.tokenizers import KmerTokenizer
-from tests.conftest import random_sequence
+from tests.conftest import random_sequence, training_window
 
 TOKENIZER = KmerTokenizer(k=4)
 
@@ -41,9 +41,9 @@ def data_of(fasta: Path, **recipe: float) -> GenomeData:
 def test_windows_hold_no_run_of_n_longer_than_allowed(max_unknown: int, tmp_path: Path) -> None:
     data = data_of(genome_with_gaps(tmp_path), max_unknown=max_unknown)
     longest = 0
-    windows = [data.training_windows[i] for i in range(800)] + data.validation
+    windows = [training_window(data, i) for i in range(800)] + data.genomes[0].validation
     for window in windows:
-        codes = bases(data.store.codes[window.start : window.end])
+        codes = bases(data.genomes[0].store.codes[window.start : window.end])
         edges = np.flatnonzero(np.diff(np.concatenate([[0], codes == UNKNOWN, [0]]).astype(int)))
         longest = max(longest, int((edges[1::2] - edges[::2]).max(initial=0)))
     assert longest == max_unknown
@@ -51,20 +51,20 @@ def test_windows_hold_no_run_of_n_longer_than_allowed(max_unknown: int, tmp_path
 
 def test_training_and_validation_windows_share_no_base(tmp_path: Path) -> None:
     data = data_of(genome_with_gaps(tmp_path))
-    cover = np.zeros(data.store.num_bases, dtype=bool)
+    cover = np.zeros(data.genomes[0].store.num_bases, dtype=bool)
     for index in range(800):
-        cover[data.training_windows[index].start : data.training_windows[index].end] = True
-    for window in data.validation:
+        cover[training_window(data, index).start : training_window(data, index).end] = True
+    for window in data.genomes[0].validation:
         assert not cover[window.start : window.end].any()
 
 
 def test_a_reversed_window_reads_the_other_strand(tmp_path: Path) -> None:
     data = data_of(genome_with_gaps(tmp_path), reverse_complement=True)
-    samples = TrainingSamples(data.store, data.training_windows, TOKENIZER, 200, data.masking, data.seed, 4)
+    samples = data.training_samples()
     strands = set()
     for index in range(40):
-        window = data.training_windows[index]
-        forward = np.asarray(data.store.codes[window.start : window.end])
+        window = training_window(data, index)
+        forward = np.asarray(data.genomes[0].store.codes[window.start : window.end])
         read = reverse_complement(forward) if window.reverse else forward
         assert (samples[index].ids == TOKENIZER.encode(read)).all()
         strands.add(window.reverse)
@@ -74,7 +74,7 @@ def test_a_reversed_window_reads_the_other_strand(tmp_path: Path) -> None:
 def test_the_masking_rate_follows_the_step_of_the_sample(tmp_path: Path) -> None:
     data = data_of(genome_with_gaps(tmp_path))
     masking = Masking(rate=0.05, final_rate=0.6, final_from=50)
-    samples = TrainingSamples(data.store, data.training_windows, TOKENIZER, 200, masking, data.seed, 4)
+    samples = replace(data.training_samples(), masking=masking)
 
     def rate(first: int) -> float:
         drawn = [samples[i] for i in range(first, first + 200)]

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnalm.data import BatchPlan, GenomeCorpus, GenomeData, Masking, WindowRecipe
-from dnalm.data.samples import TrainingSamples, ValidationSamples, _read
+from dnalm.data.samples import _read
 from dnalm.data.windows import Window
 from dnalm.genome.alphabet import bases, is_unknown, reverse_complement
 from dnalm.genome.store import GenomeStore
 from dnalm.tokenizers import KmerTokenizer, LogoTokenizer, SixMerTokenizer, Tokenizer
-from tests.conftest import random_sequence
+from tests.conftest import random_sequence, training_window
 from tests.tokenizers.examples import small_bpe, store_of
 
 # The merges of the small BPE read the first part in long words, and the second base by base
@@ -115,9 +115,7 @@ def data_of(folder: Path) -> GenomeData:
 
 def test_training_samples_have_no_more_tokens_than_allowed(tmp_path: Path) -> None:
     data = data_of(tmp_path)
-    samples = TrainingSamples(
-        data.store, data.training_windows, data.tokenizer, MAX_TOKENS, data.masking, data.seed, 4
-    )
+    samples = data.training_samples()
     drawn = [samples[index] for index in range(300)]
     special = data.tokenizer.special
     assert max(sample.num_content for sample in drawn) == MAX_TOKENS
@@ -125,7 +123,7 @@ def test_training_samples_have_no_more_tokens_than_allowed(tmp_path: Path) -> No
     cut = [
         index
         for index in range(300)
-        if drawn[index].num_bases < len(whole(data.store, data.training_windows[index]))
+        if drawn[index].num_bases < len(whole(data.genomes[0].store, training_window(data, index)))
     ]
     assert len(cut) > 30
     assert {len(drawn[index].ids) for index in cut} == {MAX_TOKENS + 2}
@@ -133,24 +131,20 @@ def test_training_samples_have_no_more_tokens_than_allowed(tmp_path: Path) -> No
 
 def test_the_bases_of_a_sample_are_those_under_its_tokens(tmp_path: Path) -> None:
     data = data_of(tmp_path)
-    samples = TrainingSamples(
-        data.store, data.training_windows, data.tokenizer, MAX_TOKENS, data.masking, data.seed, 4
-    )
+    samples = data.training_samples()
     for index in range(100):
         assert samples[index].num_bases == len(data.tokenizer.decode(samples[index].ids))
 
 
 def test_hidden_bases_of_a_cut_window_lie_where_the_store_has_them(tmp_path: Path) -> None:
     data = data_of(tmp_path)
-    samples = ValidationSamples(
-        data.store, data.validation, data.tokenizer, MAX_TOKENS, data.masking, data.seed
-    )
+    samples = data.validation_samples()
     cut = 0
-    for index, window in enumerate(data.validation):
+    for index, window in enumerate(data.genomes[0].validation):
         hidden, sample = samples[index].hidden, samples[index]
         assert hidden is not None
         assert not is_unknown(hidden.base_X).any()
-        assert (bases(data.store.codes[hidden.position_X]) == hidden.base_X).all()
+        assert (bases(data.genomes[0].store.codes[hidden.position_X]) == hidden.base_X).all()
         assert hidden.position_X.max(initial=0) < window.start + sample.num_bases
         cut += sample.num_bases < window.end - window.start
     assert cut > 0

@@ -20,7 +20,7 @@ def test_counts_equal_counting_by_hand(make_store: MakeStore) -> None:
     text = random_sequence(3000, seed=1)[:1500] + "NN" + random_sequence(1500, seed=2)
     store = make_store({"chr1": text})
     regions = np.array([[0, 1000], [1200, 3000]])
-    models = count(store, regions)
+    models = count([(store, regions)])
     bases, contexts = Counter(), Counter()
     for start, end in regions:
         for place in range(start, end):
@@ -38,15 +38,15 @@ def test_counts_equal_counting_by_hand(make_store: MakeStore) -> None:
 def test_counting_in_chunks_loses_no_context(make_store: MakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store = make_store({"chr1": random_sequence(5000)})
     regions = np.array([[0, 5000]])
-    whole = count(store, regions)
+    whole = count([(store, regions)])
     monkeypatch.setattr("dnalm.evaluation.baselines._CHUNK", 97)
-    assert (count(store, regions).context_counts == whole.context_counts).all()
+    assert (count([(store, regions)]).context_counts == whole.context_counts).all()
 
 
 def test_bits_are_those_of_add_one_smoothed_counts(make_store: MakeStore) -> None:
     text = "ACGTACGTACGTTTTTACGTACGTA"
     store = make_store({"chr1": text, "chr2": "ACGTACGTA"})
-    models = count(store, np.array([[0, len(text)]]))
+    models = count([(store, np.array([[0, len(text)]]))])
     position = 4
     same = [
         text[p]
@@ -65,7 +65,7 @@ def test_order0_entropy_of_yeast_under_other_chromosomes(shared_data: Path, tmp_
     store = open_or_build(shared_data / "genomes/sacCer3.fa.gz", tmp_path)
     held_out = store.contig("chrXVI")
     start, end = held_out.offset, held_out.offset + held_out.length
-    models = count(store, np.array([[0, start]]))  # chrXVI is the last contig
+    models = count([(store, np.array([[0, start]]))])  # chrXVI is the last contig
     assert end == store.num_bases
     bits = models.order0_bits(np.asarray(store.codes[start:end] & 7))
     assert bits.mean() == pytest.approx(1.9585, abs=5e-5)  # stated in the project's first issue
@@ -76,11 +76,12 @@ def test_a_planted_dependence_is_found_and_judged(make_store: MakeStore) -> None
     random = np.random.default_rng(0)
     text = "".join(base * 2 for base in random.choice(list("ACGT"), 50_000))
     store = make_store({"chr1": text})
-    models = count(store, np.array([[0, 90_000]]))
+    models = count([(store, np.array([[0, 90_000]]))])
     positions = np.arange(90_001, 99_990, 2)
     result = judge(
-        store,
+        [("genome", store)],
         models,
+        genome=np.zeros(len(positions), dtype=np.int64),
         positions=positions,
         windows=positions // 500,
         bits=np.full(len(positions), 1.0, dtype=np.float32),

@@ -25,7 +25,7 @@ from dnalm.tokenizers import (
 from dnalm.tokenizers.bpe_file import Document
 from dnalm.tokenizers.pair_counts import PairCounts, memory_bytes
 from dnalm.tokenizers.statistics import count_tokens
-from tests.conftest import random_sequence
+from tests.conftest import random_sequence, training_window
 from tests.tokenizers.examples import DNABERT2_SPECIALS, small_bpe, small_document, store_of
 
 HERE = Path("tokenizer.json")
@@ -58,7 +58,7 @@ def test_no_training_window_crosses_the_end_of_a_contig(tmp_path: Path) -> None:
     data.prepare_data()
     data.setup("fit")
     for index in range(500):
-        window = data.training_windows[index]
+        window = training_window(data, index)
         assert window.start // 300 == (window.end - 1) // 300
 
 

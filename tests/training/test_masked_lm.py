@@ -15,7 +15,7 @@ from dnalm.errors import NumericsError
 from dnalm.models import Encoder, MaskedLM, Packed
 from dnalm.tokenizers import KmerTokenizer
 from dnalm.training import LinearWarmupDecay, MaskedLMTraining, RunDirectory, Throughput, build_trainer
-from tests.conftest import random_sequence
+from tests.conftest import random_sequence, training_window
 
 TOKENIZER = KmerTokenizer(k=3)
 GLOBAL = 16
@@ -169,9 +169,9 @@ def test_validation_hides_every_masked_token_and_covers_each_window_once(tmp_pat
         assert (batch.ids_N == TOKENIZER.special.mask).sum() == len(batch.targets_M)
         seen += batch.samples
         assert np.isin(batch.hidden.sequence_X.numpy(), batch.samples).all()
-        true = np.asarray(data.store.codes[batch.hidden.position_X.numpy()] & 7)
+        true = np.asarray(data.genomes[0].store.codes[batch.hidden.position_X.numpy()] & 7)
         assert (true == batch.hidden.base_X.numpy()).all()
-    assert seen == list(range(len(data.validation)))
+    assert seen == list(range(len(data.judged)))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_throughput_counts_tokens_and_bases(tmp_path: Path) -> None:
     run = RunDirectory(name="count", dir=tmp_path / "count")
     trainer = build_trainer(run=run, batch=data.batch, steps=3, throughput=throughput)
     trainer.fit(module_of(network()), datamodule=data)
-    expected = [data.training_windows[i] for i in range(3 * GLOBAL)]
+    expected = [training_window(data, i) for i in range(3 * GLOBAL)]
     bases = sum(window.end - window.start for window in expected)
     assert throughput.bases == bases
     # L bases give L - 2 3-mers, [CLS] and [SEP].
