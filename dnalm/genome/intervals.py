@@ -90,12 +90,13 @@ def _combine(a: Intervals, b: Intervals, keep: Callable[[_Bools, _Bools], _Bools
     """Cut two sets at all their ends and keep pieces by whether they lie in each."""
     a, b = merge(a), merge(b)
     ends = np.unique(np.concatenate([a.ravel(), b.ravel()]))
-    kept = keep(_covers(a, ends), _covers(b, ends))  # of the piece that starts there; the last starts none
+    kept = keep(contains(a, ends), contains(b, ends))  # of the piece that starts there; the last starts none
     changes = np.flatnonzero(np.diff(kept, prepend=False))
     return ends[changes].reshape(-1, 2)
 
 
-def _covers(intervals: Intervals, positions: npt.NDArray[np.int64]) -> _Bools:
+def contains(intervals: Intervals, positions: npt.NDArray[np.int64]) -> _Bools:
+    """Which of some positions lie in a canonical set: (P,) int64 to (P,) bool."""
     started = np.searchsorted(intervals[:, 0], positions, side="right")
     ended = np.searchsorted(intervals[:, 1], positions, side="right")
     return started > ended

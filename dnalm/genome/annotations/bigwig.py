@@ -8,8 +8,8 @@ what it sends is accepted only if it is in order and adds up to the summary that
 A value in the file that is NaN counts as missing, as uncovered bases are. Not noticed is damage to files that
 were written without compression, where the summary stays the same.
 
-Codes: BW-01 to 09 and 14 of `bigwig_layout`, 10 damaged, 11 another length of a contig, 12 infinite values, 13
-overlaps, 15 unknown contig, 16 too slow.
+Codes: BW-01 to 09 and 14 of `bigwig_layout`, 10 damaged, 11 another length of a contig, 12 infinite values,
+13 overlaps, 15 unknown contig, 16 too slow.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ class BigWigReader:
         cpu = self._limits.cpu_seconds or 60 + self.path.stat().st_size // 100_000
         command = [sys.executable, "-P", child.__file__, str(self.path)]
         command += [str(self._limits.memory_bytes), str(cpu)]
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -225,7 +225,7 @@ class BigWigReader:
                 if zlib.crc32(payload) != checksum:
                     raise self._damaged("its reader garbled what it read")
                 if kind == child.ERROR:
-                    raise self._damaged(payload.decode(errors="replace").splitlines()[0])
+                    raise self._damaged(payload.decode(errors="replace").partition("\n")[0])
                 if kind == child.END:
                     return
                 yield kind, number, payload
@@ -257,12 +257,14 @@ class _Pipe:
     def __init__(self, process: subprocess.Popen[bytes], stall_seconds: float) -> None:
         assert process.stdout is not None
         self._descriptor, self._stall_seconds = process.stdout.fileno(), stall_seconds
+        self._poll = select.poll()
+        self._poll.register(self._descriptor, select.POLLIN)
 
     def read(self, size: int) -> bytes:
         """`size` bytes, or fewer at the end."""
         pieces = []
         while size:
-            if not select.select([self._descriptor], [], [], self._stall_seconds)[0]:
+            if not self._poll.poll(1000 * self._stall_seconds):
                 raise TimeoutError
             piece = os.read(self._descriptor, min(size, 1 << 20))
             if not piece:

@@ -3,7 +3,7 @@
     python bigwig_child.py FILE MEMORY_BYTES CPU_SECONDS
 
 It imports nothing of dnalm, so that it starts in 0.1 s and is the same however dnalm was started. To stdout
-it writes MAGIC and frames: a header HEAD (kind, contig, payload bytes, CRC32 of the payload), then the payload.
+it writes MAGIC and frames: HEAD (kind, contig, bytes of the payload, its CRC32), then the payload.
 
     kind 0  JSON [[name, length], ...], the contigs; comes first
     kind 1  an array of RECORD, intervals of a contig in its order
