@@ -239,10 +239,9 @@ class BigWigReader:
 
     def _died(self, process: subprocess.Popen[bytes]) -> DataError:
         code = process.wait()
-        if code == -signal.SIGXCPU or code == -signal.SIGKILL:
-            return bigwig_error(
-                "BW-16", self.path, "reading it took too long", "a sound file", "make it again"
-            )
+        if code in (-signal.SIGXCPU, -signal.SIGKILL):
+            found = "reading it took too much time or memory"
+            return bigwig_error("BW-16", self.path, found, "a sound file", "make it again")
         reason = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         return self._damaged(f"its reader died of {reason}")
 

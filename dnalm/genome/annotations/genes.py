@@ -81,7 +81,7 @@ class _Collector:
         self._reader, self._is_gtf = reader, reader.format == "gtf"
         self.units: dict[_Key, _Unit] = {}
         self._kinds: dict[str, tuple[str, str, int]] = {}  # ID: kind, contig, line
-        self._parents: dict[str, tuple[GffFeature, ...]] = {}  # Parent: the first that names it
+        self._first_child: dict[tuple[str, str], GffFeature] = {}  # of every Parent, on every contig
         self._parents_of: dict[str, list[str]] = {}
 
     def add(self, feature: GffFeature) -> None:
@@ -94,7 +94,7 @@ class _Collector:
         if own:
             self._check_id(feature, own[0], parents)
         for parent in parents:
-            self._parents.setdefault(parent, (feature,))
+            self._first_child.setdefault((parent, feature.contig.name), feature)
             unit = self._unit((parent,), feature)
             unit.has_children = True
             if part:
@@ -142,7 +142,7 @@ class _Collector:
 
     def check(self) -> None:
         """Look whether every Parent exists, on the same contig, and none is its own ancestor."""
-        for parent, (child,) in self._parents.items():
+        for (parent, _), child in self._first_child.items():
             known = self._kinds.get(parent)
             if known is None:
                 if self._reader.num_skipped:

@@ -33,8 +33,8 @@ def paint(dense: npt.NDArray[Any], intervals: Intervals, value: float) -> None:
 def paint_values(dense: npt.NDArray[Any], intervals: Intervals, values: npt.NDArray[np.float32]) -> None:
     """Give each of some sorted intervals without overlap its value.
 
-    Neighbours that touch are written at once, so that values base by base are fast. All NaN get the same bits,
-    so that runs of missing values are runs.
+    Neighbours that touch are written at once, so that values base by base are fast. All NaN get the same
+    bits, so that runs of missing values are runs.
     """
     values = np.where(np.isnan(values), np.float32(np.nan), values)
     starts, ends = intervals[:, 0], intervals[:, 1]

@@ -32,9 +32,9 @@ class IntervalLabels:
         label_by: `file`, one label a file; `class`, one for every file and class of column 4, named
             `file/class`. Every file gets the classes of all, so that labels form a matrix.
         coverage: where the labels of a file are known; elsewhere they are missing, never 0. `intervals`:
-            where any interval of the file lies, as chromatin states tile what they know. `contigs`: on contigs
-            that the file names. `genome`: everywhere, as peaks of a whole genome are. By default `intervals`
-            for classes, `contigs` for files. Bases that are N are missing always.
+            where any interval of the file lies, as chromatin states tile what they know. `contigs`: on
+            contigs that the file names. `genome`: everywhere, as peaks of a whole genome are. By default
+            `intervals` for classes, `contigs` for files. Bases that are N are missing always.
         other_contigs: whether a contig that the genome lacks is an error or skipped.
     """
 

@@ -7,7 +7,7 @@
     manifest.json   kind, names, genome, sources, statistics, checksums
 
 Classes are dense, for a byte a base is the same as the genome takes and reads fastest. Labels are runs: five
-tissues x 13 states of human chr22 take 1.0 MB so, and would take 462 MB bit-packed base by base. Values are
+tissues x 13 states of human chr22 take 0.8 MB so, and would take 462 MB bit-packed base by base. Values are
 whichever is smaller. Coordinates are flat ones of the genome store, on the forward strand; whoever reads the
 reverse strand reverses the first axis of what is read.
 """
