@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from dnalm.genome.annotations.interval_table import IntervalTable, OtherContigs, TableBuilder, duplicates
-from dnalm.genome.annotations.text_lines import BED, Line, read_lines
+from dnalm.genome.annotations.text_lines import BED, Line, OnRead, read_lines
 from dnalm.genome.contig_aliases import ContigAliases
 from dnalm.genome.manifest import Contig
 from dnalm.genome.store import GenomeStore
@@ -58,6 +58,7 @@ def read_bed_table(
     value: str | None = None,
     names: bool = False,
     other_contigs: OtherContigs = "error",
+    on_read: OnRead | None = None,
 ) -> IntervalTable:
     """Read a file of intervals.
 
@@ -68,6 +69,7 @@ def read_bed_table(
             `qValue` of peaks, or any key of column 4 written `key=number`. `.` and `nan` are missing.
         names: read column 4 as a name; it must be there.
         other_contigs: whether a contig that the genome lacks is an error or skipped and counted.
+        on_read: called with every piece of the file, which is read twice, for progress.
 
     Returns:
         The intervals in the order of the file.
@@ -75,7 +77,7 @@ def read_bed_table(
     Raises:
         DataError: BED-01 to BED-23, naming the line.
     """
-    reader = BedReader(path, store, other_contigs=other_contigs)
+    reader = BedReader(path, store, other_contigs=other_contigs, on_read=on_read)
     builder = TableBuilder(path)
     for row in reader:
         offset = row.contig.offset
@@ -103,8 +105,15 @@ class BedReader:
     Args: as `read_bed_table`.
     """
 
-    def __init__(self, path: Path, store: GenomeStore, *, other_contigs: OtherContigs = "error") -> None:
-        self.path, self.kind = Path(path), bed_kind(Path(path))
+    def __init__(
+        self,
+        path: Path,
+        store: GenomeStore,
+        *,
+        other_contigs: OtherContigs = "error",
+        on_read: OnRead | None = None,
+    ) -> None:
+        self.path, self.kind, self._on_read = Path(path), bed_kind(Path(path)), on_read
         self._store, self._skips_others = store, other_contigs == "skip"
         self.num_headers = self.num_skipped = 0
         names = (line.text.split("\t", 1)[0] for line in self._data_lines())
@@ -137,7 +146,7 @@ class BedReader:
 
     def _data_lines(self) -> Iterator[Line]:
         self.num_headers = 0
-        for line in read_lines(self.path, BED):
+        for line in read_lines(self.path, BED, self._on_read):
             if line.text.startswith(("#", "track ", "track\t", "browser ", "browser\t")):
                 self.num_headers += 1
             elif line.text.strip():

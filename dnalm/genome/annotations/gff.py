@@ -13,6 +13,7 @@ https://mblab.wustl.edu/GTF22.html.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from urllib.parse import unquote
 
 from dnalm.errors import DataError
 from dnalm.genome.annotations.interval_table import OtherContigs
-from dnalm.genome.annotations.text_lines import GFF, Line, read_lines
+from dnalm.genome.annotations.text_lines import GFF, Line, OnRead, read_lines
 from dnalm.genome.contig_aliases import ContigAliases
 from dnalm.genome.manifest import Contig
 from dnalm.genome.store import GenomeStore
@@ -64,13 +65,21 @@ class GffReader:
         path: GFF3 or GTF, plain, gzip or bgzip.
         store: the genome it annotates; contig names may be aliases.
         other_contigs: whether a contig that the genome lacks is an error or skipped and counted.
+        on_read: called with every piece of the file, which is read twice, for progress.
 
     Raises:
         DataError: GFF-01 to GFF-23, naming the line.
     """
 
-    def __init__(self, path: Path, store: GenomeStore, *, other_contigs: OtherContigs = "error") -> None:
-        self.path = Path(path)
+    def __init__(
+        self,
+        path: Path,
+        store: GenomeStore,
+        *,
+        other_contigs: OtherContigs = "error",
+        on_read: OnRead | None = None,
+    ) -> None:
+        self.path, self._on_read = Path(path), on_read
         self._skips_others = other_contigs == "skip"
         self.num_skipped = self.num_without_phase = 0
         self._regions: dict[str, tuple[Line, int, int]] = {}
@@ -117,7 +126,7 @@ class GffReader:
         return notes
 
     def _data_lines(self) -> Iterator[Line]:
-        for line in read_lines(self.path, GFF):
+        for line in read_lines(self.path, GFF, self._on_read):
             text = line.text
             if text.startswith((">", "##FASTA")):
                 return
@@ -159,7 +168,7 @@ class GffReader:
         if end > contig.length:
             raise _past_end(line, "end", end, name, contig)
         strand = columns[6].replace("?", ".")
-        return GffFeature(line, columns[2], contig, start - 1, end, strand, attributes)
+        return GffFeature(line, sys.intern(columns[2]), contig, start - 1, end, strand, attributes)
 
     def _check_phase(self, line: Line, columns: list[str]) -> None:
         if columns[7] not in ("0", "1", "2", "."):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +52,10 @@ BED = TextFormat("BED", "11", "BED file")
 GFF = TextFormat("GFF", "16", "GFF or GTF file")
 
 
-def read_lines(path: Path, kind: TextFormat) -> Iterator[Line]:
+OnRead = Callable[[bytes], None]  # called with every piece of a file as it lies on disk, for progress
+
+
+def read_lines(path: Path, kind: TextFormat, on_read: OnRead | None = None) -> Iterator[Line]:
     """Stream the lines of a file.
 
     Raises:
@@ -62,7 +65,7 @@ def read_lines(path: Path, kind: TextFormat) -> Iterator[Line]:
     codes = CompressionCodes(*(f"{kind.prefix}-{number}" for number in (20, 21, 22)))
     number, rest = 0, b""
     try:
-        for chunk in read_chunks(path, codes=codes):
+        for chunk in read_chunks(path, codes=codes, on_read=on_read):
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 number += 1

@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
-from dnalm.console import stderr
+from dnalm.console import progress_bar, stderr
 from dnalm.errors import DataError
 from dnalm.genome.atomic_folder import build_folder, locked, write_text
 from dnalm.genome.manifest import MANIFEST_FILE, FileSum, file_sha256
@@ -90,6 +91,14 @@ def prepare_track(plan: TrackPlan, store: GenomeStore, cache: Path | None = None
                     stderr.print(note)
                 return track
     return TrackStore.open(target, store)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """Show a bar while a text file is read twice; yields what to call with every piece of it."""
+    size = path.stat().st_size if path.is_file() else 0
+    with progress_bar(f"Reading {path.name}", total=2 * size, in_bytes=True) as advance:
+        yield lambda piece: advance(len(piece))
 
 
 def to_recipe(name: str, arguments: Mapping[str, object]) -> dict[str, Any]:

@@ -11,13 +11,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from dnalm.console import progress_bar
 from dnalm.errors import DataError
 from dnalm.genome.annotations.bed import read_bed_table
 from dnalm.genome.annotations.interval_table import IntervalTable, OtherContigs
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.tracks.arrays import class_statistics, new_dense, paint
-from dnalm.genome.tracks.building import TrackContent, TrackPlan, prepare_track, to_recipe
+from dnalm.genome.tracks.building import TrackContent, TrackPlan, prepare_track, reading, to_recipe
 from dnalm.genome.tracks.manifest import track_error
 from dnalm.genome.tracks.store import MISSING, VALUES_FILE, TrackStore
 from dnalm.paths import InputPath
@@ -108,16 +107,17 @@ class IntervalClasses:
 def read_tables(
     files: dict[str, InputPath], store: GenomeStore, *, names: bool, other_contigs: OtherContigs
 ) -> dict[str, IntervalTable]:
-    """Read files of intervals by name, with a progress bar.
+    """Read files of intervals by name, with progress bars.
 
     Raises:
         DataError: BED-01 to BED-23.
     """
     tables = {}
-    with progress_bar("Reading intervals", total=len(files)) as advance:
-        for name, path in files.items():
-            tables[name] = read_bed_table(Path(path), store, names=names, other_contigs=other_contigs)
-            advance(1)
+    for name, path in files.items():
+        with reading(Path(path)) as on_read:
+            tables[name] = read_bed_table(
+                Path(path), store, names=names, other_contigs=other_contigs, on_read=on_read
+            )
     return tables
 
 

@@ -13,7 +13,7 @@ from dnalm.genome.annotations.interval_table import OtherContigs
 from dnalm.genome.annotations.regions import REGION_CLASSES, UNKNOWN_REGION, find_regions
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.tracks.arrays import class_statistics, new_dense, paint
-from dnalm.genome.tracks.building import TrackContent, TrackPlan, prepare_track, to_recipe
+from dnalm.genome.tracks.building import TrackContent, TrackPlan, prepare_track, reading, to_recipe
 from dnalm.genome.tracks.store import MISSING, VALUES_FILE, TrackStore
 from dnalm.paths import InputPath
 
@@ -53,10 +53,12 @@ class RegionClasses:
         return prepare_track(plan, store, cache)
 
     def _write(self, store: GenomeStore, folder: Path) -> TrackContent:
-        reader = GffReader(Path(self.gff), store, other_contigs=self.other_contigs)
-        regions = find_regions(
-            read_transcripts(reader), upstream=self.promoter_upstream, downstream=self.promoter_downstream
-        )
+        path = Path(self.gff)
+        with reading(path) as on_read:
+            reader = GffReader(path, store, other_contigs=self.other_contigs, on_read=on_read)
+            regions = find_regions(
+                read_transcripts(reader), upstream=self.promoter_upstream, downstream=self.promoter_downstream
+            )
         dense = new_dense(folder, store.num_bases, np.uint8, MISSING)
         named = [store.contig(name) for name in reader.declared_contigs]
         regions["intergenic"] = np.array([(c.offset, c.offset + c.length) for c in named])

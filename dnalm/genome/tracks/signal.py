@@ -25,7 +25,7 @@ from dnalm.genome.tracks.arrays import (
     runs_of,
     value_statistics,
 )
-from dnalm.genome.tracks.building import TrackContent, TrackPlan, prepare_track, to_recipe
+from dnalm.genome.tracks.building import TrackContent, TrackPlan, prepare_track, reading, to_recipe
 from dnalm.genome.tracks.store import VALUES_FILE, TrackStore
 from dnalm.paths import InputPath
 
@@ -109,7 +109,10 @@ class Signal:
     def _paint_bed(self, dense: npt.NDArray[Any], store: GenomeStore) -> tuple[dict[str, str], list[str]]:
         path = Path(self.file)
         value = "score" if bed_kind(path) == "bedGraph" else self.value
-        table = read_bed_table(path, store, value=value, other_contigs=self.other_contigs)
+        with reading(path) as on_read:
+            table = read_bed_table(
+                path, store, value=value, other_contigs=self.other_contigs, on_read=on_read
+            )
         self._paint_background(dense, list(table.contigs.values()))
         intervals, values = self._without_overlaps(table)
         if len(intervals):
