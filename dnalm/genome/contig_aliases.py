@@ -4,7 +4,7 @@ A name of a file is looked up among a genome's contigs in this order, and the fi
 decides; it must find exactly one, and two names of a file must not claim the same contig.
 
 1. The name itself.
-2. Its plain form: without `species:...:1:+:length` around it, a prefix `chr`, leading zeros, and case;
+2. Its plain form: without `species:...:1:+:length` around it, `chr` or `chromosome`, leading zeros, and case;
    M, MT, Mito, chrmt are one; RefSeq accessions of human, mouse and budding yeast become numbers, X, Y, MT.
 3. Its number, if it is a roman numeral: `chrXIV` is `chr14`.
 
@@ -28,6 +28,7 @@ from dnalm.genome.manifest import Contig
 from dnalm.genome.store import GenomeStore, nearest_names
 
 _WRAPPED = re.compile(r"[^:]+:([^:]+):\d+:[+-]:\d+")  # species:contig:start:strand:length of MAF tools
+_PREFIX = re.compile(r"^(chromosome|chrom|chr)_?")
 _ACCESSION = re.compile(r"nc_(\d{6})(?:\.\d+)?")
 _MITOCHONDRION = {"m", "mt", "mito", "mitochondrion", "mtdna"}
 _NUMERAL = re.compile(r"x{0,3}(?:ix|iv|v?i{0,3})")
@@ -51,7 +52,7 @@ def plain_name(name: str) -> str:
     accession = _ACCESSION.fullmatch(text)
     if accession:
         return _ACCESSIONS.get(int(accession[1]), text)
-    text = text.removeprefix("chr").lstrip("_") or text
+    text = _PREFIX.sub("", text) or text
     if text in _MITOCHONDRION:
         return "mt"
     return (text.lstrip("0") or "0") if text.isdecimal() else text
@@ -97,6 +98,10 @@ class ContigAliases:
     def unknown(self) -> tuple[str, ...]:
         """The names of the file that the genome lacks, in the order of the file."""
         return tuple(name for name in self._names if not self._found[name])
+
+    def is_unknown(self, name: str) -> bool:
+        """Whether the genome lacks a name of the file, rather than it being unclear which contig it is."""
+        return not self._found.get(name)
 
     def find(self, name: str) -> Contig | None:
         """The contig of a name of the file; None if the genome lacks it or it is not clear which it is."""

@@ -24,7 +24,7 @@ def genome(make_store: Make, names: list[str]) -> GenomeStore:
 @pytest.mark.parametrize(
     ("names", "plain"),
     [
-        (["20", "chr20", "Chr20", "CHR20", "NC_000020.10", "NC_000020.11", "chr020"], "20"),
+        (["20", "chr20", "NC_000020.10", "NC_000020.11", "chr020", "chromosome20", "Chrom_20"], "20"),
         (["X", "chrX", "NC_000023.10", "NC_000086.7"], "x"),
         (["Y", "chrY", "NC_000024.9", "NC_000087.7"], "y"),
         (["MT", "M", "chrM", "chrMT", "Mito", "chrmt", "NC_012920.1", "NC_005089.1", "NC_001224.1"], "mt"),

@@ -12,25 +12,25 @@ files of fewer than 12, so only what is asked for is checked there, and the stra
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from dnalm.genome.annotations.bed_checks import (
+    BedKind,
+    bed_kind,
+    check_blocks,
+    check_peak,
+    check_width,
+    coordinate,
+    number,
+)
 from dnalm.genome.annotations.interval_table import IntervalTable, OtherContigs, TableBuilder, duplicates
 from dnalm.genome.annotations.text_lines import BED, Line, OnRead, read_lines
 from dnalm.genome.contig_aliases import ContigAliases
 from dnalm.genome.manifest import Contig
 from dnalm.genome.store import GenomeStore
 
-BedKind = Literal["bed", "narrowPeak", "broadPeak", "bedGraph"]
-_COORDINATE_LIMIT = 1 << 31
-_SUFFIXES: dict[str, BedKind] = {
-    ".narrowpeak": "narrowPeak", ".broadpeak": "broadPeak", ".bedgraph": "bedGraph", ".bdg": "bedGraph",
-    ".bg": "bedGraph",
-}  # fmt: skip
-_EXACT_COLUMNS = {"narrowPeak": 10, "broadPeak": 9, "bedGraph": 4}
 _PEAK_COLUMNS = {"signalValue": 6, "pValue": 7, "qValue": 8}
 
 
@@ -43,12 +43,6 @@ class BedRow:
     contig: Contig
     start: int
     end: int
-
-
-def bed_kind(path: Path) -> BedKind:
-    """Which of the formats a file is, by its suffix; .gz and .bgz are passed over."""
-    name = path.name.lower().removesuffix(".gz").removesuffix(".bgz")
-    return _SUFFIXES.get(Path(name).suffix, "bed")
 
 
 def read_bed_table(
@@ -114,7 +108,7 @@ class BedReader:
         on_read: OnRead | None = None,
     ) -> None:
         self.path, self.kind, self._on_read = Path(path), bed_kind(Path(path)), on_read
-        self._store, self._skips_others = store, other_contigs == "skip"
+        self._skips_others = other_contigs == "skip"
         self.num_headers = self.num_skipped = 0
         names = (line.text.split("\t", 1)[0] for line in self._data_lines())
         self.aliases = ContigAliases(store, names)
@@ -123,7 +117,7 @@ class BedReader:
         self.num_headers = self.num_skipped = num_rows = width = 0
         for line in self._data_lines():
             columns = line.text.split("\t")
-            _check_width(line, columns, width, self.kind)
+            check_width(line, columns, width, self.kind)
             width = len(columns)
             row = self._row(line, columns)
             if row:
@@ -153,19 +147,19 @@ class BedReader:
                 yield line
 
     def _row(self, line: Line, columns: list[str]) -> BedRow | None:
-        start, end = _coordinate(line, columns[1]), _coordinate(line, columns[2])
+        start, end = coordinate(line, columns[1]), coordinate(line, columns[2])
         if start >= end:
             fix = "remove the line, or swap them if they are reversed"
             raise line.error("BED-02", f"start {start} is not below end {end}", "start < end, half-open", fix)
         if len(columns) > 5 and columns[5] not in ("+", "-", "."):
             raise line.error("BED-09", f"strand {columns[5]!r} in column 6", "+, - or .", "correct column 6")
         if len(columns) == 12:
-            _check_blocks(line, columns, start, end)
+            check_blocks(line, columns, start, end)
         if self.kind == "narrowPeak":
-            _check_peak(line, columns, end - start)
+            check_peak(line, columns, end - start)
         contig = self.aliases.find(columns[0])
         if contig is None:
-            if not self._skips_others:
+            if not (self._skips_others and self.aliases.is_unknown(columns[0])):
                 raise self.aliases.error("BED-06", f"{line.path}:{line.number}", columns[0])
             self.num_skipped += 1
             return None
@@ -174,58 +168,6 @@ class BedReader:
             fix = "check that the file was made for this assembly"
             raise line.error("BED-04", found, f"at most {contig.length}", fix)
         return BedRow(line, columns, contig, start, end)
-
-
-def _check_width(line: Line, columns: list[str], before: int, kind: BedKind) -> None:
-    exact = _EXACT_COLUMNS.get(kind)
-    if len(columns) < 3:
-        rule = "contig, start and end separated by tabs"
-        if len(line.text.split()) >= 3:
-            found = "the columns are separated by spaces"
-            raise line.error("BED-07", found, rule, "replace the spaces by tabs")
-        found = f"the line has {len(columns)} column{'s' if len(columns) > 1 else ''}"
-        raise line.error("BED-01", found, rule, "give BED with three or more columns")
-    if before and len(columns) != before:
-        found = f"the line has {len(columns)} columns"
-        fix = "complete the line, or split the file"
-        raise line.error("BED-10", found, f"{before}, as the lines before", fix)
-    if exact and len(columns) != exact:
-        found = f"the line has {len(columns)} columns"
-        raise line.error("BED-19", found, f"{exact} columns of {kind}", "give the file its right suffix")
-    if len(columns) > 12:
-        fix = "cut the columns after the twelfth"
-        raise line.error("BED-01", f"the line has {len(columns)} columns", "3 to 12 columns of BED", fix)
-
-
-def _coordinate(line: Line, text: str) -> int:
-    digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdecimal()):
-        rule = "a whole number in plain digits, 0-based"
-        raise line.error("BED-05", f"{text!r} is not a whole number", rule, f"correct {text!r}")
-    if text.startswith("-"):
-        raise line.error("BED-03", f"coordinate {text} is negative", "positions count from 0", "correct it")
-    if len(digits) > 10 or int(digits) >= _COORDINATE_LIMIT:
-        raise line.error("BED-13", f"coordinate {text} is 2^31 or more", "below 2^31", "correct it")
-    return int(digits)
-
-
-def _check_blocks(line: Line, columns: list[str], start: int, end: int) -> None:
-    lists = [text.removesuffix(",").split(",") for text in columns[10:12]]
-    sizes, starts = ([_coordinate(line, text) for text in texts] for texts in lists)
-    count = _coordinate(line, columns[9])
-    if not count == len(sizes) == len(starts):
-        found = f"blockCount is {count}, with {len(sizes)} blockSizes and {len(starts)} blockStarts"
-        raise line.error("BED-16", found, "as many sizes and starts as blocks", "correct columns 10 to 12")
-    if starts[0] != 0 or start + starts[-1] + sizes[-1] != end:
-        found = f"the blocks span {start + starts[0]} to {start + starts[-1] + sizes[-1]}"
-        raise line.error("BED-16", found, f"{start} to {end}, as the line", "correct columns 10 to 12")
-
-
-def _check_peak(line: Line, columns: list[str], length: int) -> None:
-    peak = columns[9]
-    if peak != "-1" and not _coordinate(line, peak) < length:
-        found, rule = f"peak {peak} in column 10", f"-1, or an offset below the length {length}"
-        raise line.error("BED-19", found, rule, "correct column 10")
 
 
 def _name(row: BedRow) -> str:
@@ -245,29 +187,15 @@ def _value(row: BedRow, value: str, kind: BedKind) -> float:
         found = f"the line has {len(row.columns)} columns"
         fix = "give a file with scores"
         raise row.line.error("BED-01", found, f"`{value}` in column {column + 1}", fix)
-    return _number(row.line, row.columns[column], f"in column {column + 1}")
+    return number(row.line, row.columns[column], f"in column {column + 1}")
 
 
 def _keyed_value(row: BedRow, key: str) -> float:
     text = row.columns[3] if len(row.columns) > 3 else ""
     for part in text.replace(",", ";").split(";"):
-        name, equals, number = part.partition("=")
+        name, equals, digits = part.partition("=")
         if equals and name.strip() == key:
-            return _number(row.line, number.strip(), f"of `{key}` in column 4")
+            return number(row.line, digits.strip(), f"of `{key}` in column 4")
     found = f"column 4 is {text!r}"
     fix = "name a key that it has, or `score` for column 5"
     raise row.line.error("BED-18", found, f"`{key}=` and a number in it", fix)
-
-
-def _number(line: Line, text: str, place: str) -> float:
-    if text == ".":
-        return math.nan
-    try:
-        number = float(text.replace("_", "?"))
-    except ValueError:
-        fix = "correct it, or write `.` where there is none"
-        raise line.error("BED-17", f"{text!r} {place} is not a number", "a decimal number", fix) from None
-    if math.isinf(number) or abs(number) > 3e38:
-        fix = "write nan or remove the line where there is no value"
-        raise line.error("BED-17", f"{text!r} {place} is not finite", "a finite number of 32 bits", fix)
-    return number

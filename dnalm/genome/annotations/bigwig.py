@@ -15,12 +15,6 @@ Codes: BW-01 to 09 and 14 of `bigwig_layout`, 10 damaged, 11 another length of a
 from __future__ import annotations
 
 import json
-import os
-import select
-import signal
-import subprocess
-import sys
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,31 +23,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dnalm.errors import DataError
 from dnalm.genome.annotations import bigwig_child as child
 from dnalm.genome.annotations.bigwig_layout import Summary, bigwig_error, check_layout
+from dnalm.genome.annotations.bigwig_process import ChildLimits, damaged, read_frames
 from dnalm.genome.annotations.interval_table import OtherContigs
 from dnalm.genome.contig_aliases import ContigAliases
 from dnalm.genome.manifest import Contig
 from dnalm.genome.store import GenomeStore
 
 Records = npt.NDArray[Any]  # (R,) of bigwig_child.RECORD
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "RUST_BACKTRACE": "0"}
-
-
-@dataclass(frozen=True, slots=True)
-class ChildLimits:
-    """What the reading process may use.
-
-    Args:
-        memory_bytes: of its address space.
-        cpu_seconds: by default 60 and another for every 100 kB of the file.
-        stall_seconds: without sending anything.
-    """
-
-    memory_bytes: int = 4 << 30
-    cpu_seconds: int | None = None
-    stall_seconds: float = 120
 
 
 @dataclass
@@ -131,12 +109,12 @@ class BigWigReader:
         tally = _Tally()
         contigs: list[tuple[str, Contig | None]] = []
         ends: dict[int, int] = {}
-        for kind, number, payload in self._frames():
+        for kind, number, payload in read_frames(self.path, self._limits):
             if kind == child.CONTIGS:
                 contigs = self._contigs(payload)
                 continue
             if not number < len(contigs):
-                raise self._damaged("it was read without its contigs")
+                raise damaged(self.path, "it was read without its contigs")
             name, contig = contigs[number]
             block = np.frombuffer(payload, dtype=child.RECORD)
             self._check_block(name, contig, block, ends.get(number, 0))
@@ -146,9 +124,10 @@ class BigWigReader:
                 yield contig, block
         self.num_nan = tally.num_nan
         if summary and tally.differs_from(summary):
-            raise self._damaged(
+            raise damaged(
+                self.path,
                 f"its {tally.num_bases} values with sum {tally.total:.6g} are not the "
-                f"{summary.num_bases} with sum {summary.total:.6g} of its own summary"
+                f"{summary.num_bases} with sum {summary.total:.6g} of its own summary",
             )
 
     def notes(self) -> list[str]:
@@ -171,7 +150,7 @@ class BigWigReader:
         contigs = []
         for name, length in rows:
             contig = self.aliases.find(name)
-            if contig is None and not self._skips_others:
+            if contig is None and not (self._skips_others and self.aliases.is_unknown(name)):
                 raise self.aliases.error("BW-15", str(self.path), name)
             if contig and contig.length != length:
                 found = f"contig `{name}` has {length} bases"
@@ -183,7 +162,7 @@ class BigWigReader:
     def _check_block(self, name: str, contig: Contig | None, block: Records, before: int) -> None:
         starts, ends = block["start"].astype(np.int64), block["end"].astype(np.int64)
         if not block.size or (starts >= ends).any() or (contig and ends.max() > contig.length):
-            raise self._damaged(f"`{name}` has an empty interval or one past its end")
+            raise damaged(self.path, f"`{name}` has an empty interval or one past its end")
         overlaps = np.flatnonzero(starts < np.concatenate([[before], ends[:-1]]))
         if overlaps.size:
             at = int(overlaps[0])
@@ -196,78 +175,3 @@ class BigWigReader:
             found = f"the value at {name}:{starts[at]}-{ends[at]} is infinite"
             fix = "write the file again without such values"
             raise bigwig_error("BW-12", self.path, found, "finite numbers, or NaN where there is none", fix)
-
-    def _frames(self) -> Iterator[tuple[int, int, bytes]]:
-        """What the child sends up to its end."""
-        cpu = self._limits.cpu_seconds or 60 + self.path.stat().st_size // 100_000
-        command = [sys.executable, "-P", child.__file__, str(self.path)]
-        command += [str(self._limits.memory_bytes), str(cpu)]
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=os.environ | _ONE_THREAD,
-        )
-        assert process.stdout is not None
-        try:
-            pipe = _Pipe(process, self._limits.stall_seconds)
-            if pipe.read(len(child.MAGIC)) != child.MAGIC:
-                raise self._died(process)
-            while True:
-                head = pipe.read(child.HEAD.size)
-                if len(head) < child.HEAD.size:
-                    raise self._died(process)
-                kind, number, size, checksum = child.HEAD.unpack(head)
-                payload = pipe.read(size) if size <= 1 << 30 else b""
-                if len(payload) < size:
-                    raise self._died(process)
-                if zlib.crc32(payload) != checksum:
-                    raise self._damaged("its reader garbled what it read")
-                if kind == child.ERROR:
-                    raise self._damaged(payload.decode(errors="replace").partition("\n")[0])
-                if kind == child.END:
-                    return
-                yield kind, number, payload
-        except TimeoutError:
-            found = f"reading it gave nothing for {self._limits.stall_seconds:g} s"
-            raise bigwig_error("BW-16", self.path, found, "a sound file", "make it again") from None
-        finally:
-            process.kill()
-            process.stdout.close()
-            process.wait()
-
-    def _died(self, process: subprocess.Popen[bytes]) -> DataError:
-        code = process.wait()
-        if code in (-signal.SIGXCPU, -signal.SIGKILL):
-            found = "reading it took too much time or memory"
-            return bigwig_error("BW-16", self.path, found, "a sound file", "make it again")
-        reason = signal.Signals(-code).name if code < 0 else f"exit status {code}"
-        return self._damaged(f"its reader died of {reason}")
-
-    def _damaged(self, reason: str) -> DataError:
-        fix = "copy or make the file again"
-        return bigwig_error("BW-10", self.path, f"the file is damaged: {reason}", "a sound bigWig", fix)
-
-
-class _Pipe:
-    """Reads whole pieces from a process, with a limit on how long nothing may come."""
-
-    def __init__(self, process: subprocess.Popen[bytes], stall_seconds: float) -> None:
-        assert process.stdout is not None
-        self._descriptor, self._stall_seconds = process.stdout.fileno(), stall_seconds
-        self._poll = select.poll()
-        self._poll.register(self._descriptor, select.POLLIN)
-
-    def read(self, size: int) -> bytes:
-        """`size` bytes, or fewer at the end."""
-        pieces = []
-        while size:
-            if not self._poll.poll(1000 * self._stall_seconds):
-                raise TimeoutError
-            piece = os.read(self._descriptor, min(size, 1 << 20))
-            if not piece:
-                break
-            pieces.append(piece)
-            size -= len(piece)
-        return b"".join(pieces)

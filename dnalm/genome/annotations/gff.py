@@ -17,19 +17,16 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 from urllib.parse import unquote
 
 from dnalm.errors import DataError
+from dnalm.genome.annotations.gff_attributes import GffFormat, infer_format, read_attributes
 from dnalm.genome.annotations.interval_table import OtherContigs
 from dnalm.genome.annotations.text_lines import GFF, Line, OnRead, read_lines
 from dnalm.genome.contig_aliases import ContigAliases
 from dnalm.genome.manifest import Contig
 from dnalm.genome.store import GenomeStore
 
-GffFormat = Literal["gff3", "gtf"]
-_GTF_ATTRIBUTE = re.compile(r"""\s*([^\s"=;]+)\s+(?:"([^"]*)"|([^\s";]+))\s*(?:;|$)""")
-_GTF_START = re.compile(r"""\s*[^\s"=;]+\s+("[^"]*"|[^\s";=]+)\s*(;|$)""")
 _DIRECTIVE = re.compile(r"##sequence-region\s+(\S+)\s+(\d+)\s+(\d+)")
 
 
@@ -90,7 +87,7 @@ class GffReader:
             columns = line.text.split("\t", 9)
             names[unquote(columns[0])] = None
             first = first if first is not None else columns[8] if len(columns) > 8 else None
-        self.format: GffFormat = _infer_format(self.path, self._has_version, first or "")
+        self.format: GffFormat = infer_format(self.path, self._has_version, first or "")
         self.aliases = ContigAliases(store, [*names, *self._regions])
         self._check_regions()
 
@@ -157,11 +154,11 @@ class GffReader:
             found = f"strand {columns[6]!r} in column 7"
             raise line.error("GFF-15", found, "+, -, . or ?", "correct column 7")
         self._check_phase(line, columns)
-        attributes = _read_attributes(line, columns[8], self.format)
+        attributes = read_attributes(line, columns[8], self.format)
         name = unquote(columns[0])
         contig = self.aliases.find(name)
         if contig is None:
-            if not self._skips_others:
+            if not (self._skips_others and self.aliases.is_unknown(name)):
                 raise self.aliases.error("GFF-09", f"{line.path}:{line.number}", name)
             self.num_skipped += 1
             return None
@@ -175,16 +172,6 @@ class GffReader:
             found = f"phase {columns[7]!r} in column 8"
             raise line.error("GFF-07", found, "0, 1 or 2 of a CDS, . of others", "correct column 8")
         self.num_without_phase += columns[2] == "CDS" and columns[7] == "."
-
-
-def _infer_format(path: Path, has_version: bool, attributes: str) -> GffFormat:
-    """By suffix; a plain .gff by its directive or first attributes."""
-    suffixes = {suffix.lower() for suffix in path.suffixes}
-    if ".gtf" in suffixes or ".gff2" in suffixes:
-        return "gtf"
-    if ".gff3" in suffixes or has_version:
-        return "gff3"
-    return "gtf" if _GTF_START.match(attributes) else "gff3"
 
 
 def _check_columns(line: Line, columns: list[str]) -> None:
@@ -209,42 +196,3 @@ def _past_end(line: Line, what: str, end: int, name: str, contig: Contig) -> Dat
     found = f"{what} {end} is past the end of `{name}`"
     fix = "check that the file was made for this assembly"
     return line.error("GFF-13", found, f"at most {contig.length}", fix)
-
-
-def _read_attributes(line: Line, text: str, kind: GffFormat) -> dict[str, str]:
-    if text in ("", "."):
-        return {}
-    return _read_gtf(line, text) if kind == "gtf" else _read_gff3(line, text)
-
-
-def _read_gff3(line: Line, text: str) -> dict[str, str]:
-    """Values keep their commas encoded until `GffFeature.names` splits them."""
-    attributes = {}
-    for part in text.split(";"):
-        key, equals, value = part.strip().partition("=")
-        if equals:
-            attributes[key] = value
-        elif key:
-            is_gtf = _GTF_START.match(part)
-            found = "the attributes are those of GTF" if is_gtf else f"attribute {key!r} has no value"
-            fix = "give the file the suffix .gtf" if is_gtf else "write it as key=value"
-            raise line.error("GFF-04", found, "key=value, as GFF3 has", fix)
-    return attributes
-
-
-def _read_gtf(line: Line, text: str) -> dict[str, str]:
-    if text.count('"') % 2:
-        raise line.error("GFF-05", "a quote is not closed", "values in pairs of quotes", "close the quote")
-    attributes: dict[str, str] = {}
-    place = 0
-    while place < len(text.rstrip()):
-        match = _GTF_ATTRIBUTE.match(text, place)
-        if match is None:
-            is_gff3 = "=" in text[place:].split('"')[0]
-            rest = text[place:].strip()[:30]
-            found = "the attributes are those of GFF3" if is_gff3 else f"attribute {rest!r} cannot be read"
-            fix = "give the file the suffix .gff3" if is_gff3 else 'write it as key "value";'
-            raise line.error("GFF-04", found, 'key "value"; as GTF has', fix)
-        attributes.setdefault(match[1], match[2] if match[2] is not None else match[3])
-        place = match.end()
-    return attributes

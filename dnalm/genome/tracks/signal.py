@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from dnalm.console import progress_bar
 from dnalm.errors import DataError
-from dnalm.genome.annotations.bed import bed_kind, read_bed_table
+from dnalm.genome.annotations.bed import read_bed_table
+from dnalm.genome.annotations.bed_checks import bed_kind
 from dnalm.genome.annotations.bigwig import BigWigReader
 from dnalm.genome.annotations.interval_table import IntervalTable, OtherContigs
 from dnalm.genome.manifest import Contig
@@ -104,6 +105,8 @@ class Signal:
                 intervals = np.stack([block["start"], block["end"]], axis=1).astype(np.int64)
                 paint_values(dense, intervals + contig.offset, block["value"])
                 advance(int(intervals[-1, 1] - intervals[0, 0]))
+        named = [store.contig(name) for name in reader.aliases.table.values()]
+        self._paint_background(dense, [contig for contig in named if contig not in painted])
         return dict(reader.aliases.table), reader.notes()
 
     def _paint_bed(self, dense: npt.NDArray[Any], store: GenomeStore) -> tuple[dict[str, str], list[str]]:

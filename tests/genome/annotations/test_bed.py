@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dnalm.errors import DataError
-from dnalm.genome.annotations.bed import BedReader, bed_kind, read_bed_table
+from dnalm.genome.annotations.bed import BedReader, read_bed_table
+from dnalm.genome.annotations.bed_checks import bed_kind
 from dnalm.genome.building import build_store
 from dnalm.genome.intervals import Interval, read_bed
 from dnalm.genome.store import GenomeStore
@@ -130,6 +131,9 @@ def test_contigs_of_other_genomes_can_be_skipped_but_not_all(store: GenomeStore,
     table = read_bed_table(path, store, other_contigs="skip")
     assert table.intervals.tolist() == [[42, 45]]
     assert table.notes == (f"BED-06 {path}: 3 lines on 2 other contigs skipped",)
+    path.write_text("chr1\t2\t5\n1\t2\t5\n")
+    with pytest.raises(DataError, match=r"BED-06 .*contigs `1` and `chr1` of the file would both be `chr1`"):
+        read_bed_table(path, store, other_contigs="skip")
     path.write_text("chr7\t2\t5\n")
     with pytest.raises(DataError, match=r"BED-06 .*unknown contig `chr7`"):
         read_bed_table(path, store, other_contigs="skip")

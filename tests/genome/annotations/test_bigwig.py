@@ -21,8 +21,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dnalm.errors import DataError
-from dnalm.genome.annotations import bigwig, bigwig_child
-from dnalm.genome.annotations.bigwig import BigWigReader, ChildLimits
+from dnalm.genome.annotations import bigwig_child, bigwig_process
+from dnalm.genome.annotations.bigwig import BigWigReader
+from dnalm.genome.annotations.bigwig_process import ChildLimits
 from dnalm.genome.building import build_store
 from dnalm.genome.store import GenomeStore
 from tests.genome.annotations.write_bigwig import HEADER_BYTES, BigWig
@@ -231,6 +232,7 @@ BEHAVIOURS = [
     ("os.kill(os.getpid(), signal.SIGKILL)", "BW-16", "took too much time or memory"),
     ("time.sleep(60)", "BW-16", "reading it gave nothing for 1 s"),
     ("sys.stdout.buffer.write(struct.pack('<IIII', 1, 0, 12, 7) + bytes(12))", "BW-10", "garbled"),
+    ("sys.stdout.close(); os.close(1); time.sleep(60)", "BW-10", "garbled"),
     ("sys.stdout.buffer.write(struct.pack('<IIII', 1, 5, 0, 0))", "BW-10", "without its contigs"),
     ("sys.stdout.buffer.write(struct.pack('<IIII', 0, 0, 2**32 - 1, 7))", "BW-10", "died of exit status 0"),
 ]  # fmt: skip
@@ -265,9 +267,9 @@ def test_no_child_is_left_when_reading_stops_early(
     store: GenomeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = []
-    popen = bigwig.subprocess.Popen
+    popen = bigwig_process.subprocess.Popen
     monkeypatch.setattr(
-        bigwig.subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1]
+        bigwig_process.subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1]
     )
     rows = iter(BigWigReader(written(GOOD, tmp_path), store))
     next(rows)

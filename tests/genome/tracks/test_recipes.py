@@ -11,10 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dnalm.errors import DataError
+from dnalm.genome.alphabet import is_unknown
 from dnalm.genome.building import open_or_build
+from dnalm.genome.clade import Clade, grow, simulate
+from dnalm.genome.clade.elements import MASTERS
+from dnalm.genome.clade.signals import STATES, conservation, paint_states
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.tracks import MISSING, IntervalClasses, IntervalLabels, Signal, TrackStore
 from dnalm.genome.tracks.interval_classes import natural_order
+from tests.genome.clade.conftest import SMALL_TREE
 from tests.genome.tracks.conftest import CONTIGS, NUM_BASES, UNKNOWN, Write
 
 NAN = np.nan
@@ -245,6 +250,34 @@ def test_bigwig_and_bedgraph_of_the_same_values_give_the_same_track(encoding: st
         assert track.statistics.mean == pytest.approx(np.nanmean(expected.astype(float)))
         assert track.statistics.sd == pytest.approx(np.nanstd(expected.astype(float)))
     assert tracks[0].fingerprint == tracks[1].fingerprint
+
+
+def test_background_of_a_bigwig_is_that_of_all_its_contigs(store: GenomeStore, tmp_path: Path) -> None:
+    path = tmp_path / "a.bw"
+    lengths = {name: len(text) for name, text in CONTIGS.items() if name != "chrM"}
+    pybigtools.open(str(path), "w").write(lengths, iter([("chr1", 3, 5, 2.0), ("chr2", 0, 1, 4.0)]))
+    track = Signal(file=path, background=0).prepare(store, tmp_path / "t")
+    expected = np.concatenate([np.zeros(50), np.full(10, NAN)])
+    expected[3:5], expected[30], expected[UNKNOWN] = 2, 4, NAN
+    np.testing.assert_array_equal(whole(track), expected)
+    assert track.manifest.notes == (f"BW-15 {path}: 1 contigs of the genome have no values there",)
+
+
+def test_states_and_conservation_of_the_simulated_clade_are_those_simulated(tmp_path: Path) -> None:
+    clade = Clade(seed=7, tree=SMALL_TREE, genome_bp=144_000, num_contigs=4, isochore_bp=6_000,
+                  dev_contigs=1, test_contigs=1, num_motif_variants=6, num_splice_variants=2)  # fmt: skip
+    folder = simulate(clade, tmp_path / "clade")
+    species = grow(clade)[1][0]
+    store = open_or_build(folder / f"{species.name}.fa", tmp_path)
+    track = Signal(file=folder / "conservation.bw").prepare(store, tmp_path / "t")
+    np.testing.assert_array_equal(whole(track), conservation(species, clade).astype(np.float32))
+    tissue = next(iter(MASTERS))
+    states = folder / f"{species.name}.{tissue}.states.bed"
+    painted = paint_states(species, tissue)
+    painted[is_unknown(np.asarray(store.codes))] = MISSING
+    found = IntervalClasses(files={tissue: states}).prepare(store, tmp_path / "t")
+    assert found.names == tuple(f"{number + 1}_{name}" for number, name in enumerate(STATES))
+    np.testing.assert_array_equal(whole(found), painted)
 
 
 def test_damaged_bigwig_leaves_no_track(tmp_path: Path) -> None:
