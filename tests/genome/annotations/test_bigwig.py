@@ -40,7 +40,7 @@ OFFSETS = {
     "index": (24, "<Q"),
     "summary": (44, "<Q"),
 }
-NUM_MUTATIONS = 300
+NUM_MUTATIONS = 200
 
 
 @pytest.fixture(scope="module")
