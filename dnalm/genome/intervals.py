@@ -7,7 +7,7 @@ sorted, none empty, none touching another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dnalm.errors import DataError
-from dnalm.genome.bgzf import CompressionCodes, read_chunks
-from dnalm.genome.store import GenomeStore, nearest_names
+from dnalm.genome.annotations.bed import BedReader
+from dnalm.genome.annotations.interval_table import OtherContigs
+from dnalm.genome.store import GenomeStore
 
 Intervals = npt.NDArray[np.int64]
 _Bools = npt.NDArray[np.bool_]
-_COORDINATE_LIMIT = 1 << 31
-_BED_CODES = CompressionCodes("BED-20", "BED-21", "BED-22")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -42,6 +41,9 @@ class Interval:
 
     def __len__(self) -> int:
         return self.end - self.start
+
+    def __str__(self) -> str:
+        return f"{self.contig}:{self.start}-{self.end}"
 
 
 def merge(intervals: Intervals) -> Intervals:
@@ -106,105 +108,63 @@ def _combine(a: Intervals, b: Intervals, keep: Callable[[_Bools, _Bools], _Bools
     """Cut two sets at all their ends and keep pieces by whether they lie in each."""
     a, b = merge(a), merge(b)
     ends = np.unique(np.concatenate([a.ravel(), b.ravel()]))
-    kept = keep(_covers(a, ends), _covers(b, ends))  # of the piece that starts there; the last starts none
+    kept = keep(contains(a, ends), contains(b, ends))  # of the piece that starts there; the last starts none
     changes = np.flatnonzero(np.diff(kept, prepend=False))
     return ends[changes].reshape(-1, 2)
 
 
-def _covers(intervals: Intervals, positions: npt.NDArray[np.int64]) -> _Bools:
+def contains(intervals: Intervals, positions: npt.NDArray[np.int64]) -> _Bools:
+    """Which of some positions lie in a canonical set: (P,) int64 to (P,) bool."""
     started = np.searchsorted(intervals[:, 0], positions, side="right")
     ended = np.searchsorted(intervals[:, 1], positions, side="right")
     return started > ended
 
 
-def read_bed(path: Path, store: GenomeStore) -> list[Interval]:
-    """Read a BED file of three or more columns, plain, gzip or bgzip, LF or CRLF.
+def read_bed(path: Path, store: GenomeStore, *, other_contigs: OtherContigs = "error") -> list[Interval]:
+    """Read the intervals of a BED file of 3 to 12 columns, plain, gzip or bgzip, LF or CRLF.
 
     Args:
         path: the file; `track`, `browser`, `#` and blank lines are skipped.
-        store: the genome the intervals must lie on.
+        store: the genome the intervals must lie on; the file may name contigs by aliases.
+        other_contigs: whether a contig that the genome lacks is an error or skipped.
 
     Returns:
-        The intervals in the order of the file.
+        The intervals in the order of the file, contigs named as in the genome.
 
     Raises:
-        DataError: BED-01 to BED-07, 09, 11, 13, naming the line; BED-20 to BED-22, damaged gzip.
+        DataError: BED-01 to BED-23, naming the line (see `annotations.bed`).
     """
-    intervals = []
-    for number, line in enumerate(_read_lines(path), start=1):
-        if not line.strip() or line.startswith(("#", "track ", "track\t", "browser ", "browser\t")):
-            continue
-        intervals.append(_BedLine(path, number, line).interval(store))
-    if not intervals:
-        raise _BedLine(path, 1, "").error(
-            "BED-11", "the file has no intervals", "at least one line", "give another file"
-        )
-    return intervals
+    reader = BedReader(path, store, other_contigs=other_contigs)
+    return [Interval(row.contig.name, row.start, row.end) for row in reader]
 
 
-def _read_lines(path: Path) -> Iterator[str]:
-    rest = b""
-    try:
-        for chunk in read_chunks(path, codes=_BED_CODES):
-            *lines, rest = (rest + chunk).split(b"\n")
-            yield from (line.removesuffix(b"\r").decode("utf-8", errors="replace") for line in lines)
-    except OSError as error:
-        found = f"the file cannot be read ({error.strerror})"
+def check_disjoint(train: Sequence[Interval], test: Sequence[Interval], *, where: str) -> None:
+    """Make sure that no base lies in both sets.
+
+    Args:
+        train: intervals of one side.
+        test: of the other.
+        where: the file or config key that gave them, for the error.
+
+    Raises:
+        DataError: BED-15, with the number of test intervals that overlap and the first pair.
+    """
+    merged = {
+        contig: merge(np.array([(i.start, i.end) for i in train if i.contig == contig]))
+        for contig in {interval.contig for interval in train}
+    }
+    pairs = []
+    for interval in test:
+        rows = merged.get(interval.contig, np.empty((0, 2), dtype=np.int64))
+        next_row = int(np.searchsorted(rows[:, 1], interval.start, side="right"))
+        if next_row < len(rows) and rows[next_row, 0] < interval.end:
+            pairs.append((interval, Interval(interval.contig, *rows[next_row].tolist())))
+    if pairs:
+        first, region = pairs[0]
         raise DataError(
-            "BED-11", where=str(path), found=found, expected="a readable BED file", fix="check the path"
-        ) from error
-    if rest:
-        yield rest.removesuffix(b"\r").decode("utf-8", errors="replace")
-
-
-@dataclass(frozen=True)
-class _BedLine:
-    path: Path
-    number: int
-    text: str
-
-    def interval(self, store: GenomeStore) -> Interval:
-        columns = self.text.split("\t")
-        if len(columns) < 3:
-            raise self._too_few(len(columns))
-        start, end = self._coordinate(columns[1]), self._coordinate(columns[2])
-        if start >= end:
-            fix = "remove the line, or swap them if they are reversed"
-            raise self.error("BED-02", f"start {start} is not below end {end}", "start < end, half-open", fix)
-        if len(columns) > 5 and columns[5] not in ("+", "-", "."):
-            fix = "correct column 6"
-            raise self.error("BED-09", f"strand {columns[5]!r} in column 6", "+, - or .", fix)
-        name = columns[0]
-        if name not in store:
-            hint = nearest_names(name, store)
-            fix = f"did you mean {hint}? Names must be those of the genome"
-            raise self.error("BED-06", f"unknown contig `{name}`", f"a contig of {store.path.name}", fix)
-        length = store.contig(name).length
-        if end > length:
-            fix = "check that the file was made for this assembly"
-            raise self.error("BED-04", f"end {end} is past the end of `{name}`", f"at most {length}", fix)
-        return Interval(name, start, end)
-
-    def _too_few(self, num_columns: int) -> DataError:
-        rule = "contig, start and end separated by tabs"
-        if len(self.text.split()) >= 3:
-            found = "the columns are separated by spaces"
-            return self.error("BED-07", found, rule, "replace the spaces by tabs")
-        found = f"the line has {num_columns} column{'s' if num_columns > 1 else ''}"
-        return self.error("BED-01", found, rule, "give BED with three or more columns")
-
-    def _coordinate(self, text: str) -> int:
-        digits = text.removeprefix("-")
-        if not (digits.isascii() and digits.isdecimal()):
-            rule = "a whole number in plain digits, 0-based"
-            raise self.error("BED-05", f"{text!r} is not a whole number", rule, f"correct {text!r}")
-        if text.startswith("-"):
-            raise self.error(
-                "BED-03", f"coordinate {text} is negative", "positions count from 0", "correct it"
-            )
-        if len(digits) > 10 or int(digits) >= _COORDINATE_LIMIT:
-            raise self.error("BED-13", f"coordinate {text} is 2^31 or more", "below 2^31", "correct it")
-        return int(digits)
-
-    def error(self, code: str, found: str, expected: str, fix: str) -> DataError:
-        return DataError(code, where=f"{self.path}:{self.number}", found=found, expected=expected, fix=fix)
+            "BED-15",
+            where=where,
+            found=f"{len(pairs)} of {len(test)} test intervals overlap training, first {first} on {region}",
+            expected="no base in both",
+            fix="remove them from one side, or split by contig",
+        )

@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock
 
 from dnalm.errors import DataError
-from dnalm.genome import building
+from dnalm.genome import atomic_folder, building
 from dnalm.genome.building import build_store, open_or_build
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.store_writer import Content, StoreWriter
@@ -97,7 +97,7 @@ def test_failed_build_leaves_nothing(
 def test_too_small_disk_is_noticed_before_work(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(building.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    monkeypatch.setattr(atomic_folder.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     with pytest.raises(DataError, match=r"STORE-10 .*are needed, 0.0 GB are free.*another disk"):
         build_store(source, tmp_path / "store")
 
@@ -189,7 +189,7 @@ def test_who_waits_says_for_whom(source: Path, tmp_path: Path, monkeypatch: pyte
     said, opened = [], []
     waits = threading.Event()
     monkeypatch.setattr(
-        building, "stderr", SimpleNamespace(print=lambda text: (said.append(text), waits.set()))
+        atomic_folder, "stderr", SimpleNamespace(print=lambda text: (said.append(text), waits.set()))
     )
     (tmp_path / ".store.building-node7.example-4711").mkdir()
     with FileLock(tmp_path / ".store.lock"):

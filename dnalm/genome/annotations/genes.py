@@ -1,0 +1,223 @@
+"""Transcripts of a gene annotation: the spans and parts of every one, however the file ties them together.
+
+A part (exon, CDS, UTR, intron, stop codon) belongs to what it names as Parent (GFF3) or transcript_id (GTF).
+Without either, as in tables made from GenBank, lines of one contig, strand and locus_tag (or gene) belong
+together. What has parts is a transcript, a gene of bacteria too, and so is an RNA that nothing names as its
+parent. A gene that has neither is given as a bare one.
+
+Codes of errors about the whole file: GFF-08 Parent not found, 10 one ID on different features, 12 Parents in
+a circle, 18 Parent on another contig, 19 a part that nothing ties to a transcript in GTF.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dnalm.errors import DataError
+from dnalm.genome.annotations.gff import GffFeature, GffReader
+from dnalm.genome.manifest import Contig
+
+Part = Literal["exon", "cds", "utr5", "utr3", "utr", "intron"]
+_PARTS: dict[str, Part] = {
+    "exon": "exon", "cds": "cds", "stop_codon": "cds", "intron": "intron", "utr": "utr",
+    "five_prime_utr": "utr5", "5utr": "utr5", "utr5": "utr5", "5'utr": "utr5",
+    "three_prime_utr": "utr3", "3utr": "utr3", "utr3": "utr3", "3'utr": "utr3",
+}  # fmt: skip
+_OTHER_TRANSCRIPTS = ("transcript", "gene_segment")  # besides all that ends in RNA
+_TIES = ("transcript_id", "locus_tag", "gene_id", "gene", "protein_id", "Name")
+
+
+@dataclass(slots=True)
+class Transcript:
+    """A transcript in its contig's coordinates.
+
+    Attributes:
+        spans: (S, 2) int64, its own lines; several where a file writes it in pieces, none if it has no line.
+        parts: (P, 2) int64 by kind of part, in the order of the file.
+        is_bare_gene: it is a gene that has neither parts nor transcripts.
+    """
+
+    contig: Contig
+    strand: str
+    spans: npt.NDArray[np.int64]
+    parts: dict[Part, npt.NDArray[np.int64]]
+    is_bare_gene: bool = False
+
+
+@dataclass(slots=True)
+class _Unit:
+    """What may turn out to be a transcript, as its lines come in."""
+
+    contig: Contig
+    strand: str
+    rank: int = 0  # of its own lines: 0 none, 1 gene, 2 transcript
+    has_children: bool = False
+    spans: array[int] = field(default_factory=lambda: array("q"))
+    parts: dict[Part, array[int]] = field(default_factory=dict)
+
+    def add_span(self, feature: GffFeature, rank: int) -> None:
+        if rank > self.rank:
+            self.rank, self.spans = rank, array("q")
+        if rank == self.rank:
+            self.spans.extend((feature.start, feature.end))
+
+    def is_transcript(self) -> bool:
+        return bool(self.parts) or (self.rank > 0 and not self.has_children)
+
+
+_Key = tuple[object, ...]
+
+
+class _Collector:
+    """Sorts features into units, and keeps what checks of the whole file need."""
+
+    def __init__(self, reader: GffReader) -> None:
+        self._reader, self._is_gtf = reader, reader.format == "gtf"
+        self.units: dict[_Key, _Unit] = {}
+        self._kinds: dict[str, tuple[str, str, int]] = {}  # ID: kind, contig, line
+        self._first_child: dict[tuple[str, str], GffFeature] = {}  # of every Parent, on every contig
+        self._parents_of: dict[str, list[str]] = {}
+
+    def add(self, feature: GffFeature) -> None:
+        part, rank = _PARTS.get(feature.kind.lower()), _rank(feature.kind)
+        if self._is_gtf:
+            self._add_gtf(feature, part, rank)
+            return
+        parents = feature.names("Parent")
+        own = feature.names("ID")
+        if own:
+            self._check_id(feature, own[0], parents)
+        for parent in parents:
+            self._first_child.setdefault((parent, feature.contig.name), feature)
+            unit = self._unit((parent,), feature)
+            unit.has_children = True
+            if part:
+                _add_part(unit, part, feature)
+        if part and not parents:
+            _add_part(self._unit(_tied(feature), feature), part, feature)
+        if rank:
+            key = (own[0],) if own else _tied(feature) if not parents else (feature.line.number,)
+            unit = self._unit(key, feature)
+            unit.contig, unit.strand = feature.contig, feature.strand
+            unit.add_span(feature, rank)
+
+    def _add_gtf(self, feature: GffFeature, part: Part | None, rank: int) -> None:
+        transcript, gene = feature.attributes.get("transcript_id"), feature.attributes.get("gene_id")
+        place = (feature.contig.name, feature.strand)
+        if part and not transcript:
+            fix = "give it the transcript it belongs to"
+            raise feature.line.error("GFF-19", f"a {feature.kind} without transcript_id", "one", fix)
+        if transcript and gene:
+            self._unit(("gene", gene, *place), feature).has_children = True
+        if transcript and (part or rank):
+            unit = self._unit((transcript, *place), feature)
+            if part:
+                _add_part(unit, part, feature)
+            else:
+                unit.add_span(feature, 2)
+        elif gene and rank:
+            self._unit(("gene", gene, *place), feature).add_span(feature, 1)
+
+    def _unit(self, key: _Key, feature: GffFeature) -> _Unit:
+        unit = self.units.get(key)
+        if unit is None:
+            unit = self.units[key] = _Unit(feature.contig, feature.strand)
+        return unit
+
+    def _check_id(self, feature: GffFeature, name: str, parents: list[str]) -> None:
+        mine = feature.kind, feature.contig.name
+        known = self._kinds.setdefault(name, (*mine, feature.line.number))
+        if known[:2] != mine:
+            found = f"ID `{name}` of a {mine[0]} on {mine[1]} is that of a {known[0]} on {known[1]}"
+            fix = "give one of them another ID"
+            raise feature.line.error("GFF-10", f"{found}, line {known[2]}", "one feature for an ID", fix)
+        if parents and feature.kind.lower() not in _PARTS:
+            self._parents_of.setdefault(name, parents)
+
+    def check(self) -> None:
+        """Look whether every Parent exists, on the same contig, and none is its own ancestor."""
+        for (parent, _), child in self._first_child.items():
+            known = self._kinds.get(parent)
+            if known is None:
+                if self._reader.num_skipped:
+                    continue  # the parent may be among the skipped
+                fix = "restore the parent's line; files cut by region lose them"
+                raise child.line.error("GFF-08", f"Parent `{parent}` not found", "an ID of this file", fix)
+            if known[1] != child.contig.name:
+                found = f"Parent `{parent}` lies on {known[1]}, its {child.kind} on {child.contig.name}"
+                raise child.line.error("GFF-18", found, "both on one contig", "give them separate IDs")
+        done: set[str] = set()
+        for name in self._parents_of:
+            self._climb(name, done)
+
+    def _climb(self, name: str, done: set[str]) -> None:
+        trail: list[str] = []
+        waiting = [(name, 0)]
+        while waiting:
+            current, depth = waiting.pop()
+            del trail[depth:]
+            if current in trail:
+                raise self._circle(current, trail)
+            if current in done:
+                continue
+            done.add(current)
+            trail.append(current)
+            waiting += [(parent, depth + 1) for parent in self._parents_of.get(current, [])]
+
+    def _circle(self, name: str, trail: list[str]) -> DataError:
+        circle = " -> ".join([*trail[trail.index(name) :], name])
+        return DataError(
+            "GFF-12",
+            where=f"{self._reader.path}:{self._kinds[name][2]}",
+            found=f"Parents run in a circle: {circle}",
+            expected="genes at the root",
+            fix="correct Parent of one of them",
+        )
+
+
+def read_transcripts(reader: GffReader) -> Iterator[Transcript]:
+    """Read a file to its end and give its transcripts.
+
+    Memory grows with the number of genes' features (about 0.3 kB each), not with the genome.
+
+    Raises:
+        DataError: GFF-01 to GFF-23.
+    """
+    collector = _Collector(reader)
+    for feature in reader:
+        collector.add(feature)
+    collector.check()
+    for unit in collector.units.values():
+        if unit.is_transcript():
+            parts = {part: _rows(ends) for part, ends in unit.parts.items()}
+            is_bare = unit.rank == 1 and not parts
+            yield Transcript(unit.contig, unit.strand, _rows(unit.spans), parts, is_bare)
+
+
+def _rank(kind: str) -> int:
+    lower = kind.lower()
+    if lower.endswith("rna") or lower.endswith(_OTHER_TRANSCRIPTS):
+        return 2
+    return 1 if lower.endswith("gene") else 0
+
+
+def _tied(feature: GffFeature) -> _Key:
+    """What ties a line without ID and Parent to others."""
+    for key in _TIES:
+        if key in feature.attributes:
+            return (key, feature.attributes[key], feature.contig.name, feature.strand)
+    return (feature.line.number,)
+
+
+def _add_part(unit: _Unit, part: Part, feature: GffFeature) -> None:
+    unit.parts.setdefault(part, array("q")).extend((feature.start, feature.end))
+
+
+def _rows(ends: array[int]) -> npt.NDArray[np.int64]:
+    return np.frombuffer(ends, dtype=np.int64).reshape(-1, 2) if ends else np.empty((0, 2), dtype=np.int64)
