@@ -17,7 +17,7 @@ from dnalm.genome.annotations import bigwig_child as child
 from dnalm.genome.annotations.bigwig_layout import bigwig_error
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "RUST_BACKTRACE": "0"}
-_EXIT_SECONDS = 5  # for a process that has sent its last
+_EXIT_SECONDS = 2  # for a process that has sent its last
 
 
 @dataclass(frozen=True, slots=True)
