@@ -155,10 +155,9 @@ def _introduce(run: RunDirectory, genome: GenomeData, network: MaskedLM, steps: 
     parameters = sum(parameter.numel() for parameter in network.parameters())
     stdout.print(f"run {run.path}: {parameters:,} parameters, {steps:,} steps")
     for opened in genome.opened[:_NAMED]:
-        store = opened.store
         stdout.print(
-            f"genome {opened.name}: {len(store.contigs)} contigs, {store.num_bases:,} bases; "
-            f"{opened.division.description}; {store.path}",
+            f"genome {opened.path}: {len(opened.store.contigs)} contigs, "
+            f"{opened.store.num_bases:,} bases; {opened.division.description}",
             markup=False,
         )
     if len(genome.opened) > _NAMED:

@@ -23,12 +23,14 @@ class CorpusGenome:
 
     Attributes:
         name: of the species, or of the file.
+        path: its file.
         store: the genome.
         division: which parts train and which judge.
         weight: its share relative to the others'; by its length if None.
     """
 
     name: str
+    path: Path
     store: GenomeStore
     division: Division
     weight: float | None = None
@@ -98,7 +100,7 @@ class GenomeCorpus:
         """The genome, simulated and built on first use."""
         source = self.source()
         store = open_or_build(source, self.cache)
-        return CorpusGenome(source.name, store, self.split.divide(store))
+        return CorpusGenome(source.name, source, store, self.split.divide(store))
 
     def genomes(self) -> list[CorpusGenome]:
         """The one genome."""

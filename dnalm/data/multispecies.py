@@ -103,7 +103,13 @@ class MultispeciesCorpus:
             [(species, store) for species, store in opened if species.split != "validation"]
         )
         return [
-            CorpusGenome(species.name, store, self._divide(species, store), shares.get(species.name))
+            CorpusGenome(
+                species.name,
+                paths[species.name],
+                store,
+                self._divide(species, store),
+                shares.get(species.name),
+            )
             for species, store in opened
         ]
 
