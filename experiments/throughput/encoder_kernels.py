@@ -3,8 +3,7 @@
     python experiments/throughput/encoder_kernels.py --threads 1
 
 Prints, for each shape, the best time of the chosen way and how many times longer each other way
-takes; ways alternate within the run, so that a busy machine slows all of them alike. Then the same
-for a training step against stock `transformers`. Nothing is written.
+takes; ways alternate within the run, so that a busy machine slows all of them alike. Nothing is written.
 """
 
 from __future__ import annotations
@@ -19,9 +18,8 @@ from itertools import product
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 -- its usual name
-from transformers import BertConfig, BertForMaskedLM
 
-from dnalm.models import Encoder, Layout, MaskedLM, Packed
+from dnalm.models import Layout, Packed
 from dnalm.models.dropout import Dropout
 from dnalm.models.kernels import _attend_padded, eager, sdpa
 
@@ -92,36 +90,6 @@ def attention_steps(
     }
 
 
-def training_steps(dropout: float, *, autocast: bool) -> tuple[dict[str, Callable[[], object]], int]:
-    """A step without optimizer of our MaskedLM and of stock BERT; 4 layers of 256, 8 x 512 tokens."""
-    shape = {"vocab_size": 4101, "hidden_size": 256, "intermediate_size": 1024}
-    ours = MaskedLM(Encoder(**shape, num_layers=4, num_heads=4, dropout=dropout, attention_dropout=dropout))
-    config = BertConfig(
-        **shape,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
-    )
-    stock = BertForMaskedLM(config).train()
-    ids, masked = torch.randint(5, 4101, (8 * 512,)), torch.randperm(8 * 512)[: 8 * 77].sort().values
-    labels = torch.full((8 * 512,), -100)
-    labels[masked] = ids[masked]
-    packed, precision = Packed.from_lengths([512] * 8), partial(torch.autocast, "cpu", torch.bfloat16)
-
-    def our_step() -> None:
-        with precision(enabled=autocast):
-            loss = F.cross_entropy(ours(ids, packed, masked), ids[masked])
-        loss.backward()
-
-    def stock_step() -> None:
-        with precision(enabled=autocast):
-            loss = stock(input_ids=ids.view(8, 512), labels=labels.view(8, 512)).loss
-        loss.backward()
-
-    return {"ours": our_step, "stock": stock_step}, len(ids)
-
-
 def report(title: str, times: dict[str, float]) -> None:
     """One line: the first way's milliseconds, and the others as multiples of it."""
     (first, base), *others = times.items()
@@ -175,14 +143,6 @@ def main() -> None:
     layers = {"ours": Dropout(0.1), "stock": torch.nn.Dropout(0.1)}
     steps = {name: partial(layer, hidden) for name, layer in layers.items()}
     report("hidden dropout 0.1, forward, D 256", best_times(steps, repeats=10 * arguments.repeats))
-    for dropout, autocast in product((0.0, 0.1), (False, True)):
-        steps, num_tokens = training_steps(dropout, autocast=autocast)
-        times = best_times(steps, repeats=arguments.repeats)
-        report(f"training step, dropout {dropout}, {'bf16' if autocast else 'fp32'}", times)
-        print(
-            "  "
-            + ", ".join(f"{name} {num_tokens / seconds:,.0f} tokens/s" for name, seconds in times.items())
-        )
 
 
 if __name__ == "__main__":
