@@ -4,7 +4,7 @@
 
 4 layers of 256, vocabulary of DNABERT-6, 8 sequences of up to 512 tokens, 15 % of them masked; forward,
 backward, gradient clipping and AdamW. `full` has sequences of 512 tokens only; `mix` DNABERT's windows, half
-of full length and half of uniform length, which stock pads. Steps alternate, and only real tokens are counted.
+of full length and half of uniform length, which stock pads. Steps alternate; only real tokens are counted.
 """
 
 from __future__ import annotations
