@@ -2,11 +2,11 @@
 
 from dnalm.data.batch import Batch, HiddenTensors
 from dnalm.data.batching import BatchPlan
-from dnalm.data.corpus import Corpus, CorpusGenome, GenomeCorpus
+from dnalm.data.corpus import Corpus, CorpusGenome, DatasetCorpus, GenomeCorpus
 from dnalm.data.masking import Masking
 from dnalm.data.module import GenomeData
 from dnalm.data.multispecies import MultispeciesCorpus
-from dnalm.data.splits import SplitByContig, SplitByFraction, SplitByRegion
+from dnalm.data.splits import SplitByContig, SplitByFraction, SplitByRandomContigs, SplitByRegion
 from dnalm.data.windows import WindowRecipe
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "BatchPlan",
     "Corpus",
     "CorpusGenome",
+    "DatasetCorpus",
     "GenomeCorpus",
     "GenomeData",
     "HiddenTensors",
@@ -21,6 +22,7 @@ __all__ = [
     "MultispeciesCorpus",
     "SplitByContig",
     "SplitByFraction",
+    "SplitByRandomContigs",
     "SplitByRegion",
     "WindowRecipe",
 ]

@@ -8,9 +8,10 @@ from typing import Protocol
 
 import numpy as np
 
-from dnalm.data.splits import Division, Split, SplitByContig
+from dnalm.data.splits import Division, Split, SplitByContig, SplitByRandomContigs
 from dnalm.genome.building import open_or_build
 from dnalm.genome.clade import Clade, find_or_simulate
+from dnalm.genome.dataset_text import dataset_fasta
 from dnalm.genome.sources import check_source
 from dnalm.genome.store import GenomeStore
 from dnalm.paths import InputPath
@@ -113,3 +114,45 @@ class GenomeCorpus:
             return find_or_simulate(self.clade, self.cache) / f"{species}.fa"
         assert self.fasta is not None, "the constructor wants one of both"
         return self.fasta
+
+
+class DatasetCorpus:
+    """The sequences of a Hugging Face dataset, each row a contig.
+
+    Args:
+        source: a local Parquet, CSV, JSON or Arrow file, or `owner/name` on the Hugging Face hub.
+        column: the one that holds sequences.
+        part: which split of the dataset.
+        revision: the hub's branch, tag or commit.
+        split: which part judges the model; rows at random if absent.
+        cache: folder for built stores; the user's cache if absent.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        column: str = "sequence",
+        part: str = "train",
+        revision: str | None = None,
+        split: Split | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        self.source, self.column, self.part, self.revision = source, column, part, revision
+        self.split, self.cache = split or SplitByRandomContigs(), cache
+
+    def prepare(self) -> None:
+        """Bring the rows into a store if they are not there."""
+        self.genomes()
+
+    def genomes(self) -> list[CorpusGenome]:
+        """All rows as one genome.
+
+        Raises:
+            DataError: DSET-01 to 03, or what is wrong with a sequence, which is named by its row.
+        """
+        path = dataset_fasta(
+            self.source, column=self.column, part=self.part, revision=self.revision, cache=self.cache
+        )
+        store = open_or_build(path, self.cache)
+        return [CorpusGenome(path.stem, path, store, self.split.divide(store))]

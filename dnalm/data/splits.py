@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from dnalm.data.order import Integers
-from dnalm.errors import ConfigError
+from dnalm.errors import ConfigError, DataError
 from dnalm.genome.intervals import merge, read_bed, subtract
 from dnalm.genome.manifest import Contig
 from dnalm.genome.store import GenomeStore
@@ -131,6 +131,45 @@ class SplitByFraction:
             train=_without(store, validation, self.gap),
             validation=validation,
             description=f"validation on the last {self.fraction:.1%} of every contig, {self.gap} bases apart",
+        )
+
+
+class SplitByRandomContigs:
+    """Hold out contigs at random, for sequences that are many and short, such as a dataset's rows.
+
+    Args:
+        fraction: share of the contigs held out, in (0, 1); at least one is.
+        seed: of the choice.
+    """
+
+    def __init__(self, *, fraction: float = 0.05, seed: int = 1) -> None:
+        if not 0 < fraction < 1:
+            raise ValueError(f"fraction is {fraction}; the share held out lies in (0, 1)")
+        self.fraction, self.seed = fraction, seed
+
+    def divide(self, store: GenomeStore) -> Division:
+        """Divide at random.
+
+        Raises:
+            DataError: the genome has a single contig.
+        """
+        if len(store.contigs) < 2:
+            raise DataError(
+                "DATA-05",
+                where=store.source.name,
+                found="a single contig",
+                expected="contigs for both sides",
+                fix="use data/split=fraction",
+            )
+        random = np.random.Generator(np.random.Philox(key=[self.seed, 0]))
+        order = random.permutation(len(store.contigs))
+        count = max(1, min(len(order) - 1, round(len(order) * self.fraction)))
+        held = np.sort(order[:count])
+        rest = np.sort(order[count:])
+        return Division(
+            train=_intervals([store.contigs[i] for i in rest]),
+            validation=_intervals([store.contigs[i] for i in held]),
+            description=f"validation on {count:,} of {len(order):,} contigs, drawn at random",
         )
 
 

@@ -1,0 +1,123 @@
+"""A Hugging Face dataset of sequences as a FASTA file in the cache, a record for each row.
+
+Hub datasets and local Parquet, CSV, JSON or Arrow files are read by the `datasets` library, which the table's
+users know; from there on the sequences are judged and stored as those of any FASTA file. Rows are streamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from dnalm.console import progress_bar
+from dnalm.errors import DataError
+from dnalm.genome.atomic_folder import locked
+
+_FORMATS = {
+    ".parquet": "parquet",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".json": "json",
+    ".jsonl": "json",
+    ".arrow": "arrow",
+}
+_EVERY = 1000  # rows between updates of the bar
+
+
+def dataset_fasta(source: str, *, column: str, part: str, revision: str | None, cache: Path | None) -> Path:
+    """The FASTA file of a dataset, written on first use; its records are `row0`, `row1` and so on.
+
+    Args:
+        source: a local file, or `owner/name` on the Hugging Face hub.
+        column: the one that holds sequences.
+        part: which split of the dataset, such as `train`.
+        revision: the hub's branch, tag or commit.
+        cache: folder to keep it in; the user's cache if absent.
+
+    Raises:
+        DataError: DSET-01 (not readable), 02 (no such column), 03 (a row without a sequence).
+    """
+    folder = (cache or platformdirs.user_cache_path("dnalm")) / "datasets"
+    local = Path(source)
+    status = local.stat() if local.is_file() else None
+    identity: list[str | int | None] = [
+        source if status is None else str(local.resolve()),
+        column,
+        part,
+        revision,
+    ]
+    identity += [] if status is None else [status.st_size, status.st_mtime_ns]
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
+    target = folder / f"{local.stem[:60]}-{digest}.fa"
+    with locked(target):
+        if not target.exists():
+            beside = target.with_suffix(f".{os.getpid()}.part")
+            try:
+                _write(_rows(source, part, revision), column, beside, source)
+                beside.replace(target)
+            finally:
+                beside.unlink(missing_ok=True)
+    return target
+
+
+def _rows(source: str, part: str, revision: str | None) -> Iterable[Mapping[str, Any]]:
+    from datasets import load_dataset
+
+    kind = _FORMATS.get(Path(source).suffix) if Path(source).is_file() else None
+    files = None if kind is None else {part: source}
+    try:
+        rows: Iterable[Mapping[str, Any]] = load_dataset(
+            kind or source,
+            data_files=files,
+            split=part,
+            revision=revision if kind is None else None,
+            streaming=True,
+        )
+        return rows
+    except Exception as error:  # the library raises many kinds
+        raise _error(
+            "DSET-01", source, f"cannot be read ({_first_line(error)})", "a dataset's file or hub id"
+        ) from error
+
+
+def _write(rows: Iterable[Mapping[str, Any]], column: str, target: Path, source: str) -> None:
+    number = -1
+    with target.open("w", encoding="utf-8") as file, progress_bar(f"Reading {source}", total=None) as advance:
+        try:
+            for number, row in enumerate(rows):
+                if column not in row:
+                    found = f"no column {column!r}; it has {', '.join(row)}"
+                    raise _error(
+                        "DSET-02", source, found, "the column that holds sequences", "set data.column"
+                    )
+                sequence = row[column]
+                if not isinstance(sequence, str) or not sequence:
+                    found = f"row {number} has {sequence!r} in column {column!r}"
+                    raise _error("DSET-03", source, found, "a sequence in every row", "drop such rows")
+                file.write(f">row{number}\n{sequence}\n")
+                if number % _EVERY == 0:
+                    advance(_EVERY)
+        except DataError:
+            raise
+        except Exception as error:  # reading goes on while rows are drawn
+            raise _error(
+                "DSET-01", source, f"breaks off after row {number} ({_first_line(error)})", "a whole dataset"
+            ) from error
+    if number < 0:
+        raise _error("DSET-03", source, "no rows", "a row for each sequence", "name another split of it")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def _error(
+    code: str, where: str, found: str, expected: str, fix: str = "check the path, the hub id and the network"
+) -> DataError:
+    return DataError(code, where=where, found=found, expected=expected, fix=fix)
