@@ -1,4 +1,4 @@
-"""A dataset of sequences as a corpus: rows become contigs, faults name the row, rows are held out at random."""
+"""A dataset of sequences as a corpus: rows become contigs, faults name the row, some rows judge at random."""
 
 import json
 from pathlib import Path
