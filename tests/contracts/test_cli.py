@@ -54,7 +54,7 @@ def test_help_lists_commands_and_groups(capsys: pytest.CaptureFixture[str]) -> N
         in groups
     )
     assert "full, small, tiny" in groups
-    assert "data/split   contigs, fraction, regions" in groups
+    assert "data/split   contigs, fraction, random_contigs, regions" in groups
 
 
 def test_cfg_prints_the_composed_config(capsys: pytest.CaptureFixture[str]) -> None:
