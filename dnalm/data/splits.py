@@ -155,7 +155,7 @@ class SplitByRandomContigs:
         """
         if len(store.contigs) < 2:
             raise DataError(
-                "DATA-05",
+                "DATA-06",
                 where=store.source.name,
                 found="a single contig",
                 expected="contigs for both sides",

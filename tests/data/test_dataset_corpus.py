@@ -117,5 +117,5 @@ def test_a_file_that_is_cut_short_is_an_error(tmp_path: Path) -> None:
 
 def test_one_contig_cannot_be_held_out_at_random(tmp_path: Path) -> None:
     (tmp_path / "one.fa").write_text(">a\nACGT\n")
-    with pytest.raises(DataError, match=r"DATA-05 one.fa: a single contig; contigs for both sides"):
+    with pytest.raises(DataError, match=r"DATA-06 one.fa: a single contig; contigs for both sides"):
         SplitByRandomContigs().divide(open_or_build(tmp_path / "one.fa", tmp_path / "cache"))
