@@ -105,8 +105,8 @@ def _learned(tokenizer: Tokenizer | BpeRecipe, data: Corpus) -> Tokenizer:
     """The tokenizer itself, or what its recipe learns on the parts of the genomes that train."""
     if not isinstance(tokenizer, BpeRecipe):
         return tokenizer
-    data.prepare()
-    texts = [genome.training_text() for genome in data.genomes() if len(genome.division.train)]
+    data.prepare(tracks=())
+    texts = [genome.training_text() for genome in data.genomes(tracks=()) if len(genome.division.train)]
     return tokenizer.open_or_train(texts, data.cache)
 
 
