@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,10 +18,13 @@ from dnalm.console import stdout
 from dnalm.data import BatchPlan, Corpus, GenomeData, Masking, WindowRecipe
 from dnalm.errors import ConfigError
 from dnalm.evaluation import Judgement, count, judge, plot_training
+from dnalm.evaluation.objectives import describe_track, objective_figures, objective_sentences
+from dnalm.evaluation.track_plot import plot_tracks
 from dnalm.models import Encoder, MaskedLM
 from dnalm.tokenizers import BpeRecipe, Tokenizer
 from dnalm.training import (
     MaskedLMTraining,
+    MultiObjectiveTraining,
     RunDirectory,
     Schedule,
     Throughput,
@@ -28,6 +32,15 @@ from dnalm.training import (
     peak_memory_bytes,
     quiet_frameworks,
     write_model_directory,
+)
+from dnalm.training.objectives import (
+    LossWeights,
+    MaskedTokens,
+    TrackObjective,
+    WeightingName,
+    make_tasks,
+    split_objectives,
+    tracks_of,
 )
 
 _NAMED = 20  # genomes that are told one by one
@@ -51,6 +64,8 @@ def pretrain(
     config: dict[str, object],
     embedding_init: Literal["normal", "informed"] = "normal",
     logger: Callable[..., Logger] | None = None,
+    objectives: dict[str, MaskedTokens | TrackObjective] | None = None,
+    weighting: WeightingName = "fixed",
     seed: NonNegativeInt = 1,
 ) -> None:
     """Train, validate, judge, and leave the run directory.
@@ -71,6 +86,8 @@ def pretrain(
         config: the composed config.
         embedding_init: how embeddings begin: random rows, or with what is known of bases and places.
         logger: makes a further logger beside `metrics.csv`.
+        objectives: what is learned, by name; masked tokens alone if absent.
+        weighting: whether the weights of objectives are fixed, or learned with the model.
         seed: of everything random.
     """
     quiet_frameworks()
@@ -78,7 +95,16 @@ def pretrain(
     run.refuse_if_taken()
     factor = schedule(total_steps=steps)
     tokenizer = _learned(tokenizer, data)
-    genome = GenomeData(data, tokenizer=tokenizer, windows=windows, masking=masking, batch=batch, seed=seed)
+    goals = _Goals(objectives or {"masked_tokens": MaskedTokens()}, weighting)
+    genome = GenomeData(
+        data,
+        tokenizer=tokenizer,
+        windows=windows,
+        masking=masking,
+        batch=batch,
+        seed=seed,
+        tracks=goals.tracks,
+    )
     throughput = Throughput()
     extra = logger(save_dir=run.path) if logger else None
     fitter = trainer(run=run, batch=batch, steps=steps, throughput=throughput, logger=extra)
@@ -89,16 +115,34 @@ def pretrain(
     genome.setup("fit")
     run.create(config)
     _introduce(run, genome, network, steps)
-    module = _module(network, genome, optim, factor)
+    module = _module(network, genome, goals, optim, factor)
     fitter.fit(module, datamodule=genome)
     if module.validated_at != fitter.global_step:
         fitter.validate(module, datamodule=genome, verbose=False)
-    _leave_model(run, network, genome, config, fitter)
+    _leave_model(run, module, genome, config, fitter)
     judgement = _judge(genome, module)
     plot_training(run.path / "metrics.csv", judgement, run.path / "loss.png")
     summary = _summary(experiment, fitter, judgement, throughput)
+    scores = module.scores if isinstance(module, MultiObjectiveTraining) else {}
+    if scores:
+        summary["objectives"] = objective_figures(scores)
     summary["seconds"] = round(time.perf_counter() - began, 1)
-    _conclude(run, experiment, judgement, run.write_summary(summary))
+    _conclude(
+        run, experiment, [judgement.sentences(), *objective_sentences(scores)], run.write_summary(summary)
+    )
+
+
+class _Goals:
+    """The objectives of a run, refused early if they do not fit together."""
+
+    def __init__(
+        self, objectives: dict[str, MaskedTokens | TrackObjective], weighting: WeightingName
+    ) -> None:
+        self.masked_tokens, self.on_tracks = split_objectives(objectives)
+        self.tracks = list(dict.fromkeys(objective.track for objective in self.on_tracks.values()))
+        self.weights = LossWeights(
+            {name: objective.weight for name, objective in objectives.items()}, weighting=weighting
+        )
 
 
 def _learned(tokenizer: Tokenizer | BpeRecipe, data: Corpus) -> Tokenizer:
@@ -123,10 +167,22 @@ def _network(model: Callable[..., Encoder | MaskedLM], tokenizer: Tokenizer, emb
 
 
 def _module(
-    network: MaskedLM, data: GenomeData, optim: Callable[..., Optimizer], schedule: Schedule
+    network: MaskedLM,
+    data: GenomeData,
+    goals: _Goals,
+    optim: Callable[..., Optimizer],
+    schedule: Schedule,
 ) -> MaskedLMTraining:
+    make: Callable[..., MaskedLMTraining] = MaskedLMTraining
+    if goals.on_tracks:
+        make = partial(
+            MultiObjectiveTraining,
+            tasks=make_tasks(goals.on_tracks, data, network.encoder),
+            masked_tokens=goals.masked_tokens,
+            weights=goals.weights,
+        )
     names = [genome.name for genome in data.opened]
-    return MaskedLMTraining(
+    return make(
         network,
         token_bases=data.tokenizer.token_bases,
         overlap=data.tokenizer.overlap,
@@ -163,19 +219,30 @@ def _introduce(run: RunDirectory, genome: GenomeData, network: MaskedLM, steps: 
         )
     if len(genome.opened) > _NAMED:
         stdout.print(f"and {len(genome.opened) - _NAMED} more genomes")
+    tracks = tracks_of(genome)
+    for name, track in tracks.items():
+        stdout.print(describe_track(name, track), markup=False)
+    if tracks:
+        plot_tracks(tracks, run.path / "tracks.png")
 
 
 def _leave_model(
-    run: RunDirectory, network: MaskedLM, genome: GenomeData, config: dict[str, object], fitter: Trainer
+    run: RunDirectory,
+    module: MaskedLMTraining,
+    genome: GenomeData,
+    config: dict[str, object],
+    fitter: Trainer,
 ) -> None:
+    tasks = module.named_tasks() if isinstance(module, MultiObjectiveTraining) else []
     write_model_directory(
         run.model,
-        model=network,
+        model=module.model,
         tokenizer=genome.tokenizer,
         config=config,
         data_fingerprint=genome.fingerprint,
         precision=str(fitter.precision),
         steps=fitter.global_step,
+        heads={name: task.head for name, task in tasks},
     )
 
 
@@ -224,8 +291,9 @@ def _figures(judgement: Judgement) -> dict[str, object]:
     }
 
 
-def _conclude(run: RunDirectory, experiment: str, judgement: Judgement, summary: Path) -> None:
-    stdout.print(judgement.sentences())
+def _conclude(run: RunDirectory, experiment: str, sentences: Sequence[str], summary: Path) -> None:
+    for sentence in sentences:
+        stdout.print(sentence, markup=False)
     stdout.print(f"model directory: {run.model}")
     stdout.print(f"loss plot: {run.path / 'loss.png'}")
     stdout.print(

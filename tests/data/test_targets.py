@@ -209,7 +209,7 @@ def test_a_track_that_is_not_there_is_named(annotated: Callable[..., GenomeCorpu
     with pytest.raises(DataError, match=r"DATA-05 data.tracks: no track 'region'; there are kinds, marks"):
         annotated().genomes(["region"])
     several = MultispeciesCorpus(genomes={"a": tmp_path / "genome.fa"}, cache=tmp_path / "cache")
-    with pytest.raises(DataError, match="DATA-05 data.tracks: no track 'kinds'; there is none"):
+    with pytest.raises(DataError, match=r"DATA-05 data\.tracks: no track 'kinds'; there is none"):
         several.prepare(["kinds"])
     with pytest.raises(DataError, match="DATA-05"):
         several.genomes(["kinds"])

@@ -1,0 +1,70 @@
+"""From the objectives of a config to the tasks of a run, whose heads begin at the baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from dnalm.data import GenomeData
+from dnalm.data.batch import Sample
+from dnalm.errors import ConfigError
+from dnalm.genome.tracks import TrackStore
+from dnalm.models import Encoder
+from dnalm.training.objectives.masked_tokens import MaskedTokens
+from dnalm.training.objectives.task import TrackObjective, TrackTask
+
+Objectives = Mapping[str, MaskedTokens | TrackObjective]
+BASELINE_WINDOWS = 4096  # training windows whose tokens the baselines are learned on; our choice
+
+
+def split_objectives(objectives: Objectives) -> tuple[str, dict[str, TrackObjective]]:
+    """The name of masked language modelling, and the objectives on tracks.
+
+    Raises:
+        ConfigError: OBJ-03, masked language modelling is not among them, or twice.
+    """
+    masked = [name for name, objective in objectives.items() if isinstance(objective, MaskedTokens)]
+    if len(masked) != 1:
+        raise ConfigError(
+            "OBJ-03",
+            where="objectives",
+            found=f"{len(masked)} objectives that predict masked tokens among {', '.join(objectives)}",
+            expected="one, since the model directory is that of a masked language model",
+            fix="give objectives.masked_tokens with dnalm.training.objectives.MaskedTokens",
+        )
+    others = {name: objective for name, objective in objectives.items() if name != masked[0]}
+    return masked[0], {name: other for name, other in others.items() if not isinstance(other, MaskedTokens)}
+
+
+def make_tasks(
+    objectives: Mapping[str, TrackObjective], data: GenomeData, encoder: Encoder
+) -> dict[str, TrackTask]:
+    """The tasks, whose heads begin at what the first training windows are like.
+
+    Args:
+        objectives: those on tracks, by name.
+        data: already set up, with their tracks.
+        encoder: whose hidden states the heads read.
+
+    Raises:
+        ConfigError: OBJ-01, a track is of another kind than its objective; OBJ-02, it cannot be learned.
+    """
+    tracks = tracks_of(data)
+    tasks = {name: objective.make(tracks[objective.track], encoder) for name, objective in objectives.items()}
+    samples = data.training_samples()
+    drawn: list[Sample] = [samples[index] for index in range(BASELINE_WINDOWS if tasks else 0)]
+    for task in tasks.values():
+        parts = [sample.tracks[task.track] for sample in drawn if task.track in sample.tracks]
+        task.begin_at(torch.from_numpy(np.concatenate(parts)))
+    return tasks
+
+
+def tracks_of(data: GenomeData) -> dict[str, TrackStore]:
+    """The tracks that a run reads, by name; of several genomes that of the first that has it."""
+    found: dict[str, TrackStore] = {}
+    for genome in data.genomes:
+        for name, track in genome.tracks.items():
+            found.setdefault(name, track)
+    return found
