@@ -34,12 +34,11 @@ from dnalm.training import (
     write_model_directory,
 )
 from dnalm.training.objectives import (
-    LossWeights,
+    Goals,
     MaskedTokens,
     TrackObjective,
     WeightingName,
     make_tasks,
-    split_objectives,
     tracks_of,
 )
 
@@ -95,7 +94,7 @@ def pretrain(
     run.refuse_if_taken()
     factor = schedule(total_steps=steps)
     tokenizer = _learned(tokenizer, data)
-    goals = _Goals(objectives or {"masked_tokens": MaskedTokens()}, weighting)
+    goals = Goals(objectives, weighting)
     genome = GenomeData(
         data,
         tokenizer=tokenizer,
@@ -127,22 +126,8 @@ def pretrain(
     if scores:
         summary["objectives"] = objective_figures(scores)
     summary["seconds"] = round(time.perf_counter() - began, 1)
-    _conclude(
-        run, experiment, [judgement.sentences(), *objective_sentences(scores)], run.write_summary(summary)
-    )
-
-
-class _Goals:
-    """The objectives of a run, refused early if they do not fit together."""
-
-    def __init__(
-        self, objectives: dict[str, MaskedTokens | TrackObjective], weighting: WeightingName
-    ) -> None:
-        self.masked_tokens, self.on_tracks = split_objectives(objectives)
-        self.tracks = list(dict.fromkeys(objective.track for objective in self.on_tracks.values()))
-        self.weights = LossWeights(
-            {name: objective.weight for name, objective in objectives.items()}, weighting=weighting
-        )
+    sentences = [judgement.sentences(), *objective_sentences(scores)]
+    _conclude(run, experiment, sentences, run.write_summary(summary), annotated=bool(goals.tracks))
 
 
 def _learned(tokenizer: Tokenizer | BpeRecipe, data: Corpus) -> Tokenizer:
@@ -169,7 +154,7 @@ def _network(model: Callable[..., Encoder | MaskedLM], tokenizer: Tokenizer, emb
 def _module(
     network: MaskedLM,
     data: GenomeData,
-    goals: _Goals,
+    goals: Goals,
     optim: Callable[..., Optimizer],
     schedule: Schedule,
 ) -> MaskedLMTraining:
@@ -291,12 +276,15 @@ def _figures(judgement: Judgement) -> dict[str, object]:
     }
 
 
-def _conclude(run: RunDirectory, experiment: str, sentences: Sequence[str], summary: Path) -> None:
+def _conclude(
+    run: RunDirectory, experiment: str, sentences: Sequence[str], summary: Path, *, annotated: bool
+) -> None:
     for sentence in sentences:
         stdout.print(sentence, markup=False)
     stdout.print(f"model directory: {run.model}")
     stdout.print(f"loss plot: {run.path / 'loss.png'}")
-    stdout.print(
-        f"next: dnalm pretrain experiment={experiment} size=small data=fasta data.fasta=<your genome>"
-    )
+    yours = "data=fasta data.fasta=<your genome>"
+    if annotated:
+        yours = "data=annotated data.fasta=<your genome> data.tracks.…=<your annotations>"
+    stdout.print(f"next: dnalm pretrain experiment={experiment} size=small {yours}")
     stdout.print(f"summary: {summary}")

@@ -2,24 +2,24 @@
 
 from dnalm.training.objectives.chromatin_state import ChromatinState
 from dnalm.training.objectives.conservation import Conservation
+from dnalm.training.objectives.goals import Goals
 from dnalm.training.objectives.masked_tokens import MaskedTokens
 from dnalm.training.objectives.region_class import RegionClass
 from dnalm.training.objectives.task import Scores, TrackObjective, TrackTask
-from dnalm.training.objectives.tasks import Objectives, make_tasks, split_objectives, tracks_of
+from dnalm.training.objectives.tasks import make_tasks, tracks_of
 from dnalm.training.objectives.weighting import LossWeights, WeightingName
 
 __all__ = [
     "ChromatinState",
     "Conservation",
+    "Goals",
     "LossWeights",
     "MaskedTokens",
-    "Objectives",
     "RegionClass",
     "Scores",
     "TrackObjective",
     "TrackTask",
     "WeightingName",
     "make_tasks",
-    "split_objectives",
     "tracks_of",
 ]

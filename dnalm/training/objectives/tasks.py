@@ -9,33 +9,11 @@ import torch
 
 from dnalm.data import GenomeData
 from dnalm.data.batch import Sample
-from dnalm.errors import ConfigError
 from dnalm.genome.tracks import TrackStore
 from dnalm.models import Encoder
-from dnalm.training.objectives.masked_tokens import MaskedTokens
 from dnalm.training.objectives.task import TrackObjective, TrackTask
 
-Objectives = Mapping[str, MaskedTokens | TrackObjective]
 BASELINE_WINDOWS = 4096  # training windows whose tokens the baselines are learned on; our choice
-
-
-def split_objectives(objectives: Objectives) -> tuple[str, dict[str, TrackObjective]]:
-    """The name of masked language modelling, and the objectives on tracks.
-
-    Raises:
-        ConfigError: OBJ-03, masked language modelling is not among them, or twice.
-    """
-    masked = [name for name, objective in objectives.items() if isinstance(objective, MaskedTokens)]
-    if len(masked) != 1:
-        raise ConfigError(
-            "OBJ-03",
-            where="objectives",
-            found=f"{len(masked)} objectives that predict masked tokens among {', '.join(objectives)}",
-            expected="one, since the model directory is that of a masked language model",
-            fix="give objectives.masked_tokens with dnalm.training.objectives.MaskedTokens",
-        )
-    others = {name: objective for name, objective in objectives.items() if name != masked[0]}
-    return masked[0], {name: other for name, other in others.items() if not isinstance(other, MaskedTokens)}
 
 
 def make_tasks(

@@ -12,10 +12,10 @@ from dnalm.models import Encoder
 from dnalm.training.objectives import (
     ChromatinState,
     Conservation,
+    Goals,
     LossWeights,
     MaskedTokens,
     RegionClass,
-    split_objectives,
 )
 from dnalm.training.objectives.chromatin_state import ChromatinTask
 from dnalm.training.objectives.conservation import ConservationTask, mean_ranks
@@ -218,13 +218,23 @@ def test_a_track_of_another_kind_is_refused(objective: RegionClass, kind: str, m
 @pytest.mark.parametrize(("mean", "sd"), [(None, None), (1.0, 0.0)])
 def test_values_that_do_not_vary_are_refused(mean: float | None, sd: float | None) -> None:
     track = FakeTrack("values", statistics=TrackStatistics(9, 0, {}, {}, mean, sd))
-    with pytest.raises(ConfigError, match="OBJ-02 .*'conservation': no value, or the same everywhere"):
+    with pytest.raises(ConfigError, match=r"OBJ-02 .*'conservation': no value, or the same everywhere"):
         Conservation().make(track, encoder())  # type: ignore[arg-type]
 
 
-def test_masked_tokens_are_wanted_once() -> None:
-    assert split_objectives({"mlm": MaskedTokens(), "r": RegionClass()}) == ("mlm", {"r": RegionClass()})
-    with pytest.raises(ConfigError, match="OBJ-03 objectives: 0 objectives that predict masked tokens"):
-        split_objectives({"r": RegionClass()})
-    with pytest.raises(ConfigError, match="OBJ-03 objectives: 2 objectives"):
-        split_objectives({"a": MaskedTokens(), "b": MaskedTokens()})
+def test_goals_are_masked_tokens_and_others() -> None:
+    goals = Goals({"mlm": MaskedTokens(), "r": RegionClass(), "again": RegionClass(weight=2.0)})
+    assert (goals.masked_tokens, goals.tracks) == ("mlm", ["region"])
+    assert goals.weights.factors() == {"mlm": 1.0, "r": 1.0, "again": 2.0}
+    assert Goals().on_tracks == {}
+
+
+def test_goals_that_do_not_fit_together_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"OBJ-03 objectives: 0 objectives that predict masked tokens"):
+        Goals({"r": RegionClass()})
+    with pytest.raises(ConfigError, match=r"OBJ-03 objectives: 2 objectives"):
+        Goals({"a": MaskedTokens(), "b": MaskedTokens()})
+    with pytest.raises(ConfigError, match=r"OBJ-04 objectives\.a\.b: a name that is more than letters"):
+        Goals({"mlm": MaskedTokens(), "a.b": RegionClass()})
+    with pytest.raises(ConfigError, match=r"OBJ-05 weighting: .*mlm 2\.0 is given; either of both"):
+        Goals({"mlm": MaskedTokens(weight=2.0), "r": RegionClass()}, "uncertainty")
