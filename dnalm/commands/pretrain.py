@@ -112,9 +112,9 @@ def pretrain(
     _check_positions(network, tokenizer, windows)
     genome.prepare_data()
     genome.setup("fit")
+    module = _module(network, genome, goals, optim, factor)
     run.create(config)
     _introduce(run, genome, network, steps)
-    module = _module(network, genome, goals, optim, factor)
     fitter.fit(module, datamodule=genome)
     if module.validated_at != fitter.global_step:
         fitter.validate(module, datamodule=genome, verbose=False)
