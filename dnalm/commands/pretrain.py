@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -14,12 +13,11 @@ from lightning.pytorch.loggers import Logger
 from pydantic import NonNegativeInt, PositiveInt
 from torch.optim import Optimizer
 
-from dnalm.console import stdout
+from dnalm.commands.pretrain_report import conclude, introduce, summarize
 from dnalm.data import BatchPlan, Corpus, GenomeData, Masking, WindowRecipe
 from dnalm.errors import ConfigError
 from dnalm.evaluation import Judgement, count, judge, plot_training
-from dnalm.evaluation.objectives import describe_track, objective_figures, objective_sentences
-from dnalm.evaluation.track_plot import plot_tracks
+from dnalm.evaluation.objectives import objective_sentences
 from dnalm.models import Encoder, MaskedLM
 from dnalm.tokenizers import BpeRecipe, Tokenizer
 from dnalm.training import (
@@ -29,7 +27,6 @@ from dnalm.training import (
     Schedule,
     Throughput,
     inform_embeddings,
-    peak_memory_bytes,
     quiet_frameworks,
     write_model_directory,
 )
@@ -39,10 +36,8 @@ from dnalm.training.objectives import (
     TrackObjective,
     WeightingName,
     make_tasks,
-    tracks_of,
 )
 
-_NAMED = 20  # genomes that are told one by one
 _LOGGED = 32  # genomes that have a column of their own in metrics.csv
 
 
@@ -114,20 +109,18 @@ def pretrain(
     genome.setup("fit")
     module = _module(network, genome, goals, optim, factor)
     run.create(config)
-    _introduce(run, genome, network, steps)
+    introduce(run, genome, network, steps)
     fitter.fit(module, datamodule=genome)
     if module.validated_at != fitter.global_step:
         fitter.validate(module, datamodule=genome, verbose=False)
     _leave_model(run, module, genome, config, fitter)
     judgement = _judge(genome, module)
     plot_training(run.path / "metrics.csv", judgement, run.path / "loss.png")
-    summary = _summary(experiment, fitter, judgement, throughput)
     scores = module.scores if isinstance(module, MultiObjectiveTraining) else {}
-    if scores:
-        summary["objectives"] = objective_figures(scores)
+    summary = summarize(experiment, fitter, judgement, throughput, scores)
     summary["seconds"] = round(time.perf_counter() - began, 1)
     sentences = [judgement.sentences(), *objective_sentences(scores)]
-    _conclude(run, experiment, sentences, run.write_summary(summary), annotated=bool(goals.tracks))
+    conclude(run, experiment, sentences, run.write_summary(summary), annotated=bool(goals.tracks))
 
 
 def _learned(tokenizer: Tokenizer | BpeRecipe, data: Corpus) -> Tokenizer:
@@ -192,25 +185,6 @@ def _check_positions(network: MaskedLM, tokenizer: Tokenizer, windows: WindowRec
         )
 
 
-def _introduce(run: RunDirectory, genome: GenomeData, network: MaskedLM, steps: int) -> None:
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    stdout.print(f"run {run.path}: {parameters:,} parameters, {steps:,} steps")
-    for opened in genome.opened[:_NAMED]:
-        store = opened.store
-        stdout.print(
-            f"genome {opened.name}: {len(store.contigs)} contigs, {store.num_bases:,} bases; "
-            f"{opened.division.description}; {store.path}",
-            markup=False,
-        )
-    if len(genome.opened) > _NAMED:
-        stdout.print(f"and {len(genome.opened) - _NAMED} more genomes")
-    tracks = tracks_of(genome)
-    for name, track in tracks.items():
-        stdout.print(describe_track(name, track), markup=False)
-    if tracks:
-        plot_tracks(tracks, run.path / "tracks.png")
-
-
 def _leave_model(
     run: RunDirectory,
     module: MaskedLMTraining,
@@ -242,49 +216,3 @@ def _judge(data: GenomeData, module: MaskedLMTraining) -> Judgement:
         windows=windows,
         bits=np.concatenate(hidden.bits),
     )
-
-
-def _summary(
-    experiment: str, fitter: Trainer, judgement: Judgement, throughput: Throughput
-) -> dict[str, object]:
-    """The figures of `summary.json`; memory in bytes, losses in nats per masked token."""
-    metrics = {name: float(value) for name, value in fitter.callback_metrics.items()}
-    return {
-        "experiment": experiment,
-        "steps": fitter.global_step,
-        "tokens": throughput.tokens,
-        "bases": throughput.bases,
-        "train_loss": metrics["train_loss"],
-        "val_loss": metrics["val_loss"],
-        **_figures(judgement),
-        "species": {name: _figures(of) for name, of in judgement.species.items()},
-        "realised_mask_rate": throughput.realised_mask_rate,
-        "tokens_per_s": round(throughput.tokens_per_s),
-        "bases_per_s": round(throughput.bases_per_s),
-        "peak_memory": peak_memory_bytes(),
-    }
-
-
-def _figures(judgement: Judgement) -> dict[str, object]:
-    return {
-        "val_bits_per_base": judgement.model,
-        "hidden_bases": judgement.hidden_bases,
-        "baseline_order0_bits": judgement.order0,
-        "baseline_two_sided_bits": judgement.two_sided,
-        "over_order0": vars(judgement.over_order0),
-        "over_two_sided": vars(judgement.over_two_sided),
-    }
-
-
-def _conclude(
-    run: RunDirectory, experiment: str, sentences: Sequence[str], summary: Path, *, annotated: bool
-) -> None:
-    for sentence in sentences:
-        stdout.print(sentence, markup=False)
-    stdout.print(f"model directory: {run.model}")
-    stdout.print(f"loss plot: {run.path / 'loss.png'}")
-    yours = "data=fasta data.fasta=<your genome>"
-    if annotated:
-        yours = "data=annotated data.fasta=<your genome> data.tracks.…=<your annotations>"
-    stdout.print(f"next: dnalm pretrain experiment={experiment} size=small {yours}")
-    stdout.print(f"summary: {summary}")

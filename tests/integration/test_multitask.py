@@ -102,7 +102,7 @@ def test_a_plain_run_goes_on_from_it(run: Path, cache: Path, tmp_path: Path) -> 
 def test_balance_is_told_before_and_comparison_after(
     cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [*on_clade(cache), "weighting=uncertainty", f"run.dir={tmp_path}/run"]
+    words = [*on_clade(cache), "weighting=uncertainty", "batch.num_workers=1", f"run.dir={tmp_path}/run"]
     program("pretrain", *words)
     lines = capsys.readouterr().out.splitlines()
     before, after = lines[: len(lines) // 2], lines[len(lines) // 2 :]
