@@ -39,6 +39,7 @@ def plot_tracks(tracks: Mapping[str, TrackStore], target: Path) -> None:
 def _draw_shares(axes: Axes, shares: Mapping[str, float]) -> None:
     places = range(len(shares))
     axes.barh(places, [max(share, 1e-6) for share in shares.values()], color="C0")
+    axes.margins(y=0.01)
     axes.set_yticks(places, list(shares), fontsize=6 if len(shares) > 20 else 8)
     axes.set(xscale="log", xlim=(1e-5, 1), xlabel="share of the bases where it is known")
     axes.invert_yaxis()
