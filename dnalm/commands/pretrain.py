@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -13,24 +13,31 @@ from lightning.pytorch.loggers import Logger
 from pydantic import NonNegativeInt, PositiveInt
 from torch.optim import Optimizer
 
-from dnalm.console import stdout
+from dnalm.commands.pretrain_report import conclude, introduce, summarize
 from dnalm.data import BatchPlan, Corpus, GenomeData, Masking, WindowRecipe
 from dnalm.errors import ConfigError
 from dnalm.evaluation import Judgement, count, judge, plot_training
+from dnalm.evaluation.objectives import objective_sentences
 from dnalm.models import Encoder, MaskedLM
 from dnalm.tokenizers import BpeRecipe, Tokenizer
 from dnalm.training import (
     MaskedLMTraining,
+    MultiObjectiveTraining,
     RunDirectory,
     Schedule,
     Throughput,
     inform_embeddings,
-    peak_memory_bytes,
     quiet_frameworks,
     write_model_directory,
 )
+from dnalm.training.objectives import (
+    Goals,
+    MaskedTokens,
+    TrackObjective,
+    WeightingName,
+    make_tasks,
+)
 
-_NAMED = 20  # genomes that are told one by one
 _LOGGED = 32  # genomes that have a column of their own in metrics.csv
 
 
@@ -51,6 +58,8 @@ def pretrain(
     config: dict[str, object],
     embedding_init: Literal["normal", "informed"] = "normal",
     logger: Callable[..., Logger] | None = None,
+    objectives: dict[str, MaskedTokens | TrackObjective] | None = None,
+    weighting: WeightingName = "fixed",
     seed: NonNegativeInt = 1,
 ) -> None:
     """Train, validate, judge, and leave the run directory.
@@ -71,6 +80,8 @@ def pretrain(
         config: the composed config.
         embedding_init: how embeddings begin: random rows, or with what is known of bases and places.
         logger: makes a further logger beside `metrics.csv`.
+        objectives: what is learned, by name; masked tokens alone if absent.
+        weighting: whether the weights of objectives are fixed, or learned with the model.
         seed: of everything random.
     """
     quiet_frameworks()
@@ -78,7 +89,16 @@ def pretrain(
     run.refuse_if_taken()
     factor = schedule(total_steps=steps)
     tokenizer = _learned(tokenizer, data)
-    genome = GenomeData(data, tokenizer=tokenizer, windows=windows, masking=masking, batch=batch, seed=seed)
+    goals = Goals(objectives, weighting)
+    genome = GenomeData(
+        data,
+        tokenizer=tokenizer,
+        windows=windows,
+        masking=masking,
+        batch=batch,
+        seed=seed,
+        tracks=goals.tracks,
+    )
     throughput = Throughput()
     extra = logger(save_dir=run.path) if logger else None
     fitter = trainer(run=run, batch=batch, steps=steps, throughput=throughput, logger=extra)
@@ -87,26 +107,28 @@ def pretrain(
     _check_positions(network, tokenizer, windows)
     genome.prepare_data()
     genome.setup("fit")
+    module = _module(network, genome, goals, optim, factor)
     run.create(config)
-    _introduce(run, genome, network, steps)
-    module = _module(network, genome, optim, factor)
+    introduce(run, genome, network, steps)
     fitter.fit(module, datamodule=genome)
     if module.validated_at != fitter.global_step:
         fitter.validate(module, datamodule=genome, verbose=False)
-    _leave_model(run, network, genome, config, fitter)
+    _leave_model(run, module, genome, config, fitter)
     judgement = _judge(genome, module)
     plot_training(run.path / "metrics.csv", judgement, run.path / "loss.png")
-    summary = _summary(experiment, fitter, judgement, throughput)
+    scores = module.scores if isinstance(module, MultiObjectiveTraining) else {}
+    summary = summarize(experiment, fitter, judgement, throughput, scores)
     summary["seconds"] = round(time.perf_counter() - began, 1)
-    _conclude(run, experiment, judgement, run.write_summary(summary))
+    sentences = [judgement.sentences(), *objective_sentences(scores)]
+    conclude(run, experiment, sentences, run.write_summary(summary), annotated=bool(goals.tracks))
 
 
 def _learned(tokenizer: Tokenizer | BpeRecipe, data: Corpus) -> Tokenizer:
     """The tokenizer itself, or what its recipe learns on the parts of the genomes that train."""
     if not isinstance(tokenizer, BpeRecipe):
         return tokenizer
-    data.prepare()
-    texts = [genome.training_text() for genome in data.genomes() if len(genome.division.train)]
+    data.prepare(tracks=())
+    texts = [genome.training_text() for genome in data.genomes(tracks=()) if len(genome.division.train)]
     return tokenizer.open_or_train(texts, data.cache)
 
 
@@ -123,10 +145,22 @@ def _network(model: Callable[..., Encoder | MaskedLM], tokenizer: Tokenizer, emb
 
 
 def _module(
-    network: MaskedLM, data: GenomeData, optim: Callable[..., Optimizer], schedule: Schedule
+    network: MaskedLM,
+    data: GenomeData,
+    goals: Goals,
+    optim: Callable[..., Optimizer],
+    schedule: Schedule,
 ) -> MaskedLMTraining:
+    make: Callable[..., MaskedLMTraining] = MaskedLMTraining
+    if goals.on_tracks:
+        make = partial(
+            MultiObjectiveTraining,
+            tasks=make_tasks(goals.on_tracks, data, network.encoder),
+            masked_tokens=goals.masked_tokens,
+            weights=goals.weights,
+        )
     names = [genome.name for genome in data.opened]
-    return MaskedLMTraining(
+    return make(
         network,
         token_bases=data.tokenizer.token_bases,
         overlap=data.tokenizer.overlap,
@@ -151,30 +185,23 @@ def _check_positions(network: MaskedLM, tokenizer: Tokenizer, windows: WindowRec
         )
 
 
-def _introduce(run: RunDirectory, genome: GenomeData, network: MaskedLM, steps: int) -> None:
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    stdout.print(f"run {run.path}: {parameters:,} parameters, {steps:,} steps")
-    for opened in genome.opened[:_NAMED]:
-        stdout.print(
-            f"genome {opened.path}: {len(opened.store.contigs)} contigs, "
-            f"{opened.store.num_bases:,} bases; {opened.division.description}",
-            markup=False,
-        )
-    if len(genome.opened) > _NAMED:
-        stdout.print(f"and {len(genome.opened) - _NAMED} more genomes")
-
-
 def _leave_model(
-    run: RunDirectory, network: MaskedLM, genome: GenomeData, config: dict[str, object], fitter: Trainer
+    run: RunDirectory,
+    module: MaskedLMTraining,
+    genome: GenomeData,
+    config: dict[str, object],
+    fitter: Trainer,
 ) -> None:
+    tasks = module.named_tasks() if isinstance(module, MultiObjectiveTraining) else []
     write_model_directory(
         run.model,
-        model=network,
+        model=module.model,
         tokenizer=genome.tokenizer,
         config=config,
         data_fingerprint=genome.fingerprint,
         precision=str(fitter.precision),
         steps=fitter.global_step,
+        heads={name: task.head for name, task in tasks},
     )
 
 
@@ -189,45 +216,3 @@ def _judge(data: GenomeData, module: MaskedLMTraining) -> Judgement:
         windows=windows,
         bits=np.concatenate(hidden.bits),
     )
-
-
-def _summary(
-    experiment: str, fitter: Trainer, judgement: Judgement, throughput: Throughput
-) -> dict[str, object]:
-    """The figures of `summary.json`; memory in bytes, losses in nats per masked token."""
-    metrics = {name: float(value) for name, value in fitter.callback_metrics.items()}
-    return {
-        "experiment": experiment,
-        "steps": fitter.global_step,
-        "tokens": throughput.tokens,
-        "bases": throughput.bases,
-        "train_loss": metrics["train_loss"],
-        "val_loss": metrics["val_loss"],
-        **_figures(judgement),
-        "species": {name: _figures(of) for name, of in judgement.species.items()},
-        "realised_mask_rate": throughput.realised_mask_rate,
-        "tokens_per_s": round(throughput.tokens_per_s),
-        "bases_per_s": round(throughput.bases_per_s),
-        "peak_memory": peak_memory_bytes(),
-    }
-
-
-def _figures(judgement: Judgement) -> dict[str, object]:
-    return {
-        "val_bits_per_base": judgement.model,
-        "hidden_bases": judgement.hidden_bases,
-        "baseline_order0_bits": judgement.order0,
-        "baseline_two_sided_bits": judgement.two_sided,
-        "over_order0": vars(judgement.over_order0),
-        "over_two_sided": vars(judgement.over_two_sided),
-    }
-
-
-def _conclude(run: RunDirectory, experiment: str, judgement: Judgement, summary: Path) -> None:
-    stdout.print(judgement.sentences())
-    stdout.print(f"model directory: {run.model}")
-    stdout.print(f"loss plot: {run.path / 'loss.png'}")
-    stdout.print(
-        f"next: dnalm pretrain experiment={experiment} size=small data=fasta data.fasta=<your genome>"
-    )
-    stdout.print(f"summary: {summary}")

@@ -26,7 +26,7 @@ def inspect_tokenizer(
         config: the composed config.
     """
     run.refuse_if_taken()
-    genomes = data.genomes()
+    genomes = data.genomes(tracks=())
     if isinstance(tokenizer, BpeRecipe):
         tokenizer = tokenizer.open_or_train([genome.training_text() for genome in genomes], data.cache)
     statistics = count_tokens(tokenizer, [genome.whole_text() for genome in genomes])

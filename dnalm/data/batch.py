@@ -5,8 +5,8 @@ B sequences, N packed tokens, M tokens to predict, X hidden bases, P pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dnalm.data.hidden import HiddenBases, join_hidden
 from dnalm.data.masking import Flags
+from dnalm.data.targets import UNLABELLED, Target
 from dnalm.tokenizers import Ids
 
 
@@ -29,6 +30,7 @@ class Sample:
     num_content: int  # tokens that spell bases
     num_bases: int
     hidden: HiddenBases | None = None  # in validation only
+    tracks: Mapping[str, Target] = field(default_factory=dict)  # (T,) or (T, n) each
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,10 @@ class Batch:
         num_masked: tokens that are masked.
         num_bases: bases under all windows.
         hidden: the hidden bases, in validation only.
+        tracks: what annotation tracks say of every token, by name: (N,) int64 classes and (N, n) int8 labels,
+            -1 where unknown, or (N,) float32 values, NaN where unknown.
+        step_targets: in training with tracks, the number of targets that the samples of the whole optimizer
+            step have on this rank: of each track, and of masked language modelling by the name "".
     """
 
     ids_N: Tensor  # noqa: N815
@@ -71,6 +77,8 @@ class Batch:
     num_masked: int
     num_bases: int
     hidden: HiddenTensors | None = None
+    tracks: Mapping[str, Tensor] = field(default_factory=dict)
+    step_targets: Mapping[str, int] = field(default_factory=dict)
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:
         """The same batch with its tensors on `device`."""
@@ -97,7 +105,29 @@ def collate(samples: list[Sample]) -> Batch:
         num_masked=sum(int(sample.masked.sum()) for sample in samples),
         num_bases=sum(sample.num_bases for sample in samples),
         hidden=_join(samples),
+        tracks=_join_tracks(samples),
     )
+
+
+def is_known(targets: Tensor) -> Tensor:
+    """Where the targets of a track are there, of their shape."""
+    return ~targets.isnan() if targets.is_floating_point() else targets != UNLABELLED
+
+
+def _join_tracks(samples: list[Sample]) -> dict[str, Tensor]:
+    """Targets end to end; of a sample without a track they are missing."""
+    examples = {name: targets for sample in samples for name, targets in sample.tracks.items()}
+    joined = {}
+    for name, example in examples.items():
+        missing = np.nan if example.dtype.kind == "f" else UNLABELLED
+        parts = [
+            sample.tracks[name]
+            if name in sample.tracks
+            else np.full((len(sample.ids), *example.shape[1:]), missing, dtype=example.dtype)
+            for sample in samples
+        ]
+        joined[name] = torch.from_numpy(np.concatenate(parts))
+    return joined
 
 
 def _join(samples: list[Sample]) -> HiddenTensors | None:
@@ -122,4 +152,5 @@ def _map_tensors(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
         return {name: change(tensor) for name, tensor in named.items() if isinstance(tensor, Tensor)}
 
     hidden = replace(batch.hidden, **changed(batch.hidden)) if batch.hidden else None
-    return replace(batch, **changed(batch), hidden=hidden)  # type: ignore[arg-type]
+    tracks = {name: change(targets) for name, targets in batch.tracks.items()}
+    return replace(batch, **changed(batch), hidden=hidden, tracks=tracks)  # type: ignore[arg-type]

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from dnalm.data.splits import Division, Split, SplitByContig, SplitByRandomContigs
+from dnalm.errors import DataError
 from dnalm.genome.building import open_or_build
 from dnalm.genome.clade import Clade, find_or_simulate
 from dnalm.genome.dataset_text import dataset_fasta
 from dnalm.genome.sources import check_source
 from dnalm.genome.store import GenomeStore
+from dnalm.genome.tracks import IntervalClasses, IntervalLabels, RegionClasses, Signal, TrackStore
+from dnalm.genome.tracks.of_clade import clade_tracks
 from dnalm.paths import InputPath
 from dnalm.tokenizers import TrainingText
+
+TrackRecipe = RegionClasses | IntervalClasses | IntervalLabels | Signal
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,7 @@ class CorpusGenome:
         store: the genome.
         division: which parts train and which judge.
         weight: its share relative to the others'; by its length if None.
+        tracks: what is known of its bases, by name.
     """
 
     name: str
@@ -35,6 +42,7 @@ class CorpusGenome:
     store: GenomeStore
     division: Division
     weight: float | None = None
+    tracks: Mapping[str, TrackStore] = field(default_factory=dict)
 
     def training_text(self) -> TrainingText:
         """What a vocabulary may be learned on without having seen what judges the model."""
@@ -51,11 +59,22 @@ class Corpus(Protocol):
 
     cache: Path | None
 
-    def prepare(self) -> None:
-        """Build and verify the stores that are not there; called in one process of each node."""
+    def prepare(self, tracks: Collection[str] | None = None) -> None:
+        """Build and verify the stores that are not there; called in one process of each node.
 
-    def genomes(self) -> list[CorpusGenome]:
-        """Open the genomes, those that only judge included."""
+        Args:
+            tracks: those that are wanted; as `genomes`.
+        """
+
+    def genomes(self, tracks: Collection[str] | None = None) -> list[CorpusGenome]:
+        """Open the genomes, those that only judge included.
+
+        Args:
+            tracks: names of the tracks that are wanted; all that the corpus was given if None.
+
+        Raises:
+            DataError: DATA-05, a wanted track is not there.
+        """
 
 
 class GenomeCorpus:
@@ -67,6 +86,8 @@ class GenomeCorpus:
         species: of a simulated clade, the genome to read; the first if absent.
         split: which part judges the model.
         cache: folder for built stores; the user's cache if absent.
+        tracks: what is known of the genome's bases, by names of the user's choice. A clade has its own where
+            none are given, `region`, `chromatin` and `conservation`, opened only where they are wanted.
 
     Raises:
         DataError: the file cannot be a genome.
@@ -80,6 +101,7 @@ class GenomeCorpus:
         species: str | None = None,
         split: Split | None = None,
         cache: Path | None = None,
+        tracks: dict[str, TrackRecipe] | None = None,
     ) -> None:
         if (fasta is None) == (clade is None):
             given = "neither" if fasta is None else "both"
@@ -92,20 +114,36 @@ class GenomeCorpus:
             raise ValueError(f"species is {species}; the clade has {', '.join(clade.species)}")
         self.fasta, self.clade, self.species = fasta, clade, species
         self.cache, self.split = cache, split or SplitByContig()
+        self.tracks = tracks
 
-    def prepare(self) -> None:
-        """Build the store if it is not there."""
-        self.genome()
+    def prepare(self, tracks: Collection[str] | None = None) -> None:
+        """Build the store and the tracks that are not there."""
+        self.genome(tracks)
 
-    def genome(self) -> CorpusGenome:
-        """The genome, simulated and built on first use."""
+    def genome(self, tracks: Collection[str] | None = None) -> CorpusGenome:
+        """The genome and its tracks, simulated and built on first use; `tracks` as of `Corpus.genomes`."""
         source = self.source()
         store = open_or_build(source, self.cache)
-        return CorpusGenome(source.name, source, store, self.split.divide(store))
+        folder = self.cache / "tracks" if self.cache else None
+        opened = {
+            name: recipe.prepare(store, folder) for name, recipe in self._wanted(tracks, source).items()
+        }
+        return CorpusGenome(source.name, source, store, self.split.divide(store), tracks=opened)
 
-    def genomes(self) -> list[CorpusGenome]:
+    def genomes(self, tracks: Collection[str] | None = None) -> list[CorpusGenome]:
         """The one genome."""
-        return [self.genome()]
+        return [self.genome(tracks)]
+
+    def _wanted(self, names: Collection[str] | None, source: Path) -> Mapping[str, TrackRecipe]:
+        if names is None:
+            return self.tracks or {}
+        recipes: Mapping[str, TrackRecipe] = self.tracks or {}
+        if self.clade is not None and self.tracks is None:
+            recipes = clade_tracks(self.clade, source.parent, source.stem)
+        for name in names:
+            if name not in recipes:
+                raise missing_track(name, recipes)
+        return {name: recipes[name] for name in names}
 
     def source(self) -> Path:
         """The genome's file, simulated on first use."""
@@ -141,18 +179,32 @@ class DatasetCorpus:
         self.source, self.column, self.part, self.revision = source, column, part, revision
         self.split, self.cache = split or SplitByRandomContigs(), cache
 
-    def prepare(self) -> None:
+    def prepare(self, tracks: Collection[str] | None = None) -> None:
         """Bring the rows into a store if they are not there."""
-        self.genomes()
+        self.genomes(tracks)
 
-    def genomes(self) -> list[CorpusGenome]:
-        """All rows as one genome.
+    def genomes(self, tracks: Collection[str] | None = None) -> list[CorpusGenome]:
+        """All rows as one genome; it has no tracks.
 
         Raises:
-            DataError: DSET-01 to 03, or what is wrong with a sequence, which is named by its row.
+            DataError: DSET-01 to 03, or what is wrong with a sequence, which is named by its row; DATA-05, a
+                track is wanted.
         """
+        for name in tracks or ():
+            raise missing_track(name, ())
         path = dataset_fasta(
             self.source, column=self.column, part=self.part, revision=self.revision, cache=self.cache
         )
         store = open_or_build(path, self.cache)
         return [CorpusGenome(path.stem, path, store, self.split.divide(store))]
+
+
+def missing_track(name: str, there: Collection[str]) -> DataError:
+    """An objective wants a track that the corpus has not."""
+    return DataError(
+        "DATA-05",
+        where="data.tracks",
+        found=f"no track {name!r}; " + (f"there are {', '.join(there)}" if there else "there is none"),
+        expected="every track that an objective learns",
+        fix=f"give data.tracks.{name}, as data=annotated does, or leave that objective out",
+    )

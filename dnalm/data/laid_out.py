@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from dnalm.data.windows import TrainingWindows, Window, WindowRecipe, validation
 from dnalm.errors import DataError
 from dnalm.genome.intervals import cut_at, subtract
 from dnalm.genome.store import GenomeStore
+from dnalm.genome.tracks import TrackStore
 from dnalm.tokenizers import Tokenizer
 
 
@@ -25,6 +27,7 @@ class LaidOutGenome:
         train: (R, 2) regions that training windows lie in; none of a genome that only judges.
         training: training windows, if it has any.
         validation: validation windows; none of a genome that only trains.
+        tracks: what is known of its bases, by name.
     """
 
     name: str
@@ -32,6 +35,7 @@ class LaidOutGenome:
     train: Integers
     training: TrainingWindows | None
     validation: list[Window]
+    tracks: Mapping[str, TrackStore] = field(default_factory=dict)
 
 
 def lay_out(
@@ -64,6 +68,7 @@ def lay_out(
         validation=validation_windows(validation, length=longest, count=num_validation)
         if len(validation)
         else [],
+        tracks=genome.tracks,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -15,6 +16,7 @@ from dnalm.data.laid_out import lay_out
 from dnalm.data.masking import Masking
 from dnalm.data.mixture import Mixture
 from dnalm.data.samples import TrainingSamples, ValidationSamples
+from dnalm.data.step_targets import CountedSteps
 from dnalm.data.windows import WindowRecipe
 from dnalm.errors import DataError
 from dnalm.genome.intervals import total_length
@@ -33,6 +35,7 @@ class GenomeData(LightningDataModule):
         masking: what is hidden.
         batch: the batch arithmetic.
         seed: the run's seed.
+        tracks: names of the corpus's tracks that batches carry.
     """
 
     def __init__(
@@ -44,14 +47,16 @@ class GenomeData(LightningDataModule):
         masking: Masking,
         batch: BatchPlan,
         seed: int,
+        tracks: Sequence[str] = (),
     ) -> None:
         super().__init__()
+        self.tracks = tuple(tracks)
         self.corpus, self.tokenizer, self.windows = corpus, tokenizer, windows
         self.masking, self.batch, self.seed = masking, batch, seed
 
     def prepare_data(self) -> None:
         """Build the stores that are not there, in one process of each node."""
-        self.corpus.prepare()
+        self.corpus.prepare(self.tracks)
 
     def setup(self, stage: str) -> None:  # noqa: ARG002 -- Lightning passes it by name
         """Divide the genomes and lay out the windows.
@@ -59,7 +64,7 @@ class GenomeData(LightningDataModule):
         Raises:
             DataError: a genome has no stretch that is long enough for a window, or none judges the model.
         """
-        self.opened = self.corpus.genomes()
+        self.opened = self.corpus.genomes(self.tracks)
         judging = sum(bool(len(genome.division.validation)) for genome in self.opened)
         if not judging:
             raise DataError(
@@ -106,7 +111,7 @@ class GenomeData(LightningDataModule):
     def validation_samples(self) -> ValidationSamples:
         """The windows that judge, genome by genome."""
         return ValidationSamples(
-            [genome.store for genome in self.genomes],
+            self.genomes,
             self.judged,
             self.tokenizer,
             self.windows.max_tokens,
@@ -114,7 +119,7 @@ class GenomeData(LightningDataModule):
             self.seed,
         )
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> Iterable[Batch]:
         """Micro-batches without end, from the trainer's current step on."""
         trainer = self.trainer
         assert trainer is not None, "the trainer asks for its loaders"
@@ -124,7 +129,10 @@ class GenomeData(LightningDataModule):
             world_size=trainer.world_size,
             start_step=trainer.global_step,
         )
-        return self._loader(self.training_samples(), order)
+        loader = self._loader(self.training_samples(), order)
+        if not self.tracks:
+            return loader
+        return CountedSteps(loader, self.batch.accumulation(world_size=trainer.world_size))
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation windows of this rank."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from pydantic import PositiveInt
 
-from dnalm.data.corpus import CorpusGenome
+from dnalm.data.corpus import CorpusGenome, missing_track
 from dnalm.data.splits import Division, Split, SplitByContig
 from dnalm.errors import DataError
 from dnalm.genome.building import open_or_build
@@ -87,16 +87,21 @@ class MultispeciesCorpus:
         self.length_power, self.cache = length_power, cache
         self.split, self.prepare_workers = split or SplitByContig(), prepare_workers
 
-    def prepare(self) -> None:
+    def prepare(self, tracks: Collection[str] | None = None) -> None:
         """Build and verify every store, side by side; finished ones are kept if it is interrupted.
 
         Raises:
-            DataError: DATA-02, with the name and the fault of every genome that failed.
+            DataError: DATA-02, with the name and the fault of every genome that failed; DATA-05, a track is
+                wanted, and so far only a `GenomeCorpus` has tracks.
         """
+        for name in tracks or ():
+            raise missing_track(name, ())
         prepare_stores(self._paths(), self.cache, workers=self.prepare_workers)
 
-    def genomes(self) -> list[CorpusGenome]:
+    def genomes(self, tracks: Collection[str] | None = None) -> list[CorpusGenome]:
         """The genomes in the order they are named; what `prepare` has verified is not read again."""
+        for name in tracks or ():
+            raise missing_track(name, ())
         paths = self._paths()
         opened = [(s, open_or_build(paths[s.name], self.cache, verify=False)) for s in self.species]
         shares = self._shares(

@@ -17,6 +17,7 @@ from dnalm.data.laid_out import LaidOutGenome
 from dnalm.data.masking import Flags, Masking
 from dnalm.data.mixture import Mixture
 from dnalm.data.order import Stream, generator
+from dnalm.data.targets import read_targets
 from dnalm.data.windows import Window
 from dnalm.genome.alphabet import Codes, reverse_complement
 from dnalm.genome.store import GenomeStore
@@ -87,7 +88,16 @@ class TrainingSamples(Dataset[Sample]):
             random=generator(self.seed, Stream.MASK, index),
         )
         targets = tokens.content if self.masking.loss_on == "all" else masked
-        return Sample(index, seen, tokens.ids, masked, targets, int(tokens.content.sum()), len(tokens.codes))
+        return Sample(
+            index,
+            seen,
+            tokens.ids,
+            masked,
+            targets,
+            int(tokens.content.sum()),
+            len(tokens.codes),
+            tracks=read_targets(genome.tracks, genome.training[place], tokens.spans, len(tokens.codes)),
+        )
 
 
 @dataclass(frozen=True)
@@ -98,7 +108,7 @@ class ValidationSamples(Dataset[Sample]):
     so that the same bases are hidden at every validation and none is betrayed.
 
     Args:
-        stores: the genomes.
+        genomes: the genomes.
         windows: what to read: which genome, and where in it.
         tokenizer: bases to ids.
         max_tokens: tokens of a sample at most, special ones not counted.
@@ -106,7 +116,7 @@ class ValidationSamples(Dataset[Sample]):
         seed: the run's seed.
     """
 
-    stores: list[GenomeStore]
+    genomes: list[LaidOutGenome]
     windows: list[tuple[int, Window]]
     tokenizer: Tokenizer
     max_tokens: int
@@ -118,8 +128,9 @@ class ValidationSamples(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         """Draw window `index`; IndexError past the end."""
-        genome, window = self.windows[index]
-        tokens = _read(self.stores[genome], window, self.tokenizer, self.max_tokens)
+        number, window = self.windows[index]
+        genome = self.genomes[number]
+        tokens = _read(genome.store, window, self.tokenizer, self.max_tokens)
         all_masked = replace(self.masking, mask_share=1.0, random_share=0.0, faithful=False)
         seen, masked = all_masked.hide(
             tokens.ids,
@@ -130,5 +141,13 @@ class ValidationSamples(Dataset[Sample]):
         )
         hidden = find_hidden(tokens.codes, tokens.spans, masked, start=window.start)
         return Sample(
-            index, seen, tokens.ids, masked, masked, int(tokens.content.sum()), len(tokens.codes), hidden
+            index,
+            seen,
+            tokens.ids,
+            masked,
+            masked,
+            int(tokens.content.sum()),
+            len(tokens.codes),
+            hidden,
+            read_targets(genome.tracks, window, tokens.spans, len(tokens.codes)),
         )

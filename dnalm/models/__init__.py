@@ -1,7 +1,7 @@
 """One encoder, its parts and heads, and the tables that convert it to published layouts."""
 
 from dnalm.models.encoder import Encoder
-from dnalm.models.heads import MaskedLMHead
+from dnalm.models.heads import MaskedLMHead, TokenHead
 from dnalm.models.masked_lm import MaskedLM
 from dnalm.models.packing import Layout, Packed
 from dnalm.models.parameters import count_parameters
@@ -15,6 +15,7 @@ __all__ = [
     "MaskedLMHead",
     "Packed",
     "Pretrained",
+    "TokenHead",
     "check_vocabulary",
     "count_parameters",
     "family_of",

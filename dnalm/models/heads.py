@@ -1,6 +1,6 @@
 """What is put on the encoder's hidden states.
 
-M masked positions, D model width, E embedding width, V vocabulary.
+M positions, D model width, E embedding width, V vocabulary, O outputs.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 -- its usual name
+
+from dnalm.models.initialization import initialize
 
 
 class MaskedLMHead(nn.Module):
@@ -40,3 +42,36 @@ class MaskedLMHead(nn.Module):
         """
         decoder_VE = token_VE if self.decoder is None else self.decoder.weight
         return F.linear(self.norm(F.gelu(self.dense(hidden_MD))), decoder_VE, self.bias)
+
+
+class TokenHead(nn.Module):
+    """Hidden states to some numbers a token: logits of classes or labels, or values.
+
+    A dense layer, erf-GELU, layer norm and a linear layer, as the head of masked language modelling has them,
+    so that objectives compete with heads of one strength. Our choice.
+
+    Args:
+        hidden_size: D.
+        num_outputs: O.
+        norm_eps: added to the variance in the layer norm.
+        initializer_range: standard deviation of the first weights.
+    """
+
+    def __init__(
+        self, *, hidden_size: int, num_outputs: int, norm_eps: float, initializer_range: float
+    ) -> None:
+        super().__init__()
+        self.dense = nn.Linear(hidden_size, hidden_size)
+        self.norm = nn.LayerNorm(hidden_size, eps=norm_eps)
+        self.output = nn.Linear(hidden_size, num_outputs)
+        initialize(self, std=initializer_range)
+
+    @torch.no_grad()
+    def start_at(self, outputs_O: Tensor) -> None:
+        """Let the head begin near these outputs whatever it is shown, such as log-frequencies of classes."""
+        self.output.bias.copy_(outputs_O)
+
+    def forward(self, hidden_MD: Tensor) -> Tensor:
+        """Outputs, (M, O)."""
+        outputs_MO: Tensor = self.output(self.norm(F.gelu(self.dense(hidden_MD))))
+        return outputs_MO

@@ -49,7 +49,15 @@ class MaskedLM(nn.Module):
         Raises:
             DataError: a sequence is longer than the encoder's `longest_sequence`.
         """
-        hidden_ND = self.encoder(ids_N, packed)
+        return self.predict(self.encoder(ids_N, packed), masked_M)
+
+    def predict(self, hidden_ND: Tensor, masked_M: Tensor) -> Tensor:
+        """Logits at the masked positions, (M, V), from the encoder's hidden states.
+
+        Args:
+            hidden_ND: of all packed tokens.
+            masked_M: places among the packed tokens, (M,), int64; M may be 0.
+        """
         logits_MV: Tensor = self.head(
             hidden_ND.index_select(0, masked_M), self.encoder.embeddings.token.weight
         )

@@ -3,6 +3,7 @@
 from dnalm.training.informed import inform_embeddings
 from dnalm.training.masked_lm import MaskedLMTraining
 from dnalm.training.model_directory import write_model_directory
+from dnalm.training.multi_objective import MultiObjectiveTraining
 from dnalm.training.quiet import quiet_frameworks
 from dnalm.training.run_directory import RunDirectory
 from dnalm.training.schedules import InverseSquareRoot, LinearWarmupDecay, Schedule
@@ -13,6 +14,7 @@ __all__ = [
     "InverseSquareRoot",
     "LinearWarmupDecay",
     "MaskedLMTraining",
+    "MultiObjectiveTraining",
     "RunDirectory",
     "Schedule",
     "Throughput",

@@ -116,34 +116,47 @@ class MaskedLMTraining(LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """The sum of the micro-batch's losses; dropout is keyed by (seed, step, micro-batch)."""
+        self.key_dropout(batch_index)
+        loss = F.cross_entropy(self(batch), batch.labels_M, reduction="sum")
+        self.add_to_step(batch, loss)
+        return loss
+
+    def key_dropout(self, batch_index: int) -> None:
+        """Seed the generators of a training pass by (seed, step, micro-batch)."""
         passes = self.trainer.accumulate_grad_batches
         part = self.global_rank * passes + batch_index % passes
         key = generator(self.seed, Stream.DROPOUT, self.global_step, part)
         torch.manual_seed(int(key.integers(2**63)))
-        loss = F.cross_entropy(self(batch), batch.labels_M, reduction="sum")
+
+    def add_to_step(self, batch: Batch, loss: Tensor) -> None:
+        """Count a micro-batch, whose summed loss at predicted tokens is given."""
         self.step_totals.loss += loss.detach().double()  # read once a step: reading waits for a GPU
         self.step_totals.targets += len(batch.labels_M)
         self.step_totals.masked += batch.num_masked
         self.step_totals.content += batch.num_content
         self.step_samples += batch.samples
-        return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Divide the summed gradients by the global number of predicted tokens, then log the step.
 
         Lightning has divided them by the number of micro-batches and averaged over the ranks.
         """
-        totals, self.step_totals = self._over_ranks(self.step_totals), Totals()
-        samples, self.step_samples = self.step_samples, []
-        if not math.isfinite(totals.loss):
-            raise self._not_finite(float(totals.loss), samples)
+        totals = self.log_step(optimizer)
         trainer = self.trainer
         factor = trainer.accumulate_grad_batches * trainer.world_size / max(1, totals.targets)
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         torch._foreach_mul_(gradients, factor)
+
+    def log_step(self, optimizer: Optimizer) -> Totals:
+        """Log the step's mean loss at predicted tokens, and begin to count anew; sums over all ranks."""
+        totals, self.step_totals = self._over_ranks(self.step_totals), Totals()
+        samples, self.step_samples = self.step_samples, []
+        if not math.isfinite(totals.loss):
+            raise self.not_finite(float(totals.loss), samples)
         self.log("train_loss", totals.loss / max(1, totals.targets))
         self.log("mask_rate", totals.masked / totals.content)
         self.log("learning_rate", optimizer.param_groups[0]["lr"])
+        return totals
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last pass."""
@@ -152,7 +165,10 @@ class MaskedLMTraining(LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:  # noqa: ARG002
         """Sum the losses at masked tokens and the bits at hidden bases."""
-        logits = self(batch)
+        self.judge_masked(batch, self(batch))
+
+    def judge_masked(self, batch: Batch, logits: Tensor) -> None:
+        """Add a micro-batch's (M, V) logits to the sums of a validation pass."""
         assert batch.hidden is not None, "validation samples list their hidden bases"
         if self.overlap > 1:
             bits = bits_of_marginals(logits, self.indicator, batch.hidden)
@@ -187,11 +203,12 @@ class MaskedLMTraining(LightningModule):
         ).tolist()
         return Totals(loss, int(targets), int(masked), int(content), bits, int(hidden))
 
-    def _not_finite(self, loss: float, samples: list[int]) -> NumericsError:
+    def not_finite(self, loss: float, samples: list[int], *, of: str = "training") -> NumericsError:
+        """The error of a step whose loss is not finite."""
         return NumericsError(
             "NUM-01",
             where=f"optimizer step {self.global_step}, rank {self.global_rank}",
-            found=f"the training loss is {loss} on samples {samples[0]} to {samples[-1]}",
+            found=f"the {of} loss is {loss} on samples {samples[0]} to {samples[-1]}",
             expected="a finite loss",
             fix="lower optim.lr or lengthen the warm-up; the last checkpoint is from before this step",
         )

@@ -1,5 +1,7 @@
 """What training leaves and every later command takes: a Hugging Face model directory.
 
+`heads.safetensors` beside it holds the heads of further objectives, which no later command needs.
+
 `config.json` and `model.safetensors` in the published layout, the tokenizer's files, and
 `dnalm.yaml` with what made it: the resolved config, versions, data checksum, precision, steps.
 """
@@ -8,15 +10,18 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
+from safetensors.torch import save_file
+from torch import nn
 
 from dnalm import __version__
 from dnalm.models import MaskedLM, save_pretrained
 from dnalm.tokenizers import Tokenizer
 
-PROVENANCE_FILE = "dnalm.yaml"
+PROVENANCE_FILE, HEADS_FILE = "dnalm.yaml", "heads.safetensors"
 _VERSIONED = ("torch", "lightning", "hydra-core", "numpy", "tokenizers")
 
 
@@ -29,6 +34,7 @@ def write_model_directory(
     data_fingerprint: str,
     precision: str,
     steps: int,
+    heads: Mapping[str, nn.Module] | None = None,
 ) -> None:
     """Write the directory.
 
@@ -40,6 +46,7 @@ def write_model_directory(
         data_fingerprint: of the genome it was trained on.
         precision: it was trained in.
         steps: optimizer steps it was trained for.
+        heads: of further objectives by name; their weights are named `<name>.<weight>`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     save_pretrained(model, folder)
@@ -55,4 +62,12 @@ def write_model_directory(
         "steps": steps,
         "config": config,
     }
+    if heads:
+        tensors = {
+            f"{name}.{key}": tensor.contiguous().cpu()
+            for name, head in heads.items()
+            for key, tensor in head.state_dict().items()
+        }
+        save_file(tensors, folder / HEADS_FILE)
+        provenance["heads"] = {"file": HEADS_FILE, "names": list(heads)}
     (folder / PROVENANCE_FILE).write_text(yaml.safe_dump(provenance, sort_keys=False))

@@ -1,0 +1,90 @@
+"""What `dnalm pretrain` says before training and after, and writes to `summary.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lightning.pytorch import Trainer
+
+from dnalm.console import stdout
+from dnalm.data import GenomeData
+from dnalm.evaluation import Judgement
+from dnalm.evaluation.objectives import describe_track, objective_figures
+from dnalm.evaluation.track_plot import plot_tracks
+from dnalm.models import MaskedLM
+from dnalm.training import RunDirectory, Throughput, peak_memory_bytes
+from dnalm.training.objectives import Scores, tracks_of
+
+_NAMED = 20  # genomes that are told one by one
+
+
+def introduce(run: RunDirectory, genome: GenomeData, network: MaskedLM, steps: int) -> None:
+    """Say what trains on what, and how the labels of tracks are balanced, which is drawn too."""
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    stdout.print(f"run {run.path}: {parameters:,} parameters, {steps:,} steps")
+    for opened in genome.opened[:_NAMED]:
+        stdout.print(
+            f"genome {opened.path}: {len(opened.store.contigs)} contigs, "
+            f"{opened.store.num_bases:,} bases; {opened.division.description}",
+            markup=False,
+        )
+    if len(genome.opened) > _NAMED:
+        stdout.print(f"and {len(genome.opened) - _NAMED} more genomes")
+    tracks = tracks_of(genome)
+    for name, track in tracks.items():
+        stdout.print(describe_track(name, track), markup=False)
+    if tracks:
+        plot_tracks(tracks, run.path / "tracks.png")
+
+
+def summarize(
+    experiment: str,
+    fitter: Trainer,
+    judgement: Judgement,
+    throughput: Throughput,
+    scores: Mapping[str, Scores],
+) -> dict[str, object]:
+    """The figures of `summary.json`; memory in bytes, losses in nats per masked token."""
+    metrics = {name: float(value) for name, value in fitter.callback_metrics.items()}
+    return {
+        "experiment": experiment,
+        "steps": fitter.global_step,
+        "tokens": throughput.tokens,
+        "bases": throughput.bases,
+        "train_loss": metrics["train_loss"],
+        "val_loss": metrics["val_loss"],
+        **_figures(judgement),
+        "species": {name: _figures(of) for name, of in judgement.species.items()},
+        **({"objectives": objective_figures(scores)} if scores else {}),
+        "realised_mask_rate": throughput.realised_mask_rate,
+        "tokens_per_s": round(throughput.tokens_per_s),
+        "bases_per_s": round(throughput.bases_per_s),
+        "peak_memory": peak_memory_bytes(),
+    }
+
+
+def _figures(judgement: Judgement) -> dict[str, object]:
+    return {
+        "val_bits_per_base": judgement.model,
+        "hidden_bases": judgement.hidden_bases,
+        "baseline_order0_bits": judgement.order0,
+        "baseline_two_sided_bits": judgement.two_sided,
+        "over_order0": vars(judgement.over_order0),
+        "over_two_sided": vars(judgement.over_two_sided),
+    }
+
+
+def conclude(
+    run: RunDirectory, experiment: str, sentences: Sequence[str], summary: Path, *, annotated: bool
+) -> None:
+    """Say how good the model is, where it lies, and what to try next."""
+    for sentence in sentences:
+        stdout.print(sentence, markup=False)
+    stdout.print(f"model directory: {run.model}")
+    stdout.print(f"loss plot: {run.path / 'loss.png'}")
+    yours = "data=fasta data.fasta=<your genome>"
+    if annotated:
+        yours = "data=annotated data.fasta=<your genome> data.tracks.…=<your annotations>"
+    stdout.print(f"next: dnalm pretrain experiment={experiment} size=small {yours}")
+    stdout.print(f"summary: {summary}")

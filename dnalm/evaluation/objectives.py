@@ -1,0 +1,64 @@
+"""Objectives on tracks in words and figures: how labels are balanced, and what was learned of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from dnalm.genome.tracks import TrackStatistics, TrackStore
+from dnalm.training.objectives import Scores
+
+_NAMED = 12  # classes or labels that are told one by one
+
+
+def describe_track(name: str, track: TrackStore) -> str:
+    """Coverage and balance of a track, one line."""
+    statistics = track.statistics
+    covered = statistics.num_covered / max(1, statistics.num_bases)
+    return f"track {name}: {covered:.1%} of the bases known; {_balance(track, statistics)}; {track.path}"
+
+
+def _balance(track: TrackStore, statistics: TrackStatistics) -> str:
+    if track.kind == "values":
+        figures = (statistics.mean, statistics.sd, statistics.minimum, statistics.maximum)
+        if None in figures:
+            return "no value"
+        return "mean {:.4g}, standard deviation {:.4g}, from {:.4g} to {:.4g}".format(*figures)
+    shares = sorted(statistics.fractions().items(), key=lambda item: -item[1])
+    told = ", ".join(f"{label} {share:.2%}" for label, share in shares[:_NAMED])
+    more = f", {len(shares) - _NAMED} rarer down to {shares[-1][1]:.3%}" if len(shares) > _NAMED else ""
+    absent = sum(share == 0 for _, share in shares)
+    return told + more + (f", {absent} absent" if absent else "")
+
+
+def objective_figures(scores: Mapping[str, Scores]) -> dict[str, object]:
+    """What `summary.json` says of objectives; a figure that cannot be told is null."""
+    return {
+        name: {
+            "targets": of.num_targets,
+            "model": _figures(of.model),
+            "baseline": _figures(of.baseline),
+            "baseline_name": of.baseline_name,
+            "labels": {label: _figures(row) for label, row in of.each.items()},
+        }
+        for name, of in scores.items()
+    }
+
+
+def objective_sentences(scores: Mapping[str, Scores]) -> list[str]:
+    """Each objective's validation figures beside its baseline's on the same tokens."""
+    return [_sentence(name, of) for name, of in scores.items()]
+
+
+def _sentence(name: str, scores: Scores) -> str:
+    if not scores.num_targets:
+        return f"{name}: no validation token has a target"
+    told = [
+        f"{metric} {value:.4f}, {scores.baseline_name} {scores.baseline[metric]:.4f}"
+        for metric, value in sorted(scores.model.items(), key=lambda item: item[0] == "loss")
+    ]
+    return f"{name}: {'; '.join(told)} ({scores.num_targets:,} validation targets)"
+
+
+def _figures(figures: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in figures.items()}

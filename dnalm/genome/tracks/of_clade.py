@@ -1,0 +1,34 @@
+"""The tracks that a simulated clade comes with, as recipes over its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dnalm.genome.clade import Clade
+from dnalm.genome.clade.elements import MASTERS
+from dnalm.genome.tracks.interval_labels import IntervalLabels
+from dnalm.genome.tracks.region_classes import RegionClasses
+from dnalm.genome.tracks.signal import Signal
+
+Recipe = RegionClasses | IntervalLabels | Signal
+
+
+def clade_tracks(clade: Clade, folder: Path, species: str) -> dict[str, Recipe]:
+    """Gene regions, chromatin states of every tissue, and of the first species conservation.
+
+    Args:
+        clade: the parameters.
+        folder: where its files lie.
+        species: whose tracks.
+
+    Returns:
+        `region` of kind classes, `chromatin` of kind labels (`tissue/state`), `conservation` of kind values.
+    """
+    states = {tissue: folder / f"{species}.{tissue}.states.bed" for tissue in MASTERS}
+    tracks: dict[str, Recipe] = {
+        "region": RegionClasses(gff=folder / f"{species}.gff3"),
+        "chromatin": IntervalLabels(files=states, label_by="class"),
+    }
+    if species == clade.species[0]:
+        tracks["conservation"] = Signal(file=folder / "conservation.bw")
+    return tracks

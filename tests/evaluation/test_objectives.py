@@ -1,0 +1,82 @@
+"""What is said of tracks and objectives, word by word."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from dnalm.evaluation.objectives import describe_track, objective_figures, objective_sentences
+from dnalm.evaluation.track_plot import plot_tracks
+from dnalm.genome.tracks import TrackStatistics
+from dnalm.training.objectives import Scores
+
+
+@dataclass
+class FakeTrack:
+    """What reports ask of a track."""
+
+    kind: str
+    statistics: TrackStatistics
+    names: tuple[str, ...] = ()
+    path: Path = Path("cache/track")
+
+
+CLASSES = FakeTrack("classes", TrackStatistics(200, 100, {"a": 20, "b": 80, "c": 0}, {}), ("a", "b", "c"))
+LABELS = FakeTrack("labels", TrackStatistics(100, 50, {"x": 10, "y": 5}, {"x": 40, "y": 50}), ("x", "y"))
+VALUES = FakeTrack("values", TrackStatistics(100, 25, {}, {}, 1.5, 0.25, -1.0, 7.0))
+NOTHING = FakeTrack("values", TrackStatistics(100, 0, {}, {}))
+
+
+def test_a_track_is_told_by_coverage_and_balance() -> None:
+    expected = "track t: 50.0% of the bases known; b 80.00%, a 20.00%, c 0.00%, 1 absent; cache/track"
+    assert describe_track("t", CLASSES) == expected  # type: ignore[arg-type]
+    # Shares are of the bases where a label is known: 10 of 40 and 5 of 50
+    assert "x 25.00%, y 10.00%; " in describe_track("t", LABELS)  # type: ignore[arg-type]
+    expected = (
+        "track t: 25.0% of the bases known; mean 1.5, standard deviation 0.25, from -1 to 7; cache/track"
+    )
+    assert describe_track("t", VALUES) == expected  # type: ignore[arg-type]
+    assert "0.0% of the bases known; no value" in describe_track("t", NOTHING)  # type: ignore[arg-type]
+
+
+def test_of_many_labels_the_common_ones_are_told() -> None:
+    counts = {f"l{number}": 1000 - number for number in range(20)}
+    track = FakeTrack("classes", TrackStatistics(20_000, 20_000, counts, {}), tuple(counts))
+    assert "l11 4.95%, 8 rarer down to 4.905%; " in describe_track("t", track)  # type: ignore[arg-type]
+
+
+def scores(targets: int = 10) -> Scores:
+    model = {"loss": 1.25, "accuracy": 0.61, "mcc": math.nan}
+    return Scores(
+        model,
+        {"loss": 1.5, "accuracy": 0.48, "mcc": 0.0},
+        targets,
+        "majority class",
+        {"x": {"auroc": math.nan}},
+    )
+
+
+def test_every_figure_stands_beside_its_baseline() -> None:
+    (sentence,) = objective_sentences({"region": scores()})
+    assert sentence == (
+        "region: accuracy 0.6100, majority class 0.4800; mcc nan, majority class 0.0000; "
+        "loss 1.2500, majority class 1.5000 (10 validation targets)"
+    )
+    assert objective_sentences({"region": scores(0)}) == ["region: no validation token has a target"]
+
+
+def test_figures_that_cannot_be_told_are_null() -> None:
+    text = json.dumps(objective_figures({"region": scores()}), allow_nan=False)
+    assert json.loads(text)["region"] == {
+        "targets": 10,
+        "model": {"loss": 1.25, "accuracy": 0.61, "mcc": None},
+        "baseline": {"loss": 1.5, "accuracy": 0.48, "mcc": 0.0},
+        "baseline_name": "majority class",
+        "labels": {"x": {"auroc": None}},
+    }
+
+
+def test_tracks_of_every_kind_are_drawn(tmp_path: Path) -> None:
+    tracks = {"classes": CLASSES, "labels": LABELS, "values": VALUES, "nothing": NOTHING}
+    plot_tracks(tracks, tmp_path / "tracks.png")  # type: ignore[arg-type]
+    assert (tmp_path / "tracks.png").read_bytes().startswith(b"\x89PNG")
