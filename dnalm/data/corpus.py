@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from dnalm.data.splits import Division, Split, SplitByContig, SplitByRandomContigs
 from dnalm.errors import DataError
 from dnalm.genome.building import open_or_build
@@ -50,8 +48,7 @@ class CorpusGenome:
 
     def whole_text(self) -> TrainingText:
         """Every contig."""
-        contigs = np.array([(c.offset, c.offset + c.length) for c in self.store.contigs], dtype=np.int64)
-        return TrainingText(self.name, self.store, contigs, self.weight)
+        return TrainingText(self.name, self.store, self.store.intervals, self.weight)
 
 
 class Corpus(Protocol):

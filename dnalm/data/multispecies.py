@@ -79,6 +79,8 @@ class MultispeciesCorpus:
             self.species = _weighted(self.species, weights)
         for species in self.species if clade is None else ():
             check_source(species.path)
+        if taxon_weights is not None and any(species.weight is not None for species in self.species):
+            raise ValueError("weights and taxon_weights are both given; genomes are mixed by one of them")
         if not 0 <= length_power <= 1:
             raise ValueError(
                 f"length_power is {length_power}; it lies between 0 (uniform) and 1 (proportional)"
@@ -124,8 +126,7 @@ class MultispeciesCorpus:
         return {species.name: folder / species.path for species in self.species}
 
     def _divide(self, species: _Species, store: GenomeStore) -> Division:
-        whole = np.array([(c.offset, c.offset + c.length) for c in store.contigs], dtype=np.int64)
-        none = np.zeros((0, 2), dtype=np.int64)
+        whole, none = store.intervals, np.zeros((0, 2), dtype=np.int64)
         if species.split == "validation":
             return Division(none, whole, f"{species.name} is held out")
         if species.split == "train":

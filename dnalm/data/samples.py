@@ -79,7 +79,8 @@ class TrainingSamples(Dataset[Sample]):
         number, place = self.mixture[index]
         genome = self.genomes[number]
         assert genome.training is not None, "genomes that only judge have no share"
-        tokens = _read(genome.store, genome.training[place], self.tokenizer, self.max_tokens)
+        window = genome.training[place]
+        tokens = _read(genome.store, window, self.tokenizer, self.max_tokens)
         seen, masked = self.masking.hide(
             tokens.ids,
             tokens.content,
@@ -96,7 +97,7 @@ class TrainingSamples(Dataset[Sample]):
             targets,
             int(tokens.content.sum()),
             len(tokens.codes),
-            tracks=read_targets(genome.tracks, genome.training[place], tokens.spans, len(tokens.codes)),
+            tracks=read_targets(genome.tracks, window, tokens.spans, len(tokens.codes)),
         )
 
 

@@ -82,9 +82,9 @@ def build_folder(
     try:
         folder.mkdir()
         write(folder)
-        sync_folder(folder)
+        sync(folder)
         folder.rename(target)
-        sync_folder(target.parent)
+        sync(target.parent)
     except OSError as error:
         if error.errno in _DISK_FULL:
             raise _disk_full(target, f"the disk is full ({error.strerror})", space) from error
@@ -101,9 +101,9 @@ def write_text(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def sync_folder(folder: Path) -> None:
-    """Bring a folder's entries to disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Bring a file's content, or a folder's entries, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

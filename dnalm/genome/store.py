@@ -94,9 +94,15 @@ class GenomeStore:
         return self._manifest.contigs
 
     @cached_property
+    def intervals(self) -> npt.NDArray[np.int64]:
+        """The contigs as half-open intervals of `codes`, (C, 2)."""
+        rows = [(contig.offset, contig.offset + contig.length) for contig in self.contigs]
+        return np.array(rows, dtype=np.int64)
+
+    @property
     def offsets(self) -> npt.NDArray[np.int64]:
         """Where each contig begins in `codes`, (C,)."""
-        return np.array([contig.offset for contig in self.contigs], dtype=np.int64)
+        return self.intervals[:, 0]
 
     @property
     def num_bases(self) -> int:

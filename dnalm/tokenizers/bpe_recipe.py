@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import platformdirs
-from filelock import FileLock
 
 from dnalm.console import progress_bar
 from dnalm.errors import DataError
+from dnalm.genome.atomic_folder import build_folder, locked, sync
 from dnalm.tokenizers.bpe import BpeTokenizer
 from dnalm.tokenizers.bpe_file import Document, read_document, wrapped
 from dnalm.tokenizers.pair_counts import BYTES_PER_BASE, PairCounts, memory_bytes
@@ -97,19 +96,12 @@ class BpeRecipe:
         identity = json.dumps([_METHOD, asdict(self), sample_identity(sources)])
         name = f"bpe-{self.vocab_size}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
         folder = (cache or platformdirs.user_cache_path("dnalm")) / "tokenizers" / name
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder.with_name(f".{name}.lock")):
-                if not folder.exists():
-                    save_whole(self.train(sources)[0], folder)
-        except OSError as error:
-            raise DataError(
-                "TOK-12",
-                where=str(folder),
-                found=f"the trained vocabulary cannot be kept ({error.strerror or error})",
-                expected="a cache folder that may be written, with space",
-                fix="choose another data.cache",
-            ) from error
+        with locked(folder):
+            if not folder.exists():
+                tokenizer, _ = self.train(sources)
+                build_folder(
+                    folder, partial(_save, tokenizer), needed_bytes=0, space="space for a vocabulary"
+                )
         path = folder / "tokenizer.json"
         try:
             return BpeTokenizer(read_document(path), where=path)
@@ -172,13 +164,8 @@ def bpe_document(merges: Sequence[tuple[str, str]], special_tokens: Sequence[str
     return wrapped(json.loads(engine.to_str()), start="[CLS]", end="[SEP]")
 
 
-def save_whole(tokenizer: BpeTokenizer, folder: Path) -> None:
-    """Save into a folder that appears when it is complete."""
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(beside, ignore_errors=True)  # of a killed process that had our number
-    try:
-        beside.mkdir(parents=True)
-        tokenizer.save(beside)
-        beside.rename(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+def _save(tokenizer: BpeTokenizer, folder: Path) -> None:
+    """Save the files and bring them to disk."""
+    tokenizer.save(folder)
+    for file in folder.iterdir():
+        sync(file)

@@ -175,6 +175,10 @@ def test_a_finished_genome_is_not_built_again(
         ({"length_power": 2.0}, "length_power is 2.0; it lies between 0 (uniform) and 1 (proportional)"),
         ({"weights": {"small": 1}}, "weights name small; they are to name large, middle, small, which train"),
         ({"taxon_weights": {"a": 1}}, "taxon_weights name a; the genomes that train are of None"),
+        (
+            {"weights": {"small": 1, "middle": 1, "large": 1}, "taxon_weights": {"a": 1}},
+            "weights and taxon_weights are both given; genomes are mixed by one of them",
+        ),
         ({"manifest": Path("x.tsv")}, "of genomes, manifest and clade one is to be given"),
     ],
 )

@@ -1,6 +1,7 @@
 """Odd input that once was read wrongly: contig ends, files of other programs, unequal pieces, leftovers."""
 
 import os
+import socket
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,6 @@ from dnalm.tokenizers import (
     KmerTokenizer,
     LogoTokenizer,
     TrainingText,
-    bpe_recipe,
     load_tokenizer,
     pair_counts,
 )
@@ -181,11 +181,16 @@ def test_memory_holds_for_repeats(motif: str) -> None:
     assert peak < memory_bytes(2_000_000, 50, 2_000_000)
 
 
-def test_a_folder_left_by_a_killed_process_of_the_same_number_is_no_obstacle(tmp_path: Path) -> None:
-    folder = tmp_path / "bpe"
-    folder.with_name(f".bpe.{os.getpid()}").mkdir()
-    bpe_recipe.save_whole(small_bpe(), folder)
-    assert (folder / "tokenizer.json").is_file()
+def test_a_folder_left_by_a_killed_process_is_no_obstacle(tmp_path: Path) -> None:
+    text = text_of(tmp_path, chr1=random_sequence(2000))
+    recipe = BpeRecipe(vocab_size=12)
+    learned = recipe.open_or_train([text], tmp_path)
+    (folder,) = (path for path in (tmp_path / "tokenizers").iterdir() if path.is_dir())
+    left = folder.with_name(f".{folder.name}.building-{socket.gethostname()}-{os.getpid()}")
+    folder.rename(left)
+    assert recipe.open_or_train([text], tmp_path).fingerprint == learned.fingerprint
+    assert folder.is_dir()
+    assert not left.exists()
 
 
 def test_a_genome_shorter_than_a_token_is_a_data_error(tmp_path: Path) -> None:
