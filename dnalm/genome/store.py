@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import Codes
+from dnalm.genome.file_sums import check_files
 from dnalm.genome.manifest import (
     BASES_FILE,
     UNKNOWN_FILE,
@@ -30,12 +31,10 @@ from dnalm.genome.manifest import (
     FileSum,
     Manifest,
     broken,
-    file_sha256,
     read_manifest,
 )
 
 _SEARCHED_NAMES = 5000
-_verified: set[tuple[object, ...]] = set()  # stores whose checksums this process has compared
 
 
 class GenomeStore:
@@ -64,23 +63,11 @@ class GenomeStore:
         """
         path = Path(path)
         text, manifest = read_manifest(path)
-        state: list[object] = [path.resolve(), hashlib.sha256(text.encode()).digest()]
-        for entry in manifest.files:
-            try:
-                status = (path / entry.name).stat()
-            except OSError as error:
-                found = f"{entry.name} is missing or unreadable ({error.strerror})"
-                raise broken("STORE-04", path, found, "a store has all its files", manifest) from error
-            if status.st_size != entry.num_bytes:
-                found = f"{entry.name} has {status.st_size} bytes"
-                raise broken("STORE-05", path, found, f"{entry.num_bytes} by its manifest", manifest)
-            state += [status.st_ino, status.st_mtime_ns]
-        if verify and tuple(state) not in _verified:
-            for entry in manifest.files:
-                if file_sha256(path / entry.name) != entry.sha256:
-                    found = f"the checksum of {entry.name} differs"
-                    raise broken("STORE-06", path, found, "the one in its manifest", manifest)
-            _verified.add(tuple(state))
+
+        def fault(case: str, found: str, expected: str) -> DataError:
+            return broken(f"STORE-{case}", path, found, expected, manifest)
+
+        check_files(path, text, manifest.files, verify=verify, fault=fault)
         return cls(path, manifest)
 
     @property

@@ -169,7 +169,9 @@ def test_checksums_are_compared_once_in_a_process(
     store: GenomeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     GenomeStore.open(store.path)
-    monkeypatch.setattr("dnalm.genome.store.file_sha256", lambda path: pytest.fail(f"{path} is read again"))
+    monkeypatch.setattr(
+        "dnalm.genome.file_sums.file_sha256", lambda path: pytest.fail(f"{path} is read again")
+    )
     GenomeStore.open(store.path)
 
 

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dnalm.genome.manifest import file_sha256
+from dnalm.errors import DataError
+from dnalm.genome.file_sums import check_files
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.tracks.manifest import (
     TrackKind,
@@ -36,7 +37,6 @@ MISSING = 255  # of classes and labels; values have NaN
 VALUES_FILE, STARTS_FILE, ROWS_FILE = "values.bin", "starts.bin", "rows.bin"
 TrackArray = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 _Maps = tuple[npt.NDArray[Any], ...]
-_verified: set[tuple[object, ...]] = set()  # tracks whose checksums this process has compared
 
 
 class TrackStore:
@@ -67,23 +67,11 @@ class TrackStore:
             found = f"the track belongs to {manifest.genome_name} (fingerprint {manifest.genome})"
             expected = f"{store.source.name} (fingerprint {store.fingerprint})"
             raise track_error("TRACK-07", path, found, expected, "prepare the track for this genome")
-        state: list[object] = [path.resolve(), hashlib.sha256(text.encode()).digest()]
-        for entry in manifest.files:
-            try:
-                status = (path / entry.name).stat()
-            except OSError as error:
-                found = f"{entry.name} is missing or unreadable ({error.strerror})"
-                raise track_error("TRACK-04", path, found, "a track has all its files") from error
-            if status.st_size != entry.num_bytes:
-                found = f"{entry.name} has {status.st_size} bytes"
-                raise track_error("TRACK-05", path, found, f"{entry.num_bytes} by its manifest")
-            state += [status.st_ino, status.st_mtime_ns]
-        if verify and tuple(state) not in _verified:
-            for entry in manifest.files:
-                if file_sha256(path / entry.name) != entry.sha256:
-                    found = f"the checksum of {entry.name} differs"
-                    raise track_error("TRACK-06", path, found, "the one in its manifest")
-            _verified.add(tuple(state))
+
+        def fault(case: str, found: str, expected: str) -> DataError:
+            return track_error(f"TRACK-{case}", path, found, expected)
+
+        check_files(path, text, manifest.files, verify=verify, fault=fault)
         return cls(path, manifest)
 
     @property
