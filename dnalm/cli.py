@@ -35,6 +35,7 @@ commands:
 options:
   --help             this text; after a command, its groups and keys
   --cfg              print the composed config, defaults written out, and stop
+  --config FILE      a resolved config, such as a run's config.yaml, in place of groups and keys
   --config-dir DIR   a folder of your own configs, laid out as conf/
   --debug            show tracebacks
   --version          print the version
@@ -52,6 +53,7 @@ class _Line:
     command: str | None = None
     overrides: list[str] = field(default_factory=list)
     config_dir: Path | None = None
+    config: Path | None = None
     flags: set[str] = field(default_factory=set)
 
 
@@ -77,8 +79,12 @@ def _parse(words: list[str]) -> _Line:
             line.flags.add("--help" if word == "-h" else word)
         elif word == "--config-dir":
             line.config_dir = _folder(next(rest, ""))
+        elif word == "--config":
+            line.config = _file(next(rest, ""))
         elif word.startswith("-"):
-            raise _usage_error(word, "an option that dnalm lacks", "--help, --cfg, --config-dir or --debug")
+            raise _usage_error(
+                word, "an option that dnalm lacks", "--help, --cfg, --config, --config-dir or --debug"
+            )
         elif line.command is None:
             line.command = word
         elif f"{line.command} {word}" in COMMANDS:
@@ -114,9 +120,12 @@ def _run(line: _Line) -> int:
 
 
 def _compose_and_run(command: str, line: _Line) -> None:
-    from dnalm.compose import build, check, read_config, with_defaults
+    from dnalm.compose import build, check, read_config, read_resolved, with_defaults
 
-    config = read_config(_config_name(command), line.overrides, extra_folder=line.config_dir)
+    if line.config is None:
+        config = read_config(_config_name(command), line.overrides, extra_folder=line.config_dir)
+    else:
+        config = read_resolved(line.config, line.overrides)
     check(config, given=frozenset({"config"}))
     if "--cfg" in line.flags:
         import yaml
@@ -163,6 +172,12 @@ def _command_help(command: str) -> str:
 def _folder(path: str) -> Path:
     if not path or not Path(path).is_dir():
         raise _usage_error(f"--config-dir {path}".strip(), "not a folder", "a folder laid out as conf/")
+    return Path(path)
+
+
+def _file(path: str) -> Path:
+    if not path or not Path(path).is_file():
+        raise _usage_error(f"--config {path}".strip(), "not a file", "a config.yaml that a run has left")
     return Path(path)
 
 

@@ -6,6 +6,8 @@ traceback unless `--debug` is given. Code that fails for our own reasons uses `a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class DnalmError(Exception):
     """A failure whose cause lies outside the program.
@@ -25,6 +27,18 @@ class DnalmError(Exception):
         self.expected, self.fix = expected, fix
         stop = "" if fix.endswith("?") else "."
         super().__init__(f"{code} {where}: {found}; {expected}. Fix: {fix}{stop}")
+
+    def as_parts(self) -> dict[str, str]:
+        """What another process can make the same error of."""
+        named = ("code", "where", "found", "expected", "fix")
+        return {"kind": type(self).__name__, **{name: getattr(self, name) for name in named}}
+
+    @staticmethod
+    def of_parts(parts: Mapping[str, str]) -> DnalmError:
+        """The error of another process, of its own kind."""
+        kinds = {kind.__name__: kind for kind in _kinds_below(DnalmError)}
+        kind = kinds.get(parts["kind"], DnalmError)
+        return kind(**{name: part for name, part in parts.items() if name != "kind"})
 
 
 class ConfigError(DnalmError):
@@ -55,3 +69,8 @@ class DistributedError(DnalmError):
     """A rank failed, stalled or disagrees with the others."""
 
     exit_code = 6
+
+
+def _kinds_below(kind: type[DnalmError]) -> list[type[DnalmError]]:
+    """A kind of error and those derived from it, which further modules may define."""
+    return [kind, *(below for derived in kind.__subclasses__() for below in _kinds_below(derived))]

@@ -8,15 +8,15 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import seed_everything
 from lightning.pytorch.loggers import Logger
 from pydantic import NonNegativeInt, PositiveInt
 from torch.optim import Optimizer
 
-from dnalm.commands.pretrain_report import conclude, introduce, summarize
+from dnalm.commands.pretrain_report import conclude, introduce, judge_run, summarize
 from dnalm.data import BatchPlan, Corpus, GenomeData, Masking, WindowRecipe
 from dnalm.errors import ConfigError
-from dnalm.evaluation import Judgement, count, judge, plot_training
+from dnalm.evaluation import plot_training
 from dnalm.evaluation.objectives import objective_sentences
 from dnalm.models import Encoder, MaskedLM
 from dnalm.tokenizers import BpeRecipe, Tokenizer
@@ -25,11 +25,12 @@ from dnalm.training import (
     MultiObjectiveTraining,
     RunDirectory,
     Schedule,
-    Throughput,
+    TrainerRecipe,
+    TrainingPlan,
     inform_embeddings,
     quiet_frameworks,
-    write_model_directory,
 )
+from dnalm.training.gather import all_hidden
 from dnalm.training.objectives import (
     Goals,
     MaskedTokens,
@@ -37,6 +38,7 @@ from dnalm.training.objectives import (
     WeightingName,
     make_tasks,
 )
+from dnalm.training.session import Session
 
 _LOGGED = 32  # genomes that have a column of their own in metrics.csv
 
@@ -52,7 +54,7 @@ def pretrain(
     model: Callable[..., Encoder | MaskedLM],
     optim: Callable[..., Optimizer],
     schedule: Callable[..., Schedule],
-    trainer: Callable[..., Trainer],
+    trainer: TrainerRecipe,
     steps: PositiveInt,
     experiment: str,
     config: dict[str, object],
@@ -61,6 +63,8 @@ def pretrain(
     objectives: dict[str, MaskedTokens | TrackObjective] | None = None,
     weighting: WeightingName = "fixed",
     seed: NonNegativeInt = 1,
+    resume: str = "auto",
+    resume_allow: tuple[str, ...] = (),
 ) -> None:
     """Train, validate, judge, and leave the run directory.
 
@@ -74,7 +78,7 @@ def pretrain(
         model: makes the encoder, or loads a model to go on from.
         optim: makes the optimizer.
         schedule: makes the factor of the learning rate by step.
-        trainer: makes the Lightning trainer.
+        trainer: how the run is computed, by how many processes.
         steps: optimizer steps.
         experiment: name of the published model the config follows.
         config: the composed config.
@@ -83,44 +87,54 @@ def pretrain(
         objectives: what is learned, by name; masked tokens alone if absent.
         weighting: whether the weights of objectives are fixed, or learned with the model.
         seed: of everything random.
+        resume: `auto` goes on with a run that lies in the run directory, `never` refuses to; a path
+            begins the run with the checkpoint there.
+        resume_allow: what may have changed since the checkpoint, of what decides which samples are seen.
     """
     quiet_frameworks()
     began = time.perf_counter()
-    run.refuse_if_taken()
     factor = schedule(total_steps=steps)
-    tokenizer = _learned(tokenizer, data)
     goals = Goals(objectives, weighting)
-    genome = GenomeData(
-        data,
-        tokenizer=tokenizer,
-        windows=windows,
-        masking=masking,
-        batch=batch,
-        seed=seed,
-        tracks=goals.tracks,
-    )
-    throughput = Throughput()
-    extra = logger(save_dir=run.path) if logger else None
-    fitter = trainer(run=run, batch=batch, steps=steps, throughput=throughput, logger=extra)
-    seed_everything(seed, verbose=False)
-    network = _network(model, tokenizer, embedding_init)
-    _check_positions(network, tokenizer, windows)
-    genome.prepare_data()
-    genome.setup("fit")
-    module = _module(network, genome, goals, optim, factor)
-    run.create(config)
-    introduce(run, genome, network, steps)
-    fitter.fit(module, datamodule=genome)
-    if module.validated_at != fitter.global_step:
-        fitter.validate(module, datamodule=genome, verbose=False)
-    _leave_model(run, module, genome, config, fitter)
-    judgement = _judge(genome, module)
-    plot_training(run.path / "metrics.csv", judgement, run.path / "loss.png")
-    scores = module.scores if isinstance(module, MultiObjectiveTraining) else {}
-    summary = summarize(experiment, fitter, judgement, throughput, scores)
-    summary["seconds"] = round(time.perf_counter() - began, 1)
-    sentences = [judgement.sentences(), *objective_sentences(scores)]
-    conclude(run, experiment, sentences, run.write_summary(summary), annotated=bool(goals.tracks))
+    trainer.check(batch)
+
+    def laid_out() -> GenomeData:
+        genome = GenomeData(
+            data,
+            tokenizer=_learned(tokenizer, data),
+            windows=windows,
+            masking=masking,
+            batch=batch,
+            seed=seed,
+            tracks=goals.tracks,
+        )
+        genome.prepare_data()
+        genome.setup("fit")
+        return genome
+
+    session = Session(run, trainer, batch, steps=steps, resume=resume, allowed=resume_allow)
+    with session.opened(laid_out, "pretrain", config) as genome:
+        if genome is None:
+            return
+        seed_everything(seed, verbose=False)
+
+        def module() -> MaskedLMTraining:
+            network = _network(model, genome.tokenizer, embedding_init)
+            _check_positions(network, genome.tokenizer, windows)
+            plan = _plan(genome, trainer, session, optim, factor)
+            return _module(network, genome, goals, plan)
+
+        trained = session.fit(module, genome, logger, introduce=partial(introduce, run, genome, steps))
+        session.leave_model(trained, genome, config)
+        hidden = all_hidden(trained.hidden_bits)
+        if not session.ranks.first:
+            return
+        judgement = judge_run(genome, hidden)
+        plot_training(run.metrics, judgement, run.path / "loss.png")
+        scores = trained.scores if isinstance(trained, MultiObjectiveTraining) else {}
+        summary = summarize(experiment, session, judgement, scores)
+        summary["seconds"] = round(time.perf_counter() - began, 1)
+        sentences = [judgement.sentences(), *objective_sentences(scores)]
+        conclude(run, experiment, sentences, run.write_summary(summary), annotated=bool(goals.tracks))
 
 
 def _learned(tokenizer: Tokenizer | BpeRecipe, data: Corpus) -> Tokenizer:
@@ -144,24 +158,15 @@ def _network(model: Callable[..., Encoder | MaskedLM], tokenizer: Tokenizer, emb
     return network
 
 
-def _module(
-    network: MaskedLM,
+def _plan(
     data: GenomeData,
-    goals: Goals,
+    trainer: TrainerRecipe,
+    session: Session,
     optim: Callable[..., Optimizer],
     schedule: Schedule,
-) -> MaskedLMTraining:
-    make: Callable[..., MaskedLMTraining] = MaskedLMTraining
-    if goals.on_tracks:
-        make = partial(
-            MultiObjectiveTraining,
-            tasks=make_tasks(goals.on_tracks, data, network.encoder),
-            masked_tokens=goals.masked_tokens,
-            weights=goals.weights,
-        )
+) -> TrainingPlan:
     names = [genome.name for genome in data.opened]
-    return make(
-        network,
+    return TrainingPlan(
         token_bases=data.tokenizer.token_bases,
         overlap=data.tokenizer.overlap,
         optimizer=optim,
@@ -169,6 +174,21 @@ def _module(
         seed=data.seed,
         species=names if 1 < len(names) <= _LOGGED else (),
         species_of=np.array([number for number, _ in data.judged]),
+        guard=session.guard,
+        parallel=trainer.parallel,
+        exact=trainer.strategy == "exact",
+    )
+
+
+def _module(network: MaskedLM, data: GenomeData, goals: Goals, plan: TrainingPlan) -> MaskedLMTraining:
+    if not goals.on_tracks:
+        return MaskedLMTraining(network, plan)
+    return MultiObjectiveTraining(
+        network,
+        plan=plan,
+        tasks=make_tasks(goals.on_tracks, data, network.encoder),
+        masked_tokens=goals.masked_tokens,
+        weights=goals.weights,
     )
 
 
@@ -183,36 +203,3 @@ def _check_positions(network: MaskedLM, tokenizer: Tokenizer, windows: WindowRec
             expected=f"at most model.max_positions={limit}",
             fix="use shorter windows or more positions",
         )
-
-
-def _leave_model(
-    run: RunDirectory,
-    module: MaskedLMTraining,
-    genome: GenomeData,
-    config: dict[str, object],
-    fitter: Trainer,
-) -> None:
-    tasks = module.named_tasks() if isinstance(module, MultiObjectiveTraining) else []
-    write_model_directory(
-        run.model,
-        model=module.model,
-        tokenizer=genome.tokenizer,
-        config=config,
-        data_fingerprint=genome.fingerprint,
-        precision=str(fitter.precision),
-        steps=fitter.global_step,
-        heads={name: task.head for name, task in tasks},
-    )
-
-
-def _judge(data: GenomeData, module: MaskedLMTraining) -> Judgement:
-    hidden = module.hidden_bits
-    windows = np.concatenate(hidden.windows)
-    return judge(
-        [(genome.name, genome.store) for genome in data.genomes],
-        count([(genome.store, genome.train) for genome in data.genomes]),
-        genome=np.array([number for number, _ in data.judged])[windows],
-        positions=np.concatenate(hidden.positions),
-        windows=windows,
-        bits=np.concatenate(hidden.bits),
-    )

@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lightning.pytorch import Trainer
+import numpy as np
 
 from dnalm.console import stdout
 from dnalm.data import GenomeData
-from dnalm.evaluation import Judgement
+from dnalm.evaluation import Judgement, count, judge
 from dnalm.evaluation.objectives import describe_track, objective_figures
 from dnalm.evaluation.track_plot import plot_tracks
 from dnalm.models import MaskedLM
-from dnalm.training import RunDirectory, Throughput, peak_memory_bytes
+from dnalm.training import HiddenBits, RunDirectory, peak_memory_bytes
 from dnalm.training.objectives import Scores, tracks_of
+from dnalm.training.session import Session
 
 _NAMED = 20  # genomes that are told one by one
 
 
-def introduce(run: RunDirectory, genome: GenomeData, network: MaskedLM, steps: int) -> None:
+def introduce(run: RunDirectory, genome: GenomeData, steps: int, network: MaskedLM) -> None:
     """Say what trains on what, and how the labels of tracks are balanced, which is drawn too."""
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    stdout.print(f"run {run.path}: {parameters:,} parameters, {steps:,} steps")
+    stdout.print(f"model of {parameters:,} parameters, {steps:,} steps")
     for opened in genome.opened[:_NAMED]:
         stdout.print(
             f"genome {opened.path}: {len(opened.store.contigs)} contigs, "
@@ -38,21 +39,34 @@ def introduce(run: RunDirectory, genome: GenomeData, network: MaskedLM, steps: i
         plot_tracks(tracks, run.path / "tracks.png")
 
 
+def judge_run(data: GenomeData, hidden: HiddenBits) -> Judgement:
+    """Hold the bits at hidden bases against the baselines."""
+    windows = np.concatenate(hidden.windows)
+    return judge(
+        [(genome.name, genome.store) for genome in data.genomes],
+        count([(genome.store, genome.train) for genome in data.genomes]),
+        genome=np.array([number for number, _ in data.judged])[windows],
+        positions=np.concatenate(hidden.positions),
+        windows=windows,
+        bits=np.concatenate(hidden.bits),
+    )
+
+
 def summarize(
     experiment: str,
-    fitter: Trainer,
+    session: Session,
     judgement: Judgement,
-    throughput: Throughput,
     scores: Mapping[str, Scores],
 ) -> dict[str, object]:
     """The figures of `summary.json`; memory in bytes, losses in nats per masked token."""
+    fitter, throughput = session.fitter, session.throughput
     metrics = {name: float(value) for name, value in fitter.callback_metrics.items()}
     return {
         "experiment": experiment,
         "steps": fitter.global_step,
         "tokens": throughput.tokens,
         "bases": throughput.bases,
-        "train_loss": metrics["train_loss"],
+        "train_loss": metrics.get("train_loss"),  # none if a finished run was started again
         "val_loss": metrics["val_loss"],
         **_figures(judgement),
         "species": {name: _figures(of) for name, of in judgement.species.items()},

@@ -7,6 +7,6 @@ to be buildable.
 
 from dnalm.compose.build import build
 from dnalm.compose.check import check, with_defaults
-from dnalm.compose.config import read_config
+from dnalm.compose.config import read_config, read_resolved
 
-__all__ = ["build", "check", "read_config", "with_defaults"]
+__all__ = ["build", "check", "read_config", "read_resolved", "with_defaults"]

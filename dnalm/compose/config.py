@@ -60,6 +60,33 @@ def read_config(
     return {str(key): value for key, value in plain.items()}
 
 
+def read_resolved(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """The config that a run has left, every choice made.
+
+    Args:
+        path: its `config.yaml`.
+        overrides: none; a run that differs is composed.
+
+    Raises:
+        ConfigError: CFG-27, there are overrides, or the file is no mapping in plain YAML.
+    """
+    import yaml
+
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        found = " ".join(str(error).split())
+    if overrides or not isinstance(found, dict):
+        raise ConfigError(
+            "CFG-27",
+            where=f"--config {path}",
+            found=f"overrides beside it: {' '.join(overrides)}" if overrides else f"no mapping: {found}",
+            expected="a run's config.yaml, used as it is",
+            fix="give the groups and keys instead, without --config",
+        )
+    return {str(key): value for key, value in found.items()}
+
+
 def options(group: str, folders: Sequence[Path] | None = None) -> list[str]:
     """The names a config group offers, such as `size` or `data/split`."""
     found = (path for folder in folders or [config_folder()] for path in (folder / group).glob("*.yaml"))

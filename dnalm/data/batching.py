@@ -79,6 +79,11 @@ class StepBatches(Sampler[list[int]]):
 
 
 def validation_batches(num_samples: int, *, micro_size: int, rank: int, world_size: int) -> list[list[int]]:
-    """Every validation sample exactly once over all ranks, in micro-batches."""
-    mine = list(range(rank, num_samples, world_size))
+    """Every validation sample exactly once over all ranks, in micro-batches.
+
+    Ranks have equally many batches, since they work together on each; what is missing is filled up with
+    indices from `num_samples` on, of which `ValidationSamples` makes samples that count nothing.
+    """
+    each = -(-num_samples // (world_size * micro_size)) * micro_size if world_size > 1 else num_samples
+    mine = list(range(rank, world_size * each, world_size))
     return [mine[i : i + micro_size] for i in range(0, len(mine), micro_size)]

@@ -128,8 +128,9 @@ class ValidationSamples(Dataset[Sample]):
         return len(self.windows)
 
     def __getitem__(self, index: int) -> Sample:
-        """Draw window `index`; IndexError past the end."""
-        number, window = self.windows[index]
+        """Draw window `index`; past the end, a sample in which nothing is hidden and nothing known."""
+        fills = index >= len(self.windows)
+        number, window = self.windows[0 if fills else index]
         genome = self.genomes[number]
         tokens = _read(genome.store, window, self.tokenizer, self.max_tokens)
         all_masked = replace(self.masking, mask_share=1.0, random_share=0.0, faithful=False)
@@ -140,6 +141,7 @@ class ValidationSamples(Dataset[Sample]):
             rate=self.masking.rate,
             random=generator(self.seed, Stream.VALIDATION_MASK, index),
         )
+        masked = masked & (not fills)
         hidden = find_hidden(tokens.codes, tokens.spans, masked, start=window.start)
         return Sample(
             index,
@@ -150,5 +152,5 @@ class ValidationSamples(Dataset[Sample]):
             int(tokens.content.sum()),
             len(tokens.codes),
             hidden,
-            read_targets(genome.tracks, window, tokens.spans, len(tokens.codes)),
+            {} if fills else read_targets(genome.tracks, window, tokens.spans, len(tokens.codes)),
         )

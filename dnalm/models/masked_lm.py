@@ -49,7 +49,12 @@ class MaskedLM(nn.Module):
         Raises:
             DataError: a sequence is longer than the encoder's `longest_sequence`.
         """
-        return self.predict(self.encoder(ids_N, packed), masked_M)
+        return self.predict(self.encode(ids_N, packed), masked_M)
+
+    def encode(self, ids_N: Tensor, packed: Packed) -> Tensor:
+        """Hidden states of all packed tokens, (N, D)."""
+        hidden_ND: Tensor = self.encoder(ids_N, packed)
+        return hidden_ND
 
     def predict(self, hidden_ND: Tensor, masked_M: Tensor) -> Tensor:
         """Logits at the masked positions, (M, V), from the encoder's hidden states.

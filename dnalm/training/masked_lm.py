@@ -9,7 +9,6 @@ clipping.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, field
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy.typing as npt
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 -- its usual name
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -25,10 +24,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from dnalm.data import Batch, HiddenTensors
 from dnalm.data.order import Stream, generator
 from dnalm.errors import NumericsError
+from dnalm.faults import fault
 from dnalm.models import MaskedLM, Packed
 from dnalm.training.bits import base_indicator, bits_of_marginals, bits_of_tokens
+from dnalm.training.exact_sums import ExactSums
+from dnalm.training.guard import are_finite
 from dnalm.training.optimizers import parameter_groups
-from dnalm.training.schedules import Schedule
+from dnalm.training.plan import TrainingPlan
 
 
 @dataclass
@@ -41,6 +43,9 @@ class Totals:
     content: int = 0
     bits: Tensor | float = 0.0
     hidden: int = 0
+    not_finite: int = 0  # ranks whose loss or gradients are not
+    preempted: int = 0  # ranks that were told to stop
+    interrupted: int = 0
 
 
 @dataclass
@@ -63,56 +68,65 @@ class MaskedLMTraining(LightningModule):
 
     Args:
         model: the network.
-        token_bases: (V, K) bases that each id spells, for bits per base.
-        overlap: neighbouring tokens that share a base; 1 where tokens tile the sequence.
-        optimizer: makes the optimizer from parameter groups, all else filled in.
-        schedule: factor of the learning rate by optimizer step.
-        seed: the run's seed, which keys dropout.
-        species: names of the genomes that judge, if each is to be logged.
-        species_of: (W,) which of them each validation sample is of.
+        plan: everything else.
 
     Raises:
-        NumericsError: the loss of a step is not finite.
+        NumericsError: the loss or a gradient of a step is not finite, and the guard does not let it pass.
+        RolledBack: likewise, and the guard goes back to the last checkpoint.
     """
 
-    def __init__(
-        self,
-        model: MaskedLM,
-        *,
-        token_bases: npt.NDArray[np.uint8],
-        overlap: int,
-        optimizer: Callable[..., Optimizer],
-        schedule: Schedule,
-        seed: int,
-        species: Sequence[str] = (),
-        species_of: npt.NDArray[np.int64] | None = None,
-    ) -> None:
+    def __init__(self, model: MaskedLM, plan: TrainingPlan) -> None:
         super().__init__()
-        self.model, self.optimizer = model, optimizer
-        self.species = species
+        self.model, self.plan, self.guard = model, plan, plan.guard
         self.species_of: Tensor
-        of = np.zeros(0, dtype=np.int64) if species_of is None else species_of
+        of = np.zeros(0, dtype=np.int64) if plan.species_of is None else plan.species_of
         self.register_buffer("species_of", torch.from_numpy(of), persistent=False)
         self.species_bits = torch.zeros(0, 2)
-        self.schedule, self.seed, self.overlap = schedule, seed, overlap
         self.indicator: Tensor
-        self.register_buffer("indicator", base_indicator(torch.from_numpy(token_bases)), persistent=False)
+        bases = torch.from_numpy(plan.token_bases)
+        self.register_buffer("indicator", base_indicator(bases), persistent=False)
         self.step_totals, self.validation_totals = Totals(), Totals()
-        self.step_samples: list[int] = []
         self.hidden_bits = HiddenBits()
         self.validated_at = -1  # optimizer step of the last validation
+        self._exact_sums = ExactSums() if plan.exact else None
+        self._is_configured = False
+
+    def configure_model(self) -> None:
+        """Make the model fit the machine; once, since Lightning asks before each fit and validation."""
+        if self._is_configured:
+            return
+        self._is_configured = True
+        mesh = self.device_mesh["data_parallel"] if self.device_mesh is not None else None
+        self.plan.parallel.apply(self.model, self.trained_beside(), mesh)
+
+    def named_heads(self) -> dict[str, nn.Module]:
+        """Heads of further objectives, which are kept beside the model."""
+        return {}
+
+    def trained_beside(self) -> list[nn.Module]:
+        """All modules that train beside the model."""
+        return [*self.named_heads().values()]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer and its schedule, stepped once per optimizer step."""
-        optimizer = self.optimizer(parameter_groups(self.model))
-        scheduler = LambdaLR(optimizer, self.schedule)
+        optimizer = self.plan.optimizer(parameter_groups(self.model))
+        scheduler = LambdaLR(optimizer, self.plan.schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits at the tokens to predict, (M, V)."""
         packed = Packed(cu_lengths=batch.cu_lengths, max_length=batch.max_length)
-        logits: Tensor = self.model(batch.ids_N, packed, batch.targets_M)
-        return logits
+        hidden_ND = self.model.encode(batch.ids_N, packed)
+        return self.model.predict(hidden_ND, batch.targets_M)
+
+    def on_train_start(self) -> None:
+        """Set the learning rate, which is a function of the step and is not restored."""
+        for config in self.trainer.lr_scheduler_configs:
+            scheduler = config.scheduler
+            assert isinstance(scheduler, LambdaLR), "configure_optimizers makes it"
+            scheduler.last_epoch = self.global_step
+            for group, rate in zip(scheduler.optimizer.param_groups, scheduler.base_lrs, strict=True):
+                group["lr"] = rate * self.plan.schedule(self.global_step)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """The sum of the micro-batch's losses; dropout is keyed by (seed, step, micro-batch)."""
@@ -125,7 +139,7 @@ class MaskedLMTraining(LightningModule):
         """Seed the generators of a training pass by (seed, step, micro-batch)."""
         passes = self.trainer.accumulate_grad_batches
         part = self.global_rank * passes + batch_index % passes
-        key = generator(self.seed, Stream.DROPOUT, self.global_step, part)
+        key = generator(self.plan.seed, Stream.DROPOUT, self.global_step, part)
         torch.manual_seed(int(key.integers(2**63)))
 
     def add_to_step(self, batch: Batch, loss: Tensor) -> None:
@@ -134,34 +148,61 @@ class MaskedLMTraining(LightningModule):
         self.step_totals.targets += len(batch.labels_M)
         self.step_totals.masked += batch.num_masked
         self.step_totals.content += batch.num_content
-        self.step_samples += batch.samples
+
+    def on_after_backward(self) -> None:
+        """Take the gradients of a micro-batch into the exact sum, if they are summed so."""
+        if self._exact_sums is not None:
+            self._exact_sums.take(self._trained())
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Divide the summed gradients by the global number of predicted tokens, then log the step.
 
         Lightning has divided them by the number of micro-batches and averaged over the ranks.
         """
-        totals = self.log_step(optimizer)
-        trainer = self.trainer
-        factor = trainer.accumulate_grad_batches * trainer.world_size / max(1, totals.targets)
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        torch._foreach_mul_(gradients, factor)
+        totals = self.close_step(optimizer)
+        self.scale_gradients(self.num_parts / max(1, totals.targets))
 
-    def log_step(self, optimizer: Optimizer) -> Totals:
-        """Log the step's mean loss at predicted tokens, and begin to count anew; sums over all ranks."""
-        totals, self.step_totals = self._over_ranks(self.step_totals), Totals()
-        samples, self.step_samples = self.step_samples, []
-        if not math.isfinite(totals.loss):
-            raise self.not_finite(float(totals.loss), samples)
+    @property
+    def num_parts(self) -> int:
+        """Micro-batches of an optimizer step over all ranks."""
+        return self.trainer.accumulate_grad_batches * self.trainer.world_size
+
+    def scale_gradients(self, factor: float) -> None:
+        """Multiply all gradients; exact sums are sums over the ranks, and not yet their mean."""
+        factor = factor / self.trainer.world_size if self._exact_sums is not None else factor
+        gradients = [p.grad for p in self._trained() if p.grad is not None]
+        if gradients and factor != 1:
+            torch._foreach_mul_(gradients, factor)
+
+    def close_step(self, optimizer: Optimizer) -> Totals:
+        """Hear what all ranks have counted and flagged, and log it; sums over all ranks.
+
+        A step that some rank cannot finish has no gradients afterwards, so that it changes nothing.
+        """
+        if self._exact_sums is not None:
+            self._exact_sums.give(self._trained(), self.trainer.world_size)
+        fault("train.gradients")
+        mine, self.step_totals = self.step_totals, Totals()
+        gradients = [p.grad for p in self._trained() if p.grad is not None]
+        mine.not_finite = int(not math.isfinite(mine.loss) or not are_finite(gradients))
+        mine.preempted, mine.interrupted = self.guard.flags()
+        totals = self._over_ranks(mine)
+        self.guard.hear(totals.preempted, totals.interrupted)
+        reason = self._not_finite(mine, totals)
+        if self.guard.drops(self.global_step, ranks_not_finite=totals.not_finite, reason=reason):
+            for parameter in self._trained():
+                parameter.grad = None
         self.log("train_loss", totals.loss / max(1, totals.targets))
-        self.log("mask_rate", totals.masked / totals.content)
+        self.log("mask_rate", totals.masked / max(1, totals.content))
         self.log("learning_rate", optimizer.param_groups[0]["lr"])
+        if self.guard.left_out:
+            self.log("left_out_steps", float(len(self.guard.left_out)))
         return totals
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last pass."""
         self.validation_totals, self.hidden_bits = Totals(), HiddenBits()
-        self.species_bits = torch.zeros(len(self.species), 2, dtype=torch.float64, device=self.device)
+        self.species_bits = torch.zeros(len(self.plan.species), 2, dtype=torch.float64, device=self.device)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:  # noqa: ARG002
         """Sum the losses at masked tokens and the bits at hidden bases."""
@@ -170,7 +211,7 @@ class MaskedLMTraining(LightningModule):
     def judge_masked(self, batch: Batch, logits: Tensor) -> None:
         """Add a micro-batch's (M, V) logits to the sums of a validation pass."""
         assert batch.hidden is not None, "validation samples list their hidden bases"
-        if self.overlap > 1:
+        if self.plan.overlap > 1:
             bits = bits_of_marginals(logits, self.indicator, batch.hidden)
         else:
             bits = bits_of_tokens(logits, batch.labels_M, batch.hidden)
@@ -180,7 +221,7 @@ class MaskedLMTraining(LightningModule):
         totals.bits += bits.double().sum()
         totals.hidden += len(bits)
         self.hidden_bits.append(batch.hidden, bits)
-        if self.species:
+        if self.plan.species:
             each = torch.stack([bits.double(), torch.ones_like(bits, dtype=torch.float64)], dim=1)
             self.species_bits.index_add_(0, self.species_of[batch.hidden.sequence_X], each)
 
@@ -190,25 +231,40 @@ class MaskedLMTraining(LightningModule):
         self.validated_at = self.global_step
         self.log("val_loss", totals.loss / max(1, totals.targets))
         self.log("val_bits_per_base", totals.bits / max(1, totals.hidden))
-        if self.species:
+        if self.plan.species:
             sums = self.trainer.strategy.reduce(self.species_bits, reduce_op="sum")
-            for name, (bits, hidden) in zip(self.species, sums.tolist(), strict=True):
+            for name, (bits, hidden) in zip(self.plan.species, sums.tolist(), strict=True):
                 self.log(f"val_bits_per_base/{name}", bits / max(1, hidden))
 
     def _over_ranks(self, totals: Totals) -> Totals:
         values = [float(value) for value in astuple(totals)]
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
-        loss, targets, masked, content, bits, hidden = self.trainer.strategy.reduce(
+        loss, targets, masked, content, bits, hidden, *flags = self.trainer.strategy.reduce(
             tensor, reduce_op="sum"
         ).tolist()
-        return Totals(loss, int(targets), int(masked), int(content), bits, int(hidden))
+        counts = (int(targets), int(masked), int(content))
+        return Totals(loss, *counts, bits, int(hidden), *(int(flag) for flag in flags))
 
-    def not_finite(self, loss: float, samples: list[int], *, of: str = "training") -> NumericsError:
-        """The error of a step whose loss is not finite."""
+    def _losses(self, mine: Totals) -> list[tuple[str, float]]:
+        """The summed losses of the step under way on this rank, by name."""
+        return [("training", float(mine.loss))]
+
+    def _trained(self) -> list[nn.Parameter]:
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def _not_finite(self, mine: Totals, all_ranks: Totals) -> NumericsError:
+        """The error of a step that some rank cannot finish, as this rank sees it."""
+        per_step = self.trainer.datamodule.batch.global_size
+        first = self.global_step * per_step
+        bad = [f"the {name} loss is {loss}" for name, loss in self._losses(mine) if not math.isfinite(loss)]
+        what = " and ".join(bad) or "a gradient is not finite"
+        if not mine.not_finite:
+            what = f"the loss or a gradient is not finite on {all_ranks.not_finite} other ranks"
         return NumericsError(
             "NUM-01",
             where=f"optimizer step {self.global_step}, rank {self.global_rank}",
-            found=f"the {of} loss is {loss} on samples {samples[0]} to {samples[-1]}",
-            expected="a finite loss",
-            fix="lower optim.lr or lengthen the warm-up; the last checkpoint is from before this step",
+            found=f"{what} on samples {first} to {first + per_step - 1}",
+            expected="finite losses and gradients",
+            fix="lower optim.lr or lengthen the warm-up, or set trainer.not_finite=skip or rollback; the "
+            "last checkpoint is from before this step",
         )

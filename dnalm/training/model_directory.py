@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor
 
 from dnalm import __version__
 from dnalm.models import MaskedLM, save_pretrained
@@ -29,27 +29,29 @@ def write_model_directory(
     folder: Path,
     *,
     model: MaskedLM,
+    weights: Mapping[str, Tensor],
     tokenizer: Tokenizer,
     config: dict[str, object],
     data_fingerprint: str,
     precision: str,
     steps: int,
-    heads: Mapping[str, nn.Module] | None = None,
+    heads: Mapping[str, Mapping[str, Tensor]] | None = None,
 ) -> None:
     """Write the directory.
 
     Args:
         folder: where; made if absent.
-        model: the trained network.
+        model: the trained network, which may hold but shards of its weights.
+        weights: all of them.
         tokenizer: what its ids mean.
         config: the run's resolved config.
         data_fingerprint: of the genome it was trained on.
         precision: it was trained in.
         steps: optimizer steps it was trained for.
-        heads: of further objectives by name; their weights are named `<name>.<weight>`.
+        heads: weights of the heads of further objectives; they are named `<name>.<weight>`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    save_pretrained(model, folder)
+    save_pretrained(model, folder, weights=weights)
     tokenizer.save(folder)
     versions = {name: importlib.metadata.version(name) for name in _VERSIONED}
     provenance = {
@@ -66,7 +68,7 @@ def write_model_directory(
         tensors = {
             f"{name}.{key}": tensor.contiguous().cpu()
             for name, head in heads.items()
-            for key, tensor in head.state_dict().items()
+            for key, tensor in head.items()
         }
         save_file(tensors, folder / HEADS_FILE)
         provenance["heads"] = {"file": HEADS_FILE, "names": list(heads)}

@@ -8,11 +8,8 @@ without a label cost it nothing. Micro-batches carry the numbers of targets of t
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -23,10 +20,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from dnalm.data import Batch
 from dnalm.data.step_targets import MASKED_TOKENS
 from dnalm.models import MaskedLM, Packed
-from dnalm.training.masked_lm import MaskedLMTraining
+from dnalm.training.masked_lm import MaskedLMTraining, Totals
 from dnalm.training.objectives import LossWeights, Scores, TrackTask
 from dnalm.training.optimizers import parameter_groups
-from dnalm.training.schedules import Schedule
+from dnalm.training.plan import TrainingPlan
 
 
 class MultiObjectiveTraining(MaskedLMTraining):
@@ -40,7 +37,7 @@ class MultiObjectiveTraining(MaskedLMTraining):
         tasks: the objectives on tracks by name.
         masked_tokens: the name of masked language modelling among the weights.
         weights: how the losses are summed.
-        token_bases, overlap, optimizer, schedule, seed, species, species_of: as of `MaskedLMTraining`.
+        plan: as of `MaskedLMTraining`.
 
     Raises:
         NumericsError: a loss of a step is not finite.
@@ -53,24 +50,9 @@ class MultiObjectiveTraining(MaskedLMTraining):
         tasks: Mapping[str, TrackTask],
         masked_tokens: str,
         weights: LossWeights,
-        token_bases: npt.NDArray[np.uint8],
-        overlap: int,
-        optimizer: Callable[..., Optimizer],
-        schedule: Schedule,
-        seed: int,
-        species: Sequence[str] = (),
-        species_of: npt.NDArray[np.int64] | None = None,
+        plan: TrainingPlan,
     ) -> None:
-        super().__init__(
-            model,
-            token_bases=token_bases,
-            overlap=overlap,
-            optimizer=optimizer,
-            schedule=schedule,
-            seed=seed,
-            species=species,
-            species_of=species_of,
-        )
+        super().__init__(model, plan)
         self.tasks, self.weights, self.masked_tokens = nn.ModuleDict(dict(tasks)), weights, masked_tokens
         self.counts: dict[str, int] = {}  # targets of each objective in the step under way
         self.step_losses: dict[str, Tensor] = {}
@@ -80,17 +62,25 @@ class MultiObjectiveTraining(MaskedLMTraining):
         """The objectives on tracks."""
         return [(name, task) for name, task in self.tasks.items() if isinstance(task, TrackTask)]
 
+    def named_heads(self) -> dict[str, nn.Module]:
+        """The heads of the objectives on tracks."""
+        return {name: task.head for name, task in self.named_tasks()}
+
+    def trained_beside(self) -> list[nn.Module]:
+        """The heads, and the weights of the objectives if they are learned."""
+        learned = [self.weights] if self.weights.log_variance is not None else []
+        return [*super().trained_beside(), *learned]
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer of encoder, heads and learned weights, and its schedule."""
-        optimizer = self.optimizer(parameter_groups(self))
-        scheduler = LambdaLR(optimizer, self.schedule)
+        optimizer = self.plan.optimizer(parameter_groups(self))
+        scheduler = LambdaLR(optimizer, self.plan.schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def encode(self, batch: Batch) -> Tensor:
         """Hidden states of all packed tokens, (N, D)."""
         packed = Packed(cu_lengths=batch.cu_lengths, max_length=batch.max_length)
-        hidden_ND: Tensor = self.model.encoder(batch.ids_N, packed)
-        return hidden_ND
+        return self.model.encode(batch.ids_N, packed)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """The micro-batch's part of the step's loss; Lightning divides by the number of parts."""
@@ -101,10 +91,10 @@ class MultiObjectiveTraining(MaskedLMTraining):
         logits_MV = self.model.predict(hidden_ND, batch.targets_M)
         sums = {self.masked_tokens: F.cross_entropy(logits_MV, batch.labels_M, reduction="sum")}
         for name, task in self.named_tasks():
-            if task.track in batch.tracks:
-                sums[name] = task.loss(*task(hidden_ND, batch.tracks[task.track]))
+            targets = batch.tracks.get(task.track)
+            sums[name] = task.nothing(hidden_ND) if targets is None else task.loss(*task(hidden_ND, targets))
         self._add_losses(batch, sums)
-        parts = self.trainer.accumulate_grad_batches * self.trainer.world_size
+        parts = self.num_parts
         means = {name: loss / max(1, self.counts[name]) for name, loss in sums.items()}
         present = {name: count > 0 for name, count in self.counts.items()}
         total: Tensor = self.weights(means, present=present, share=1 / parts)
@@ -114,13 +104,11 @@ class MultiObjectiveTraining(MaskedLMTraining):
         """Log the step; its gradients are divided already."""
         names = list(self.step_losses)
         sums = torch.stack([self.step_losses[name] for name in names])
-        self.step_losses = {}
         losses = dict(zip(names, self.trainer.strategy.reduce(sums, reduce_op="sum").tolist(), strict=True))
-        samples = self.step_samples
-        self.log_step(optimizer)
+        self.close_step(optimizer)
+        self.step_losses = {}
+        self.scale_gradients(1.0)
         for name, _ in self.named_tasks():
-            if not math.isfinite(losses.get(name, 0.0)):
-                raise self.not_finite(losses[name], samples, of=name)
             if self.counts[name]:
                 self.log(f"train_{name}_loss", losses[name] / self.counts[name])
         if self.weights.log_variance is not None:
@@ -138,8 +126,11 @@ class MultiObjectiveTraining(MaskedLMTraining):
         hidden_ND = self.encode(batch)
         self.judge_masked(batch, self.model.predict(hidden_ND, batch.targets_M))
         for _, task in self.named_tasks():
-            if task.track in batch.tracks:
-                task.judge(*task(hidden_ND, batch.tracks[task.track]))
+            targets = batch.tracks.get(task.track)
+            if targets is None:
+                task.nothing(hidden_ND)
+            else:
+                task.judge(*task(hidden_ND, targets))
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures of every objective."""
@@ -148,6 +139,9 @@ class MultiObjectiveTraining(MaskedLMTraining):
         for name, scores in self.scores.items():
             for metric, value in scores.model.items():
                 self.log(f"val_{name}_{metric}", value)
+
+    def _losses(self, mine: Totals) -> list[tuple[str, float]]:  # noqa: ARG002
+        return [(name, float(loss)) for name, loss in self.step_losses.items()]
 
     def _add_losses(self, batch: Batch, sums: Mapping[str, Tensor]) -> None:
         self.add_to_step(batch, sums[self.masked_tokens])

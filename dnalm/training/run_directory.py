@@ -9,6 +9,8 @@ import yaml
 
 from dnalm.errors import ConfigError
 
+_OF_A_START = (".lock", ".lock.json", "ranks")  # what a start leaves that has not come to a run
+
 
 class RunDirectory:
     """`runs/<name>/`, a function of the name and not of the clock.
@@ -37,30 +39,50 @@ class RunDirectory:
         """The model directory, in Hugging Face layout."""
         return self.path / "model"
 
-    def refuse_if_taken(self) -> None:
-        """Check, before any work, that the folder is free or may be moved aside.
+    @property
+    def ranks(self) -> Path:
+        """Signs of life and reports of the processes."""
+        return self.path / "ranks"
+
+    @property
+    def metrics(self) -> Path:
+        """What was logged."""
+        return self.path / "metrics.csv"
+
+    @property
+    def begun(self) -> bool:
+        """Whether a run lies here already."""
+        return (self.path / "config.yaml").is_file()
+
+    def claim(self, *, goes_on: bool) -> None:
+        """Make sure, before any work, that the folder may be used; move an old run aside if that is wanted.
+
+        Args:
+            goes_on: whether a run that lies here may be continued.
 
         Raises:
-            ConfigError: the folder holds something already.
+            ConfigError: CFG-23, the folder holds something else, or a run that is not to be continued.
         """
-        if self._taken and not self.replace:
+        if not self._taken:
+            return
+        if self.replace:
+            self._move_aside()
+        elif not (goes_on and self.begun):
+            what = "a run" if self.begun else "something that is no run"
             raise ConfigError(
                 "CFG-23",
                 where="run.dir",
-                found=f"{self.path} is there already",
+                found=f"{what} is at {self.path} already",
                 expected="a folder for a new run",
-                fix="choose another run.dir or run.name, or move the old run aside by run.replace=true",
+                fix="choose another run.dir or run.name, or move it aside by run.replace=true",
             )
 
     def create(self, config: dict[str, object]) -> None:
-        """Make the folder and write the resolved config into it.
+        """Make the folder if it is not there, and write the resolved config into it.
 
         Raises:
-            ConfigError: the folder holds something already, or cannot be made.
+            ConfigError: it cannot be made.
         """
-        self.refuse_if_taken()
-        if self._taken:
-            self._move_aside()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
@@ -79,9 +101,20 @@ class RunDirectory:
         path.write_text(json.dumps(summary, indent=2) + "\n")
         return path
 
+    def read_summary(self) -> dict[str, object] | None:
+        """What `write_summary` has written; None if the run has not come to its end."""
+        path = self.path / "summary.json"
+        try:
+            found = json.loads(path.read_text())
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
     @property
     def _taken(self) -> bool:
-        return self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+        if not self.path.is_dir():
+            return self.path.exists()
+        return any(entry.name not in _OF_A_START for entry in self.path.iterdir())
 
     def _move_aside(self) -> None:
         number = 1

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Mapping
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import CSVLogger
 
 from dnalm.data import Batch
+from dnalm.training.metrics_file import MetricsFile
+
+_COUNTED = ("tokens", "bases", "masked", "content", "seconds")
 
 
 class Throughput(Callback):
@@ -27,6 +30,15 @@ class Throughput(Callback):
         self.masked, self.content = 0, 0
         self._since = 0.0
         self._logged_at = 0  # optimizer step; a step has several micro-batches
+
+    def counts(self) -> dict[str, float]:
+        """What a run that goes on later is to count from."""
+        return {name: getattr(self, name) for name in _COUNTED}
+
+    def load(self, counts: Mapping[str, float]) -> None:
+        """Count from what an earlier start has counted."""
+        for name in _COUNTED:
+            setattr(self, name, counts.get(name, 0))
 
     def on_train_batch_start(self, *_: object) -> None:
         """Start the clock of a micro-batch unless it runs already."""
@@ -54,7 +66,7 @@ class Throughput(Callback):
             self._logged_at = trainer.global_step
             speed = {"tokens_per_s": self.tokens_per_s, "bases_per_s": self.bases_per_s}
             for logger in trainer.loggers:
-                if not isinstance(logger, CSVLogger):
+                if not isinstance(logger, MetricsFile):
                     logger.log_metrics(speed, step=trainer.global_step)
 
     def on_validation_start(self, *_: object) -> None:

@@ -1,84 +1,220 @@
-"""The Lightning trainer of a run."""
+"""The Lightning trainer of a run: how many processes, on what, and what is counted in optimizer steps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, Logger
-from pydantic import NonNegativeFloat, PositiveInt
+from lightning.pytorch.loggers import Logger
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from dnalm.data import BatchPlan
-from dnalm.training.progress import ProgressBar
-from dnalm.training.run_directory import RunDirectory
-from dnalm.training.throughput import Throughput
+from dnalm.errors import ConfigError
+from dnalm.training.exact_sums import check_exact
+from dnalm.training.guard import NotFinite, StepGuard
+from dnalm.training.parallelize import Parallel
+from dnalm.training.ranks import Cluster, Ranks, ranks_of_environment
+from dnalm.training.strategies import StrategyName, make_strategy
 
 
-def build_trainer(
-    *,
-    run: RunDirectory,
-    batch: BatchPlan,
-    steps: int,
-    throughput: Throughput,
-    logger: Logger | None = None,
-    accelerator: Literal["cpu", "gpu"] = "cpu",
-    precision: Literal["32-true", "bf16-mixed", "bf16-true"] = "32-true",
-    gradient_clip: NonNegativeFloat = 1.0,
-    validate_every: PositiveInt = 1000,
-    checkpoint_every: PositiveInt = 1000,
-    keep_checkpoints: PositiveInt = 2,
-    log_every: PositiveInt = 10,
-    callbacks: Sequence[Callback] = (),
-) -> Trainer:
-    """Make the trainer; everything is counted in optimizer steps.
+@dataclass(frozen=True, kw_only=True)
+class TrainerRecipe:
+    """How a run is computed; nothing here changes what it sees.
 
     Args:
-        run: where metrics and checkpoints go.
-        batch: the batch arithmetic; gives the gradient accumulation.
-        steps: optimizer steps of the run.
-        throughput: counts tokens and time.
-        logger: a further logger beside `metrics.csv`.
-        accelerator: what to compute on.
+        accelerator: what to compute on; `auto` is GPUs where there are any.
+        devices: processes on each machine, a GPU each; if absent all GPUs of the machine, or one process.
+        num_nodes: machines; more than one are started by torchrun or srun.
+        cluster: whose environment variables tell a process its place: `local` those of this program's own
+            launcher and of torchrun, `slurm` those of srun.
+        strategy: how several processes share the work: `ddp` replicates the model, `fsdp` shards it (FSDP2),
+            `exact` replicates it and sums gradients in an order that does not depend on the number of
+            processes.
         precision: of weights and arithmetic.
+        activation_checkpointing: compute activations again in the backward pass rather than keep them.
+        compile: let torch.compile fuse each block.
         gradient_clip: largest norm of the whole gradient; 0 does not clip.
         validate_every: steps between validations.
         checkpoint_every: steps between checkpoints.
         keep_checkpoints: how many of the newest checkpoints stay.
+        keep_best: how many of the best by validation bits per base stay besides.
+        keep_every: steps between checkpoints that stay for good; none if absent.
         log_every: steps between rows of `metrics.csv`.
+        not_finite: what to do at a step whose loss or gradients are not finite on some rank.
+        max_skipped: steps that may be left out so.
+        timeout_s: longest wait of a process for the others.
+        stall_s: longest time without a step before a process says where it hangs and ends.
         callbacks: further callbacks.
-
-    Raises:
-        ConfigError: the global batch does not divide evenly.
     """
-    csv = CSVLogger(save_dir=run.path, name="", version="")
-    passes = batch.accumulation(world_size=1)
-    checkpoints = ModelCheckpoint(
-        dirpath=run.checkpoints,
-        filename="{step:08d}",
-        auto_insert_metric_name=False,
-        monitor="step",
-        mode="max",
-        save_top_k=keep_checkpoints,
-        every_n_train_steps=checkpoint_every,
-        enable_version_counter=False,
-    )
-    return Trainer(
-        accelerator=accelerator,
-        devices=1,
-        precision=precision,
-        logger=[csv, *([logger] if logger else [])],
-        callbacks=[throughput, ProgressBar(throughput), checkpoints, *callbacks],
-        max_steps=steps,
-        max_epochs=-1,
-        accumulate_grad_batches=passes,
-        gradient_clip_val=gradient_clip or None,
-        val_check_interval=min(validate_every, steps) * passes,
-        check_val_every_n_epoch=None,
-        log_every_n_steps=log_every,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+
+    accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
+    devices: PositiveInt | None = None
+    num_nodes: PositiveInt = 1
+    cluster: Cluster = "local"
+    strategy: StrategyName = "ddp"
+    precision: Literal["32-true", "bf16-mixed", "bf16-true"] = "32-true"
+    activation_checkpointing: bool = False
+    compile: bool = False
+    gradient_clip: NonNegativeFloat = 1.0
+    validate_every: PositiveInt = 1000
+    checkpoint_every: PositiveInt = 1000
+    keep_checkpoints: PositiveInt = 2
+    keep_best: NonNegativeInt = 1
+    keep_every: PositiveInt | None = None
+    log_every: PositiveInt = 10
+    not_finite: NotFinite = "raise"
+    max_skipped: NonNegativeInt = 10
+    timeout_s: PositiveFloat = 120.0
+    stall_s: PositiveFloat = 600.0
+    callbacks: Sequence[Callback] = ()
+
+    @property
+    def device(self) -> Literal["cpu", "cuda"]:
+        """What a process computes on.
+
+        Raises:
+            ConfigError: CFG-24, GPUs are asked for and there are none.
+        """
+        if self.accelerator == "gpu" and not torch.cuda.is_available():
+            raise ConfigError(
+                "CFG-24",
+                where="trainer.accelerator",
+                found="gpu, and torch finds no GPU here",
+                expected="an accelerator of this machine",
+                fix="use trainer=cpu, or see what nvidia-smi and the installed torch say",
+            )
+        return "cpu" if self.accelerator == "cpu" or not torch.cuda.is_available() else "cuda"
+
+    @property
+    def on_each_node(self) -> int:
+        """Processes on each machine."""
+        if self.devices is not None:
+            return self.devices
+        return torch.cuda.device_count() if self.device == "cuda" else 1
+
+    def ranks(self) -> Ranks | None:
+        """The place of this process; None if the run's processes have yet to be started.
+
+        Raises:
+            ConfigError: CFG-25, the processes that were started are not those of the config.
+        """
+        started = ranks_of_environment(self.cluster)
+        if started is None:
+            if self.num_nodes > 1:
+                raise _started_otherwise("nothing that starts processes on several machines", self)
+            return Ranks() if self.on_each_node == 1 else None
+        given = self.devices is not None or self.num_nodes > 1
+        if given and started.world_size != self.on_each_node * self.num_nodes:
+            raise _started_otherwise(f"{started.world_size} processes in all", self)
+        return started
+
+    @property
+    def world_size(self) -> int:
+        """Processes in all."""
+        ranks = self.ranks()
+        return self.on_each_node if ranks is None else ranks.world_size
+
+    @property
+    def parallel(self) -> Parallel:
+        """What is done to the model."""
+        return Parallel(
+            activation_checkpointing=self.activation_checkpointing,
+            compile=self.compile,
+            bf16=self.precision == "bf16-mixed",
+        )
+
+    def check(self, batch: BatchPlan) -> None:
+        """Refuse what cannot be computed, before any process is started.
+
+        Raises:
+            ConfigError: the global batch does not divide evenly; there is no such accelerator.
+        """
+        passes = batch.accumulation(self.world_size)
+        _ = self.device
+        if self.strategy == "exact":
+            check_exact(self.world_size, passes)
+
+    def guard(self) -> StepGuard:
+        """What the ranks decide together."""
+        return StepGuard(not_finite=self.not_finite, max_skipped=self.max_skipped)
+
+    def make(
+        self,
+        *,
+        batch: BatchPlan,
+        steps: int,
+        loggers: Sequence[Logger],
+        callbacks: Sequence[Callback],
+        root: Path,
+        resumed_step: int = 0,
+    ) -> Trainer:
+        """Make the trainer of this process.
+
+        Args:
+            batch: the batch arithmetic; gives the gradient accumulation.
+            steps: optimizer steps of the run.
+            loggers: where metrics go.
+            callbacks: the run's own; those of the config come after.
+            root: the run directory.
+            resumed_step: optimizer step of the checkpoint to start from.
+        """
+        ranks = self.ranks()
+        assert ranks is not None, "processes are started before trainers are made"
+        passes = batch.accumulation(ranks.world_size)
+        strategy = make_strategy(
+            self.strategy,
+            ranks,
+            device=self.device,
+            timeout_s=self.timeout_s,
+            resumed_step=resumed_step,
+            passes=passes,
+        )
+        return Trainer(
+            accelerator=self.device,
+            devices=1 if ranks.world_size == 1 else ranks.local_world_size,
+            num_nodes=ranks.world_size // ranks.local_world_size,
+            strategy=strategy,
+            plugins=[self._environment(ranks)],
+            precision=self.precision,
+            logger=list(loggers),
+            callbacks=[*callbacks, *self.callbacks],
+            default_root_dir=root,
+            max_steps=steps,
+            max_epochs=-1,
+            accumulate_grad_batches=passes,
+            gradient_clip_val=self.gradient_clip or None,
+            val_check_interval=min(self.validate_every, steps) * passes,
+            check_val_every_n_epoch=None,
+            log_every_n_steps=self.log_every,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+        )
+
+    def _environment(self, ranks: Ranks) -> ClusterEnvironment:
+        if ranks.world_size == 1:
+            return LightningEnvironment()
+        if self.cluster == "slurm":
+            return SLURMEnvironment(auto_requeue=False)
+        return TorchElasticEnvironment()
+
+
+def _started_otherwise(found: str, recipe: TrainerRecipe) -> ConfigError:
+    return ConfigError(
+        "CFG-25",
+        where="trainer.devices, trainer.num_nodes",
+        found=found,
+        expected=f"{recipe.on_each_node} processes on each of {recipe.num_nodes} machines",
+        fix="start with torchrun --nnodes=<num_nodes> --nproc-per-node=<devices> -m dnalm pretrain …, "
+        "or with srun and trainer=slurm",
     )

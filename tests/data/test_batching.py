@@ -46,10 +46,11 @@ def test_an_empty_batch_is_refused() -> None:
 
 @given(samples=st.integers(0, 50), micro=st.integers(1, 7), world=st.sampled_from([1, 2, 4]))
 def test_every_validation_sample_is_judged_once(samples: int, micro: int, world: int) -> None:
-    batches = [
-        batch
-        for rank in range(world)
-        for batch in validation_batches(samples, micro_size=micro, rank=rank, world_size=world)
+    ranks = [
+        validation_batches(samples, micro_size=micro, rank=rank, world_size=world) for rank in range(world)
     ]
-    assert sorted(index for batch in batches for index in batch) == list(range(samples))
-    assert all(len(batch) <= micro for batch in batches)
+    indices = sorted(index for batches in ranks for batch in batches for index in batch)
+    assert indices[:samples] == list(range(samples))
+    assert len({len(batches) for batches in ranks}) == 1, "ranks work together on each batch"
+    assert {index for index in indices[samples:] if index < samples} == set(), "what fills up counts nothing"
+    assert all(0 < len(batch) <= micro for batches in ranks for batch in batches)

@@ -14,8 +14,9 @@ from dnalm.data.batch import Batch
 from dnalm.errors import NumericsError
 from dnalm.models import Encoder, MaskedLM, Packed
 from dnalm.tokenizers import KmerTokenizer
-from dnalm.training import LinearWarmupDecay, MaskedLMTraining, RunDirectory, Throughput, build_trainer
+from dnalm.training import LinearWarmupDecay, MaskedLMTraining, Throughput, TrainingPlan
 from tests.conftest import random_sequence, training_window
+from tests.training.fitting import trainer_of
 
 TOKENIZER = KmerTokenizer(k=3)
 GLOBAL = 16
@@ -52,14 +53,14 @@ def network(*, dropout: float = 0.0, seed: int = 0) -> MaskedLM:
 
 
 def module_of(model: MaskedLM, *, lr: float = 1e-2) -> MaskedLMTraining:
-    return MaskedLMTraining(
-        model,
+    plan = TrainingPlan(
         token_bases=TOKENIZER.token_bases,
         overlap=TOKENIZER.overlap,
         optimizer=lambda groups: torch.optim.SGD(groups, lr=lr),
         schedule=LinearWarmupDecay(warmup_steps=0, total_steps=1000),
         seed=1,
     )
+    return MaskedLMTraining(model, plan)
 
 
 def fit(
@@ -67,14 +68,7 @@ def fit(
 ) -> tuple[MaskedLM, Trainer]:
     model = network(dropout=dropout)
     data = datamodule(folder, micro=micro)
-    trainer = build_trainer(
-        run=RunDirectory(name=name, dir=folder / name),
-        batch=data.batch,
-        steps=steps,
-        throughput=Throughput(),
-        gradient_clip=0.0,
-        log_every=1,
-    )
+    trainer = trainer_of(folder / name, data.batch, steps=steps)
     trainer.fit(module_of(model), datamodule=data)
     return model, trainer
 
@@ -179,8 +173,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(tmp_path:
     with torch.no_grad():
         model.head.bias[7] = float("nan")
     data = datamodule(tmp_path, micro=4)
-    run = RunDirectory(name="nan", dir=tmp_path / "nan")
-    trainer = build_trainer(run=run, batch=data.batch, steps=2, throughput=Throughput())
+    trainer = trainer_of(tmp_path / "nan", data.batch, steps=2)
     with pytest.raises(NumericsError) as caught:
         trainer.fit(module_of(model), datamodule=data)
     assert "NUM-01 optimizer step 0, rank 0: the training loss is nan on samples 0 to 15" in str(caught.value)
@@ -190,8 +183,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(tmp_path:
 def test_throughput_counts_tokens_and_bases(tmp_path: Path) -> None:
     data = datamodule(tmp_path, micro=4)
     throughput = Throughput()
-    run = RunDirectory(name="count", dir=tmp_path / "count")
-    trainer = build_trainer(run=run, batch=data.batch, steps=3, throughput=throughput)
+    trainer = trainer_of(tmp_path / "count", data.batch, steps=3, throughput=throughput)
     trainer.fit(module_of(network()), datamodule=data)
     expected = [training_window(data, i) for i in range(3 * GLOBAL)]
     bases = sum(window.end - window.start for window in expected)
@@ -217,14 +209,8 @@ def test_speed_is_logged_once_a_step_and_not_into_metrics_csv(tmp_path: Path) ->
                 logged.append(step or 0)
 
     data = datamodule(tmp_path, micro=4)
-    trainer = build_trainer(
-        run=RunDirectory(name="speed", dir=tmp_path / "speed"),
-        batch=data.batch,
-        steps=3,
-        throughput=Throughput(),
-        logger=Listener(save_dir=tmp_path / "speed"),
-        log_every=1,
-    )
+    listener = Listener(save_dir=tmp_path / "speed")
+    trainer = trainer_of(tmp_path / "speed", data.batch, steps=3, loggers=(listener,))
     trainer.fit(module_of(network()), datamodule=data)
     assert logged == [1, 2, 3]
     assert "tokens_per_s" not in (tmp_path / "speed/metrics.csv").read_text()

@@ -14,7 +14,7 @@ from dnalm.data.batch import Batch, collate, is_known
 from dnalm.errors import NumericsError
 from dnalm.genome.tracks import IntervalClasses, IntervalLabels, Signal
 from dnalm.models import MaskedLM, Packed
-from dnalm.training import LinearWarmupDecay, MultiObjectiveTraining, RunDirectory, Throughput, build_trainer
+from dnalm.training import LinearWarmupDecay, MultiObjectiveTraining, TrainingPlan
 from dnalm.training.objectives import (
     ChromatinState,
     Conservation,
@@ -25,6 +25,7 @@ from dnalm.training.objectives import (
     make_tasks,
 )
 from tests.conftest import random_sequence
+from tests.training.fitting import trainer_of
 from tests.training.test_masked_lm import GLOBAL, TOKENIZER, network
 
 LR = 1e-2
@@ -77,16 +78,19 @@ def module_of(
     data: GenomeData, *, weighting: WeightingName = "fixed", dropout: float = 0.0
 ) -> MultiObjectiveTraining:
     model, goals = network(dropout=dropout), goals_of(weighting)
-    return MultiObjectiveTraining(
-        model,
-        tasks=make_tasks(goals.on_tracks, data, model.encoder),
-        masked_tokens=goals.masked_tokens,
-        weights=goals.weights,
+    plan = TrainingPlan(
         token_bases=TOKENIZER.token_bases,
         overlap=TOKENIZER.overlap,
         optimizer=lambda groups: torch.optim.SGD(groups, lr=LR),
         schedule=LinearWarmupDecay(warmup_steps=0, total_steps=1000),
         seed=1,
+    )
+    return MultiObjectiveTraining(
+        model,
+        plan=plan,
+        tasks=make_tasks(goals.on_tracks, data, model.encoder),
+        masked_tokens=goals.masked_tokens,
+        weights=goals.weights,
     )
 
 
@@ -103,14 +107,7 @@ def fit(
     data.prepare_data()
     data.setup("fit")
     module = module_of(data, weighting=weighting, dropout=dropout)
-    trainer = build_trainer(
-        run=RunDirectory(name=name, dir=folder / name),
-        batch=data.batch,
-        steps=steps,
-        throughput=Throughput(),
-        gradient_clip=0.0,
-        log_every=1,
-    )
+    trainer = trainer_of(folder / name, data.batch, steps=steps)
     trainer.fit(module, datamodule=data)
     return module, trainer
 
@@ -233,8 +230,7 @@ def test_a_loss_that_is_not_finite_names_its_objective(tmp_path: Path) -> None:
     module = module_of(data)
     with torch.no_grad():
         module.tasks["region"].head.output.bias[0] = math.nan
-    run = RunDirectory(name="nan", dir=tmp_path / "nan")
-    trainer = build_trainer(run=run, batch=data.batch, steps=2, throughput=Throughput())
+    trainer = trainer_of(tmp_path / "nan", data.batch, steps=2)
     with pytest.raises(
         NumericsError, match="NUM-01 optimizer step 0, rank 0: the region loss is nan on samples 0"
     ):

@@ -6,25 +6,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from dnalm.training import Throughput, build_trainer
 from dnalm.training import progress as progress_module
 from dnalm.training.progress import ProgressBar
-from dnalm.training.run_directory import RunDirectory
+from tests.training.fitting import trainer_of
 from tests.training.test_masked_lm import datamodule, module_of, network
 
 
 def run_with(console: Console, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(progress_module, "stderr", console)
     data = datamodule(folder, micro=8)
-    throughput = Throughput()
-    trainer = build_trainer(
-        run=RunDirectory(name="run", dir=folder / "run"),
-        batch=data.batch,
-        steps=4,
-        throughput=throughput,
-        validate_every=2,
-        log_every=1,
-    )
+    trainer = trainer_of(folder / "run", data.batch, steps=4, validate_every=2)
     (bar,) = (callback for callback in trainer.callbacks if isinstance(callback, ProgressBar))
     bar.lines_every = 2
     trainer.fit(module_of(network()), datamodule=data)

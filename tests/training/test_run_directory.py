@@ -16,15 +16,24 @@ def test_the_folder_is_a_function_of_the_name(tmp_path: Path, monkeypatch: pytes
     assert yaml.safe_load((tmp_path / "runs/yeast/config.yaml").read_text()) == {"seed": 1}
 
 
-def test_a_run_that_is_there_is_refused(tmp_path: Path) -> None:
+def test_a_run_that_is_there_is_refused_unless_it_may_go_on(tmp_path: Path) -> None:
     RunDirectory(name="a", dir=tmp_path / "a").create({})
-    with pytest.raises(ConfigError, match=r"CFG-23 run.dir: .*/a is there already; .*run.replace=true"):
-        RunDirectory(name="a", dir=tmp_path / "a").create({})
+    RunDirectory(name="a", dir=tmp_path / "a").claim(goes_on=True)
+    with pytest.raises(ConfigError, match=r"CFG-23 run.dir: a run is at .*/a already; .*run.replace=true"):
+        RunDirectory(name="a", dir=tmp_path / "a").claim(goes_on=False)
+
+
+def test_what_is_no_run_is_never_gone_on_with(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(ConfigError, match=r"CFG-23 run.dir: something that is no run is at"):
+        RunDirectory(name="a", dir=tmp_path).claim(goes_on=True)
 
 
 def test_replacing_moves_the_old_run_aside(tmp_path: Path) -> None:
     for seed in (1, 2, 3):
-        RunDirectory(name="a", dir=tmp_path / "a", replace=True).create({"seed": seed})
+        run = RunDirectory(name="a", dir=tmp_path / "a", replace=True)
+        run.claim(goes_on=True)
+        run.create({"seed": seed})
     seeds = {
         path.name: yaml.safe_load((path / "config.yaml").read_text())["seed"] for path in tmp_path.iterdir()
     }

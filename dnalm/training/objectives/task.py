@@ -111,6 +111,11 @@ class TrackTask(nn.Module):
         outputs_MO: Tensor = self.head(hidden_ND.index_select(0, places))
         return outputs_MO.float(), targets_N.index_select(0, places)
 
+    def nothing(self, hidden_ND: Tensor) -> Tensor:
+        """The loss of a micro-batch without targets, 0; the head works all the same, as on other ranks."""
+        nothing: Tensor = self.head(hidden_ND[:0]).float().sum()
+        return nothing
+
     @abstractmethod
     def begin_at(self, targets: Tensor) -> None:
         """Learn the baseline from targets of the training side, and let the head begin there.

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 WeightingName = Literal["fixed", "uncertainty"]
 
@@ -57,4 +58,6 @@ class LossWeights(nn.Module):
         """What each loss is multiplied by, now."""
         if self.log_variance is None:
             return dict(self.weights)
-        return dict(zip(self.weights, (-self.log_variance).exp(), strict=True))
+        held = self.log_variance
+        whole = held.full_tensor() if isinstance(held, DTensor) else held  # sharded, outside of `forward`
+        return dict(zip(self.weights, (-whole).exp(), strict=True))

@@ -1,0 +1,151 @@
+"""When a run is saved, and when it stops: at the end of an optimizer step, on all ranks at once.
+
+A step that is validated is saved after its validation, so that a checkpoint knows its figures and a run
+that goes on from it has missed nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from dnalm.errors import NumericsError
+from dnalm.faults import fault
+from dnalm.models.finite import not_finite
+from dnalm.training.checkpoints import CheckpointFolder, SavePolicy
+from dnalm.training.checkpoints.saving import save_failed
+from dnalm.training.guard import RunStopped, StepGuard
+from dnalm.training.processes import done_by_first
+from dnalm.training.training_state import state_tensors, write_state
+
+
+@dataclass(frozen=True)
+class SaveTimes:
+    """Which steps are saved and validated."""
+
+    checkpoint_every: int
+    validate_every: int
+    steps: int
+
+    def saved(self, step: int) -> bool:
+        """Whether a step leaves a checkpoint."""
+        return step % self.checkpoint_every == 0 or step == self.steps
+
+    def validated(self, step: int) -> bool:
+        """Whether a step is validated."""
+        return step % min(self.validate_every, self.steps) == 0
+
+
+class Checkpointing(Callback):
+    """Save the run, and end it where all ranks have agreed to.
+
+    Args:
+        folder: where checkpoints go.
+        times: which steps are saved.
+        guard: what the ranks have agreed upon.
+        describe: further entries of `state.json`: the data contract, versions.
+        policy: what happens if saving fails.
+    """
+
+    def __init__(
+        self,
+        folder: CheckpointFolder,
+        times: SaveTimes,
+        guard: StepGuard,
+        describe: Callable[[Trainer], Mapping[str, Any]],
+        policy: SavePolicy,
+    ) -> None:
+        self.folder, self.times, self.guard, self.describe = folder, times, guard, describe
+        self.policy = policy
+        self._seen = 0  # last step that was looked at; a step has several micro-batches
+        self._saved = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """From here on signals are heard at the end of steps."""
+        self._seen = self._saved = trainer.global_step
+        self.guard.hold_on()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+        """Save if it is time, or if the run is to stop; then stop."""
+        step = trainer.global_step
+        if step == self._seen:
+            return
+        self._seen = step
+        fault("train.step_end")
+        stopping = self.guard.stopping
+        if stopping or (self.times.saved(step) and not self.times.validated(step)):
+            self.save(trainer, pl_module)
+        if stopping:
+            raise RunStopped(stopping, step)
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+        """Stop within validation too; the ranks have equally many batches."""
+        flags = torch.tensor(self.guard.flags(), dtype=torch.float64, device=pl_module.device)
+        preempted, interrupted = trainer.strategy.reduce(flags, reduce_op="sum").tolist()
+        self.guard.hear(int(preempted), int(interrupted))
+        if self.guard.stopping and trainer.global_step:
+            self.save(trainer, pl_module)
+            raise RunStopped(self.guard.stopping, trainer.global_step)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save a step that was waiting for its figures."""
+        if self._seen and self.times.saved(self._seen):
+            self.save(trainer, pl_module)
+
+    def save(self, trainer: Trainer, module: LightningModule) -> None:
+        """Write a checkpoint of the step just completed, on all ranks.
+
+        Raises:
+            NumericsError: CKPT-08, a weight is not finite; nothing is kept.
+            CheckpointError: saving has failed too often.
+        """
+        step = trainer.global_step
+        if step == self._saved:
+            return
+        for logger in trainer.loggers:
+            logger.save()
+        self.policy.attempt(lambda: self._write(trainer, module, step))
+        self._saved = step
+
+    def _write(self, trainer: Trainer, module: LightningModule, step: int) -> None:
+        """Write, or fail on all ranks alike."""
+        tensors = state_tensors(module, trainer.optimizers[0])
+        bad = not_finite(tensors)
+        on_ranks = trainer.strategy.reduce(
+            torch.tensor(float(bool(bad)), device=module.device), reduce_op="sum"
+        )
+        if on_ranks:
+            what = (
+                f"{bad[0]} has values that are not finite" if bad else "another rank's weights are not finite"
+            )
+            raise _broken(step, what)
+        first = trainer.is_global_zero
+        path = Path(done_by_first(lambda: str(self.folder.begin(step)), first=first))
+        try:
+            fault("checkpoint.writing")
+            write_state(path, tensors)
+        except OSError as error:
+            trainer.strategy.barrier("checkpoint failed")
+            if first:
+                self.folder.abandon(step)
+            raise save_failed(path, error) from error
+        trainer.strategy.barrier("checkpoint written")
+        done_by_first(lambda: str(self._finish(trainer, step)), first=first)
+
+    def _finish(self, trainer: Trainer, step: int) -> Path:
+        return self.folder.finish(step, self.describe(trainer)).checkpoint.path
+
+
+def _broken(step: int, found: str) -> NumericsError:
+    return NumericsError(
+        "CKPT-08",
+        where=f"step {step}",
+        found=found,
+        expected="finite weights, since training could not go on from others",
+        fix="lower optim.lr; the last checkpoint is from before",
+    )

@@ -1,0 +1,94 @@
+"""What a rank leaves when it fails: `ranks/<rank>.crash.json`, written without talking to the other ranks.
+
+Whoever started the ranks reads the reports and tells the one that failed first, since the others often fail
+only because it was gone.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import signal
+import time
+import traceback
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dnalm.errors import DistributedError, DnalmError
+
+_SUFFIX = ".crash.json"
+_LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out", "timeout")
+
+
+@dataclass(frozen=True)
+class Crash:
+    """How a rank failed.
+
+    Attributes:
+        rank: which.
+        at: what it was at, in words.
+        message: one line.
+        exit_code: what the program is to end with.
+        lost_peer: whether it failed since another rank was gone.
+        time: seconds since 1970.
+        traceback: of the exception.
+    """
+
+    rank: int
+    at: str
+    message: str
+    exit_code: int
+    lost_peer: bool
+    time: float
+    traceback: str
+
+
+def report_crash(folder: Path, rank: int, error: BaseException) -> Crash:
+    """Write the report of this rank."""
+    text = str(error) or type(error).__name__
+    code = error.exit_code if isinstance(error, DnalmError) else DistributedError.exit_code
+    crash = Crash(
+        rank=rank,
+        at=last_sign(folder, rank),
+        message=text if isinstance(error, DnalmError) else f"{type(error).__name__}: {text.splitlines()[0]}",
+        exit_code=code,
+        lost_peer=not isinstance(error, DnalmError) and any(words in text for words in _LOST_PEER),
+        time=time.time(),
+        traceback="".join(traceback.format_exception(error)),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{rank}{_SUFFIX}").write_text(json.dumps(asdict(crash), indent=2))
+    return crash
+
+
+def read_crashes(folder: Path) -> list[Crash]:
+    """The reports, causes before consequences, then by time."""
+    found = []
+    for path in folder.glob(f"*{_SUFFIX}"):
+        try:
+            found.append(Crash(**json.loads(path.read_text())))
+        except (OSError, ValueError, TypeError):
+            continue
+    return sorted(found, key=lambda crash: (crash.lost_peer, crash.time))
+
+
+def forget_crashes(folder: Path) -> None:
+    """Remove what an earlier start has left."""
+    for path in (*folder.glob(f"*{_SUFFIX}"), *folder.glob("*.stacks"), *folder.glob("*.json")):
+        path.unlink(missing_ok=True)
+
+
+def dump_stacks_on_request(folder: Path, rank: int) -> None:
+    """Let SIGUSR2 write the stacks of this process; `launch` asks a rank so that does not answer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / f"{rank}.stacks").open("w")  # open for as long as the process lives
+    faulthandler.register(signal.SIGUSR2, file=file, all_threads=True)
+
+
+def last_sign(folder: Path, rank: int) -> str:
+    """What a rank was at, in words."""
+    try:
+        said = json.loads((folder / f"{rank}.json").read_text())
+        return f"step {said['step']}, samples {said['samples'][0]} to {said['samples'][1]}"
+    except (OSError, ValueError, KeyError):
+        return "before the first step"

@@ -1,0 +1,136 @@
+"""What all ranks decide alike at the end of each optimizer step: to stop, or to drop a step.
+
+A signal or a loss is seen by one rank. It raises a flag there; the flags of all ranks are summed together
+with the step's counts, once a step, and every rank acts on the sums. Signal handlers do nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from dnalm.errors import NumericsError
+
+NotFinite = Literal["raise", "skip", "rollback"]
+_PREEMPTED, _INTERRUPTED = 143, 130  # 128 + the number of the signal, as shells say
+_SIGNALS = {
+    signal.SIGTERM: _PREEMPTED,
+    signal.SIGUSR1: _PREEMPTED,  # sbatch --signal=USR1@90
+    signal.SIGINT: _INTERRUPTED,
+}
+
+
+class RunStopped(Exception):  # noqa: N818 -- it is no error
+    """All ranks have saved the same step and stop.
+
+    Args:
+        exit_code: 143 if the run was preempted, 130 if it was interrupted.
+        step: the step that is saved.
+    """
+
+    def __init__(self, exit_code: int, step: int) -> None:
+        super().__init__(f"stopped after step {step}")
+        self.exit_code, self.step = exit_code, step
+
+
+class RolledBack(Exception):  # noqa: N818 -- the run goes on
+    """A step was not finite on some rank; all ranks go back to the last checkpoint and leave it out."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"step {step} is left out")
+        self.step = step
+
+
+@dataclass
+class StepGuard:
+    """The flags of this rank, and what is done when all have heard of them.
+
+    Args:
+        not_finite: what to do when loss or gradients are not finite: `raise` ends the run, `skip` leaves the
+            weights as they are for that step, `rollback` goes on from the last checkpoint without it.
+        max_skipped: steps that may be left out before the run ends after all.
+        left_out: steps that a rollback has found and that change nothing.
+    """
+
+    not_finite: NotFinite = "raise"
+    max_skipped: int = 10
+    left_out: list[int] = field(default_factory=list)
+    wish: int = 0  # exit code that a signal to this rank asks for
+    stopping: int = 0  # exit code that all ranks have agreed upon
+
+    def flags(self) -> tuple[int, int]:
+        """Whether this rank has been preempted, and interrupted."""
+        return int(self.wish == _PREEMPTED), int(self.wish == _INTERRUPTED)
+
+    def hear(self, preempted: int, interrupted: int) -> None:
+        """Take note of the sums over all ranks."""
+        if preempted or interrupted:
+            self.stopping = _PREEMPTED if preempted else _INTERRUPTED
+
+    def drops(self, step: int, *, ranks_not_finite: int, reason: NumericsError) -> bool:
+        """Whether the step is to change nothing; the same on every rank.
+
+        Raises:
+            NumericsError: the policy ends the run.
+            RolledBack: the policy goes back.
+        """
+        if step in self.left_out:
+            return True
+        if not ranks_not_finite:
+            return False
+        if self.not_finite == "raise" or len(self.left_out) >= self.max_skipped:
+            raise reason
+        if self.not_finite == "rollback":
+            raise RolledBack(step)
+        self.left_out.append(step)
+        return True
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Heed signals until the end; they are held back until `hold_on` is called.
+
+        Lightning installs handlers of its own between, which talk to the other ranks at any moment.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+    def hold_on(self) -> None:
+        """Install the handlers; signals that came before are heard now."""
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                signal.signal(number, self._heed)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+    def _heed(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        code = _SIGNALS[signal.Signals(number)]
+        if self.wish == code == _INTERRUPTED:
+            os._exit(_INTERRUPTED)  # asked twice: at once, without a checkpoint
+        self.wish = code
+
+
+def are_finite(tensors: Sequence[Tensor]) -> bool:
+    """Whether every element is, of sharded ones this rank's; one wait for the device."""
+    local = [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]
+    local = [tensor for tensor in local if tensor.numel()]
+    if not local:
+        return True
+    return bool(torch.stack(torch._foreach_norm(local, ord=float("inf"))).isfinite().all())

@@ -1,0 +1,69 @@
+"""What the first process of a run decides and the others are told, before Lightning begins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import torch.distributed as dist
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+from dnalm.errors import DnalmError
+from dnalm.training.ranks import Cluster, Ranks
+
+_PATIENCE = timedelta(hours=12)  # the first process may have to build the stores of many genomes
+
+
+def join(ranks: Ranks, cluster: Cluster, *, device: str, timeout_s: float) -> None:
+    """Connect the processes; Lightning then finds them connected.
+
+    Args:
+        ranks: this process, of several.
+        cluster: who has started it.
+        device: `cpu` or `cuda`.
+        timeout_s: longest wait for the others in training.
+    """
+    if cluster == "slurm":
+        slurm = SLURMEnvironment(auto_requeue=False)
+        os.environ.setdefault("MASTER_ADDR", slurm.main_address)
+        os.environ.setdefault("MASTER_PORT", str(slurm.main_port))
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo",
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        timeout=timedelta(seconds=timeout_s),
+    )
+
+
+def decided_by_first(decide: Callable[[], str], ranks: Ranks) -> str:
+    """What rank 0 finds, on every rank; where it fails, every rank fails with the same error.
+
+    Args:
+        decide: called on rank 0 alone.
+        ranks: this process.
+    """
+    return done_by_first(decide, first=ranks.first, group=dist.new_group(backend="gloo", timeout=_PATIENCE))
+
+
+def done_by_first(do: Callable[[], str], *, first: bool, group: dist.ProcessGroup | None = None) -> str:
+    """What one process does for all, on all; its failure is that of all.
+
+    Args:
+        do: called on the first process alone.
+        first: whether this is it.
+        group: of the processes; all if absent, or this one alone if they are not connected.
+    """
+    if not dist.is_initialized():
+        return do()
+    told: list[Any] = [None, None]
+    if first:
+        try:
+            told[0] = do()
+        except DnalmError as error:
+            told[1] = error.as_parts()
+    dist.broadcast_object_list(told, src=0, group=group)
+    if told[1] is not None:
+        raise DnalmError.of_parts(told[1])
+    return str(told[0])
