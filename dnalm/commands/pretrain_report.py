@@ -14,7 +14,7 @@ from dnalm.evaluation.objectives import describe_track, objective_figures
 from dnalm.evaluation.track_plot import plot_tracks
 from dnalm.models import MaskedLM
 from dnalm.training import RunDirectory, Throughput, peak_memory_bytes
-from dnalm.training.objectives import Scores, tracks_of
+from dnalm.training.objectives import Scores
 
 _NAMED = 20  # genomes that are told one by one
 
@@ -31,11 +31,10 @@ def introduce(run: RunDirectory, genome: GenomeData, network: MaskedLM, steps: i
         )
     if len(genome.opened) > _NAMED:
         stdout.print(f"and {len(genome.opened) - _NAMED} more genomes")
-    tracks = tracks_of(genome)
-    for name, track in tracks.items():
+    for name, track in genome.joined.items():
         stdout.print(describe_track(name, track), markup=False)
-    if tracks:
-        plot_tracks(tracks, run.path / "tracks.png")
+    if genome.joined:
+        plot_tracks(genome.joined, run.path / "tracks.png")
 
 
 def summarize(

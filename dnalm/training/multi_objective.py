@@ -101,8 +101,7 @@ class MultiObjectiveTraining(MaskedLMTraining):
         logits_MV = self.model.predict(hidden_ND, batch.targets_M)
         sums = {self.masked_tokens: F.cross_entropy(logits_MV, batch.labels_M, reduction="sum")}
         for name, task in self.named_tasks():
-            if task.track in batch.tracks:
-                sums[name] = task.loss(*task(hidden_ND, batch.tracks[task.track]))
+            sums[name] = task.loss(*task(hidden_ND, batch.tracks[task.track]))
         self._add_losses(batch, sums)
         parts = self.trainer.accumulate_grad_batches * self.trainer.world_size
         means = {name: loss / max(1, self.counts[name]) for name, loss in sums.items()}
@@ -138,8 +137,7 @@ class MultiObjectiveTraining(MaskedLMTraining):
         hidden_ND = self.encode(batch)
         self.judge_masked(batch, self.model.predict(hidden_ND, batch.targets_M))
         for _, task in self.named_tasks():
-            if task.track in batch.tracks:
-                task.judge(*task(hidden_ND, batch.tracks[task.track]))
+            task.judge(*task(hidden_ND, batch.tracks[task.track]))
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures of every objective."""
