@@ -32,7 +32,8 @@ def plot_tracks(tracks: Mapping[str, JoinedTrack], target: Path) -> None:
     for axes, (name, track) in zip(panels, tracks.items(), strict=True):
         statistics = track.statistics
         covered = statistics.num_covered / max(1, statistics.num_bases)
-        axes.set_title(f"{name}: {covered:.1%} of the bases known", loc="left")
+        legend = ", a dot a genome" if len(track.genomes) > 1 else ""
+        axes.set_title(f"{name}: {covered:.1%} of the bases known{legend}", loc="left")
         if track.kind == "values":
             _draw_values(axes, track)
         else:

@@ -234,7 +234,6 @@ def not_written(folder: Path, error: OSError) -> DataError:
         where=str(error.filename or folder),
         found=f"{found} ({error.strerror or error})",
         expected=expected,
-        fix="free space there, or choose another folder with cache=…"
-        if code == "FETCH-08"
-        else "choose another folder with cache=…",
+        fix=("free space there, or " if code == "FETCH-08" else "")
+        + "choose another folder with cache=…, of a run data.cache=…",
     )

@@ -181,8 +181,8 @@ def test_a_track_that_only_judging_genomes_have_is_refused(
         data.training_tracks()
     assert str(caught.value) == (
         "DATA-07 data.tracks.region: none of small, middle, which train, has it; a genome that trains "
-        "with every track that an objective learns. Fix: hold out another genome, give the track of one that trains, or "
-        "leave that objective out."
+        "with every track that an objective learns. Fix: hold out another genome, give the track of one that "
+        "trains, or leave that objective out."
     )
 
 
