@@ -132,14 +132,16 @@ class MultispeciesCorpus:
 
     def _plans(self, names: Collection[str] | None) -> dict[str, GenomePlan]:
         """What is to be there of each genome; a clade is simulated on first use."""
-        tracks: SpeciesTracks = self.tracks or {}
-        folder = Path()
-        if self.clade is not None:
-            folder = find_or_simulate(self.clade, self.cache)
-            if self.tracks is None and names is not None:
-                tracks = tracks_of_clade(self.clade, folder)
-        recipes = tracks_by_genome(names, tracks, self.species)
+        tracks_by_genome(names, self._tracks(names, Path()), self.species)  # refused before a simulation
+        folder = Path() if self.clade is None else find_or_simulate(self.clade, self.cache)
+        recipes = tracks_by_genome(names, self._tracks(names, folder), self.species)
         return {s.name: GenomePlan(folder / s.path, s.remote, recipes[s.name]) for s in self.species}
+
+    def _tracks(self, names: Collection[str] | None, folder: Path) -> SpeciesTracks:
+        """What was given; or where tracks are wanted and none were, those of a clade in a folder."""
+        if self.clade is not None and self.tracks is None and names is not None:
+            return tracks_of_clade(self.clade, folder)
+        return self.tracks or {}
 
     def _divide(self, species: Species, store: GenomeStore) -> Division:
         whole, none = store.intervals, np.zeros((0, 2), dtype=np.int64)
