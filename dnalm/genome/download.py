@@ -182,12 +182,17 @@ def _unverified(remote: RemoteFile, target: Path, patience: Patience) -> Downloa
         f"it is {checksum}, which a manifest can hold it to",
         markup=False,
     )
-    return _note(target, checksum, is_new=is_new)
+    return _note(target, checksum, is_new=is_new, is_verified=False)
 
 
-def _note(target: Path, checksum: Checksum, *, is_new: bool) -> Download:
+def _note(target: Path, checksum: Checksum, *, is_new: bool, is_verified: bool = True) -> Download:
     status = target.stat()
-    fields = {"checksum": str(checksum), "num_bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+    fields = {
+        "checksum": str(checksum),
+        "num_bytes": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "is_verified": is_verified,
+    }
     _note_path(target).write_text(json.dumps(fields) + "\n")
     return Download(target, checksum, status.st_size, is_new)
 
@@ -198,6 +203,7 @@ def _read_note(remote: RemoteFile, target: Path) -> Download | None:
         status, fields = target.stat(), json.loads(_note_path(target).read_text())
         checksum = parse_checksum(fields["checksum"])
         same = (status.st_size, status.st_mtime_ns) == (fields["num_bytes"], fields["mtime_ns"])
+        same = same and (fields.get("is_verified", True) or not remote.needs_list)
         if same and remote.checksum in (None, checksum):
             return Download(target, checksum, status.st_size, is_new=False)
     return None

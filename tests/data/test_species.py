@@ -10,9 +10,6 @@ import pytest
 from dnalm.data import MultispeciesCorpus
 from dnalm.errors import DataError
 from dnalm.genome.download import download_folder
-from dnalm.genome.preparing import GenomePlan, prepare_genomes
-from dnalm.genome.remote_file import RemoteFile
-from dnalm.genome.transfer import Patience
 from tests.conftest import random_sequence
 from tests.data.test_multispecies import manifest
 from tests.genome.library import Library, md5, serve
@@ -23,7 +20,6 @@ def genome(seed: int) -> bytes:
 
 
 YEAST, MOULD = genome(1), genome(2)
-AT_ONCE = Patience(attempts=2, wait_s=0, timeout_s=30)
 workers = pytest.mark.parametrize("workers", [1, 2])
 
 
@@ -32,10 +28,6 @@ def library() -> Iterator[Library]:
     sums = f"{md5(YEAST)}  yeast.fa\n{md5(MOULD)}  mould.fa\n".encode()
     with serve(Library({"yeast.fa": YEAST, "mould.fa": MOULD, "md5sum.txt": sums})) as served:
         yield served
-
-
-def names_of(corpus: MultispeciesCorpus) -> list[str]:
-    return [opened.name for opened in corpus.genomes()]
 
 
 @workers
@@ -57,7 +49,7 @@ def test_what_is_there_is_not_downloaded_again(library: Library, tmp_path: Path)
     for _ in range(2):
         corpus = MultispeciesCorpus(genomes={"yeast": library.url("yeast.fa")}, cache=tmp_path)
         corpus.prepare()
-    assert names_of(corpus) == ["yeast"]
+    assert [opened.name for opened in corpus.genomes()] == ["yeast"]
     assert library.names() == ["yeast.fa"]
 
 
@@ -72,9 +64,10 @@ def test_a_file_without_checksum_is_said_with_the_one_it_has(
         f"{url}: no checksum is known, so nothing tells whether the file is as published; it is "
         f"sha256:{digest}, which a manifest can hold it to\n"
     )
-    table = manifest(tmp_path / "my.tsv", {"name": "yeast", "url": url, "checksum": f"sha256:{digest}"})
-    MultispeciesCorpus(manifest=table, cache=tmp_path).prepare()
-    assert library.names() == ["yeast.fa"]  # the manifest is content with the file that is there
+    for checksum in (f"sha256:{digest}", library.url("md5sum.txt")):
+        table = manifest(tmp_path / "my.tsv", {"name": "yeast", "url": url, "checksum": checksum})
+        MultispeciesCorpus(manifest=table, cache=tmp_path).prepare()
+    assert library.names() == ["yeast.fa", "md5sum.txt"]  # held against both, and not downloaded again
     assert capsys.readouterr().err == ""
 
 
@@ -121,41 +114,6 @@ def test_a_manifests_addresses_are_downloaded_and_held_to_their_checksums(
     corpus.prepare()
     assert library.names() == ["wrong.fa"]
     assert next(iter(corpus.genomes())).division.description == "yeast trains whole"
-
-
-def test_without_a_network_it_is_said_what_to_put_where_and_that_is_accepted(tmp_path: Path) -> None:
-    url = "http://no.invalid/assemblies/yeast.fa"
-    place = download_folder(url, tmp_path) / "yeast.fa"
-    plan = GenomePlan(place, RemoteFile(url))
-    with pytest.raises(DataError) as caught:
-        prepare_genomes({"yeast": plan}, tmp_path, workers=1, patience=AT_ONCE)
-    message = str(caught.value)
-    assert message.startswith(
-        f"DATA-02 data.genomes: 1 of 1 genomes failed: yeast: FETCH-01 {url}: its host cannot be reached ("
-    )
-    assert (
-        f"Fix: try again later, or bring {url} by other means and put it as {place}, then run this again.;"
-        in message
-    )
-    place.write_bytes(YEAST)
-    corpus = MultispeciesCorpus(genomes={"yeast": url}, cache=tmp_path)
-    corpus.prepare()
-    assert names_of(corpus) == ["yeast"]
-
-
-@workers
-def test_a_host_that_is_not_reached_is_waited_for_once(
-    workers: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    remotes = {f"s{n}": RemoteFile(f"http://no.invalid/s{n}.fa") for n in range(6)}
-    plans = {
-        name: GenomePlan(download_folder(remote.url, tmp_path) / remote.name, remote)
-        for name, remote in remotes.items()
-    }
-    with pytest.raises(DataError, match="6 of 6 genomes failed"):
-        prepare_genomes(plans, tmp_path, workers=workers, patience=AT_ONCE)
-    # Those that were handed out before the first had failed wait too: one a worker
-    assert 1 <= capfd.readouterr().err.count("attempt 2 of 2") <= workers
 
 
 @pytest.mark.parametrize(
