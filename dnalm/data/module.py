@@ -25,6 +25,7 @@ from dnalm.genome.tracks import JoinedTrack, join_track
 from dnalm.tokenizers import Tokenizer
 
 _WORKER_TIMEOUT_S = 300  # a worker that is stuck for longer is reported rather than waited for
+_NAMED = 10  # genomes that a message names
 
 
 class GenomeData(LightningDataModule):
@@ -135,14 +136,7 @@ class GenomeData(LightningDataModule):
         for name in self.tracks:
             those = {genome.name: genome.tracks[name] for genome in genomes if name in genome.tracks}
             if not those:
-                raise DataError(
-                    "DATA-07",
-                    where=f"data.tracks.{name}",
-                    found=f"none of {', '.join(lengths)}, which train, has it",
-                    expected="a genome that trains with every track that an objective learns",
-                    fix="hold out another genome, give the track of one that trains, or leave that objective "
-                    "out",
-                )
+                raise _untrained(name, list(lengths))
             joined[name] = join_track(name, those, lengths=lengths)
         return joined
 
@@ -198,6 +192,18 @@ class GenomeData(LightningDataModule):
             persistent_workers=self.batch.num_workers > 0,
             timeout=_WORKER_TIMEOUT_S if self.batch.num_workers else 0,
         )
+
+
+def _untrained(track: str, genomes: list[str]) -> DataError:
+    """No genome that trains has a track."""
+    more = f" and {len(genomes) - _NAMED} others" if len(genomes) > _NAMED else ""
+    return DataError(
+        "DATA-07",
+        where=f"data.tracks.{track}",
+        found=f"none of {', '.join(genomes[:_NAMED])}{more}, which train, has it",
+        expected="a genome that trains with every track that an objective learns",
+        fix="hold out another genome, give the track of one that trains, or leave that objective out",
+    )
 
 
 def genome_seed(seed: int, number: int) -> int:
