@@ -23,6 +23,12 @@ from rich.progress import (
 
 stdout = Console(soft_wrap=True, highlight=False)
 stderr = Console(stderr=True, soft_wrap=True, highlight=False)
+_hidden: list[bool] = []  # not empty in a process that draws no bars
+
+
+def hide_bars() -> None:
+    """Draw no bars in this process from now on, for others beside it write to the same terminal."""
+    _hidden.append(True)
 
 
 @contextmanager
@@ -41,6 +47,7 @@ def progress_bar(title: str, *, total: int | None, in_bytes: bool = False) -> It
         (DownloadColumn(), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(),)
     )
     columns = (TextColumn("{task.description}"), BarColumn(), *amounts, TimeRemainingColumn())
-    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+    is_hidden = bool(_hidden) or not stderr.is_terminal
+    with Progress(*columns, console=stderr, transient=True, disable=is_hidden) as progress:
         task = progress.add_task(title, total=total)
         yield lambda amount: progress.update(task, advance=amount)

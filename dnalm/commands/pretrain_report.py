@@ -14,7 +14,7 @@ from dnalm.evaluation.objectives import describe_track, objective_figures
 from dnalm.evaluation.track_plot import plot_tracks
 from dnalm.models import MaskedLM
 from dnalm.training import HiddenBits, RunDirectory, peak_memory_bytes
-from dnalm.training.objectives import Scores, tracks_of
+from dnalm.training.objectives import Scores
 from dnalm.training.session import Session
 
 _NAMED = 20  # genomes that are told one by one
@@ -32,11 +32,10 @@ def introduce(run: RunDirectory, genome: GenomeData, steps: int, network: Masked
         )
     if len(genome.opened) > _NAMED:
         stdout.print(f"and {len(genome.opened) - _NAMED} more genomes")
-    tracks = tracks_of(genome)
-    for name, track in tracks.items():
+    for name, track in genome.joined.items():
         stdout.print(describe_track(name, track), markup=False)
-    if tracks:
-        plot_tracks(tracks, run.path / "tracks.png")
+    if genome.joined:
+        plot_tracks(genome.joined, run.path / "tracks.png")
 
 
 def judge_run(data: GenomeData, hidden: HiddenBits) -> Judgement:

@@ -26,6 +26,7 @@ def inspect_tokenizer(
         config: the composed config.
     """
     run.refuse_if_taken()
+    data.prepare(tracks=())
     genomes = data.genomes(tracks=())
     if isinstance(tokenizer, BpeRecipe):
         tokenizer = tokenizer.open_or_train([genome.training_text() for genome in genomes], data.cache)

@@ -31,6 +31,7 @@ def train_tokenizer(
     began = time.perf_counter()
     run.refuse_if_taken()
     recipe = kind if vocab_size is None else replace(kind, vocab_size=vocab_size)
+    data.prepare(tracks=())
     tokenizer, samples = recipe.train([genome.whole_text() for genome in data.genomes(tracks=())])
     run.create(config)
     tokenizer.save(run.path)

@@ -115,19 +115,11 @@ def is_known(targets: Tensor) -> Tensor:
 
 
 def _join_tracks(samples: list[Sample]) -> dict[str, Tensor]:
-    """Targets end to end; of a sample without a track they are missing."""
-    examples = {name: targets for sample in samples for name, targets in sample.tracks.items()}
-    joined = {}
-    for name, example in examples.items():
-        missing = np.nan if example.dtype.kind == "f" else UNLABELLED
-        parts = [
-            sample.tracks[name]
-            if name in sample.tracks
-            else np.full((len(sample.ids), *example.shape[1:]), missing, dtype=example.dtype)
-            for sample in samples
-        ]
-        joined[name] = torch.from_numpy(np.concatenate(parts))
-    return joined
+    """Targets end to end; every sample of a run has all of its tracks."""
+    return {
+        name: torch.from_numpy(np.concatenate([sample.tracks[name] for sample in samples]))
+        for name in samples[0].tracks
+    }
 
 
 def _join(samples: list[Sample]) -> HiddenTensors | None:

@@ -12,14 +12,13 @@ from dnalm.errors import DataError
 from dnalm.genome.building import open_or_build
 from dnalm.genome.clade import Clade, find_or_simulate
 from dnalm.genome.dataset_text import dataset_fasta
+from dnalm.genome.preparing import track_cache
 from dnalm.genome.sources import check_source
 from dnalm.genome.store import GenomeStore
-from dnalm.genome.tracks import IntervalClasses, IntervalLabels, RegionClasses, Signal, TrackStore
+from dnalm.genome.tracks import TrackRecipe, TrackStore
 from dnalm.genome.tracks.of_clade import clade_tracks
 from dnalm.paths import InputPath
 from dnalm.tokenizers import TrainingText
-
-TrackRecipe = RegionClasses | IntervalClasses | IntervalLabels | Signal
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ class GenomeCorpus:
         """The genome and its tracks, simulated and built on first use; `tracks` as of `Corpus.genomes`."""
         source = self.source()
         store = open_or_build(source, self.cache)
-        folder = self.cache / "tracks" if self.cache else None
+        folder = track_cache(self.cache)
         opened = {
             name: recipe.prepare(store, folder) for name, recipe in self._wanted(tracks, source).items()
         }

@@ -9,6 +9,7 @@ import numpy as np
 
 from dnalm.data.corpus import CorpusGenome
 from dnalm.data.order import Integers
+from dnalm.data.targets import AbsentTrack
 from dnalm.data.windows import TrainingWindows, Window, WindowRecipe, validation_windows
 from dnalm.errors import DataError
 from dnalm.genome.intervals import cut_at, subtract
@@ -27,7 +28,7 @@ class LaidOutGenome:
         train: (R, 2) regions that training windows lie in; none of a genome that only judges.
         training: training windows, if it has any.
         validation: validation windows; none of a genome that only trains.
-        tracks: what is known of its bases, by name.
+        tracks: all tracks of the run by name, those that it has not as absent.
     """
 
     name: str
@@ -35,11 +36,17 @@ class LaidOutGenome:
     train: Integers
     training: TrainingWindows | None
     validation: list[Window]
-    tracks: Mapping[str, TrackStore] = field(default_factory=dict)
+    tracks: Mapping[str, TrackStore | AbsentTrack] = field(default_factory=dict)
 
 
 def lay_out(
-    genome: CorpusGenome, tokenizer: Tokenizer, recipe: WindowRecipe, *, num_validation: int, seed: int
+    genome: CorpusGenome,
+    tokenizer: Tokenizer,
+    recipe: WindowRecipe,
+    *,
+    num_validation: int,
+    seed: int,
+    absent: Mapping[str, AbsentTrack],
 ) -> LaidOutGenome:
     """Lay out the windows of both sides of a genome.
 
@@ -49,6 +56,7 @@ def lay_out(
         recipe: how long windows are and where they come from.
         num_validation: windows that judge, at most.
         seed: of this genome's windows.
+        absent: what stands for each track of the run that the genome has not.
 
     Raises:
         DataError: DATA-01, a side that has bases has no stretch long enough for a window.
@@ -68,7 +76,7 @@ def lay_out(
         validation=validation_windows(validation, length=longest, count=num_validation)
         if len(validation)
         else [],
-        tracks=genome.tracks,
+        tracks={**absent, **genome.tracks},
     )
 
 

@@ -11,18 +11,21 @@ from torch.utils.data import DataLoader
 
 from dnalm.data.batch import Batch, Sample, collate
 from dnalm.data.batching import BatchPlan, StepBatches, validation_batches
-from dnalm.data.corpus import Corpus
+from dnalm.data.corpus import Corpus, CorpusGenome
 from dnalm.data.laid_out import lay_out
 from dnalm.data.masking import Masking
 from dnalm.data.mixture import Mixture
 from dnalm.data.samples import TrainingSamples, ValidationSamples
 from dnalm.data.step_targets import CountedSteps
+from dnalm.data.targets import AbsentTrack
 from dnalm.data.windows import WindowRecipe
 from dnalm.errors import DataError
 from dnalm.genome.intervals import total_length
+from dnalm.genome.tracks import JoinedTrack, join_track
 from dnalm.tokenizers import Tokenizer
 
 _WORKER_TIMEOUT_S = 300  # a worker that is stuck for longer is reported rather than waited for
+_NAMED = 10  # genomes that a message names
 
 
 class GenomeData(LightningDataModule):
@@ -75,9 +78,16 @@ class GenomeData(LightningDataModule):
                 fix="name species in data.held_out, or let data.split divide a genome",
             )
         each = max(1, self.windows.num_validation // judging)
+        self.joined = self._join(self.opened)
+        absent = {name: AbsentTrack(track.kind, len(track.names)) for name, track in self.joined.items()}
         self.genomes = [
             lay_out(
-                genome, self.tokenizer, self.windows, num_validation=each, seed=genome_seed(self.seed, number)
+                genome,
+                self.tokenizer,
+                self.windows,
+                num_validation=each,
+                seed=genome_seed(self.seed, number),
+                absent=absent,
             )
             for number, genome in enumerate(self.opened)
         ]
@@ -91,9 +101,17 @@ class GenomeData(LightningDataModule):
         prints = [genome.store.fingerprint for genome in self.genomes]
         return prints[0] if len(prints) == 1 else hashlib.sha256("".join(prints).encode()).hexdigest()[:16]
 
-    def training_samples(self) -> TrainingSamples:
-        """Sample i of the run, for any i."""
-        training = [number for number, genome in enumerate(self.genomes) if genome.training is not None]
+    def training_tracks(self) -> dict[str, JoinedTrack]:
+        """The run's tracks over the genomes that train.
+
+        Raises:
+            DataError: DATA-07, none of these has a track.
+        """
+        return self._join([self.opened[number] for number in self._training()])
+
+    def training_samples(self, *, track: str | None = None) -> TrainingSamples:
+        """Sample i of the run, for any i; or of its genomes that have a track."""
+        training = [n for n in self._training() if track is None or track in self.opened[n].tracks]
         shares = [
             self.opened[number].weight or float(total_length(self.genomes[number].train))
             for number in training
@@ -107,6 +125,20 @@ class GenomeData(LightningDataModule):
             self.seed,
             self.batch.global_size,
         )
+
+    def _training(self) -> list[int]:
+        """The genomes of which a part trains, by number."""
+        return [number for number, genome in enumerate(self.opened) if len(genome.division.train)]
+
+    def _join(self, genomes: Sequence[CorpusGenome]) -> dict[str, JoinedTrack]:
+        lengths = {genome.name: genome.store.num_bases for genome in genomes}
+        joined = {}
+        for name in self.tracks:
+            those = {genome.name: genome.tracks[name] for genome in genomes if name in genome.tracks}
+            if not those:
+                raise _untrained(name, list(lengths))
+            joined[name] = join_track(name, those, lengths=lengths)
+        return joined
 
     def validation_samples(self) -> ValidationSamples:
         """The windows that judge, genome by genome."""
@@ -160,6 +192,18 @@ class GenomeData(LightningDataModule):
             persistent_workers=self.batch.num_workers > 0,
             timeout=_WORKER_TIMEOUT_S if self.batch.num_workers else 0,
         )
+
+
+def _untrained(track: str, genomes: list[str]) -> DataError:
+    """No genome that trains has a track."""
+    more = f" and {len(genomes) - _NAMED} others" if len(genomes) > _NAMED else ""
+    return DataError(
+        "DATA-07",
+        where=f"data.tracks.{track}",
+        found=f"none of {', '.join(genomes[:_NAMED])}{more}, which train, has it",
+        expected="a genome that trains with every track that an objective learns",
+        fix="hold out another genome, give the track of one that trains, or leave that objective out",
+    )
 
 
 def genome_seed(seed: int, number: int) -> int:

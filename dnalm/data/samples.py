@@ -17,7 +17,7 @@ from dnalm.data.laid_out import LaidOutGenome
 from dnalm.data.masking import Flags, Masking
 from dnalm.data.mixture import Mixture
 from dnalm.data.order import Stream, generator
-from dnalm.data.targets import read_targets
+from dnalm.data.targets import read_targets, unknown_like
 from dnalm.data.windows import Window
 from dnalm.genome.alphabet import Codes, reverse_complement
 from dnalm.genome.store import GenomeStore
@@ -143,6 +143,7 @@ class ValidationSamples(Dataset[Sample]):
         )
         masked = masked & (not fills)
         hidden = find_hidden(tokens.codes, tokens.spans, masked, start=window.start)
+        targets = read_targets(genome.tracks, window, tokens.spans, len(tokens.codes))
         return Sample(
             index,
             seen,
@@ -152,5 +153,5 @@ class ValidationSamples(Dataset[Sample]):
             int(tokens.content.sum()),
             len(tokens.codes),
             hidden,
-            {} if fills else read_targets(genome.tracks, window, tokens.spans, len(tokens.codes)),
+            {name: unknown_like(target) for name, target in targets.items()} if fills else targets,
         )

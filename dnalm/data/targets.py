@@ -10,12 +10,13 @@ T tokens of a sequence, L bases, n labels. Missing is -1 of classes and labels, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from dnalm.data.windows import Window
-from dnalm.genome.tracks import MISSING, TrackArray, TrackStore
+from dnalm.genome.tracks import MISSING, TrackArray, TrackKind, TrackStore
 from dnalm.tokenizers import Ids
 from dnalm.tokenizers.spans import pair_up
 
@@ -23,8 +24,29 @@ UNLABELLED = -1
 Target = npt.NDArray[np.int64] | npt.NDArray[np.int8] | npt.NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class AbsentTrack:
+    """A track that other genomes of the run have and this one has not.
+
+    Attributes:
+        kind: of the track.
+        num_labels: n, of labels.
+    """
+
+    kind: TrackKind
+    num_labels: int
+
+    def targets(self, num_tokens: int) -> Target:
+        """Nothing is known of any token; shapes and types as of `read_targets`."""
+        if self.kind == "values":
+            return np.full(num_tokens, np.nan, dtype=np.float32)
+        if self.kind == "labels":
+            return np.full((num_tokens, self.num_labels), UNLABELLED, dtype=np.int8)
+        return np.full(num_tokens, UNLABELLED, dtype=np.int64)
+
+
 def read_targets(
-    tracks: Mapping[str, TrackStore], window: Window, spans: Ids, num_bases: int
+    tracks: Mapping[str, TrackStore | AbsentTrack], window: Window, spans: Ids, num_bases: int
 ) -> dict[str, Target]:
     """The targets of a window's tokens in every track.
 
@@ -39,10 +61,18 @@ def read_targets(
     """
     found = {}
     for name, track in tracks.items():
+        if isinstance(track, AbsentTrack):
+            found[name] = track.targets(len(spans))
+            continue
         on_bases = track.read(window.start, window.end)
         on_bases = on_bases[::-1] if window.reverse else on_bases
         found[name] = bring_to_tokens(track, on_bases[:num_bases], spans)
     return found
+
+
+def unknown_like(target: Target) -> Target:
+    """Targets of the same shape and type of which nothing is known."""
+    return np.full_like(target, np.nan if target.dtype.kind == "f" else UNLABELLED)
 
 
 def bring_to_tokens(track: TrackStore, on_bases: TrackArray, spans: Ids) -> Target:

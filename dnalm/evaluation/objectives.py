@@ -5,20 +5,33 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from dnalm.genome.tracks import TrackStatistics, TrackStore
+from dnalm.genome.tracks import JoinedTrack, TrackStatistics
 from dnalm.training.objectives import Scores
 
 _NAMED = 12  # classes or labels that are told one by one
+_GENOMES = 20  # genomes that are told one by one
 
 
-def describe_track(name: str, track: TrackStore) -> str:
-    """Coverage and balance of a track, one line."""
+def describe_track(name: str, track: JoinedTrack) -> str:
+    """Coverage and balance of a track, one line; of several genomes over all of them, and a line for each."""
+    told = f"{_coverage(track.statistics)}; {_balance(track)}"
+    if track.num_genomes == 1:
+        (only,) = track.genomes.values()
+        return f"track {name}: {told}; {only.path}"
+    lines = [f"track {name} of {len(track.genomes)} of {track.num_genomes} genomes: {told}"]
+    for genome, store in [*track.genomes.items()][:_GENOMES]:
+        lines.append(f"  {genome}: {_coverage(store.statistics)}; {store.path}")
+    if len(track.genomes) > _GENOMES:
+        lines.append(f"  and {len(track.genomes) - _GENOMES} more genomes")
+    return "\n".join(lines)
+
+
+def _coverage(statistics: TrackStatistics) -> str:
+    return f"{statistics.num_covered / max(1, statistics.num_bases):.1%} of the bases known"
+
+
+def _balance(track: JoinedTrack) -> str:
     statistics = track.statistics
-    covered = statistics.num_covered / max(1, statistics.num_bases)
-    return f"track {name}: {covered:.1%} of the bases known; {_balance(track, statistics)}; {track.path}"
-
-
-def _balance(track: TrackStore, statistics: TrackStatistics) -> str:
     if track.kind == "values":
         figures = (statistics.mean, statistics.sd, statistics.minimum, statistics.maximum)
         if None in figures:

@@ -3,22 +3,25 @@
 A download grows in `.<name>.part` beside its place and is renamed when its checksum is right, so a
 killed one goes on later. What lies at the name already, put there by hand, is verified and never
 changed. `.<name>.verified` notes a file's size, time of change and checksum, so that nothing is read
-or asked for again.
+or asked for again. Of a file whose checksum nobody has published, the one it came with is noted and said.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import platformdirs
 from filelock import FileLock, Timeout
 
 from dnalm.console import stderr
 from dnalm.errors import DataError
+from dnalm.genome.manifest import file_sha256
 from dnalm.genome.remote_file import Checksum, RemoteFile, find_checksum, parse_checksum
 from dnalm.genome.transfer import Patience, TransferError, transfer
 
@@ -57,6 +60,8 @@ def download(remote: RemoteFile, folder: Path, *, patience: Patience) -> Downloa
             noted = _read_note(remote, target)  # another process may have been first
             if noted is not None:
                 return noted
+            if remote.checksum is None and remote.checksum_url is None:
+                return _unverified(remote, target, patience)
             expected = remote.checksum or _look_up(remote, folder, patience)
             if target.exists():
                 return _accept(target, expected)
@@ -65,6 +70,17 @@ def download(remote: RemoteFile, folder: Path, *, patience: Patience) -> Downloa
         raise _unreachable(remote, folder, error) from error
     except OSError as error:
         raise not_written(folder, error) from error
+
+
+def download_folder(url: str, cache: Path | None = None) -> Path:
+    """A folder for the file of an address alone, since files of several addresses may have one name.
+
+    Args:
+        url: the address.
+        cache: folder of the corpus's stores; the user's cache if absent.
+    """
+    downloads = (cache or platformdirs.user_cache_path("dnalm")) / "downloads"
+    return downloads.absolute() / hashlib.sha256(url.encode()).hexdigest()[:12]
 
 
 @contextmanager
@@ -93,7 +109,7 @@ def _locked(target: Path) -> Iterator[None]:
 
 def _look_up(remote: RemoteFile, folder: Path, patience: Patience) -> Checksum:
     """The checksum from the publisher's list: the one that lies in the folder, or else the server's."""
-    assert remote.checksum_url is not None, "RemoteFile wants one of both"
+    assert remote.checksum_url is not None, "asked for where there is a list"
     path = folder / remote.list_name
     if path.exists():
         text, where = path.read_text(encoding="utf-8", errors="replace"), str(path)
@@ -153,9 +169,30 @@ def _download(remote: RemoteFile, target: Path, expected: Checksum, patience: Pa
     return _note(target, expected, is_new=True)
 
 
-def _note(target: Path, checksum: Checksum, *, is_new: bool) -> Download:
+def _unverified(remote: RemoteFile, target: Path, patience: Patience) -> Download:
+    """The file as it lies there or as the server sends it; its checksum is said, for nobody has told it."""
+    is_new = not target.exists()
+    if is_new:
+        part = target.parent / f".{target.name}.part"
+        transfer(remote.url, part, patience=patience)
+        part.rename(target)
+    checksum = Checksum("sha256", file_sha256(target))
+    stderr.print(
+        f"{remote.url}: no checksum is known, so nothing tells whether the file is as published; "
+        f"it is {checksum}, which a manifest can hold it to",
+        markup=False,
+    )
+    return _note(target, checksum, is_new=is_new, is_verified=False)
+
+
+def _note(target: Path, checksum: Checksum, *, is_new: bool, is_verified: bool = True) -> Download:
     status = target.stat()
-    fields = {"checksum": str(checksum), "num_bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+    fields = {
+        "checksum": str(checksum),
+        "num_bytes": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "is_verified": is_verified,
+    }
     _note_path(target).write_text(json.dumps(fields) + "\n")
     return Download(target, checksum, status.st_size, is_new)
 
@@ -166,6 +203,7 @@ def _read_note(remote: RemoteFile, target: Path) -> Download | None:
         status, fields = target.stat(), json.loads(_note_path(target).read_text())
         checksum = parse_checksum(fields["checksum"])
         same = (status.st_size, status.st_mtime_ns) == (fields["num_bytes"], fields["mtime_ns"])
+        same = same and (fields.get("is_verified", True) or not remote.needs_list)
         if same and remote.checksum in (None, checksum):
             return Download(target, checksum, status.st_size, is_new=False)
     return None
@@ -180,14 +218,15 @@ def _unreachable(remote: RemoteFile, folder: Path, error: TransferError) -> Data
     known = [f"{remote.num_bytes:,} bytes"] if remote.num_bytes else []
     known += [str(remote.checksum)] if remote.checksum else []
     told = f" ({', '.join(known)})" if known else ""
-    listed = "" if remote.checksum else f" and {remote.checksum_url} as {folder / remote.list_name}"
+    listed = f" and {remote.checksum_url} as {folder / remote.list_name}" if remote.needs_list else ""
+    verified = " to have it verified" if remote.checksum or remote.needs_list else ""
     return DataError(
         error.code,
         where=remote.url,
         found=str(error),
         expected="a server that sends the file",
         fix=f"try again later, or bring {remote.url}{told} by other means and put it as "
-        f"{folder / remote.name}{listed}, then run this again to have it verified",
+        f"{folder / remote.name}{listed}, then run this again{verified}",
     )
 
 
@@ -201,7 +240,6 @@ def not_written(folder: Path, error: OSError) -> DataError:
         where=str(error.filename or folder),
         found=f"{found} ({error.strerror or error})",
         expected=expected,
-        fix="free space there, or choose another folder with cache=…"
-        if code == "FETCH-08"
-        else "choose another folder with cache=…",
+        fix=("free space there, or " if code == "FETCH-08" else "")
+        + "choose another folder with cache=…, of a run data.cache=…",
     )

@@ -1,78 +1,156 @@
-"""Building many stores side by side: each in a process of its own, and one fault stops no other."""
+"""Having many genomes and their tracks on disk: side by side, and one fault stops no other."""
 
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from dnalm.console import progress_bar, stderr
+from dnalm.console import hide_bars, progress_bar, stderr
 from dnalm.errors import DataError, DnalmError
 from dnalm.genome.building import open_or_build
+from dnalm.genome.download import download
+from dnalm.genome.remote_file import RemoteFile
+from dnalm.genome.tracks import TrackRecipe
+from dnalm.genome.transfer import Patience
+
+_UNREACHED = "FETCH-01"
 
 
-def prepare_stores(paths: Mapping[str, Path], cache: Path | None, *, workers: int) -> None:
-    """Build what is not there, verify what is; a store is whole or absent, so a rerun goes on from there.
+@dataclass(frozen=True)
+class GenomePlan:
+    """What is to be on disk of a genome.
+
+    Attributes:
+        path: its file; where there is a `remote`, the place it is downloaded to.
+        remote: the file of another host.
+        tracks: what is known of its bases, by name.
+    """
+
+    path: Path
+    remote: RemoteFile | None = None
+    tracks: Mapping[str, TrackRecipe] = field(default_factory=dict)
+
+    @property
+    def host(self) -> str | None:
+        """Of the remote file."""
+        return None if self.remote is None else urlsplit(self.remote.url).netloc
+
+
+@dataclass(frozen=True)
+class _Faults:
+    """What went wrong with one genome, as text, for it must travel between processes."""
+
+    told: tuple[str, ...] = ()
+    unreached: bool = False
+
+
+def prepare_genomes(
+    plans: Mapping[str, GenomePlan],
+    cache: Path | None,
+    *,
+    workers: int,
+    patience: Patience = Patience(),  # noqa: B008 -- a frozen value
+) -> None:
+    """Download and build what is not there, verify what is; each is whole or absent, so a rerun goes on.
+
+    A host that was not reached is tried once for each further genome, and not waited for.
 
     Args:
-        paths: the genomes' files by name.
-        cache: folder for stores.
+        plans: the genomes by name.
+        cache: folder for stores, and for tracks below it; the user's cache if absent.
         workers: processes at a time; 1 builds in this one.
+        patience: how often a download is tried.
 
     Raises:
         DataError: DATA-02, with every genome that failed and why.
     """
     faults: dict[str, str] = {}
-    with progress_bar("Preparing genomes", total=len(paths)) as advance:
+    unreached: set[str | None] = set()
+    with progress_bar("Preparing genomes", total=len(plans)) as advance:
+
+        def patience_for(name: str) -> Patience:
+            return replace(patience, attempts=1) if plans[name].host in unreached else patience
+
+        def note(name: str, found: _Faults) -> None:
+            if found.unreached:
+                unreached.add(plans[name].host)
+            if found.told:
+                faults[name] = "; ".join(found.told)
+                stderr.print(f"{name}: {faults[name]}", markup=False)
+            advance(1)
+
         if workers == 1:
-            for name, path in paths.items():
-                if (fault := _prepare(path, cache)) is not None:
-                    faults[name] = fault
-                    stderr.print(f"{name}: {fault}", markup=False)
-                advance(1)
+            for name, plan in plans.items():
+                note(name, _prepare(plan, cache, patience_for(name)))
         else:
-            _side_by_side(paths, cache, workers, faults, advance)
+            _side_by_side(plans, cache, workers, patience_for, note)
     if faults:
-        raise DataError(
-            "DATA-02",
-            where="data.genomes",
-            found=f"{len(faults)} of {len(paths)} genomes failed: "
-            + "; ".join(f"{name}: {fault}" for name, fault in faults.items()),
-            expected="genomes that can be read",
-            fix="mend or leave out these; the others are prepared and stay so",
-        )
+        raise _failed(faults, plans)
 
 
 def _side_by_side(
-    paths: Mapping[str, Path],
+    plans: Mapping[str, GenomePlan],
     cache: Path | None,
     workers: int,
-    faults: dict[str, str],
-    advance: Callable[[int], None],
+    patience_for: Callable[[str], Patience],
+    note: Callable[[str, _Faults], None],
 ) -> None:
+    """Hand out a genome where a process is free, and not before, for hosts are learned of meanwhile."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        waiting = {pool.submit(_prepare, path, cache): name for name, path in paths.items()}
-        for done in as_completed(waiting):
-            name = waiting[done]
-            try:
-                fault = done.result()
-            except BrokenProcessPool:
-                fault = (
-                    "a process was killed, perhaps for want of memory; run again with fewer prepare_workers"
-                )
-            if fault is not None:
-                faults[name] = fault
-                stderr.print(f"{name}: {fault}", markup=False)
-            advance(1)
+    left, running = deque(plans), dict[Future[_Faults], str]()
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=hide_bars) as pool:
+        while left or running:
+            while left and len(running) < workers:
+                name = left.popleft()
+                try:
+                    running[pool.submit(_prepare, plans[name], cache, patience_for(name))] = name
+                except BrokenProcessPool:
+                    note(name, _KILLED)
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                try:
+                    found = done.result()
+                except BrokenProcessPool:
+                    found = _KILLED
+                note(running.pop(done), found)
 
 
-def _prepare(path: Path, cache: Path | None) -> str | None:
-    """Build one store; the fault as text, for it must travel between processes."""
+_KILLED = _Faults(("a process was killed, perhaps for want of memory; run again with fewer prepare_workers",))
+
+
+def _prepare(plan: GenomePlan, cache: Path | None, patience: Patience) -> _Faults:
+    """Have one genome and its tracks; a track that fails stops no other."""
     try:
-        open_or_build(path, cache)
+        if plan.remote is not None:
+            download(plan.remote, plan.path.parent, patience=patience)
+        store = open_or_build(plan.path, cache)
     except DnalmError as error:
-        return str(error)
-    return None
+        return _Faults((str(error),), unreached=error.code == _UNREACHED)
+    told = []
+    for name, recipe in plan.tracks.items():
+        try:
+            recipe.prepare(store, track_cache(cache))
+        except DnalmError as error:
+            told.append(f"track {name}: {error}")
+    return _Faults(tuple(told))
+
+
+def track_cache(cache: Path | None) -> Path | None:
+    """The folder of tracks beside the stores of a cache; None of the user's cache, which has its own."""
+    return None if cache is None else cache / "tracks"
+
+
+def _failed(faults: Mapping[str, str], plans: Collection[str]) -> DataError:
+    told = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
+    return DataError(
+        "DATA-02",
+        where="data.genomes",
+        found=f"{len(faults)} of {len(plans)} genomes failed: {told}",
+        expected="genomes that can be read",
+        fix="mend or leave out these; the others are prepared and stay so",
+    )

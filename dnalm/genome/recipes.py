@@ -32,6 +32,10 @@ class GenomeRecipe:
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        if self.checksum is None and self.checksum_url is None:
+            raise ValueError(
+                f"neither checksum nor checksum_url of {self.url}; one of them verifies the file"
+            )
         self.remote  # noqa: B018 -- checks the rest
 
     @property

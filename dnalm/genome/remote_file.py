@@ -110,11 +110,11 @@ class RemoteFile:
     Args:
         url: http or https; its last part names the file.
         checksum: what the file must come to; if absent, the list at `checksum_url` says it.
-        checksum_url: a list of checksums that names the file.
+        checksum_url: a list of checksums that names the file; without either, nothing verifies the file.
         num_bytes: its size, for messages.
 
     Raises:
-        ValueError: an address that may not be used; neither checksum nor list.
+        ValueError: an address that may not be used.
     """
 
     url: str
@@ -128,15 +128,16 @@ class RemoteFile:
             check_url(self.checksum_url)
             if self.list_name == self.name:
                 raise ValueError(f"checksum_url and url both end in {self.name}; they are two files")
-        elif self.checksum is None:
-            raise ValueError(
-                f"neither checksum nor checksum_url of {self.url}; one of them verifies the file"
-            )
 
     @property
     def name(self) -> str:
         """The file's name."""
         return _last_part(self.url)
+
+    @property
+    def needs_list(self) -> bool:
+        """Whether the checksum is in a list that is to be read first."""
+        return self.checksum is None and self.checksum_url is not None
 
     @property
     def list_name(self) -> str:

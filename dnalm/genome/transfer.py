@@ -2,7 +2,9 @@
 
 pooch verifies files but always starts at the first byte, so the transfer itself is written here on
 requests, the library below pooch. Bytes are taken as they lie on the server: a `.fa.gz` that is
-sent as compressed text would otherwise be unpacked on the way and fail its checksum.
+sent as compressed text would otherwise be unpacked on the way and fail its checksum. What the server calls
+the version of a file (ETag, or else its date) lies beside the partial one, so that no file is put together
+of two versions.
 """
 
 from __future__ import annotations
@@ -88,7 +90,11 @@ def transfer(url: str, part: Path, *, patience: Patience) -> None:
 
 def _attempt(url: str, part: Path, *, timeout_s: float) -> None:
     start = _size(part)
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    headers = {"Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+        if _version_path(part).exists():
+            headers["If-Range"] = _version_path(part).read_text()
     try:
         with requests.get(url, headers=headers, stream=True, timeout=timeout_s) as response:
             _check_way(url, response)
@@ -99,13 +105,29 @@ def _attempt(url: str, part: Path, *, timeout_s: float) -> None:
                 start = 0  # the whole file: this server does not go on from the middle
             elif _content_range(response, "start") != str(start):
                 raise TransferError("FETCH-02", "it sends another part than asked", passing=False)
+            if not start:
+                _note_version(response, part)
             _receive(response, part, start)
+            _version_path(part).unlink(missing_ok=True)
     except requests.Timeout as error:
         raise TransferError("FETCH-01", f"its host does not answer in {timeout_s:g} s") from error
     except (requests.TooManyRedirects, ValueError) as error:  # such as a redirect to file://
         raise TransferError("FETCH-02", f"it redirects to nowhere ({error})", passing=False) from error
     except requests.RequestException as error:
         raise TransferError("FETCH-01", f"its host cannot be reached ({_root(error)})") from error
+
+
+def _version_path(part: Path) -> Path:
+    return part.with_name(f"{part.name}.version")
+
+
+def _note_version(response: requests.Response, part: Path) -> None:
+    """Keep what tells this version of the file from a later one; a weak ETag does not, byte for byte."""
+    etag = response.headers.get("ETag", "")
+    version = response.headers.get("Last-Modified", "") if etag.startswith("W/") or not etag else etag
+    _version_path(part).unlink(missing_ok=True)
+    if version:
+        _version_path(part).write_text(version)
 
 
 def _receive(response: requests.Response, part: Path, start: int) -> None:
@@ -139,6 +161,7 @@ def _check_whole(response: requests.Response, part: Path) -> None:
     if _content_range(response, "total") != str(_size(part)):
         part.unlink()
         raise TransferError("FETCH-03", "the partial file is longer than the server's, so it starts over")
+    _version_path(part).unlink(missing_ok=True)
 
 
 def _check_way(url: str, response: requests.Response) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from dnalm.data import GenomeData
+from dnalm.data.targets import AbsentTrack
 from dnalm.errors import ConfigError
 
 Contract = dict[str, str | int | float | bool | None]
@@ -30,7 +31,8 @@ def contract_of(data: GenomeData) -> Contract:
         contract[f"data.{genome.name}.split"] = trained
         contract[f"data.{genome.name}.weight"] = opened.weight
         for track, store in genome.tracks.items():
-            contract[f"data.{genome.name}.tracks.{track}"] = store.fingerprint
+            known = None if isinstance(store, AbsentTrack) else store.fingerprint
+            contract[f"data.{genome.name}.tracks.{track}"] = known
     return contract
 
 

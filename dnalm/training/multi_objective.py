@@ -91,8 +91,7 @@ class MultiObjectiveTraining(MaskedLMTraining):
         logits_MV = self.model.predict(hidden_ND, batch.targets_M)
         sums = {self.masked_tokens: F.cross_entropy(logits_MV, batch.labels_M, reduction="sum")}
         for name, task in self.named_tasks():
-            targets = batch.tracks.get(task.track)
-            sums[name] = task.nothing(hidden_ND) if targets is None else task.loss(*task(hidden_ND, targets))
+            sums[name] = task.loss(*task(hidden_ND, batch.tracks[task.track]))
         self._add_losses(batch, sums)
         parts = self.num_parts
         means = {name: loss / max(1, self.counts[name]) for name, loss in sums.items()}
@@ -126,11 +125,7 @@ class MultiObjectiveTraining(MaskedLMTraining):
         hidden_ND = self.encode(batch)
         self.judge_masked(batch, self.model.predict(hidden_ND, batch.targets_M))
         for _, task in self.named_tasks():
-            targets = batch.tracks.get(task.track)
-            if targets is None:
-                task.nothing(hidden_ND)
-            else:
-                task.judge(*task(hidden_ND, targets))
+            task.judge(*task(hidden_ND, batch.tracks[task.track]))
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures of every objective."""

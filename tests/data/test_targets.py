@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnalm.data import BatchPlan, GenomeCorpus, GenomeData, Masking, MultispeciesCorpus, WindowRecipe
-from dnalm.data.batch import Batch, Sample, collate, is_known
+from dnalm.data.batch import Batch, collate, is_known
 from dnalm.data.step_targets import MASKED_TOKENS, CountedSteps, count_targets
-from dnalm.data.targets import any_of, majority, mean_of, read_targets
+from dnalm.data.targets import AbsentTrack, any_of, majority, mean_of, read_targets
 from dnalm.data.windows import Window
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import Codes, reverse_complement
@@ -166,15 +166,18 @@ def test_a_batch_carries_the_targets_of_its_samples_end_to_end(
     assert {targets.device.type for targets in moved.tracks.values()} == {"meta"}
 
 
-def test_a_sample_without_a_track_has_missing_targets(annotated: Callable[..., GenomeCorpus]) -> None:
-    sample = data_of(annotated(), KmerTokenizer(k=4)).training_samples()[0]
-    bare = Sample(1, sample.seen, sample.ids, sample.masked, sample.targets, 1, 1)
-    batch = collate([sample, bare])
-    for name, targets in batch.tracks.items():
-        known = is_known(targets)
-        assert not known[len(sample.ids) :].any(), name
-        assert len(targets) == 2 * len(sample.ids)
-    assert collate([bare]).tracks == {}
+def test_of_a_track_that_a_genome_has_not_nothing_is_known(annotated: Callable[..., GenomeCorpus]) -> None:
+    genome = annotated().genome()
+    absent = {name: AbsentTrack(track.kind, len(track.names)) for name, track in genome.tracks.items()}
+    spans = spans_of(KmerTokenizer(k=4), genome.store.codes[100:200])
+    there, missing = (
+        read_targets(tracks, Window(100, 200, reverse=False), spans, 100)
+        for tracks in (genome.tracks, absent)
+    )
+    for name in ("kinds", "marks", "level"):
+        assert (missing[name].dtype, missing[name].shape) == (there[name].dtype, there[name].shape)
+        assert is_known(torch.from_numpy(there[name])).any()
+        assert not is_known(torch.from_numpy(missing[name])).any()
 
 
 def batches(data: GenomeData, number: int) -> list[Batch]:

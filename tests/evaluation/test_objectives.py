@@ -7,42 +7,70 @@ from pathlib import Path
 
 from dnalm.evaluation.objectives import describe_track, objective_figures, objective_sentences
 from dnalm.evaluation.track_plot import plot_tracks
-from dnalm.genome.tracks import TrackStatistics
+from dnalm.genome.tracks import JoinedTrack, TrackStatistics
+from dnalm.genome.tracks.joined import join_statistics
 from dnalm.training.objectives import Scores
 
 
 @dataclass
-class FakeTrack:
-    """What reports ask of a track."""
+class FakeStore:
+    """What reports ask of a genome's track."""
 
-    kind: str
     statistics: TrackStatistics
-    names: tuple[str, ...] = ()
     path: Path = Path("cache/track")
 
 
-CLASSES = FakeTrack("classes", TrackStatistics(200, 100, {"a": 20, "b": 80, "c": 0}, {}), ("a", "b", "c"))
-LABELS = FakeTrack("labels", TrackStatistics(100, 50, {"x": 10, "y": 5}, {"x": 40, "y": 50}), ("x", "y"))
-VALUES = FakeTrack("values", TrackStatistics(100, 25, {}, {}, 1.5, 0.25, -1.0, 7.0))
-NOTHING = FakeTrack("values", TrackStatistics(100, 0, {}, {}))
+def track_of(
+    kind: str, *parts: TrackStatistics, names: tuple[str, ...] = (), without: int = 0
+) -> JoinedTrack:
+    """A track of genomes g0, g1, …, and of others without it."""
+    stores = {
+        f"g{number}": FakeStore(part, Path(f"cache/track{number}")) for number, part in enumerate(parts)
+    }
+    return JoinedTrack(kind, names, join_statistics(parts), stores, len(parts) + without)  # type: ignore[arg-type]
+
+
+COUNTS = TrackStatistics(200, 100, {"a": 20, "b": 80, "c": 0}, {})
+CLASSES = track_of("classes", COUNTS, names=("a", "b", "c"))
+LABELS = track_of("labels", TrackStatistics(100, 50, {"x": 10, "y": 5}, {"x": 40, "y": 50}), names=("x", "y"))
+VALUES = track_of("values", TrackStatistics(100, 25, {}, {}, 1.5, 0.25, -1.0, 7.0))
+NOTHING = track_of("values", TrackStatistics(100, 0, {}, {}))
+SEVERAL = track_of(
+    "classes",
+    COUNTS,
+    TrackStatistics(800, 300, {"a": 300, "b": 0, "c": 0}, {}),
+    names=("a", "b", "c"),
+    without=1,
+)
 
 
 def test_a_track_is_told_by_coverage_and_balance() -> None:
-    expected = "track t: 50.0% of the bases known; b 80.00%, a 20.00%, c 0.00%, 1 absent; cache/track"
-    assert describe_track("t", CLASSES) == expected  # type: ignore[arg-type]
+    expected = "track t: 50.0% of the bases known; b 80.00%, a 20.00%, c 0.00%, 1 absent; cache/track0"
+    assert describe_track("t", CLASSES) == expected
     # Shares are of the bases where a label is known: 10 of 40 and 5 of 50
-    assert "x 25.00%, y 10.00%; " in describe_track("t", LABELS)  # type: ignore[arg-type]
+    assert "x 25.00%, y 10.00%; " in describe_track("t", LABELS)
     expected = (
-        "track t: 25.0% of the bases known; mean 1.5, standard deviation 0.25, from -1 to 7; cache/track"
+        "track t: 25.0% of the bases known; mean 1.5, standard deviation 0.25, from -1 to 7; cache/track0"
     )
-    assert describe_track("t", VALUES) == expected  # type: ignore[arg-type]
-    assert "0.0% of the bases known; no value" in describe_track("t", NOTHING)  # type: ignore[arg-type]
+    assert describe_track("t", VALUES) == expected
+    assert "0.0% of the bases known; no value" in describe_track("t", NOTHING)
+
+
+def test_of_several_genomes_all_are_told_together_and_one_by_one() -> None:
+    # 400 of 1,000 bases are known, 320 of them a, though one genome has mostly b
+    assert describe_track("t", SEVERAL).splitlines() == [
+        "track t of 2 of 3 genomes: 40.0% of the bases known; a 80.00%, b 20.00%, c 0.00%, 1 absent",
+        "  g0: 50.0% of the bases known; cache/track0",
+        "  g1: 37.5% of the bases known; cache/track1",
+    ]
+    many = track_of("classes", *[COUNTS] * 25, names=("a", "b", "c"))
+    assert describe_track("t", many).splitlines()[-1] == "  and 5 more genomes"
 
 
 def test_of_many_labels_the_common_ones_are_told() -> None:
     counts = {f"l{number}": 1000 - number for number in range(20)}
-    track = FakeTrack("classes", TrackStatistics(20_000, 20_000, counts, {}), tuple(counts))
-    assert "l11 4.95%, 8 rarer down to 4.905%; " in describe_track("t", track)  # type: ignore[arg-type]
+    track = track_of("classes", TrackStatistics(20_000, 20_000, counts, {}), names=tuple(counts))
+    assert "l11 4.95%, 8 rarer down to 4.905%; " in describe_track("t", track)
 
 
 def scores(targets: int = 10) -> Scores:
@@ -78,5 +106,8 @@ def test_figures_that_cannot_be_told_are_null() -> None:
 
 def test_tracks_of_every_kind_are_drawn(tmp_path: Path) -> None:
     tracks = {"classes": CLASSES, "labels": LABELS, "values": VALUES, "nothing": NOTHING}
-    plot_tracks(tracks, tmp_path / "tracks.png")  # type: ignore[arg-type]
+    two = track_of(
+        "values", *[TrackStatistics(100, 25, {}, {}, mean, 0.25, -1.0, 7.0) for mean in (1.5, 2.5)]
+    )
+    plot_tracks({**tracks, "several": SEVERAL, "two": two}, tmp_path / "tracks.png")
     assert (tmp_path / "tracks.png").read_bytes().startswith(b"\x89PNG")

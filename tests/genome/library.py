@@ -22,6 +22,7 @@ class Library:
         spoilt: by name, how often to send other bytes of the same length.
         redirects: by name, where to send the client.
         encoding: a Content-Encoding to claim.
+        versions: by name, the ETag it tells, and holds an If-Range to.
         tells_length: whether it says how long a file is.
         gate: held before a file is sent.
         asked: name and Range of every request.
@@ -35,6 +36,7 @@ class Library:
     spoilt: dict[str, int] = field(default_factory=dict)
     redirects: dict[str, str] = field(default_factory=dict)
     encoding: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
     tells_length: bool = True
     gate: threading.Event | None = None
     asked: list[tuple[str, str | None]] = field(default_factory=list)
@@ -98,7 +100,9 @@ def answer(request: BaseHTTPRequestHandler, library: Library) -> None:
     if library.spoilt.get(name, 0):
         library.spoilt[name] -= 1
         content = bytes(byte ^ 1 for byte in content)
-    start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and library.ranges else 0
+    version, wanted = library.versions.get(name), request.headers.get("If-Range")
+    goes_on = library.ranges and wanted in (None, version)
+    start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and goes_on else 0
     if start and start >= len(content):
         request.send_response(416)
         request.send_header("Content-Range", f"bytes */{len(content)}")
@@ -107,6 +111,8 @@ def answer(request: BaseHTTPRequestHandler, library: Library) -> None:
     request.send_response(206 if start else 200)
     if start:
         request.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+    if version:
+        request.send_header("ETag", version)
     if library.encoding:
         request.send_header("Content-Encoding", library.encoding)
     if library.tells_length:

@@ -127,6 +127,23 @@ def test_a_partial_file_of_another_version_is_started_over(size: int, library: L
     assert fetch(library, folder).read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize(("later", "sent"), [('"one"', 50_007), ('"two"', 100_007)])
+def test_without_a_checksum_no_file_is_put_together_of_two_versions(
+    later: str, sent: int, library: Library, folder: Path
+) -> None:
+    file = remote(library, checksum=None)
+    library.versions, library.at_most = {"yeast.fa": '"one"'}, 50_000
+    with pytest.raises(DataError, match="FETCH-03"):
+        download(file, folder, patience=Patience(attempts=1, wait_s=0))
+    assert left(folder) == [".yeast.fa.part", ".yeast.fa.part.version"]
+    new = CONTENT if later == '"one"' else CONTENT.replace(b"A", b"T")
+    library.versions, library.at_most, library.sent = {"yeast.fa": later}, None, 0
+    library.files["yeast.fa"] = new
+    assert download(file, folder, patience=AT_ONCE).path.read_bytes() == new
+    assert library.sent == sent
+    assert left(folder) == [".yeast.fa.verified", "yeast.fa"]
+
+
 def test_attempts_are_counted_anew_while_bytes_arrive(library: Library, folder: Path) -> None:
     library.at_most = 20_000
     assert fetch(library, folder, MANY).read_bytes() == CONTENT
@@ -310,7 +327,7 @@ def test_a_folder_that_cannot_be_written_in_is_said(library: Library, tmp_path: 
     (tmp_path / "cache").write_text("a file")
     message = refusal(remote(library), tmp_path / "cache/yeast")
     assert message.startswith("FETCH-07 ")
-    assert message.endswith("Fix: choose another folder with cache=….")
+    assert message.endswith("Fix: choose another folder with cache=…, of a run data.cache=….")
 
 
 class Usage(NamedTuple):
@@ -339,6 +356,6 @@ def test_a_disk_that_fills_up_is_said(
     monkeypatch.setattr(os, "fsync", full)
     assert refusal(remote(library), folder) == (
         "FETCH-08 FOLDER: the disk is full (No space left on device); space for the file. Fix: free space "
-        "there, or choose another folder with cache=…."
+        "there, or choose another folder with cache=…, of a run data.cache=…."
     )
     assert not (folder / "yeast.fa").exists()

@@ -146,7 +146,7 @@ def test_files_of_ones_own_give_the_same_run(run: Path, cache: Path, tmp_path: P
     ("words", "code", "message"),
     [
         (["data=annotated"], 2, "CFG-07 data.fasta: no value"),
-        (["data=clade"], 3, "DATA-05 data.tracks: no track 'region'; there is none"),
+        (["data=clade", "data.tracks={}"], 3, "DATA-05 data.tracks: no track 'region'; there is none"),
         (["objectives.region.weight=-1"], 2, "CFG-18 objectives.region: weight is -1"),
         (["objectives.region.track=chromatin"], 2, "OBJ-01 objectives, track 'chromatin': a track of labels"),
         (["objectives.region.wieght=2.0"], 2, "CFG-03 objectives.region.wieght: unknown key"),

@@ -63,13 +63,16 @@ class TrackPlan:
     write: Callable[[Path], TrackContent]
 
 
-def prepare_track(plan: TrackPlan, store: GenomeStore, cache: Path | None = None) -> TrackStore:
+def prepare_track(
+    plan: TrackPlan, store: GenomeStore, cache: Path | None = None, *, verify: bool = True
+) -> TrackStore:
     """The track of a plan, made on first use.
 
     Args:
         plan: what to make.
         store: its genome.
         cache: folder of tracks; the user's cache if not given.
+        verify: compare the checksums of a track that is there, which reads every byte.
 
     Raises:
         DataError: a source is unusable; STORE-09 to 11, the cache cannot be written; TRACK-11, a source is
@@ -90,7 +93,7 @@ def prepare_track(plan: TrackPlan, store: GenomeStore, cache: Path | None = None
                 for note in track.manifest.notes:
                     stderr.print(note)
                 return track
-    return TrackStore.open(target, store)
+    return TrackStore.open(target, store, verify=verify)
 
 
 @contextmanager

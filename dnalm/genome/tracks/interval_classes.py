@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from dnalm.genome.annotations.interval_table import IntervalTable, OtherContigs
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.tracks.arrays import class_statistics, new_dense, paint
 from dnalm.genome.tracks.building import TrackContent, TrackPlan, prepare_track, reading, to_recipe
-from dnalm.genome.tracks.manifest import track_error
+from dnalm.genome.tracks.manifest import TrackKind, track_error
 from dnalm.genome.tracks.store import MISSING, VALUES_FILE, TrackStore
 from dnalm.paths import InputPath
 
@@ -39,6 +39,8 @@ class IntervalClasses:
         other_contigs: whether a contig that the genome lacks is an error or skipped.
     """
 
+    kind: ClassVar[TrackKind] = "classes"
+
     files: dict[str, InputPath]
     class_by: Literal["name", "file"] = "name"
     classes: list[str] | None = None
@@ -49,7 +51,7 @@ class IntervalClasses:
         if not self.files:
             raise ValueError("files is empty; at least one BED file is needed")
 
-    def prepare(self, store: GenomeStore, cache: Path | None = None) -> TrackStore:
+    def prepare(self, store: GenomeStore, cache: Path | None = None, *, verify: bool = True) -> TrackStore:
         """The track on a genome, made on first use; kind `classes`.
 
         Raises:
@@ -62,7 +64,7 @@ class IntervalClasses:
             needed_bytes=store.num_bases,
             write=lambda folder: self._write(store, folder),
         )
-        return prepare_track(plan, store, cache)
+        return prepare_track(plan, store, cache, verify=verify)
 
     def _write(self, store: GenomeStore, folder: Path) -> TrackContent:
         by_name = self.class_by == "name"
@@ -141,19 +143,28 @@ def natural_order(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _check_classes(names: tuple[str, ...], found: set[str], path: Path) -> None:
+    check_listed(names, found, path)
+    if len(names) > _MOST_CLASSES:
+        found_text = f"there are {len(names)} classes, such as {names[0]!r}"
+        fix = "use the column that holds a class, or class_by=file"
+        raise track_error("TRACK-10", path, found_text, f"at most {_MOST_CLASSES}", fix)
+
+
+def check_listed(names: Collection[str], found: set[str], path: Path) -> None:
+    """Refuse a class that stands in a file and not among those that are listed.
+
+    Raises:
+        DataError: TRACK-08.
+    """
     unknown = natural_order(found - set(names))
     if unknown:
         raise track_error(
             "TRACK-08",
             path,
             f"class {unknown[0]!r} is in the file, and {len(unknown) - 1} others that are not listed",
-            f"one of {', '.join(names[:20])}",
+            f"one of {', '.join([*names][:20])}",
             "add it to classes",
         )
-    if len(names) > _MOST_CLASSES:
-        found_text = f"there are {len(names)} classes, such as {names[0]!r}"
-        fix = "use the column that holds a class, or class_by=file"
-        raise track_error("TRACK-10", path, found_text, f"at most {_MOST_CLASSES}", fix)
 
 
 def _check_free(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,8 @@ from dnalm.genome.intervals import Intervals, contains, merge, subtract
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.tracks.arrays import RunsWriter, label_statistics
 from dnalm.genome.tracks.building import TrackContent, TrackPlan, prepare_track, to_recipe
-from dnalm.genome.tracks.interval_classes import natural_order, read_tables, rows_of
+from dnalm.genome.tracks.interval_classes import check_listed, natural_order, read_tables, rows_of
+from dnalm.genome.tracks.manifest import TrackKind
 from dnalm.genome.tracks.store import TrackStore
 from dnalm.paths import InputPath
 
@@ -31,6 +32,8 @@ class IntervalLabels:
         files: BED, narrowPeak or broadPeak files by name, such as factor or tissue.
         label_by: `file`, one label a file; `class`, one for every file and class of column 4, named
             `file/class`. Every file gets the classes of all, so that labels form a matrix.
+        classes: the classes of column 4 in the order of their numbers; if not given, all that the files have
+            in natural order. Several genomes need it where one of them lacks a class.
         coverage: where the labels of a file are known; elsewhere they are missing, never 0. `intervals`:
             where any interval of the file lies, as chromatin states tile what they know. `contigs`: on
             contigs that the file names. `genome`: everywhere, as peaks of a whole genome are. By default
@@ -38,20 +41,25 @@ class IntervalLabels:
         other_contigs: whether a contig that the genome lacks is an error or skipped.
     """
 
+    kind: ClassVar[TrackKind] = "labels"
+
     files: dict[str, InputPath]
     label_by: Literal["file", "class"] = "file"
+    classes: list[str] | None = None
     coverage: Literal["intervals", "contigs", "genome"] | None = None
     other_contigs: OtherContigs = "error"
 
     def __post_init__(self) -> None:
         if not self.files:
             raise ValueError("files is empty; at least one BED file is needed")
+        if self.classes and self.label_by == "file":
+            raise ValueError("classes are given, and label_by is file; label_by=class reads classes")
 
-    def prepare(self, store: GenomeStore, cache: Path | None = None) -> TrackStore:
+    def prepare(self, store: GenomeStore, cache: Path | None = None, *, verify: bool = True) -> TrackStore:
         """The track on a genome, made on first use; kind `labels`.
 
         Raises:
-            DataError: BED-01 to BED-23, or as `prepare_track`.
+            DataError: BED-01 to BED-23; TRACK-08, a class that `classes` lacks; or as `prepare_track`.
         """
         paths = tuple(Path(path) for path in self.files.values())
         plan = TrackPlan(
@@ -60,12 +68,15 @@ class IntervalLabels:
             needed_bytes=10 * sum(path.stat().st_size for path in paths if path.is_file()),
             write=lambda folder: self._write(store, folder),
         )
-        return prepare_track(plan, store, cache)
+        return prepare_track(plan, store, cache, verify=verify)
 
     def _write(self, store: GenomeStore, folder: Path) -> TrackContent:
         by_class = self.label_by == "class"
         tables = read_tables(self.files, store, names=by_class, other_contigs=self.other_contigs)
-        classes = natural_order({name for table in tables.values() for name in table.vocabulary})
+        found = {name for table in tables.values() for name in table.vocabulary}
+        classes = tuple(self.classes) if self.classes else natural_order(found)
+        if self.classes:
+            check_listed(classes, found, next(iter(tables.values())).path)
         names = tuple(f"{key}/{name}" for key in tables for name in classes) if by_class else tuple(tables)
         holds = [
             merge(table.intervals[rows_of(table, name)])

@@ -7,13 +7,12 @@ from pathlib import Path
 from dnalm.genome.clade import Clade
 from dnalm.genome.clade.elements import MASTERS
 from dnalm.genome.tracks.interval_labels import IntervalLabels
+from dnalm.genome.tracks.recipe import TrackRecipe
 from dnalm.genome.tracks.region_classes import RegionClasses
 from dnalm.genome.tracks.signal import Signal
 
-Recipe = RegionClasses | IntervalLabels | Signal
 
-
-def clade_tracks(clade: Clade, folder: Path, species: str) -> dict[str, Recipe]:
+def clade_tracks(clade: Clade, folder: Path, species: str) -> dict[str, TrackRecipe]:
     """Gene regions, chromatin states of every tissue, and of the first species conservation.
 
     Args:
@@ -25,7 +24,7 @@ def clade_tracks(clade: Clade, folder: Path, species: str) -> dict[str, Recipe]:
         `region` of kind classes, `chromatin` of kind labels (`tissue/state`), `conservation` of kind values.
     """
     states = {tissue: folder / f"{species}.{tissue}.states.bed" for tissue in MASTERS}
-    tracks: dict[str, Recipe] = {
+    tracks: dict[str, TrackRecipe] = {
         "region": RegionClasses(gff=folder / f"{species}.gff3"),
         "chromatin": IntervalLabels(files=states, label_by="class"),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from dnalm.genome.annotations.regions import REGION_CLASSES, UNKNOWN_REGION, fin
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.tracks.arrays import class_statistics, new_dense, paint
 from dnalm.genome.tracks.building import TrackContent, TrackPlan, prepare_track, reading, to_recipe
+from dnalm.genome.tracks.manifest import TrackKind
 from dnalm.genome.tracks.store import MISSING, VALUES_FILE, TrackStore
 from dnalm.paths import InputPath
 
@@ -29,6 +31,8 @@ class RegionClasses:
         other_contigs: whether a contig that the genome lacks is an error or skipped.
     """
 
+    kind: ClassVar[TrackKind] = "classes"
+
     gff: InputPath
     promoter_upstream: int = 1000
     promoter_downstream: int = 100
@@ -38,7 +42,7 @@ class RegionClasses:
         if min(self.promoter_upstream, self.promoter_downstream) < 0:
             raise ValueError("promoter_upstream and promoter_downstream must not be negative")
 
-    def prepare(self, store: GenomeStore, cache: Path | None = None) -> TrackStore:
+    def prepare(self, store: GenomeStore, cache: Path | None = None, *, verify: bool = True) -> TrackStore:
         """The track on a genome, made on first use; kind `classes`.
 
         Raises:
@@ -50,7 +54,7 @@ class RegionClasses:
             needed_bytes=store.num_bases,
             write=lambda folder: self._write(store, folder),
         )
-        return prepare_track(plan, store, cache)
+        return prepare_track(plan, store, cache, verify=verify)
 
     def _write(self, store: GenomeStore, folder: Path) -> TrackContent:
         path = Path(self.gff)

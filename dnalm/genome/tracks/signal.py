@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from dnalm.genome.tracks.arrays import (
     value_statistics,
 )
 from dnalm.genome.tracks.building import TrackContent, TrackPlan, prepare_track, reading, to_recipe
+from dnalm.genome.tracks.manifest import TrackKind
 from dnalm.genome.tracks.store import VALUES_FILE, TrackStore
 from dnalm.paths import InputPath
 
@@ -48,13 +49,15 @@ class Signal:
         other_contigs: whether a contig that the genome lacks is an error or skipped.
     """
 
+    kind: ClassVar[TrackKind] = "values"
+
     file: InputPath
     value: str = "score"
     overlap: Literal["error", "max"] = "error"
     background: float | None = None
     other_contigs: OtherContigs = "error"
 
-    def prepare(self, store: GenomeStore, cache: Path | None = None) -> TrackStore:
+    def prepare(self, store: GenomeStore, cache: Path | None = None, *, verify: bool = True) -> TrackStore:
         """The track on a genome, made on first use; kind `values`.
 
         Raises:
@@ -66,7 +69,7 @@ class Signal:
             needed_bytes=_VALUE_BYTES * store.num_bases,
             write=lambda folder: self._write(store, folder),
         )
-        return prepare_track(plan, store, cache)
+        return prepare_track(plan, store, cache, verify=verify)
 
     def _write(self, store: GenomeStore, folder: Path) -> TrackContent:
         dense = new_dense(folder, store.num_bases, np.float32, np.nan)

@@ -6,7 +6,7 @@ from dnalm.training.objectives.goals import Goals
 from dnalm.training.objectives.masked_tokens import MaskedTokens
 from dnalm.training.objectives.region_class import RegionClass
 from dnalm.training.objectives.task import Scores, TrackObjective, TrackTask
-from dnalm.training.objectives.tasks import make_tasks, tracks_of
+from dnalm.training.objectives.tasks import make_tasks
 from dnalm.training.objectives.weighting import LossWeights, WeightingName
 
 __all__ = [
@@ -21,5 +21,4 @@ __all__ = [
     "TrackTask",
     "WeightingName",
     "make_tasks",
-    "tracks_of",
 ]

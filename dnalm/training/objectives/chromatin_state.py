@@ -12,7 +12,7 @@ from torchmetrics.functional.classification import binary_auroc, binary_average_
 from torchmetrics.utilities import dim_zero_cat
 
 from dnalm.data.batch import is_known
-from dnalm.genome.tracks import TrackStore
+from dnalm.genome.tracks import JoinedTrack
 from dnalm.models import Encoder
 from dnalm.training.objectives.task import Scores, TrackTask, check_kind, check_weight
 
@@ -32,7 +32,7 @@ class ChromatinState:
     def __post_init__(self) -> None:
         check_weight(self.weight)
 
-    def make(self, track: TrackStore, encoder: Encoder) -> ChromatinTask:
+    def make(self, track: JoinedTrack, encoder: Encoder) -> ChromatinTask:
         """The task.
 
         Raises:

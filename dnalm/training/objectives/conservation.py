@@ -13,14 +13,14 @@ from torchmetrics.utilities import dim_zero_cat
 
 from dnalm.data.batch import is_known
 from dnalm.errors import ConfigError
-from dnalm.genome.tracks import TrackStore
+from dnalm.genome.tracks import JoinedTrack
 from dnalm.models import Encoder
 from dnalm.training.objectives.task import Scores, TrackTask, check_kind, check_weight
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conservation:
-    """Huber loss of a track's values, standardised by the track's own mean and standard deviation.
+    """Huber loss of a track's values, standardised by its mean and deviation over the genomes that train.
 
     Args:
         track: name of a track of kind `values`.
@@ -37,7 +37,7 @@ class Conservation:
         if not 0 < self.delta < float("inf"):
             raise ValueError(f"delta is {self.delta}; it is a number of standard deviations above 0")
 
-    def make(self, track: TrackStore, encoder: Encoder) -> ConservationTask:
+    def make(self, track: JoinedTrack, encoder: Encoder) -> ConservationTask:
         """The task.
 
         Raises:

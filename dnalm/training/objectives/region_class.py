@@ -11,7 +11,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassMatthewsCo
 
 from dnalm.data.batch import is_known
 from dnalm.errors import ConfigError
-from dnalm.genome.tracks import TrackStore
+from dnalm.genome.tracks import JoinedTrack
 from dnalm.models import Encoder
 from dnalm.training.objectives.task import Scores, TrackTask, check_kind, check_weight
 
@@ -31,7 +31,7 @@ class RegionClass:
     def __post_init__(self) -> None:
         check_weight(self.weight)
 
-    def make(self, track: TrackStore, encoder: Encoder) -> RegionTask:
+    def make(self, track: JoinedTrack, encoder: Encoder) -> RegionTask:
         """The task.
 
         Raises:

@@ -15,7 +15,7 @@ from torchmetrics import Metric
 
 from dnalm.data.batch import is_known
 from dnalm.errors import ConfigError
-from dnalm.genome.tracks import TrackKind, TrackStore
+from dnalm.genome.tracks import JoinedTrack, TrackKind
 from dnalm.models import Encoder, TokenHead
 
 
@@ -30,7 +30,7 @@ class TrackObjective(Protocol):
     def weight(self) -> float:
         """Factor of its loss."""
 
-    def make(self, track: TrackStore, encoder: Encoder) -> TrackTask:
+    def make(self, track: JoinedTrack, encoder: Encoder) -> TrackTask:
         """The task on an encoder's hidden states, newly initialised."""
 
 
@@ -111,11 +111,6 @@ class TrackTask(nn.Module):
         outputs_MO: Tensor = self.head(hidden_ND.index_select(0, places))
         return outputs_MO.float(), targets_N.index_select(0, places)
 
-    def nothing(self, hidden_ND: Tensor) -> Tensor:
-        """The loss of a micro-batch without targets, 0; the head works all the same, as on other ranks."""
-        nothing: Tensor = self.head(hidden_ND[:0]).float().sum()
-        return nothing
-
     @abstractmethod
     def begin_at(self, targets: Tensor) -> None:
         """Learn the baseline from targets of the training side, and let the head begin there.
@@ -148,17 +143,17 @@ class TrackTask(nn.Module):
                 part.reset()
 
 
-def check_kind(objective: str, track: str, store: TrackStore, kind: TrackKind) -> None:
+def check_kind(objective: str, track: str, given: JoinedTrack, kind: TrackKind) -> None:
     """Refuse a track that an objective cannot learn.
 
     Raises:
         ConfigError: OBJ-01, the track is of another kind.
     """
-    if store.kind != kind:
+    if given.kind != kind:
         raise ConfigError(
             "OBJ-01",
             where=f"objectives, track {track!r}",
-            found=f"a track of {store.kind} for {objective}",
+            found=f"a track of {given.kind} for {objective}",
             expected=f"a track of {kind}",
             fix="name another track, or another objective: RegionClass learns classes, ChromatinState "
             "labels, Conservation values",

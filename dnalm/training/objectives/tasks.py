@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from dnalm.data import GenomeData
-from dnalm.data.batch import Sample
-from dnalm.genome.tracks import TrackStore
+from dnalm.data.targets import Target
 from dnalm.models import Encoder
 from dnalm.training.objectives.task import TrackObjective, TrackTask
 
@@ -21,6 +20,8 @@ def make_tasks(
 ) -> dict[str, TrackTask]:
     """The tasks, whose heads begin at what the first training windows are like.
 
+    Of several genomes those windows are of the ones that have the track, mixed as in training.
+
     Args:
         objectives: those on tracks, by name.
         data: already set up, with their tracks.
@@ -28,21 +29,15 @@ def make_tasks(
 
     Raises:
         ConfigError: OBJ-01, a track is of another kind than its objective; OBJ-02, it cannot be learned.
+        DataError: DATA-07, no genome that trains has a track.
     """
-    tracks = tracks_of(data)
+    tracks = data.training_tracks()
     tasks = {name: objective.make(tracks[objective.track], encoder) for name, objective in objectives.items()}
-    samples = data.training_samples()
-    drawn: list[Sample] = [samples[index] for index in range(BASELINE_WINDOWS if tasks else 0)]
+    drawn: dict[frozenset[str], list[Mapping[str, Target]]] = {}  # by the genomes that have the track
     for task in tasks.values():
-        parts = [sample.tracks[task.track] for sample in drawn if task.track in sample.tracks]
-        task.begin_at(torch.from_numpy(np.concatenate(parts)))
+        genomes = frozenset(tracks[task.track].genomes)
+        if genomes not in drawn:
+            samples = data.training_samples(track=task.track)
+            drawn[genomes] = [samples[index].tracks for index in range(BASELINE_WINDOWS)]
+        task.begin_at(torch.from_numpy(np.concatenate([targets[task.track] for targets in drawn[genomes]])))
     return tasks
-
-
-def tracks_of(data: GenomeData) -> dict[str, TrackStore]:
-    """The tracks that a run reads, by name; of several genomes that of the first that has it."""
-    found: dict[str, TrackStore] = {}
-    for genome in data.genomes:
-        for name, track in genome.tracks.items():
-            found.setdefault(name, track)
-    return found
