@@ -7,7 +7,6 @@ folder whose lock is free was left by a process that died, and is removed.
 
 from __future__ import annotations
 
-import errno
 import glob
 import os
 import shutil
@@ -19,10 +18,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from dnalm.console import stderr
+from dnalm.durable import DISK_FULL, sync
 from dnalm.errors import DataError
 
 _BUILDING = ".building-"
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -86,28 +85,11 @@ def build_folder(
         folder.rename(target)
         sync(target.parent)
     except OSError as error:
-        if error.errno in _DISK_FULL:
+        if error.errno in DISK_FULL:
             raise _disk_full(target, f"the disk is full ({error.strerror})", space) from error
         raise (explain(error) or _not_writable(target.parent, error)) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # already renamed if all went well
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file and bring it to disk."""
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync(path: Path) -> None:
-    """Bring a file's content, or a folder's entries, to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def store_error(code: str, where: Path, found: str, expected: str, fix: str) -> DataError:

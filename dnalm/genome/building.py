@@ -8,12 +8,13 @@ from pathlib import Path
 import platformdirs
 
 from dnalm.console import progress_bar
+from dnalm.durable import FileSum, file_sha256, write_text
 from dnalm.errors import DataError
-from dnalm.genome.atomic_folder import build_folder, locked, store_error, write_text
+from dnalm.genome.atomic_folder import build_folder, locked, store_error
 from dnalm.genome.bgzf import CHUNK_BYTES
 from dnalm.genome.faidx import IndexEntry, check_index, index_path, read_index
 from dnalm.genome.fasta import FastaReader
-from dnalm.genome.manifest import MANIFEST_FILE, FileSum, Manifest, file_sha256
+from dnalm.genome.manifest import MANIFEST_FILE, Manifest
 from dnalm.genome.sources import check_source, estimate_num_bases, has_twobit_magic, is_store
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.store_writer import StoreWriter

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dnalm.durable import FileSum, file_sha256
 from dnalm.errors import DataError
-from dnalm.genome.manifest import FileSum, file_sha256
 
 _verified: set[tuple[object, ...]] = set()  # folders whose checksums this process has compared
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dnalm.durable import FileSum
 from dnalm.errors import DataError
 
 FORMAT_VERSION = 1
 BASES_FILE, UNKNOWN_FILE, MANIFEST_FILE = "bases.bin", "unknown.npy", "manifest.json"
-_HASH_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +21,6 @@ class Contig:
     name: str
     offset: int
     length: int
-
-
-@dataclass(frozen=True, slots=True)
-class FileSum:
-    """A file by name, size in bytes and sha256 (hex)."""
-
-    name: str
-    num_bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -89,15 +79,6 @@ class Manifest:
         if ends[:-1] != [contig.offset for contig in contigs] or ends[-1] != bases.num_bytes or not contigs:
             raise ValueError("the contigs do not cover the bases")
         return manifest
-
-
-def file_sha256(path: Path) -> str:
-    """Checksum of a file, in hex, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        while piece := file.read(_HASH_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def read_manifest(path: Path) -> tuple[str, Manifest]:

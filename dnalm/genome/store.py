@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dnalm.durable import FileSum
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import Codes
 from dnalm.genome.file_sums import check_files
@@ -28,7 +29,6 @@ from dnalm.genome.manifest import (
     BASES_FILE,
     UNKNOWN_FILE,
     Contig,
-    FileSum,
     Manifest,
     broken,
     read_manifest,

@@ -11,8 +11,9 @@ from typing import BinaryIO, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from dnalm.durable import FileSum, file_sha256
 from dnalm.genome.alphabet import BASE_MASK, SOFT_MASK, UNKNOWN, Codes
-from dnalm.genome.manifest import BASES_FILE, UNKNOWN_FILE, Contig, FileSum, file_sha256
+from dnalm.genome.manifest import BASES_FILE, UNKNOWN_FILE, Contig
 
 _FLUSH_BYTES = 1 << 20
 

@@ -18,6 +18,7 @@ from dnalm.errors import CheckpointError, ConfigError, NumericsError
 from dnalm.models.encoder import Encoder
 from dnalm.models.families import FAMILIES
 from dnalm.models.family import Family
+from dnalm.models.finite import not_finite
 from dnalm.models.hub import find_folder
 from dnalm.models.kernels import KernelName
 from dnalm.models.masked_lm import MaskedLM
@@ -53,7 +54,7 @@ def save_pretrained(
     clashing = sorted(config.keys() & (extra_config or {}).keys())
     assert not clashing, f"extra_config must not change what the model says of itself: {clashing}"
     tensors = family.export(model.state_dict() if weights is None else weights, model.encoder)
-    if bad := _not_finite(tensors):
+    if bad := not_finite(tensors):
         raise NumericsError(
             "CKPT-08",
             where=str(folder),
@@ -183,7 +184,7 @@ def _fit(model: MaskedLM, family: Family, stored: dict[str, Tensor], path: Path)
             expected=f"the tensors of {family.name}, as config.json describes it",
             fix=f"check that config.json and {path.name} are of one model, and that it is a masked LM",
         )
-    if bad := _not_finite({name: stored[name] for name in parts}):
+    if bad := not_finite({name: stored[name] for name in parts}):
         raise CheckpointError(
             "CKPT-08",
             where=str(path),
@@ -222,7 +223,3 @@ def _without_copies(stored: dict[str, Tensor], family: Family, path: Path) -> di
 def _modern(name: str) -> str:
     """The name since PyTorch BERT dropped TensorFlow's names of the layer norm's parameters."""
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
-
-
-def _not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
-    return [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from dnalm.durable import sync
 from dnalm.errors import CheckpointError
+from dnalm.models.safetensors_header import check_safetensors
 
 _INDEX = ".index.json"
 # Safe ones first. A file is one of the weights, an index says which files hold them.
@@ -74,16 +75,11 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write(beside)
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(beside)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync(path.parent)
 
 
 def _shards(index: Path) -> Iterable[Path]:
@@ -105,12 +101,10 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".bin":
         return _read_pickle(path)
     try:
-        return load_file(path)
+        check_safetensors(path)
     except FileNotFoundError as error:
         raise _missing(path) from error
-    except SafetensorError as error:
-        found = f"not readable as safetensors ({error}), {path.stat().st_size:,} bytes"
-        raise _damaged("CKPT-03", path, found=found, expected="a whole safetensors file") from error
+    return load_file(path)
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:

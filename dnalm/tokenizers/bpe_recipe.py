@@ -15,8 +15,9 @@ from pathlib import Path
 import platformdirs
 
 from dnalm.console import progress_bar
+from dnalm.durable import sync
 from dnalm.errors import DataError
-from dnalm.genome.atomic_folder import build_folder, locked, sync
+from dnalm.genome.atomic_folder import build_folder, locked
 from dnalm.tokenizers.bpe import BpeTokenizer
 from dnalm.tokenizers.bpe_file import Document, read_document, wrapped
 from dnalm.tokenizers.pair_counts import BYTES_PER_BASE, PairCounts, memory_bytes

@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "dnalm"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-EVERYWHERE = {"errors", "console", "paths"}
+EVERYWHERE = {"errors", "console", "paths", "durable", "faults"}
 MAY_IMPORT = {
     "genome": {"genome"},
     "tokenizers": {"tokenizers", "genome"},
@@ -24,6 +24,8 @@ MAY_IMPORT = {
     "errors": set(),
     "console": set(),
     "paths": set(),
+    "durable": set(),
+    "faults": set(),
     "__init__": set(),
 }
 FORBIDDEN_LIBRARIES = {

@@ -18,9 +18,10 @@ from typing import Any
 import platformdirs
 
 from dnalm.console import progress_bar, stderr
+from dnalm.durable import FileSum, file_sha256, write_text
 from dnalm.errors import DataError
-from dnalm.genome.atomic_folder import build_folder, locked, write_text
-from dnalm.genome.manifest import MANIFEST_FILE, FileSum, file_sha256
+from dnalm.genome.atomic_folder import build_folder, locked
+from dnalm.genome.manifest import MANIFEST_FILE
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.tracks.manifest import (
     TRACK_VERSION,

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from dnalm.durable import FileSum
 from dnalm.errors import DataError
-from dnalm.genome.manifest import MANIFEST_FILE, FileSum
+from dnalm.genome.manifest import MANIFEST_FILE
 
 TRACK_VERSION = 1
 TrackKind = Literal["classes", "labels", "values"]
