@@ -30,7 +30,7 @@ def export(
         CheckpointError: the model cannot be read, or the tokenizer does not fit it.
         DataError: the folder has no tokenizer, or one that cannot be used.
     """
-    run.refuse_if_taken()
+    run.claim(goes_on=False)
     folder, network = model.folder(), model.load()
     tokenizer = tokenizer or load_tokenizer(folder)
     check_vocabulary(network, tokenizer.vocab_size, where=str(folder))

@@ -172,6 +172,7 @@ def _plan(
         optimizer=optim,
         schedule=schedule,
         seed=data.seed,
+        global_batch=data.batch.global_size,
         species=names if 1 < len(names) <= _LOGGED else (),
         species_of=np.array([number for number, _ in data.judged]),
         guard=session.guard,

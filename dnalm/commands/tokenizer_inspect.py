@@ -25,7 +25,7 @@ def inspect_tokenizer(
         tokenizer: what to look at; a recipe is learned on the training parts, as `pretrain` does.
         config: the composed config.
     """
-    run.refuse_if_taken()
+    run.claim(goes_on=False)
     data.prepare(tracks=())
     genomes = data.genomes(tracks=())
     if isinstance(tokenizer, BpeRecipe):

@@ -29,7 +29,7 @@ def train_tokenizer(
         vocab_size: ids of the vocabulary; the recipe's own if absent.
     """
     began = time.perf_counter()
-    run.refuse_if_taken()
+    run.claim(goes_on=False)
     recipe = kind if vocab_size is None else replace(kind, vocab_size=vocab_size)
     data.prepare(tracks=())
     tokenizer, samples = recipe.train([genome.whole_text() for genome in data.genomes(tracks=())])

@@ -20,8 +20,8 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from dnalm.console import stderr
+from dnalm.durable import file_sha256
 from dnalm.errors import DataError
-from dnalm.genome.manifest import file_sha256
 from dnalm.genome.remote_file import Checksum, RemoteFile, find_checksum, parse_checksum
 from dnalm.genome.transfer import Patience, TransferError, transfer
 

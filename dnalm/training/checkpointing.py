@@ -66,9 +66,8 @@ class Checkpointing(Callback):
         self._saved = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """From here on signals are heard at the end of steps."""
+        """What is restored is saved already."""
         self._seen = self._saved = trainer.global_step
-        self.guard.hold_on()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
         """Save if it is time, or if the run is to stop; then stop."""

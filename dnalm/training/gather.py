@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,7 @@ _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 def whole_weights(module: nn.Module) -> dict[str, Tensor]:
     """All weights on the CPU, by name, on the first rank; others have none. Called on every rank."""
-    weights: dict[str, Tensor] = get_model_state_dict(module, options=_WHOLE)
-    return weights
+    return cast(dict[str, Tensor], get_model_state_dict(module, options=_WHOLE))
 
 
 def all_hidden(hidden: HiddenBits) -> HiddenBits:

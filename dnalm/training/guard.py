@@ -97,28 +97,21 @@ class StepGuard:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Heed signals until the end; they are held back until `hold_on` is called.
-
-        Lightning installs handlers of its own between, which talk to the other ranks at any moment.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
+        """Heed signals until the end; afterwards whoever did before does again."""
         before = {number: signal.getsignal(number) for number in _SIGNALS}
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        self.hold_on()
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            if threading.current_thread() is threading.main_thread():
+                for number, handler in before.items():
+                    signal.signal(number, handler)
 
     def hold_on(self) -> None:
-        """Install the handlers; signals that came before are heard now."""
+        """Install the handlers, again where Lightning has put its own, which talk to other ranks."""
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 signal.signal(number, self._heed)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def _heed(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         code = _SIGNALS[signal.Signals(number)]

@@ -39,7 +39,7 @@ class RankFailed(DistributedError):  # noqa: N818
 
     def __init__(self, crash: Crash) -> None:
         Exception.__init__(self, crash.message)
-        self.exit_code, self.crash = crash.exit_code, crash  # type: ignore[misc]
+        self.exit_code, self.crash = crash.exit_code, crash
 
 
 def launch(command: Sequence[str], *, num_ranks: int, folder: Path, start: Path | None) -> int:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from dnalm.data import Batch
@@ -49,7 +48,7 @@ class Ledger(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,  # noqa: ARG002
-        outputs: dict[str, torch.Tensor],
+        outputs: Any,  # noqa: ANN401 -- Lightning's signature
         batch: Batch,
         batch_idx: int,  # noqa: ARG002
     ) -> None:

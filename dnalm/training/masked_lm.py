@@ -254,7 +254,7 @@ class MaskedLMTraining(LightningModule):
 
     def _not_finite(self, mine: Totals, all_ranks: Totals) -> NumericsError:
         """The error of a step that some rank cannot finish, as this rank sees it."""
-        per_step = self.trainer.datamodule.batch.global_size
+        per_step = self.plan.global_batch
         first = self.global_step * per_step
         bad = [f"the {name} loss is {loss}" for name, loss in self._losses(mine) if not math.isfinite(loss)]
         what = " and ".join(bad) or "a gradient is not finite"

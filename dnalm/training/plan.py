@@ -24,6 +24,7 @@ class TrainingPlan:
         optimizer: makes the optimizer from parameter groups, all else filled in.
         schedule: factor of the learning rate by optimizer step.
         seed: the run's seed, which keys dropout.
+        global_batch: samples of an optimizer step.
         species: names of the genomes that judge, if each is to be logged.
         species_of: (W,) which of them each validation sample is of.
         guard: what the ranks decide together.
@@ -36,6 +37,7 @@ class TrainingPlan:
     optimizer: Callable[..., Optimizer]
     schedule: Schedule
     seed: int
+    global_batch: int
     species: Sequence[str] = ()
     species_of: npt.NDArray[np.int64] | None = None
     guard: StepGuard = field(default_factory=StepGuard)

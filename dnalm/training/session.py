@@ -244,6 +244,7 @@ class Session:
                 Checkpointing(self.folder, times, self.guard, self._describe, SavePolicy()),
             ],
             root=self.run.path,
+            guard=self.guard,
             resumed_step=self.start.step,
         )
 

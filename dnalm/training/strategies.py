@@ -21,6 +21,7 @@ from lightning.pytorch.strategies import (
     Strategy,
 )
 
+from dnalm.training.guard import StepGuard
 from dnalm.training.ranks import Ranks
 from dnalm.training.training_state import read_state
 
@@ -32,6 +33,7 @@ class _FromFolder(Strategy):
 
     resumed_step = 0
     passes = 1
+    guard: StepGuard | None = None
 
     @property
     def restore_checkpoint_after_setup(self) -> bool:
@@ -40,6 +42,12 @@ class _FromFolder(Strategy):
     @property
     def lightning_restore_optimizer(self) -> bool:
         return False
+
+    def barrier(self, name: str | None = None) -> None:
+        """Wait for all ranks; before a stage begins, take the signals back from Lightning's handlers."""
+        if name == "run-stage" and self.guard is not None:
+            self.guard.hold_on()
+        super().barrier(name)
 
     def load_checkpoint(
         self,
@@ -82,7 +90,14 @@ class Sharded(_FromFolder, ModelParallelStrategy):
 
 
 def make_strategy(
-    name: StrategyName, ranks: Ranks, *, device: str, timeout_s: float, resumed_step: int, passes: int
+    name: StrategyName,
+    ranks: Ranks,
+    *,
+    device: str,
+    timeout_s: float,
+    guard: StepGuard,
+    resumed_step: int,
+    passes: int,
 ) -> Strategy:
     """The strategy of a run.
 
@@ -91,6 +106,7 @@ def make_strategy(
         ranks: this process.
         device: `cpu`, or `cuda`.
         timeout_s: longest wait for the other processes.
+        guard: heeds signals.
         resumed_step: optimizer step of the checkpoint to start from.
         passes: micro-batches of an optimizer step on each rank.
     """
@@ -102,7 +118,7 @@ def make_strategy(
         made = (ReplicatedExactly if name == "exact" else Replicated)(timeout=timeout)
     else:
         made = SingleProcess(device=f"{device}:{ranks.local_rank}" if device == "cuda" else device)
-    made.resumed_step, made.passes = resumed_step, passes
+    made.resumed_step, made.passes, made.guard = resumed_step, passes, guard
     return made
 
 

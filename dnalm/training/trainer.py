@@ -154,6 +154,7 @@ class TrainerRecipe:
         loggers: Sequence[Logger],
         callbacks: Sequence[Callback],
         root: Path,
+        guard: StepGuard,
         resumed_step: int = 0,
     ) -> Trainer:
         """Make the trainer of this process.
@@ -164,6 +165,7 @@ class TrainerRecipe:
             loggers: where metrics go.
             callbacks: the run's own; those of the config come after.
             root: the run directory.
+            guard: what the ranks decide together.
             resumed_step: optimizer step of the checkpoint to start from.
         """
         ranks = self.ranks()
@@ -174,6 +176,7 @@ class TrainerRecipe:
             ranks,
             device=self.device,
             timeout_s=self.timeout_s,
+            guard=guard,
             resumed_step=resumed_step,
             passes=passes,
         )

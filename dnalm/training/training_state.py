@@ -80,10 +80,14 @@ def read_state(folder: Path, module: nn.Module, optimizer: Optimizer) -> None:
     _check_fit(folder, tensors)
     with _quietly():
         load(tensors, storage_reader=HuggingFaceStorageReader(str(folder)))
-    weights: dict[str, Any] = {name.removeprefix(MODEL): t for name, t in tensors.items() if name.startswith(MODEL)}
+    weights: dict[str, Any] = {
+        name.removeprefix(MODEL): t for name, t in tensors.items() if name.startswith(MODEL)
+    }
     set_model_state_dict(module, weights, options=_TIED)
     settings: dict[str, Any] = get_optimizer_state_dict(module, optimizer, options=_BY_NAME)
-    slots: dict[str, Any] = {name.removeprefix(OPTIMIZER): t for name, t in tensors.items() if name.startswith(OPTIMIZER)}
+    slots: dict[str, Any] = {
+        name.removeprefix(OPTIMIZER): t for name, t in tensors.items() if name.startswith(OPTIMIZER)
+    }
     set_optimizer_state_dict(module, optimizer, {**settings, **slots}, options=_BY_NAME)
 
 
@@ -93,6 +97,10 @@ def read_weights(folder: Path, module: nn.Module) -> None:
     _check_fit(folder, tensors, only=MODEL)
     with _quietly(), torch.no_grad():
         load(tensors, storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=True)
+
+
+def _named(tensors: Mapping[str, Tensor], kind: str) -> dict[str, Any]:
+    return {name.removeprefix(kind): tensor for name, tensor in tensors.items() if name.startswith(kind)}
 
 
 def _check_fit(folder: Path, wanted: Mapping[str, Tensor], *, only: str = "") -> None:

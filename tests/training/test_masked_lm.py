@@ -59,6 +59,7 @@ def module_of(model: MaskedLM, *, lr: float = 1e-2) -> MaskedLMTraining:
         optimizer=lambda groups: torch.optim.SGD(groups, lr=lr),
         schedule=LinearWarmupDecay(warmup_steps=0, total_steps=1000),
         seed=1,
+        global_batch=GLOBAL,
     )
     return MaskedLMTraining(model, plan)
 

@@ -84,6 +84,7 @@ def module_of(
         optimizer=lambda groups: torch.optim.SGD(groups, lr=LR),
         schedule=LinearWarmupDecay(warmup_steps=0, total_steps=1000),
         seed=1,
+        global_batch=GLOBAL,
     )
     return MultiObjectiveTraining(
         model,
