@@ -35,6 +35,7 @@ from dnalm.training.objectives import (
     MaskedTokens,
     TrackObjective,
     WeightingName,
+    check_sources,
     make_tasks,
 )
 
@@ -60,6 +61,7 @@ def pretrain(
     logger: Callable[..., Logger] | None = None,
     objectives: dict[str, MaskedTokens | TrackObjective] | None = None,
     weighting: WeightingName = "fixed",
+    inputs: tuple[str, ...] = (),
     seed: NonNegativeInt = 1,
 ) -> None:
     """Train, validate, judge, and leave the run directory.
@@ -82,6 +84,7 @@ def pretrain(
         logger: makes a further logger beside `metrics.csv`.
         objectives: what is learned, by name; masked tokens alone if absent.
         weighting: whether the weights of objectives are fixed, or learned with the model.
+        inputs: names of tracks of labels or classes that the model is told of every token (LOGO).
         seed: of everything random.
     """
     quiet_frameworks()
@@ -89,7 +92,7 @@ def pretrain(
     run.refuse_if_taken()
     factor = schedule(total_steps=steps)
     tokenizer = _learned(tokenizer, data)
-    goals = Goals(objectives, weighting)
+    goals = Goals(objectives, weighting, inputs)
     genome = GenomeData(
         data,
         tokenizer=tokenizer,
@@ -98,29 +101,27 @@ def pretrain(
         batch=batch,
         seed=seed,
         tracks=goals.tracks,
+        inputs=goals.inputs,
     )
     throughput = Throughput()
     extra = logger(save_dir=run.path) if logger else None
     fitter = trainer(run=run, batch=batch, steps=steps, throughput=throughput, logger=extra)
     seed_everything(seed, verbose=False)
-    network = _network(model, tokenizer, embedding_init)
-    _check_positions(network, tokenizer, windows)
+    network = _network(model, genome, _channels(genome, goals), embedding_init)
     genome.prepare_data()
     genome.setup("fit")
     module = _module(network, genome, goals, optim, factor)
     run.create(config)
     introduce(run, genome, network, steps)
-    fitter.fit(module, datamodule=genome)
-    if module.validated_at != fitter.global_step:
-        fitter.validate(module, datamodule=genome, verbose=False)
+    _fit(fitter, module, genome)
     _leave_model(run, module, genome, config, fitter)
     judgement = _judge(genome, module)
     plot_training(run.path / "metrics.csv", judgement, run.path / "loss.png")
     scores = module.scores if isinstance(module, MultiObjectiveTraining) else {}
-    summary = summarize(experiment, fitter, judgement, throughput, scores)
-    summary["seconds"] = round(time.perf_counter() - began, 1)
+    seconds = round(time.perf_counter() - began, 1)
+    summary = {**summarize(experiment, fitter, judgement, throughput, scores), "seconds": seconds}
     sentences = [judgement.sentences(), *objective_sentences(scores)]
-    conclude(run, experiment, sentences, run.write_summary(summary), annotated=bool(goals.tracks))
+    conclude(run, experiment, sentences, run.write_summary(summary), goals=goals)
 
 
 def _learned(tokenizer: Tokenizer | BpeRecipe, data: Corpus) -> Tokenizer:
@@ -132,14 +133,37 @@ def _learned(tokenizer: Tokenizer | BpeRecipe, data: Corpus) -> Tokenizer:
     return tokenizer.open_or_train(texts, data.cache)
 
 
-def _network(model: Callable[..., Encoder | MaskedLM], tokenizer: Tokenizer, embedding_init: str) -> MaskedLM:
+def _channels(data: GenomeData, goals: Goals) -> tuple[str, ...]:
+    """Names of the annotation channels, which only the prepared tracks tell.
+
+    Raises:
+        ConfigError: CFG-30, an input is the annotation that an objective learns.
+    """
+    if not goals.inputs:
+        return ()
+    data.prepare_data()
+    data.setup("fit")
+    check_sources(goals.inputs, goals.on_tracks, [genome.tracks for genome in data.opened])
+    return data.channels.names
+
+
+def _network(
+    model: Callable[..., Encoder | MaskedLM],
+    data: GenomeData,
+    channels: tuple[str, ...],
+    embedding_init: str,
+) -> MaskedLM:
     """A new network for the tokenizer's ids, or one to go on from, whose embeddings stay as they are."""
-    special = tokenizer.special
-    made = model(vocab_size=tokenizer.vocab_size, padding_id=special.padding, mask_id=special.mask)
-    if isinstance(made, MaskedLM):
-        return made
-    network = MaskedLM(made)
-    if embedding_init == "informed":
+    tokenizer, special = data.tokenizer, data.tokenizer.special
+    made = model(
+        vocab_size=tokenizer.vocab_size,
+        padding_id=special.padding,
+        mask_id=special.mask,
+        annotations=channels,
+    )
+    network = made if isinstance(made, MaskedLM) else MaskedLM(made)
+    _check_positions(network, tokenizer, data.windows)
+    if network is not made and embedding_init == "informed":
         inform_embeddings(network, tokenizer.token_bases)
     return network
 
@@ -170,6 +194,13 @@ def _module(
         species=names if 1 < len(names) <= _LOGGED else (),
         species_of=np.array([number for number, _ in data.judged]),
     )
+
+
+def _fit(fitter: Trainer, module: MaskedLMTraining, data: GenomeData) -> None:
+    """Train, and validate at the end if that was not the last thing done."""
+    fitter.fit(module, datamodule=data)
+    if module.validated_at != fitter.global_step:
+        fitter.validate(module, datamodule=data, verbose=False)
 
 
 def _check_positions(network: MaskedLM, tokenizer: Tokenizer, windows: WindowRecipe) -> None:

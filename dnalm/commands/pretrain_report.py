@@ -14,7 +14,7 @@ from dnalm.evaluation.objectives import describe_track, objective_figures
 from dnalm.evaluation.track_plot import plot_tracks
 from dnalm.models import MaskedLM
 from dnalm.training import RunDirectory, Throughput, peak_memory_bytes
-from dnalm.training.objectives import Scores, tracks_of
+from dnalm.training.objectives import Goals, Scores, tracks_of
 
 _NAMED = 20  # genomes that are told one by one
 
@@ -31,6 +31,8 @@ def introduce(run: RunDirectory, genome: GenomeData, network: MaskedLM, steps: i
         )
     if len(genome.opened) > _NAMED:
         stdout.print(f"and {len(genome.opened) - _NAMED} more genomes")
+    if genome.channels.names:
+        stdout.print(f"inputs beside tokens: {', '.join(genome.channels.names)}", markup=False)
     tracks = tracks_of(genome)
     for name, track in tracks.items():
         stdout.print(describe_track(name, track), markup=False)
@@ -76,7 +78,7 @@ def _figures(judgement: Judgement) -> dict[str, object]:
 
 
 def conclude(
-    run: RunDirectory, experiment: str, sentences: Sequence[str], summary: Path, *, annotated: bool
+    run: RunDirectory, experiment: str, sentences: Sequence[str], summary: Path, *, goals: Goals
 ) -> None:
     """Say how good the model is, where it lies, and what to try next."""
     for sentence in sentences:
@@ -84,7 +86,10 @@ def conclude(
     stdout.print(f"model directory: {run.model}")
     stdout.print(f"loss plot: {run.path / 'loss.png'}")
     yours = "data=fasta data.fasta=<your genome>"
-    if annotated:
-        yours = "data=annotated data.fasta=<your genome> data.tracks.…=<your annotations>"
-    stdout.print(f"next: dnalm pretrain experiment={experiment} size=small {yours}")
+    if goals.tracks or goals.inputs:
+        option = "annotated" if goals.tracks else "knowledge"
+        yours = f"data={option} data.fasta=<your genome> data.tracks.…=<your annotations>"
+    if goals.inputs:
+        yours += f" inputs=[{','.join(goals.inputs)}]"
+    stdout.print(f"next: dnalm pretrain experiment={experiment} size=small {yours}", markup=False)
     stdout.print(f"summary: {summary}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dnalm.data.channels import Channels
 from dnalm.data.corpus import CorpusGenome
 from dnalm.data.order import Integers
 from dnalm.data.windows import TrainingWindows, Window, WindowRecipe, validation_windows
@@ -28,6 +29,7 @@ class LaidOutGenome:
         training: training windows, if it has any.
         validation: validation windows; none of a genome that only trains.
         tracks: what is known of its bases, by name.
+        channels: which of that are inputs; the rest are targets.
     """
 
     name: str
@@ -36,10 +38,22 @@ class LaidOutGenome:
     training: TrainingWindows | None
     validation: list[Window]
     tracks: Mapping[str, TrackStore] = field(default_factory=dict)
+    channels: Channels = field(default_factory=Channels)
+
+    @property
+    def learned(self) -> dict[str, TrackStore]:
+        """The tracks that are targets."""
+        return {name: track for name, track in self.tracks.items() if name not in self.channels.of_track}
 
 
 def lay_out(
-    genome: CorpusGenome, tokenizer: Tokenizer, recipe: WindowRecipe, *, num_validation: int, seed: int
+    genome: CorpusGenome,
+    tokenizer: Tokenizer,
+    recipe: WindowRecipe,
+    *,
+    num_validation: int,
+    seed: int,
+    channels: Channels,
 ) -> LaidOutGenome:
     """Lay out the windows of both sides of a genome.
 
@@ -49,6 +63,7 @@ def lay_out(
         recipe: how long windows are and where they come from.
         num_validation: windows that judge, at most.
         seed: of this genome's windows.
+        channels: of the run.
 
     Raises:
         DataError: DATA-01, a side that has bases has no stretch long enough for a window.
@@ -69,6 +84,7 @@ def lay_out(
         if len(validation)
         else [],
         tracks=genome.tracks,
+        channels=channels,
     )
 
 

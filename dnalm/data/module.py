@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from dnalm.data.batch import Batch, Sample, collate
 from dnalm.data.batching import BatchPlan, StepBatches, validation_batches
+from dnalm.data.channels import Channels, find_channels
 from dnalm.data.corpus import Corpus
 from dnalm.data.laid_out import lay_out
 from dnalm.data.masking import Masking
@@ -35,7 +36,8 @@ class GenomeData(LightningDataModule):
         masking: what is hidden.
         batch: the batch arithmetic.
         seed: the run's seed.
-        tracks: names of the corpus's tracks that batches carry.
+        tracks: names of the corpus's tracks that batches carry as targets.
+        inputs: names of those that they carry as annotations of their tokens; no target is among them.
     """
 
     def __init__(
@@ -48,23 +50,28 @@ class GenomeData(LightningDataModule):
         batch: BatchPlan,
         seed: int,
         tracks: Sequence[str] = (),
+        inputs: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.tracks = tuple(tracks)
+        self.tracks, self.inputs = tuple(tracks), tuple(inputs)
+        assert not {*self.tracks} & {*self.inputs}, "a target must not be an input"
+        self.channels = Channels()
         self.corpus, self.tokenizer, self.windows = corpus, tokenizer, windows
         self.masking, self.batch, self.seed = masking, batch, seed
 
     def prepare_data(self) -> None:
         """Build the stores that are not there, in one process of each node."""
-        self.corpus.prepare(self.tracks)
+        self.corpus.prepare((*self.tracks, *self.inputs))
 
     def setup(self, stage: str) -> None:  # noqa: ARG002 -- Lightning passes it by name
         """Divide the genomes and lay out the windows.
 
         Raises:
             DataError: a genome has no stretch that is long enough for a window, or none judges the model.
+            ConfigError, DataError: inputs cannot be channels; see `find_channels`.
         """
-        self.opened = self.corpus.genomes(self.tracks)
+        self.opened = self.corpus.genomes((*self.tracks, *self.inputs))
+        self.channels = find_channels(self.inputs, self.opened)
         judging = sum(bool(len(genome.division.validation)) for genome in self.opened)
         if not judging:
             raise DataError(
@@ -77,7 +84,12 @@ class GenomeData(LightningDataModule):
         each = max(1, self.windows.num_validation // judging)
         self.genomes = [
             lay_out(
-                genome, self.tokenizer, self.windows, num_validation=each, seed=genome_seed(self.seed, number)
+                genome,
+                self.tokenizer,
+                self.windows,
+                num_validation=each,
+                seed=genome_seed(self.seed, number),
+                channels=self.channels,
             )
             for number, genome in enumerate(self.opened)
         ]

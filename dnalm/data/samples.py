@@ -97,7 +97,8 @@ class TrainingSamples(Dataset[Sample]):
             targets,
             int(tokens.content.sum()),
             len(tokens.codes),
-            tracks=read_targets(genome.tracks, window, tokens.spans, len(tokens.codes)),
+            tracks=read_targets(genome.learned, window, tokens.spans, len(tokens.codes)),
+            annotations=genome.channels.read(genome.tracks, window, tokens.spans, len(tokens.codes)),
         )
 
 
@@ -150,5 +151,6 @@ class ValidationSamples(Dataset[Sample]):
             int(tokens.content.sum()),
             len(tokens.codes),
             hidden,
-            read_targets(genome.tracks, window, tokens.spans, len(tokens.codes)),
+            read_targets(genome.learned, window, tokens.spans, len(tokens.codes)),
+            genome.channels.read(genome.tracks, window, tokens.spans, len(tokens.codes)),
         )

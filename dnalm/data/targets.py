@@ -39,10 +39,14 @@ def read_targets(
     """
     found = {}
     for name, track in tracks.items():
-        on_bases = track.read(window.start, window.end)
-        on_bases = on_bases[::-1] if window.reverse else on_bases
-        found[name] = bring_to_tokens(track, on_bases[:num_bases], spans)
+        found[name] = bring_to_tokens(track, read_bases(track, window, num_bases), spans)
     return found
+
+
+def read_bases(track: TrackStore, window: Window, num_bases: int) -> TrackArray:
+    """What a track says of a window's first bases, in the direction of the window's strand."""
+    on_bases = track.read(window.start, window.end)
+    return (on_bases[::-1] if window.reverse else on_bases)[:num_bases]
 
 
 def bring_to_tokens(track: TrackStore, on_bases: TrackArray, spans: Ids) -> Target:

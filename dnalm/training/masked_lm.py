@@ -111,7 +111,7 @@ class MaskedLMTraining(LightningModule):
     def forward(self, batch: Batch) -> Tensor:
         """Logits at the tokens to predict, (M, V)."""
         packed = Packed(cu_lengths=batch.cu_lengths, max_length=batch.max_length)
-        logits: Tensor = self.model(batch.ids_N, packed, batch.targets_M)
+        logits: Tensor = self.model(batch.ids_N, packed, batch.targets_M, batch.annotations_NC)
         return logits
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:

@@ -89,7 +89,7 @@ class MultiObjectiveTraining(MaskedLMTraining):
     def encode(self, batch: Batch) -> Tensor:
         """Hidden states of all packed tokens, (N, D)."""
         packed = Packed(cu_lengths=batch.cu_lengths, max_length=batch.max_length)
-        hidden_ND: Tensor = self.model.encoder(batch.ids_N, packed)
+        hidden_ND: Tensor = self.model.encoder(batch.ids_N, packed, batch.annotations_NC)
         return hidden_ND
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:

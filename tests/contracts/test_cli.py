@@ -51,7 +51,7 @@ def test_help_lists_commands_and_groups(capsys: pytest.CaptureFixture[str]) -> N
     _, groups, _ = run(capsys, "pretrain", "--help")
     assert (
         "experiment   dnabert, dnabert2, dnabert_k3, dnabert_k4, dnabert_k5, grover, logo, "
-        "logo_multitask, nt_v1_2b5" in groups
+        "logo_knowledge, logo_multitask, nt_v1_2b5" in groups
     )
     assert "full, small, tiny" in groups
     assert "data/split   contigs, fraction, random_contigs, regions" in groups
