@@ -37,6 +37,9 @@ def test_a_track_is_told_by_coverage_and_balance() -> None:
     )
     assert describe_track("t", VALUES) == expected  # type: ignore[arg-type]
     assert "0.0% of the bases known; no value" in describe_track("t", NOTHING)  # type: ignore[arg-type]
+    # A label that is known nowhere is not one that holds nowhere
+    unknown = FakeTrack("labels", TrackStatistics(100, 50, {"x": 10, "y": 0}, {"x": 40, "y": 0}), ("x", "y"))
+    assert "; x 25.00%, 1 known nowhere: y; " in describe_track("t", unknown)  # type: ignore[arg-type]
 
 
 def test_of_many_labels_the_common_ones_are_told() -> None:

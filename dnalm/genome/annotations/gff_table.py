@@ -10,12 +10,15 @@ from dnalm.genome.annotations.text_lines import OnRead
 from dnalm.genome.store import GenomeStore
 
 _SUFFIXES = {".gff", ".gff2", ".gff3", ".gtf"}
+_COMPRESSED = (".gz", ".bgz")
 _BIOTYPES = ("gene_biotype", "gene_type", "biotype")  # of NCBI, GENCODE, Ensembl
 
 
 def is_gff(path: Path) -> bool:
     """Whether a file is GFF3 or GTF by its name."""
-    return any(suffix.lower() in _SUFFIXES for suffix in path.suffixes)
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    last = suffixes[:-1] if suffixes and suffixes[-1] in _COMPRESSED else suffixes
+    return bool(last) and last[-1] in _SUFFIXES
 
 
 def read_gff_table(
