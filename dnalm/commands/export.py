@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 from dnalm.console import stdout
+from dnalm.errors import CheckpointError
 from dnalm.models import Pretrained, check_vocabulary, family_of, save_pretrained
 from dnalm.tokenizers import Tokenizer, load_tokenizer
 from dnalm.training import RunDirectory
@@ -27,11 +28,19 @@ def export(
         tokenizer: what the model's ids mean; that of the model's folder if absent.
 
     Raises:
-        CheckpointError: the model cannot be read, or the tokenizer does not fit it.
+        CheckpointError: the model cannot be read, the tokenizer does not fit it, or it has annotation inputs.
         DataError: the folder has no tokenizer, or one that cannot be used.
     """
     run.claim(goes_on=False)
     folder, network = model.folder(), model.load()
+    if network.encoder.annotations:
+        raise CheckpointError(
+            "CKPT-14",
+            where=model.source,
+            found=f"a model whose inputs beside tokens are {', '.join(network.encoder.annotations)}",
+            expected="a model of tokens alone, for no published layout has annotation inputs",
+            fix=f"use {folder} as it is, which dnalm reads, or export a model trained without inputs",
+        )
     tokenizer = tokenizer or load_tokenizer(folder)
     check_vocabulary(network, tokenizer.vocab_size, where=str(folder))
     run.create(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -36,6 +37,7 @@ from dnalm.training.objectives import (
     MaskedTokens,
     TrackObjective,
     WeightingName,
+    check_sources,
     make_tasks,
 )
 from dnalm.training.session import Session
@@ -62,6 +64,7 @@ def pretrain(
     logger: Callable[..., Logger] | None = None,
     objectives: dict[str, MaskedTokens | TrackObjective] | None = None,
     weighting: WeightingName = "fixed",
+    inputs: tuple[str, ...] = (),
     seed: NonNegativeInt = 1,
     resume: str = "auto",
     resume_allow: tuple[str, ...] = (),
@@ -86,6 +89,7 @@ def pretrain(
         logger: makes a further logger beside `metrics.csv`.
         objectives: what is learned, by name; masked tokens alone if absent.
         weighting: whether the weights of objectives are fixed, or learned with the model.
+        inputs: names of tracks of labels or classes that the model is told of every token (LOGO).
         seed: of everything random.
         resume: `auto` goes on with a run that lies in the run directory, `never` refuses to; a path
             begins the run with the checkpoint there.
@@ -93,37 +97,16 @@ def pretrain(
     """
     quiet_frameworks()
     began = time.perf_counter()
-    factor = schedule(total_steps=steps)
-    goals = Goals(objectives, weighting)
+    factor, goals = schedule(total_steps=steps), Goals(objectives, weighting, inputs)
     trainer.check(batch)
-
-    def laid_out() -> GenomeData:
-        genome = GenomeData(
-            data,
-            tokenizer=_learned(tokenizer, data),
-            windows=windows,
-            masking=masking,
-            batch=batch,
-            seed=seed,
-            tracks=goals.tracks,
-        )
-        genome.prepare_data()
-        genome.setup("fit")
-        return genome
-
     session = Session(run, trainer, batch, steps=steps, resume=resume, allowed=resume_allow)
-    with session.opened(laid_out, "pretrain", config) as genome:
+    recipes = _Recipes(tokenizer, windows, masking, model, embedding_init, optim)
+    lay_out = partial(_laid_out, data, recipes, goals, batch, seed)
+    make = partial(_module, recipes, goals, session, factor)
+    with session.opened(lay_out, make, "pretrain", config) as genome:
         if genome is None:
             return
-        seed_everything(seed, verbose=False)
-
-        def module() -> MaskedLMTraining:
-            network = _network(model, genome.tokenizer, embedding_init)
-            _check_positions(network, genome.tokenizer, windows)
-            plan = _plan(genome, trainer, session, optim, factor)
-            return _module(network, genome, goals, plan)
-
-        trained = session.fit(module, genome, logger, introduce=partial(introduce, run, genome, steps))
+        trained = session.fit(make, genome, logger, introduce=partial(introduce, run, genome, steps))
         session.leave_model(trained, genome, config)
         hidden = all_hidden(trained.hidden_bits)
         if not session.ranks.first:
@@ -134,7 +117,41 @@ def pretrain(
         summary = summarize(experiment, session, judgement, scores)
         summary["seconds"] = round(time.perf_counter() - began, 1)
         sentences = [judgement.sentences(), *objective_sentences(scores)]
-        conclude(run, experiment, sentences, run.write_summary(summary), annotated=bool(goals.tracks))
+        conclude(run, experiment, sentences, run.write_summary(summary), goals=goals)
+
+
+@dataclass(frozen=True)
+class _Recipes:
+    """What the config says of the tokens and of the network."""
+
+    tokenizer: Tokenizer | BpeRecipe
+    windows: WindowRecipe
+    masking: Masking
+    model: Callable[..., Encoder | MaskedLM]
+    embedding_init: str
+    optim: Callable[..., Optimizer]
+
+
+def _laid_out(data: Corpus, recipes: _Recipes, goals: Goals, batch: BatchPlan, seed: int) -> GenomeData:
+    """The genomes prepared and divided, their windows laid out.
+
+    Raises:
+        ConfigError: CFG-30, an input is the annotation that an objective learns.
+    """
+    genome = GenomeData(
+        data,
+        tokenizer=_learned(recipes.tokenizer, data),
+        windows=recipes.windows,
+        masking=recipes.masking,
+        batch=batch,
+        seed=seed,
+        tracks=goals.tracks,
+        inputs=goals.inputs,
+    )
+    genome.prepare_data()
+    genome.setup("fit")
+    check_sources(goals.inputs, goals.on_tracks, [opened.tracks for opened in genome.opened])
+    return genome
 
 
 def _learned(tokenizer: Tokenizer | BpeRecipe, data: Corpus) -> Tokenizer:
@@ -146,42 +163,56 @@ def _learned(tokenizer: Tokenizer | BpeRecipe, data: Corpus) -> Tokenizer:
     return tokenizer.open_or_train(texts, data.cache)
 
 
-def _network(model: Callable[..., Encoder | MaskedLM], tokenizer: Tokenizer, embedding_init: str) -> MaskedLM:
+def _channels(data: GenomeData, goals: Goals) -> tuple[str, ...]:
+    """Names of the annotation channels, which only the prepared tracks tell.
+
+    Raises:
+        ConfigError: CFG-30, an input is the annotation that an objective learns.
+    """
+    if not goals.inputs:
+        return ()
+    data.prepare_data()
+    data.setup("fit")
+    check_sources(goals.inputs, goals.on_tracks, [genome.tracks for genome in data.opened])
+    return data.channels.names
+
+
+def _network(model: Callable[..., Encoder | MaskedLM], data: GenomeData, embedding_init: str) -> MaskedLM:
     """A new network for the tokenizer's ids, or one to go on from, whose embeddings stay as they are."""
-    special = tokenizer.special
-    made = model(vocab_size=tokenizer.vocab_size, padding_id=special.padding, mask_id=special.mask)
-    if isinstance(made, MaskedLM):
-        return made
-    network = MaskedLM(made)
-    if embedding_init == "informed":
+    tokenizer, special = data.tokenizer, data.tokenizer.special
+    made = model(
+        vocab_size=tokenizer.vocab_size,
+        padding_id=special.padding,
+        mask_id=special.mask,
+        annotations=data.channels.names,
+    )
+    network = made if isinstance(made, MaskedLM) else MaskedLM(made)
+    _check_positions(network, tokenizer, data.windows)
+    if network is not made and embedding_init == "informed":
         inform_embeddings(network, tokenizer.token_bases)
     return network
 
 
-def _plan(
-    data: GenomeData,
-    trainer: TrainerRecipe,
-    session: Session,
-    optim: Callable[..., Optimizer],
-    schedule: Schedule,
-) -> TrainingPlan:
+def _module(
+    recipes: _Recipes, goals: Goals, session: Session, schedule: Schedule, data: GenomeData
+) -> MaskedLMTraining:
+    """What trains, as it is before the first step; the same on every process."""
+    seed_everything(data.seed, verbose=False)
+    network = _network(recipes.model, data, recipes.embedding_init)
     names = [genome.name for genome in data.opened]
-    return TrainingPlan(
+    plan = TrainingPlan(
         token_bases=data.tokenizer.token_bases,
         overlap=data.tokenizer.overlap,
-        optimizer=optim,
+        optimizer=recipes.optim,
         schedule=schedule,
         seed=data.seed,
         global_batch=data.batch.global_size,
         species=names if 1 < len(names) <= _LOGGED else (),
         species_of=np.array([number for number, _ in data.judged]),
         guard=session.guard,
-        parallel=trainer.parallel,
-        exact=trainer.strategy == "exact",
+        parallel=session.recipe.parallel,
+        exact=session.recipe.strategy == "exact",
     )
-
-
-def _module(network: MaskedLM, data: GenomeData, goals: Goals, plan: TrainingPlan) -> MaskedLMTraining:
     if not goals.on_tracks:
         return MaskedLMTraining(network, plan)
     return MultiObjectiveTraining(

@@ -14,7 +14,7 @@ from dnalm.evaluation.objectives import describe_track, objective_figures
 from dnalm.evaluation.track_plot import plot_tracks
 from dnalm.models import MaskedLM
 from dnalm.training import HiddenBits, RunDirectory, peak_memory_bytes
-from dnalm.training.objectives import Scores
+from dnalm.training.objectives import Goals, Scores
 from dnalm.training.session import Session
 
 _NAMED = 20  # genomes that are told one by one
@@ -32,6 +32,8 @@ def introduce(run: RunDirectory, genome: GenomeData, steps: int, network: Masked
         )
     if len(genome.opened) > _NAMED:
         stdout.print(f"and {len(genome.opened) - _NAMED} more genomes")
+    if genome.channels.names:
+        stdout.print(f"inputs beside tokens: {', '.join(genome.channels.names)}", markup=False)
     for name, track in genome.joined.items():
         stdout.print(describe_track(name, track), markup=False)
     if genome.joined:
@@ -89,7 +91,7 @@ def _figures(judgement: Judgement) -> dict[str, object]:
 
 
 def conclude(
-    run: RunDirectory, experiment: str, sentences: Sequence[str], summary: Path, *, annotated: bool
+    run: RunDirectory, experiment: str, sentences: Sequence[str], summary: Path, *, goals: Goals
 ) -> None:
     """Say how good the model is, where it lies, and what to try next."""
     for sentence in sentences:
@@ -97,7 +99,10 @@ def conclude(
     stdout.print(f"model directory: {run.model}")
     stdout.print(f"loss plot: {run.path / 'loss.png'}")
     yours = "data=fasta data.fasta=<your genome>"
-    if annotated:
-        yours = "data=annotated data.fasta=<your genome> data.tracks.…=<your annotations>"
-    stdout.print(f"next: dnalm pretrain experiment={experiment} size=small {yours}")
+    if goals.tracks or goals.inputs:
+        option = "annotated" if goals.tracks else "knowledge"
+        yours = f"data={option} data.fasta=<your genome> data.tracks.…=<your annotations>"
+    if goals.inputs:
+        yours += f" inputs=[{','.join(goals.inputs)}]"
+    stdout.print(f"next: dnalm pretrain experiment={experiment} size=small {yours}", markup=False)
     stdout.print(f"summary: {summary}")

@@ -1,6 +1,6 @@
 """A micro-batch in packed layout: sequences end to end, nothing padded.
 
-B sequences, N packed tokens, M tokens to predict, X hidden bases, P pairs.
+B sequences, N packed tokens, C annotation channels, M tokens to predict, X hidden bases, P pairs.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -31,6 +32,7 @@ class Sample:
     num_bases: int
     hidden: HiddenBases | None = None  # in validation only
     tracks: Mapping[str, Target] = field(default_factory=dict)  # (T,) or (T, n) each
+    annotations: npt.NDArray[np.int8] | None = None  # (T, C) where annotations are inputs
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Batch:
         hidden: the hidden bases, in validation only.
         tracks: what annotation tracks say of every token, by name: (N,) int64 classes and (N, n) int8 labels,
             -1 where unknown, or (N,) float32 values, NaN where unknown.
+        annotations_NC: where annotations are inputs, what each channel says of every token, (N, C) int8: 1 it
+            holds, 0 it does not, -1 unknown.
         step_targets: in training with tracks, the number of targets that the samples of the whole optimizer
             step have on this rank: of each track, and of masked language modelling by the name "".
     """
@@ -78,6 +82,7 @@ class Batch:
     num_bases: int
     hidden: HiddenTensors | None = None
     tracks: Mapping[str, Tensor] = field(default_factory=dict)
+    annotations_NC: Tensor | None = None  # noqa: N815
     step_targets: Mapping[str, int] = field(default_factory=dict)
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:
@@ -106,6 +111,7 @@ def collate(samples: list[Sample]) -> Batch:
         num_bases=sum(sample.num_bases for sample in samples),
         hidden=_join(samples),
         tracks=_join_tracks(samples),
+        annotations_NC=_join_annotations(samples),
     )
 
 
@@ -120,6 +126,12 @@ def _join_tracks(samples: list[Sample]) -> dict[str, Tensor]:
         name: torch.from_numpy(np.concatenate([sample.tracks[name] for sample in samples]))
         for name in samples[0].tracks
     }
+
+
+def _join_annotations(samples: list[Sample]) -> Tensor | None:
+    parts = [sample.annotations for sample in samples if sample.annotations is not None]
+    assert len(parts) in (0, len(samples)), "a run has channels or has none"
+    return torch.from_numpy(np.concatenate(parts)) if parts else None
 
 
 def _join(samples: list[Sample]) -> HiddenTensors | None:

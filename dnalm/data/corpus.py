@@ -83,7 +83,8 @@ class GenomeCorpus:
         split: which part judges the model.
         cache: folder for built stores; the user's cache if absent.
         tracks: what is known of the genome's bases, by names of the user's choice. A clade has its own where
-            none are given, `region`, `chromatin` and `conservation`, opened only where they are wanted.
+            none are given, `region`, `chromatin`, `knowledge` and `conservation`, opened only where they are
+            wanted.
 
     Raises:
         DataError: the file cannot be a genome.
@@ -196,11 +197,11 @@ class DatasetCorpus:
 
 
 def missing_track(name: str, there: Collection[str]) -> DataError:
-    """An objective wants a track that the corpus has not."""
+    """An objective or an input wants a track that the corpus has not."""
     return DataError(
         "DATA-05",
         where="data.tracks",
         found=f"no track {name!r}; " + (f"there are {', '.join(there)}" if there else "there is none"),
-        expected="every track that an objective learns",
-        fix=f"give data.tracks.{name}, as data=annotated does, or leave that objective out",
+        expected="every track that an objective learns or that is an input",
+        fix=f"give data.tracks.{name}, as data=annotated and data=knowledge do, or leave it out",
     )

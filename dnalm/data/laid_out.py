@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dnalm.data.channels import Channels
 from dnalm.data.corpus import CorpusGenome
 from dnalm.data.order import Integers
 from dnalm.data.targets import AbsentTrack
@@ -29,6 +30,7 @@ class LaidOutGenome:
         training: training windows, if it has any.
         validation: validation windows; none of a genome that only trains.
         tracks: all tracks of the run by name, those that it has not as absent.
+        channels: which of that are inputs; the rest are targets.
     """
 
     name: str
@@ -37,6 +39,12 @@ class LaidOutGenome:
     training: TrainingWindows | None
     validation: list[Window]
     tracks: Mapping[str, TrackStore | AbsentTrack] = field(default_factory=dict)
+    channels: Channels = field(default_factory=Channels)
+
+    @property
+    def learned(self) -> dict[str, TrackStore | AbsentTrack]:
+        """The tracks that are targets."""
+        return {name: track for name, track in self.tracks.items() if name not in self.channels.of_track}
 
 
 def lay_out(
@@ -47,6 +55,7 @@ def lay_out(
     num_validation: int,
     seed: int,
     absent: Mapping[str, AbsentTrack],
+    channels: Channels,
 ) -> LaidOutGenome:
     """Lay out the windows of both sides of a genome.
 
@@ -57,6 +66,7 @@ def lay_out(
         num_validation: windows that judge, at most.
         seed: of this genome's windows.
         absent: what stands for each track of the run that the genome has not.
+        channels: of the run.
 
     Raises:
         DataError: DATA-01, a side that has bases has no stretch long enough for a window.
@@ -77,6 +87,7 @@ def lay_out(
         if len(validation)
         else [],
         tracks={**absent, **genome.tracks},
+        channels=channels,
     )
 
 

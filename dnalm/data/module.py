@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from dnalm.data.batch import Batch, Sample, collate
 from dnalm.data.batching import BatchPlan, StepBatches, validation_batches
+from dnalm.data.channels import Channels, find_channels
 from dnalm.data.corpus import Corpus, CorpusGenome
 from dnalm.data.laid_out import lay_out
 from dnalm.data.masking import Masking
@@ -38,7 +39,8 @@ class GenomeData(LightningDataModule):
         masking: what is hidden.
         batch: the batch arithmetic.
         seed: the run's seed.
-        tracks: names of the corpus's tracks that batches carry.
+        tracks: names of the corpus's tracks that batches carry as targets.
+        inputs: names of those that they carry as annotations of their tokens; no target is among them.
     """
 
     def __init__(
@@ -51,23 +53,28 @@ class GenomeData(LightningDataModule):
         batch: BatchPlan,
         seed: int,
         tracks: Sequence[str] = (),
+        inputs: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.tracks = tuple(tracks)
+        self.tracks, self.inputs = tuple(tracks), tuple(inputs)
+        assert not {*self.tracks} & {*self.inputs}, "a target must not be an input"
+        self.channels = Channels()
         self.corpus, self.tokenizer, self.windows = corpus, tokenizer, windows
         self.masking, self.batch, self.seed = masking, batch, seed
 
     def prepare_data(self) -> None:
         """Build the stores that are not there, in one process of each node."""
-        self.corpus.prepare(self.tracks)
+        self.corpus.prepare((*self.tracks, *self.inputs))
 
     def setup(self, stage: str) -> None:  # noqa: ARG002 -- Lightning passes it by name
         """Divide the genomes and lay out the windows.
 
         Raises:
             DataError: a genome has no stretch that is long enough for a window, or none judges the model.
+            ConfigError, DataError: inputs cannot be channels; see `find_channels`.
         """
-        self.opened = self.corpus.genomes(self.tracks)
+        self.opened = self.corpus.genomes((*self.tracks, *self.inputs))
+        self.channels = find_channels(self.inputs, self.opened)
         judging = sum(bool(len(genome.division.validation)) for genome in self.opened)
         if not judging:
             raise DataError(
@@ -78,7 +85,7 @@ class GenomeData(LightningDataModule):
                 fix="name species in data.held_out, or let data.split divide a genome",
             )
         each = max(1, self.windows.num_validation // judging)
-        self.joined = self._join(self.opened)
+        self.joined = self._join(self.opened, (*self.tracks, *self.inputs))
         absent = {name: AbsentTrack(track.kind, len(track.names)) for name, track in self.joined.items()}
         self.genomes = [
             lay_out(
@@ -88,6 +95,7 @@ class GenomeData(LightningDataModule):
                 num_validation=each,
                 seed=genome_seed(self.seed, number),
                 absent=absent,
+                channels=self.channels,
             )
             for number, genome in enumerate(self.opened)
         ]
@@ -107,7 +115,7 @@ class GenomeData(LightningDataModule):
         Raises:
             DataError: DATA-07, none of these has a track.
         """
-        return self._join([self.opened[number] for number in self._training()])
+        return self._join([self.opened[number] for number in self._training()], self.tracks)
 
     def training_samples(self, *, track: str | None = None) -> TrainingSamples:
         """Sample i of the run, for any i; or of its genomes that have a track."""
@@ -130,10 +138,10 @@ class GenomeData(LightningDataModule):
         """The genomes of which a part trains, by number."""
         return [number for number, genome in enumerate(self.opened) if len(genome.division.train)]
 
-    def _join(self, genomes: Sequence[CorpusGenome]) -> dict[str, JoinedTrack]:
+    def _join(self, genomes: Sequence[CorpusGenome], names: Sequence[str]) -> dict[str, JoinedTrack]:
         lengths = {genome.name: genome.store.num_bases for genome in genomes}
         joined = {}
-        for name in self.tracks:
+        for name in names:
             those = {genome.name: genome.tracks[name] for genome in genomes if name in genome.tracks}
             if not those:
                 raise _untrained(name, list(lengths))

@@ -97,7 +97,8 @@ class TrainingSamples(Dataset[Sample]):
             targets,
             int(tokens.content.sum()),
             len(tokens.codes),
-            tracks=read_targets(genome.tracks, window, tokens.spans, len(tokens.codes)),
+            tracks=read_targets(genome.learned, window, tokens.spans, len(tokens.codes)),
+            annotations=genome.channels.read(genome.tracks, window, tokens.spans, len(tokens.codes)),
         )
 
 
@@ -143,7 +144,7 @@ class ValidationSamples(Dataset[Sample]):
         )
         masked = masked & (not fills)
         hidden = find_hidden(tokens.codes, tokens.spans, masked, start=window.start)
-        targets = read_targets(genome.tracks, window, tokens.spans, len(tokens.codes))
+        targets = read_targets(genome.learned, window, tokens.spans, len(tokens.codes))
         return Sample(
             index,
             seen,
@@ -154,4 +155,5 @@ class ValidationSamples(Dataset[Sample]):
             len(tokens.codes),
             hidden,
             {name: unknown_like(target) for name, target in targets.items()} if fills else targets,
+            genome.channels.read(genome.tracks, window, tokens.spans, len(tokens.codes)),
         )

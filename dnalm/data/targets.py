@@ -63,16 +63,20 @@ def read_targets(
     for name, track in tracks.items():
         if isinstance(track, AbsentTrack):
             found[name] = track.targets(len(spans))
-            continue
-        on_bases = track.read(window.start, window.end)
-        on_bases = on_bases[::-1] if window.reverse else on_bases
-        found[name] = bring_to_tokens(track, on_bases[:num_bases], spans)
+        else:
+            found[name] = bring_to_tokens(track, read_bases(track, window, num_bases), spans)
     return found
 
 
 def unknown_like(target: Target) -> Target:
     """Targets of the same shape and type of which nothing is known."""
     return np.full_like(target, np.nan if target.dtype.kind == "f" else UNLABELLED)
+
+
+def read_bases(track: TrackStore, window: Window, num_bases: int) -> TrackArray:
+    """What a track says of a window's first bases, in the direction of the window's strand."""
+    on_bases = track.read(window.start, window.end)
+    return (on_bases[::-1] if window.reverse else on_bases)[:num_bases]
 
 
 def bring_to_tokens(track: TrackStore, on_bases: TrackArray, spans: Ids) -> Target:

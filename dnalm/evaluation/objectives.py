@@ -37,11 +37,14 @@ def _balance(track: JoinedTrack) -> str:
         if None in figures:
             return "no value"
         return "mean {:.4g}, standard deviation {:.4g}, from {:.4g} to {:.4g}".format(*figures)
-    shares = sorted(statistics.fractions().items(), key=lambda item: -item[1])
+    nowhere = [label for label, count in statistics.covered_bases.items() if not count]
+    known = {label: share for label, share in statistics.fractions().items() if label not in nowhere}
+    shares = sorted(known.items(), key=lambda item: -item[1])
     told = ", ".join(f"{label} {share:.2%}" for label, share in shares[:_NAMED])
     more = f", {len(shares) - _NAMED} rarer down to {shares[-1][1]:.3%}" if len(shares) > _NAMED else ""
     absent = sum(share == 0 for _, share in shares)
-    return told + more + (f", {absent} absent" if absent else "")
+    told += more + (f", {absent} absent" if absent else "")
+    return told + (f", {len(nowhere)} known nowhere: {', '.join(nowhere)}" if nowhere else "")
 
 
 def objective_figures(scores: Mapping[str, Scores]) -> dict[str, object]:

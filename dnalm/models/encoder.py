@@ -4,7 +4,7 @@ Token ids of a packed micro-batch go in, one vector per token comes out. The def
 (Devlin et al. 2019), which DNABERT and GROVER use unchanged; every switch names the published model
 that needs it, and switches combine.
 
-N packed tokens, D model width, B sequences, H heads, L longest sequence.
+N packed tokens, C annotation channels, D model width, B sequences, H heads, L longest sequence.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ class Encoder(nn.Module):
             `rotary` turns queries and keys (NT v2); `alibi` lowers scores with distance (DNABERT-2).
         position_offset: rows of the learned positions that lie before the first token's (NT v1: 2).
         type_vocab_size: rows of the token-type table, of which DNA uses the first; 0 for none (NT).
+        annotations: names of the annotation channels that are summed into the embeddings (LOGO's knowledge
+            embedding), from the program.
         embedding_size: width of the embeddings and of the MLM head, mapped to hidden_size (ALBERT,
             LOGO); hidden_size if not given.
         embedding_norm: whether the summed embeddings are normed; NT's are not.
@@ -82,6 +84,7 @@ class Encoder(nn.Module):
         positions: PositionKind = "learned",
         position_offset: int = 0,
         type_vocab_size: int = 2,
+        annotations: tuple[str, ...] = (),
         embedding_size: int | None = None,
         embedding_norm: bool = True,
         conv_stem: bool = False,
@@ -108,6 +111,7 @@ class Encoder(nn.Module):
         self.intermediate_size, self.max_positions = intermediate_size, max_positions
         self.positions: PositionKind = positions
         self.position_offset, self.type_vocab_size = position_offset, type_vocab_size
+        self.annotations = tuple(annotations)  # of config.json they come as a list
         self.embedding_size, self.embedding_norm = embedding_size, embedding_norm
         self.conv_stem, self.token_dropout = conv_stem, token_dropout
         self.feed_forward: FeedForwardKind = feed_forward
@@ -138,27 +142,32 @@ class Encoder(nn.Module):
         """Draw the initial weights anew, as after `to_empty` from the meta device."""
         initialize(self, std=self.initializer_range)
 
-    def forward(self, ids_N: Tensor, packed: Packed) -> Tensor:
+    def forward(self, ids_N: Tensor, packed: Packed, annotations_NC: Tensor | None = None) -> Tensor:
         """Hidden states of the last block, normed where blocks norm their inputs only, (N, D).
 
         Args:
             ids_N: token ids of all sequences end to end, (N,), int64 or int32.
             packed: where each sequence lies.
+            annotations_NC: what each channel says of each token, int8: 1 it holds, 0 it does not, -1
+                unknown, which adds nothing. All are unknown where None is given, as whoever knows the
+                sequence alone does.
 
         Raises:
             DataError: a sequence is longer than `longest_sequence`.
             ConfigError: the kernel cannot run where the tokens are.
         """
         layout = self._layout(ids_N, packed)
-        hidden_ND: Tensor = self.embeddings(ids_N, layout)
+        hidden_ND: Tensor = self.embeddings(ids_N, layout, annotations_NC)
         for block in self._layers():
             hidden_ND = block(hidden_ND, layout)
         return hidden_ND if self.final_norm is None else self.final_norm(hidden_ND)
 
-    def attention_maps(self, ids_N: Tensor, packed: Packed) -> Iterator[Tensor]:
+    def attention_maps(
+        self, ids_N: Tensor, packed: Packed, annotations_NC: Tensor | None = None
+    ) -> Iterator[Tensor]:
         """Each block's attention weights in turn, (B, H, L, L); see `kernels.attention_maps`."""
         layout = self._layout(ids_N, packed)
-        hidden_ND: Tensor = self.embeddings(ids_N, layout)
+        hidden_ND: Tensor = self.embeddings(ids_N, layout, annotations_NC)
         for block in self._layers():
             yield block.attention_maps(hidden_ND, layout)
             hidden_ND = block(hidden_ND, layout)
@@ -178,6 +187,7 @@ class Encoder(nn.Module):
             positions=self.max_positions + self.position_offset if learned else 0,
             position_offset=self.position_offset,
             types=self.type_vocab_size,
+            annotations=len(self.annotations),
             norm=self.embedding_norm,
             conv_stem=self.conv_stem,
             dropout=self.dropout,

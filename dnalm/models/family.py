@@ -174,6 +174,8 @@ def _is_of(value: object, annotation: Any) -> bool:  # noqa: ANN401 -- any annot
         return any(_is_of(value, part) for part in get_args(annotation))
     if get_origin(annotation) is Literal:
         return value in get_args(annotation)
+    if get_origin(annotation) is tuple:
+        return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
     if isinstance(value, bool) or annotation is bool:
         return isinstance(value, bool) and annotation is bool
     return isinstance(value, (int, float) if annotation is float else annotation)
@@ -184,5 +186,7 @@ def _say(annotation: Any) -> str:  # noqa: ANN401 -- any annotation of Encoder
         return " or ".join(_say(part) for part in get_args(annotation))
     if get_origin(annotation) is Literal:
         return "one of " + ", ".join(get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return "a list of names"
     words = {int: "an integer", float: "a number", bool: "true or false", NoneType: "null"}
     return words[annotation]

@@ -1,6 +1,6 @@
 """The encoder with the head of masked language modelling.
 
-N packed tokens, M masked positions, V vocabulary.
+N packed tokens, C annotation channels, M masked positions, V vocabulary.
 """
 
 from __future__ import annotations
@@ -38,22 +38,25 @@ class MaskedLM(nn.Module):
         initialize(self.head, std=self.encoder.initializer_range)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, ids_N: Tensor, packed: Packed, masked_M: Tensor) -> Tensor:
+    def forward(
+        self, ids_N: Tensor, packed: Packed, masked_M: Tensor, annotations_NC: Tensor | None = None
+    ) -> Tensor:
         """Logits at the masked positions only, (M, V).
 
         Args:
             ids_N: token ids of all sequences end to end, (N,), int64 or int32.
             packed: where each sequence lies.
             masked_M: places among the packed tokens, (M,), int64; M may be 0.
+            annotations_NC: what each annotation channel says of each token; all unknown if None.
 
         Raises:
             DataError: a sequence is longer than the encoder's `longest_sequence`.
         """
-        return self.predict(self.encode(ids_N, packed), masked_M)
+        return self.predict(self.encode(ids_N, packed, annotations_NC), masked_M)
 
-    def encode(self, ids_N: Tensor, packed: Packed) -> Tensor:
-        """Hidden states of all packed tokens, (N, D)."""
-        hidden_ND: Tensor = self.encoder(ids_N, packed)
+    def encode(self, ids_N: Tensor, packed: Packed, annotations_NC: Tensor | None = None) -> Tensor:
+        """Hidden states of all packed tokens, (N, D); arguments as of `forward`."""
+        hidden_ND: Tensor = self.encoder(ids_N, packed, annotations_NC)
         return hidden_ND
 
     def predict(self, hidden_ND: Tensor, masked_M: Tensor) -> Tensor:

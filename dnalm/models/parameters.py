@@ -38,6 +38,7 @@ class _Sizes:
     positions: str
     position_offset: int
     type_vocab_size: int
+    annotations: tuple[str, ...]
     embedding_size: int | None
     embedding_norm: bool
     conv_stem: bool
@@ -54,7 +55,7 @@ class _Sizes:
 
     def embeddings(self) -> int:
         learned = self.max_positions + self.position_offset if self.positions == "learned" else 0
-        tables = (self.vocab_size + learned + self.type_vocab_size) * self.width
+        tables = (self.vocab_size + learned + self.type_vocab_size + 2 * len(self.annotations)) * self.width
         norm = 2 * self.width if self.embedding_norm else 0
         stem = sum(_linear(size * self.width, self.width) for size in KERNEL_WIDTHS) if self.conv_stem else 0
         mapping = _linear(self.width, self.hidden_size) if self.width != self.hidden_size else 0

@@ -48,16 +48,24 @@ class Pretrained:
         """Read the model, strictly; see `load_pretrained`."""
         return load_pretrained(self.folder(), kernel=self.kernel)
 
-    def __call__(self, *, vocab_size: int, padding_id: int, mask_id: int) -> MaskedLM:  # noqa: ARG002
-        """The model to go on from, held against the tokenizer that it is trained on with.
+    def __call__(
+        self,
+        *,
+        vocab_size: int,
+        padding_id: int,  # noqa: ARG002
+        mask_id: int,
+        annotations: tuple[str, ...] = (),
+    ) -> MaskedLM:
+        """The model to go on from, held against the tokenizer and the inputs that it is trained on with.
 
         Args:
             vocab_size: ids of the tokenizer.
             padding_id: the tokenizer's; it may differ, as DNABERT-2's does.
             mask_id: the tokenizer's.
+            annotations: names of the annotation channels that it is given.
 
         Raises:
-            CheckpointError: it cannot be read, or the tokenizer has other ids than it.
+            CheckpointError: it cannot be read, the tokenizer has other ids than it, or it has other channels.
         """
         model = self.load()
         check_vocabulary(model, vocab_size, where=self.source)
@@ -70,4 +78,17 @@ class Pretrained:
                 expected="the same of both",
                 fix="use the tokenizer that the model was trained with",
             )
+        if model.encoder.annotations != annotations:
+            raise CheckpointError(
+                "CKPT-13",
+                where=self.source,
+                found=f"a model whose inputs are {_say(model.encoder.annotations)}, and a run that gives "
+                f"{_say(annotations)}",
+                expected="the same annotation channels in the same order",
+                fix="set inputs to the tracks that the model was trained with, named and labelled as there",
+            )
         return model
+
+
+def _say(annotations: tuple[str, ...]) -> str:
+    return ", ".join(("tokens", *annotations)) if annotations else "tokens alone"

@@ -116,7 +116,7 @@ class MaskedLMTraining(LightningModule):
     def forward(self, batch: Batch) -> Tensor:
         """Logits at the tokens to predict, (M, V)."""
         packed = Packed(cu_lengths=batch.cu_lengths, max_length=batch.max_length)
-        hidden_ND = self.model.encode(batch.ids_N, packed)
+        hidden_ND = self.model.encode(batch.ids_N, packed, batch.annotations_NC)
         return self.model.predict(hidden_ND, batch.targets_M)
 
     def on_train_start(self) -> None:

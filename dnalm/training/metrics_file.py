@@ -42,7 +42,7 @@ class MetricsFile(Logger):
         return ""
 
     @rank_zero_only
-    def log_hyperparams(self, *_: object, **__: object) -> None:
+    def log_hyperparams(self, *_: object) -> None:
         """They are in config.yaml."""
 
     @rank_zero_only

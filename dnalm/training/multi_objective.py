@@ -80,7 +80,7 @@ class MultiObjectiveTraining(MaskedLMTraining):
     def encode(self, batch: Batch) -> Tensor:
         """Hidden states of all packed tokens, (N, D)."""
         packed = Packed(cu_lengths=batch.cu_lengths, max_length=batch.max_length)
-        return self.model.encode(batch.ids_N, packed)
+        return self.model.encode(batch.ids_N, packed, batch.annotations_NC)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """The micro-batch's part of the step's loss; Lightning divides by the number of parts."""

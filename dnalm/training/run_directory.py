@@ -68,11 +68,11 @@ class RunDirectory:
         if self.replace:
             self._move_aside()
         elif not (goes_on and self.begun):
-            what = "a run" if self.begun else "something that is no run"
+            what = "a run" if self.begun else "something else"
             raise ConfigError(
                 "CFG-23",
                 where="run.dir",
-                found=f"{what} is at {self.path} already",
+                found=f"{self.path} is there already and holds {what}",
                 expected="a folder for a new run",
                 fix="choose another run.dir or run.name, or move it aside by run.replace=true",
             )

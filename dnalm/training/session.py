@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ class Session:
         self.ranks = started or Ranks()
         self.guard, self.throughput = recipe.guard(), Throughput()
         self.start, self.contract = Start(), Contract()
+        self._made: MaskedLMTraining | None = None  # for the first fit
         self.folder = CheckpointFolder(
             run.checkpoints,
             keep_last=recipe.keep_checkpoints,
@@ -81,12 +83,17 @@ class Session:
 
     @contextmanager
     def opened(
-        self, lay_out: Callable[[], GenomeData], command: str, config: dict[str, object]
+        self,
+        lay_out: Callable[[], GenomeData],
+        make_module: Callable[[GenomeData], MaskedLMTraining],
+        command: str,
+        config: dict[str, object],
     ) -> Iterator[GenomeData | None]:
         """Begin or go on; yields the genomes, or None where this process has nothing to train.
 
         Args:
             lay_out: prepares the genomes, divides them and lays out the windows.
+            make_module: makes the training module as it is before the first step; fails if it cannot be.
             command: the command that a process of the run is started with.
             config: the composed config.
 
@@ -95,34 +102,30 @@ class Session:
             RankFailed: a process failed.
         """
         try:
-            if launched_by_us():
+            if self.ranks.world_size > 1:
                 self._join()
-                self._begin_at(read_start(os.environ[LAUNCHED]), data := lay_out())
+                begun = partial(self._begun_elsewhere, lay_out, make_module, config)
+                path = os.environ[LAUNCHED] if launched_by_us() else decided_by_first(begun, self.ranks)
+                data = lay_out()
+                self._begin_at(read_start(path), data)
                 yield data
-            elif self.ranks.world_size > 1:
-                self._join()
-                path = decided_by_first(
-                    lambda: str(self._begin(lay_out, config)[1].checkpoint or ""), self.ranks
-                )
-                self._begin_at(read_start(path), data := lay_out())
-                yield data
-            else:
-                self.run.claim(goes_on=self.resume != "never")
-                with RunLock(self.run.path):
-                    data, start = self._begin(lay_out, config)
-                    if self._is_complete(start):
-                        yield None
-                    elif self.launches:
-                        self._launch(command, start)
-                        yield None
-                    else:
-                        self._begin_at(start, data)
-                        yield data
+                return
+            data = self._checked(lay_out, make_module)
+            with RunLock(self.run.path):
+                start = self._begin(data, config)
+                if self._is_complete(start):
+                    yield None
+                elif self.launches:
+                    self._launch(command, start)
+                    yield None
+                else:
+                    self._begin_at(start, data)
+                    yield data
         except RunStopped as stopped:
             self._say(f"stopped after step {stopped.step:,}, which is saved; started again, the run goes on")
             sys.exit(stopped.exit_code)
         except Exception as error:
-            if self.launches:
+            if self.launches or not self.run.begun:
                 raise
             crash = report_crash(self.run.ranks, self.ranks.rank, error)
             if launched_by_us():
@@ -131,7 +134,7 @@ class Session:
 
     def fit(
         self,
-        make_module: Callable[[], MaskedLMTraining],
+        make_module: Callable[[GenomeData], MaskedLMTraining],
         data: GenomeData,
         logger: Callable[..., Logger] | None,
         *,
@@ -149,7 +152,7 @@ class Session:
         loggers = [metrics, *([logger(save_dir=self.run.path)] if logger else [])]
         introduced = False
         while True:
-            module = make_module()
+            module, self._made = self._made or make_module(data), None
             if self.ranks.first and not introduced:
                 introduce(module.model)
                 introduced = True
@@ -189,13 +192,30 @@ class Session:
         dump_stacks_on_request(self.run.ranks, self.ranks.rank)
         join(self.ranks, self.recipe.cluster, device=self.recipe.device, timeout_s=self.recipe.timeout_s)
 
-    def _begin(
-        self, lay_out: Callable[[], GenomeData], config: dict[str, object]
-    ) -> tuple[GenomeData, Start]:
-        """Validate everything and make the run directory."""
-        if self.ranks.world_size > 1:
-            self.run.claim(goes_on=self.resume != "never")
+    def _checked(
+        self, lay_out: Callable[[], GenomeData], make_module: Callable[[GenomeData], MaskedLMTraining]
+    ) -> GenomeData:
+        """Validate everything before anything is written into the run directory."""
+        self.run.claim(goes_on=self.resume != "never")
         data = lay_out()
+        self._made = make_module(data)
+        if self.launches:
+            self._made = None  # each process makes its own
+        return data
+
+    def _begun_elsewhere(
+        self,
+        lay_out: Callable[[], GenomeData],
+        make_module: Callable[[GenomeData], MaskedLMTraining],
+        config: dict[str, object],
+    ) -> str:
+        """What the first of processes that were started by others tells them: the checkpoint."""
+        data = self._checked(lay_out, make_module)
+        RunLock(self.run.path).__enter__()  # until the process ends
+        return str(self._begin(data, config).checkpoint or "")
+
+    def _begin(self, data: GenomeData, config: dict[str, object]) -> Start:
+        """Choose where to begin, and make the run directory."""
         self.folder.remove_leftovers()
         start = find_start(
             self.run,
@@ -208,7 +228,7 @@ class Session:
         if not self._is_complete(start):
             self.run.create(config)
             self._say(f"run {self.run.path} {start.sentence}")
-        return data, start
+        return start
 
     def _begin_at(self, start: Start, data: GenomeData) -> None:
         self.start, self.contract = start, contract_of(data)

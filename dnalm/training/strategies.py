@@ -47,7 +47,7 @@ class _FromFolder(Strategy):
         """Wait for all ranks; before a stage begins, take the signals back from Lightning's handlers."""
         if name == "run-stage" and self.guard is not None:
             self.guard.hold_on()
-        super().barrier(name)
+        super().barrier(name)  # type: ignore[safe-super]
 
     def load_checkpoint(
         self,

@@ -35,7 +35,7 @@ def schedule(config: dict[str, Any]) -> Any:  # noqa: ANN401
 
 
 def test_every_experiment_is_tested() -> None:
-    assert set(options("experiment")) == {*MODELS, "logo", "logo_multitask"}
+    assert set(options("experiment")) == {*MODELS, "logo", "logo_multitask", "logo_knowledge"}
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))

@@ -51,7 +51,7 @@ def test_help_lists_commands_and_groups(capsys: pytest.CaptureFixture[str]) -> N
     _, groups, _ = run(capsys, "pretrain", "--help")
     assert (
         "experiment   dnabert, dnabert2, dnabert_k3, dnabert_k4, dnabert_k5, grover, logo, "
-        "logo_multitask, nt_v1_2b5" in groups
+        "logo_knowledge, logo_multitask, nt_v1_2b5" in groups
     )
     assert "full, small, tiny" in groups
     assert "data/split   contigs, fraction, random_contigs, regions" in groups
@@ -74,7 +74,10 @@ def test_cfg_prints_the_composed_config(capsys: pytest.CaptureFixture[str]) -> N
         (["pretrain", "--verbose"], "CLI-01 --verbose: an option that dnalm lacks"),
         (["pretrain", "--config-dir", "nowhere"], "CLI-01 --config-dir nowhere: not a folder"),
         (["pretrain", "--config-dir"], "CLI-01 --config-dir: not a folder"),
-        (["pretrain", "trainer.steps=5"], "CFG-03 trainer.steps: a value for an argument that dnalm fills"),
+        (
+            ["pretrain", "schedule.total_steps=5"],
+            "CFG-03 schedule.total_steps: a value for an argument that dnalm",
+        ),
         (["pretrain", "optim.lrr=1"], "CFG-03 optim.lrr: unknown key"),
         (["pretrain", "batch.global_size=3"], "CFG-19 batch.global_size: 3 samples"),
         (["pretrain", "model.num_heads=7"], "CFG-18 hidden_size, num_heads: hidden_size=768 and num_heads=7"),

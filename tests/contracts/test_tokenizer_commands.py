@@ -188,9 +188,7 @@ def test_a_taken_folder_is_refused_before_any_work(
     Path("out/mine.txt").write_text("mine")
     code, _, errors = run(capsys, *words, "run.dir=out")
     assert code == 2
-    assert errors.startswith(
-        "dnalm: CFG-23 run.dir: out is there already; a folder for a new run. Fix: choose"
-    )
+    assert errors.startswith("dnalm: CFG-23 run.dir: out is there already and holds something else; ")
     assert names("out") == ["mine.txt"]
     assert not Path("cache").exists()
 

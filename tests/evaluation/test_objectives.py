@@ -65,6 +65,10 @@ def test_of_several_genomes_all_are_told_together_and_one_by_one() -> None:
     ]
     many = track_of("classes", *[COUNTS] * 25, names=("a", "b", "c"))
     assert describe_track("t", many).splitlines()[-1] == "  and 5 more genomes"
+    # A label that is known nowhere is not one that holds nowhere
+    counts = TrackStatistics(100, 50, {"x": 10, "y": 0}, {"x": 40, "y": 0})
+    unknown = track_of("labels", counts, names=("x", "y"))
+    assert "; x 25.00%, 1 known nowhere: y; " in describe_track("t", unknown)
 
 
 def test_of_many_labels_the_common_ones_are_told() -> None:

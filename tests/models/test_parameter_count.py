@@ -94,6 +94,7 @@ def test_every_model_can_be_tiny(name: str) -> None:
             "max_positions": st.integers(1, 20),
             "positions": st.sampled_from(["learned", "rotary", "alibi"]),
             "type_vocab_size": st.integers(0, 3),
+            "annotations": st.sampled_from([(), ("a/b",), ("a/b", "a/c", "d/e")]),
             "embedding_size": st.sampled_from([None, 3, 8]),
             "embedding_norm": st.booleans(),
             "conv_stem": st.booleans(),

@@ -19,13 +19,13 @@ def test_the_folder_is_a_function_of_the_name(tmp_path: Path, monkeypatch: pytes
 def test_a_run_that_is_there_is_refused_unless_it_may_go_on(tmp_path: Path) -> None:
     RunDirectory(name="a", dir=tmp_path / "a").create({})
     RunDirectory(name="a", dir=tmp_path / "a").claim(goes_on=True)
-    with pytest.raises(ConfigError, match=r"CFG-23 run.dir: a run is at .*/a already; .*run.replace=true"):
+    with pytest.raises(ConfigError, match=r"CFG-23 run.dir: .*/a .* holds a run; .*run.replace=true"):
         RunDirectory(name="a", dir=tmp_path / "a").claim(goes_on=False)
 
 
 def test_what_is_no_run_is_never_gone_on_with(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("")
-    with pytest.raises(ConfigError, match=r"CFG-23 run.dir: something that is no run is at"):
+    with pytest.raises(ConfigError, match=r"CFG-23 run.dir: .* is there already and holds something else"):
         RunDirectory(name="a", dir=tmp_path).claim(goes_on=True)
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from dnalm.errors import DataError
 from dnalm.genome.annotations.bed import read_bed_table
+from dnalm.genome.annotations.gff_table import is_gff, read_gff_table
 from dnalm.genome.annotations.interval_table import IntervalTable, OtherContigs
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.tracks.arrays import class_statistics, new_dense, paint
@@ -26,13 +27,14 @@ _MOST_CLASSES = 254
 
 @dataclass(frozen=True, kw_only=True)
 class IntervalClasses:
-    """One of several classes for every base, from BED files.
+    """One of several classes for every base, from files of intervals.
 
     Bases that no interval covers are missing, and so are bases that are N.
 
     Args:
-        files: BED files by name.
-        class_by: `name`, column 4 is the class; `file`, the file's name is.
+        files: BED or GFF files by name.
+        class_by: `name`, column 4 of BED or the type of a GFF feature is the class; `file`, the file's
+            name is.
         classes: the classes in the order of their numbers. Where intervals of two classes overlap, the
             earlier wins. If not given, all that the files have in natural order, and overlaps are errors.
         background: another class, the last, of bases on contigs that the files name and no interval covers.
@@ -49,14 +51,14 @@ class IntervalClasses:
 
     def __post_init__(self) -> None:
         if not self.files:
-            raise ValueError("files is empty; at least one BED file is needed")
+            raise ValueError("files is empty; at least one file of intervals is needed")
 
     def prepare(self, store: GenomeStore, cache: Path | None = None, *, verify: bool = True) -> TrackStore:
         """The track on a genome, made on first use; kind `classes`.
 
         Raises:
-            DataError: BED-01 to BED-23; TRACK-08, a class that `classes` lacks; TRACK-09, two classes of one
-                base; TRACK-10, too many classes; or as `prepare_track`.
+            DataError: BED-01 to BED-23, GFF-01 to GFF-23; TRACK-08, a class that `classes` lacks; TRACK-09,
+                two classes of one base; TRACK-10, too many classes; or as `prepare_track`.
         """
         plan = TrackPlan(
             recipe=to_recipe("IntervalClasses", vars(self)),
@@ -111,15 +113,24 @@ def read_tables(
 ) -> dict[str, IntervalTable]:
     """Read files of intervals by name, with progress bars.
 
+    Args:
+        files: BED, or by its suffix GFF.
+        store: the genome they lie on.
+        names: read column 4 of BED, which must be there; GFF features have their types always.
+        other_contigs: whether a contig that the genome lacks is an error or skipped.
+
     Raises:
-        DataError: BED-01 to BED-23.
+        DataError: BED-01 to BED-23, GFF-01 to GFF-23.
     """
     tables = {}
-    for name, path in files.items():
-        with reading(Path(path)) as on_read:
-            tables[name] = read_bed_table(
-                Path(path), store, names=names, other_contigs=other_contigs, on_read=on_read
-            )
+    for name, path in ((name, Path(path)) for name, path in files.items()):
+        with reading(path) as on_read:
+            if is_gff(path):
+                tables[name] = read_gff_table(path, store, other_contigs=other_contigs, on_read=on_read)
+            else:
+                tables[name] = read_bed_table(
+                    path, store, names=names, other_contigs=other_contigs, on_read=on_read
+                )
     return tables
 
 

@@ -11,9 +11,17 @@ from dnalm.genome.tracks.recipe import TrackRecipe
 from dnalm.genome.tracks.region_classes import RegionClasses
 from dnalm.genome.tracks.signal import Signal
 
+KNOWLEDGE = (
+    "enhancer",
+    "insulator",
+    "gene",
+    "exon",
+    "CDS",
+)  # of LOGO's eleven types those of the clade's GFF3
+
 
 def clade_tracks(clade: Clade, folder: Path, species: str) -> dict[str, TrackRecipe]:
-    """Gene regions, chromatin states of every tissue, and of the first species conservation.
+    """Gene regions, chromatin states of every tissue, features, and of the first species conservation.
 
     Args:
         clade: the parameters.
@@ -21,12 +29,15 @@ def clade_tracks(clade: Clade, folder: Path, species: str) -> dict[str, TrackRec
         species: whose tracks.
 
     Returns:
-        `region` of kind classes, `chromatin` of kind labels (`tissue/state`), `conservation` of kind values.
+        `region` of kind classes, `chromatin` of kind labels (`tissue/state`), `knowledge` of kind labels
+        (`gff/type`), `conservation` of kind values.
     """
     states = {tissue: folder / f"{species}.{tissue}.states.bed" for tissue in MASTERS}
+    gff = folder / f"{species}.gff3"
     tracks: dict[str, TrackRecipe] = {
-        "region": RegionClasses(gff=folder / f"{species}.gff3"),
+        "region": RegionClasses(gff=gff),
         "chromatin": IntervalLabels(files=states, label_by="class"),
+        "knowledge": IntervalLabels(files={"gff": gff}, label_by="class", classes=list(KNOWLEDGE)),
     }
     if species == clade.species[0]:
         tracks["conservation"] = Signal(file=folder / "conservation.bw")

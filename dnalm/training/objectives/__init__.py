@@ -3,6 +3,7 @@
 from dnalm.training.objectives.chromatin_state import ChromatinState
 from dnalm.training.objectives.conservation import Conservation
 from dnalm.training.objectives.goals import Goals
+from dnalm.training.objectives.leakage import check_sources
 from dnalm.training.objectives.masked_tokens import MaskedTokens
 from dnalm.training.objectives.region_class import RegionClass
 from dnalm.training.objectives.task import Scores, TrackObjective, TrackTask
@@ -20,5 +21,6 @@ __all__ = [
     "TrackObjective",
     "TrackTask",
     "WeightingName",
+    "check_sources",
     "make_tasks",
 ]

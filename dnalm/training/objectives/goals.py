@@ -1,10 +1,11 @@
-"""All that a run is to learn, refused early if it does not fit together."""
+"""All that a run is to learn, and from what, refused early if it does not fit together."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dnalm.errors import ConfigError
+from dnalm.training.objectives.leakage import check_inputs
 from dnalm.training.objectives.masked_tokens import MaskedTokens
 from dnalm.training.objectives.task import TrackObjective
 from dnalm.training.objectives.weighting import LossWeights, WeightingName
@@ -17,21 +18,25 @@ class Goals:
         masked_tokens: the name of masked language modelling among them.
         on_tracks: the others, by name.
         tracks: names of the tracks they learn, each once.
+        inputs: names of the tracks that the model is told instead.
         weights: how losses are summed.
 
     Args:
         objectives: by name; masked tokens alone if None.
         weighting: whether weights are fixed or learned.
+        inputs: names of tracks that are inputs.
 
     Raises:
-        ConfigError: OBJ-03, masked language modelling is not among them, or twice; OBJ-04, a name is no
-            identifier; OBJ-05, weights are given where they are learned.
+        ConfigError: CFG-30, a track is an input and learned, or an input twice; OBJ-03, masked language
+            modelling is not among the objectives, or twice; OBJ-04, a name is no identifier; OBJ-05, weights
+            are given where they are learned.
     """
 
     def __init__(
         self,
         objectives: Mapping[str, MaskedTokens | TrackObjective] | None = None,
         weighting: WeightingName = "fixed",
+        inputs: Sequence[str] = (),
     ) -> None:
         objectives = objectives or {"masked_tokens": MaskedTokens()}
         masked = [name for name, objective in objectives.items() if isinstance(objective, MaskedTokens)]
@@ -51,6 +56,8 @@ class Goals:
         }
         for name in self.on_tracks:
             _check_name(name)
+        check_inputs(inputs, self.on_tracks)
+        self.inputs = tuple(inputs)
         self.tracks = list(dict.fromkeys(objective.track for objective in self.on_tracks.values()))
         weights = {name: objective.weight for name, objective in objectives.items()}
         try:

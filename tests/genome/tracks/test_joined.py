@@ -118,12 +118,3 @@ def test_listed_classes_make_labels_agree_where_a_genome_lacks_one(tracks_of: Tr
     joined = join_track("marks", tracks, lengths={"yeast": 100, "mould": 200})
     assert joined.names == ("liver/b", "liver/a")
     assert joined.statistics.positive_bases == {"liver/b": 5, "liver/a": 10}
-
-
-def test_a_class_that_is_not_listed_is_named(tracks_of: Tracks) -> None:
-    with pytest.raises(DataError, match=r"TRACK-08 .*yeast.bed: class 'c' is in the file, .*; one of a, b"):
-        tracks_of(
-            lambda bed: IntervalLabels(files={"x": bed}, label_by="class", classes=["a", "b"]), yeast="abc"
-        )
-    with pytest.raises(ValueError, match="classes are given, and label_by is file"):
-        IntervalLabels(files={"x": Path("x.bed")}, classes=["a"])
