@@ -1,8 +1,8 @@
 """The header of a safetensors file, held to limits before anything trusts it.
 
 A file is eight bytes with the header's length, the header (JSON: type, shape and place of each tensor)
-and the tensors. The safetensors library refuses places that overlap, leave holes or overflow; it takes headers of
-100 MB, and a name given twice.
+and the tensors. The safetensors library refuses places that overlap, leave holes or overflow; it takes
+headers of 100 MB, and a name given twice.
 """
 
 from __future__ import annotations

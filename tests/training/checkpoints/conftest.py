@@ -1,0 +1,18 @@
+from pathlib import Path
+
+import pytest
+
+from dnalm import faults
+from dnalm.training.checkpoints import CheckpointFolder
+from tests.training.checkpoints.library import save
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CheckpointFolder:
+    """Two good checkpoints, of steps 5 and 10."""
+    monkeypatch.delenv("DNALM_FAULT", raising=False)
+    faults._passed.clear()
+    folder = CheckpointFolder(tmp_path / "checkpoints")
+    save(folder, 5)
+    save(folder, 10)
+    return folder

@@ -1,0 +1,74 @@
+"""What is written reads back as it was, or is refused by the place and the name of what is wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnalm.errors import NumericsError
+from dnalm.training.checkpoints import CheckpointFolder, check_finite
+from dnalm.training.checkpoints.plain_state import spell_state
+from tests.training.checkpoints.library import fill, names
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.text(), PLAIN))
+def test_plain_types_read_back_as_they_were(state: dict[str, Any]) -> None:
+    assert json.loads(spell_state(state)) == state
+    assert "-0.0" in spell_state({"x": -0.0})
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ((1, 2), "state.run.x[1] is a tuple, which JSON does not have"),
+        (np.float32(1), "state.run.x[1] is a float32"),
+        (np.float64(1), "state.run.x[1] is a float64"),
+        (torch.ones(1), "state.run.x[1] is a Tensor"),
+        (Path("a"), "state.run.x[1] is a PosixPath"),
+        (OrderedDict(), "state.run.x[1] is a OrderedDict"),
+        ({1: 2}, "state.run.x[1] has the name 1, and JSON has only texts as names"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_other_types_are_refused_by_their_place(value: object, words: str, folder: CheckpointFolder) -> None:
+    fill(folder.begin(15), 15)
+    with pytest.raises(TypeError) as caught:
+        folder.finish(15, {"run": {"x": [0, value]}})
+    assert str(caught.value).startswith(words)
+    assert names(folder.path) == ["step-00000005", "step-00000010"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_numbers_that_are_not_finite_are_refused(value: float, folder: CheckpointFolder) -> None:
+    fill(folder.begin(15), 15)
+    with pytest.raises(NumericsError) as caught:
+        folder.finish(15, {"metrics": {"val_loss": value}})
+    assert caught.value.exit_code == 5
+    assert str(caught.value).startswith(f"CKPT-08 state.metrics.val_loss: {value}; finite values only. Fix: ")
+    assert names(folder.path) == ["step-00000005", "step-00000010"]
+
+
+def test_the_first_tensor_that_is_not_finite_is_named() -> None:
+    good, bad = torch.ones(3), torch.tensor([1, math.nan])
+    check_finite({"a": good}, where="step 7")
+    with pytest.raises(NumericsError) as caught:
+        check_finite({"a": good, "model.b": bad, "c": bad}, where="step 7")
+    assert str(caught.value) == (
+        "CKPT-08 step 7: model.b has values that are not finite; finite values only. Fix: resume from the newest "
+        "checkpoint with a lower learning rate, or look at the data of this step."
+    )
