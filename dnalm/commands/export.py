@@ -9,6 +9,7 @@ from dnalm.errors import CheckpointError
 from dnalm.models import Pretrained, check_vocabulary, family_of, save_pretrained
 from dnalm.tokenizers import Tokenizer, load_tokenizer
 from dnalm.training import RunDirectory
+from dnalm.training.checkpoint_model import find_checkpoint, load_checkpoint_model, model_folder
 from dnalm.training.model_directory import PROVENANCE_FILE
 
 
@@ -22,7 +23,7 @@ def export(
     """Read a model strictly, hold its tokenizer against it, and write both in the published layout.
 
     Args:
-        model: what to read.
+        model: what to read; a checkpoint of a run too, or a run whose newest one is meant.
         run: the folder to leave.
         config: the composed config.
         tokenizer: what the model's ids mean; that of the model's folder if absent.
@@ -32,10 +33,15 @@ def export(
         DataError: the folder has no tokenizer, or one that cannot be used.
     """
     run.claim(goes_on=False)
-    folder, network = model.folder(), model.load()
+    checkpoint = find_checkpoint(model.source)
+    if checkpoint is None:
+        folder, network = model.folder(), model.load()
+    else:
+        folder = model_folder(checkpoint)
+        network = load_checkpoint_model(checkpoint, kernel=model.kernel)
     if network.encoder.annotations:
         raise CheckpointError(
-            "CKPT-14",
+            "MODEL-14",
             where=model.source,
             found=f"a model whose inputs beside tokens are {', '.join(network.encoder.annotations)}",
             expected="a model of tokens alone, for no published layout has annotation inputs",
@@ -51,7 +57,8 @@ def export(
     family = family_of(network.encoder)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     summary = {
-        "source": model.source,
+        "source": str(checkpoint.path) if checkpoint else model.source,
+        **({"steps": checkpoint.step} if checkpoint else {}),
         "layout": family.name,
         "parameters": parameters,
         "vocab_size": tokenizer.vocab_size,

@@ -106,7 +106,7 @@ def pretrain(
     with session.opened(lay_out, make, "pretrain", config) as genome:
         if genome is None:
             return
-        trained = session.fit(make, genome, logger, introduce=partial(introduce, run, genome, steps))
+        trained = session.fit(make, genome, logger, config, introduce=partial(introduce, run, genome, steps))
         session.leave_model(trained, genome, config)
         hidden = all_hidden(trained.hidden_bits)
         if not session.ranks.first:

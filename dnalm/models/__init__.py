@@ -5,8 +5,16 @@ from dnalm.models.heads import MaskedLMHead, TokenHead
 from dnalm.models.masked_lm import MaskedLM
 from dnalm.models.packing import Layout, Packed
 from dnalm.models.parameters import count_parameters
-from dnalm.models.pretrained import check_vocabulary, family_of, load_pretrained, save_pretrained
+from dnalm.models.pretrained import (
+    build_described,
+    check_vocabulary,
+    describe,
+    family_of,
+    load_pretrained,
+    save_pretrained,
+)
 from dnalm.models.source import Pretrained
+from dnalm.models.weight_files import has_weights
 
 __all__ = [
     "Encoder",
@@ -16,9 +24,12 @@ __all__ = [
     "Packed",
     "Pretrained",
     "TokenHead",
+    "build_described",
     "check_vocabulary",
     "count_parameters",
+    "describe",
     "family_of",
+    "has_weights",
     "load_pretrained",
     "save_pretrained",
 ]

@@ -109,7 +109,7 @@ class Family:
         others = {key: config[key] for key, value in self.fixed.items() if config.get(key, value) != value}
         if others:
             raise CheckpointError(
-                "CKPT-10",
+                "MODEL-10",
                 where=str(where),
                 found=", ".join(f"{key} is {value!r}" for key, value in others.items()),
                 expected=", ".join(f"{key} {self.fixed[key]!r}" for key in others),
@@ -122,7 +122,7 @@ class Family:
         wrong = [ours for ours, value in stated.items() if not _is_of(value, _TYPES[ours])]
         if wrong:
             raise CheckpointError(
-                "CKPT-10",
+                "MODEL-10",
                 where=str(where),
                 found=", ".join(f"{self.arguments[ours]} is {stated[ours]!r}" for ours in wrong),
                 expected="; ".join(f"{self.arguments[ours]}: {_say(_TYPES[ours])}" for ours in wrong),

@@ -47,7 +47,7 @@ def find_folder(source: str | Path, *, revision: str | None) -> Path:
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise CheckpointError(
-            "CKPT-11",
+            "MODEL-11",
             where=source,
             found=f"no folder of this name, and the hub did not give it ({reason})",
             expected="a model directory, or owner/name on the Hugging Face hub",

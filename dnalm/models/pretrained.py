@@ -103,6 +103,26 @@ def load_pretrained(
     return model
 
 
+def describe(model: MaskedLM, folder: Path) -> None:
+    """Write config.json alone, as a run does whose weights lie in checkpoints so far."""
+    text = json.dumps(family_of(model.encoder).config(model.encoder), indent=2, sort_keys=True) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def build_described(folder: Path, *, kernel: KernelName = "sdpa") -> MaskedLM:
+    """The model that config.json describes, its weights not set.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or of none of our architectures.
+        ConfigError: the kernel cannot do what the model needs.
+    """
+    path = folder / "config.json"
+    config = read_json(path)
+    arguments = _recognise(config, where=path).encoder_arguments(config, where=path)
+    return _build(arguments, kernel, where=path).to_empty(device="cpu")
+
+
 def family_of(encoder: Encoder) -> Family:
     """The published layout that an encoder's arguments fit, or our own."""
     return next(family for family in FAMILIES if family.fits(encoder))
@@ -122,7 +142,7 @@ def check_vocabulary(model: MaskedLM, tokenizer_ids: int, *, where: str) -> None
     rows = model.encoder.vocab_size
     if rows not in (tokenizer_ids, _UNREACHABLE_IDS.get(tokenizer_ids)):
         raise CheckpointError(
-            "CKPT-12",
+            "MODEL-12",
             where=where,
             found=f"a tokenizer of {tokenizer_ids:,} ids and a model of {rows:,} token embeddings",
             expected="as many of one as of the other",
@@ -136,7 +156,7 @@ def _recognise(config: Mapping[str, object], *, where: Path) -> Family:
             return family
     kinds = sorted({str(family.marks["model_type"]) for family in FAMILIES})
     raise CheckpointError(
-        "CKPT-10",
+        "MODEL-10",
         where=str(where),
         found=f"model_type is {config.get('model_type')!r}",
         expected=f"model_type {' or '.join(kinds)}",
@@ -151,7 +171,7 @@ def _build(arguments: dict[str, object], kernel: KernelName, *, where: Path) -> 
             Encoder(**arguments, kernel="eager")  # type: ignore[arg-type]
     except ConfigError as error:
         raise CheckpointError(
-            "CKPT-10",
+            "MODEL-10",
             where=str(where),
             found=error.found,
             expected=error.expected,
@@ -211,7 +231,7 @@ def _without_copies(stored: dict[str, Tensor], family: Family, path: Path) -> di
     for copy, original in family.copies.items():
         if copy in stored and not torch.equal(stored[copy], kept.setdefault(original, stored[copy])):
             raise CheckpointError(
-                "CKPT-10",
+                "MODEL-10",
                 where=str(path),
                 found=f"{copy} differs from {original}",
                 expected="a decoder tied to the token embeddings",

@@ -10,6 +10,7 @@ from dnalm.models.hub import find_folder
 from dnalm.models.kernels import KernelName
 from dnalm.models.masked_lm import MaskedLM
 from dnalm.models.pretrained import check_vocabulary, load_pretrained
+from dnalm.models.weight_files import has_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +35,13 @@ class Pretrained:
         """
         folder = find_folder(self.source, revision=self.revision)
         is_run = (folder / "config.yaml").is_file() and not (folder / "config.json").is_file()
-        if is_run and not (folder / "model").is_dir():
+        if is_run and not has_weights(folder / "model"):
             raise CheckpointError(
                 "CKPT-04",
                 where=self.source,
-                found="a run without a model directory",
-                expected="a finished run, which leaves one at its end",
-                fix="let the run finish, or name another model",
+                found="a run that has not come to its end",
+                expected="a finished run, which leaves a model",
+                fix=f"let it finish, or bring out its newest checkpoint: dnalm export model={self.source}",
             )
         return folder / "model" if is_run else folder
 
@@ -72,7 +73,7 @@ class Pretrained:
         known = model.encoder.mask_id
         if known not in (None, mask_id):
             raise CheckpointError(
-                "CKPT-12",
+                "MODEL-12",
                 where=self.source,
                 found=f"a model whose mask token is {known} and a tokenizer whose mask token is {mask_id}",
                 expected="the same of both",
@@ -80,7 +81,7 @@ class Pretrained:
             )
         if model.encoder.annotations != annotations:
             raise CheckpointError(
-                "CKPT-13",
+                "MODEL-13",
                 where=self.source,
                 found=f"a model whose inputs are {_say(model.encoder.annotations)}, and a run that gives "
                 f"{_say(annotations)}",

@@ -44,6 +44,11 @@ def read_json(path: Path) -> dict[str, object]:
     return content
 
 
+def has_weights(folder: Path) -> bool:
+    """Whether a model directory has its weights; that of a run has them when the run is done."""
+    return any((folder / name).exists() for name in WEIGHTS)
+
+
 def find_weights(folder: Path) -> Path:
     """The file of the weights, or the index of several.
 

@@ -20,7 +20,7 @@ from dnalm.models.finite import not_finite
 from dnalm.training.checkpoints import CheckpointFolder, SavePolicy
 from dnalm.training.checkpoints.saving import save_failed
 from dnalm.training.guard import RunStopped, StepGuard
-from dnalm.training.processes import done_by_first
+from dnalm.training.processes import done_by_first, patient_group
 from dnalm.training.training_state import state_tensors, write_state
 
 
@@ -123,18 +123,16 @@ class Checkpointing(Callback):
                 f"{bad[0]} has values that are not finite" if bad else "another rank's weights are not finite"
             )
             raise _broken(step, what)
-        first = trainer.is_global_zero
-        path = Path(done_by_first(lambda: str(self.folder.begin(step)), first=first))
+        first, group = trainer.is_global_zero, patient_group()
+        path = Path(done_by_first(lambda: str(self.folder.begin(step)), first=first, group=group))
         try:
             fault("checkpoint.writing")
-            write_state(path, tensors)
+            write_state(path, tensors, group)
         except OSError as error:
-            trainer.strategy.barrier("checkpoint failed")
             if first:
                 self.folder.abandon(step)
             raise save_failed(path, error) from error
-        trainer.strategy.barrier("checkpoint written")
-        done_by_first(lambda: str(self._finish(trainer, step)), first=first)
+        done_by_first(lambda: str(self._finish(trainer, step)), first=first, group=group)
 
     def _finish(self, trainer: Trainer, step: int) -> Path:
         return self.folder.finish(step, self.describe(trainer)).checkpoint.path

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dnalm import __version__
-from dnalm.models import MaskedLM, save_pretrained
+from dnalm.models import MaskedLM, describe, save_pretrained
 from dnalm.tokenizers import Tokenizer
 
 PROVENANCE_FILE, HEADS_FILE = "dnalm.yaml", "heads.safetensors"
@@ -29,7 +29,7 @@ def write_model_directory(
     folder: Path,
     *,
     model: MaskedLM,
-    weights: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor] | None,
     tokenizer: Tokenizer,
     config: dict[str, object],
     data_fingerprint: str,
@@ -42,7 +42,7 @@ def write_model_directory(
     Args:
         folder: where; made if absent.
         model: the trained network, which may hold but shards of its weights.
-        weights: all of them.
+        weights: all of them; None while they lie in checkpoints.
         tokenizer: what its ids mean.
         config: the run's resolved config.
         data_fingerprint: of the genome it was trained on.
@@ -51,7 +51,10 @@ def write_model_directory(
         heads: weights of the heads of further objectives; they are named `<name>.<weight>`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    save_pretrained(model, folder, weights=weights)
+    if weights is None:
+        describe(model, folder)
+    else:
+        save_pretrained(model, folder, weights=weights)
     tokenizer.save(folder)
     versions = {name: importlib.metadata.version(name) for name in _VERSIONED}
     provenance = {

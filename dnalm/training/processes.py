@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import torch.distributed as dist
@@ -44,18 +45,30 @@ def decided_by_first(decide: Callable[[], str], ranks: Ranks) -> str:
         decide: called on rank 0 alone.
         ranks: this process.
     """
-    return done_by_first(decide, first=ranks.first, group=dist.new_group(backend="gloo", timeout=_PATIENCE))
+    return done_by_first(decide, first=ranks.first, group=patient_group())
 
 
-def done_by_first(do: Callable[[], str], *, first: bool, group: dist.ProcessGroup | None = None) -> str:
+@cache
+def patient_group() -> dist.ProcessGroup | None:
+    """All processes, waiting for each other as long as preparing and saving may take; None of one alone.
+
+    Made by all of them at once, so asked for first where all are.
+    """
+    if not dist.is_initialized():
+        return None
+    group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=_PATIENCE)
+    return group
+
+
+def done_by_first(do: Callable[[], str], *, first: bool, group: dist.ProcessGroup | None) -> str:
     """What one process does for all, on all; its failure is that of all.
 
     Args:
         do: called on the first process alone.
         first: whether this is it.
-        group: of the processes; all if absent, or this one alone if they are not connected.
+        group: of the processes; None if this one is alone.
     """
-    if not dist.is_initialized():
+    if group is None:
         return do()
     told: list[Any] = [None, None]
     if first:

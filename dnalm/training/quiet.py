@@ -10,6 +10,7 @@ import os
 import warnings
 
 _HARMLESS = (
+    r".*`self\.log\(.*sync_dist=True\)`.*",  # what is logged is summed over the ranks already
     r".*does not have many workers.*",  # a tiny run loads in its own process on purpose
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",  # inside lightning
     r".*Experiment logs directory .* exists and is not empty.*",  # the run directory is ours

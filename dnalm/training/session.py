@@ -23,7 +23,7 @@ from lightning.pytorch.loggers import Logger
 
 from dnalm.console import stderr, stdout
 from dnalm.data import BatchPlan, GenomeData
-from dnalm.models import MaskedLM
+from dnalm.models import MaskedLM, has_weights
 from dnalm.training.checkpointing import Checkpointing, SaveTimes
 from dnalm.training.checkpoints import CheckpointFolder, RunLock, SavePolicy
 from dnalm.training.contract import Contract, contract_of
@@ -137,6 +137,7 @@ class Session:
         make_module: Callable[[GenomeData], MaskedLMTraining],
         data: GenomeData,
         logger: Callable[..., Logger] | None,
+        config: dict[str, object],
         *,
         introduce: Callable[[MaskedLM], None],
     ) -> MaskedLMTraining:
@@ -146,6 +147,7 @@ class Session:
             make_module: makes the training module as it is before the first step.
             data: the genomes.
             logger: makes a further logger beside `metrics.csv`.
+            config: the composed config.
             introduce: says what trains, on the first process.
         """
         metrics = MetricsFile(self.run.metrics)
@@ -155,6 +157,8 @@ class Session:
             module, self._made = self._made or make_module(data), None
             if self.ranks.first and not introduced:
                 introduce(module.model)
+                if not has_weights(self.run.model):
+                    self.leave_model(module, data, config, described=True)
                 introduced = True
             metrics.go_on_after(self.start.step)
             fitter = self._trainer(loggers)
@@ -169,10 +173,24 @@ class Session:
             self.fitter = fitter
             return module
 
-    def leave_model(self, module: MaskedLMTraining, data: GenomeData, config: dict[str, object]) -> None:
-        """Write the model directory, on the first process; called on every one."""
-        weights = whole_weights(module.model)
-        heads = {name: whole_weights(head) for name, head in module.named_heads().items()}
+    def leave_model(
+        self,
+        module: MaskedLMTraining,
+        data: GenomeData,
+        config: dict[str, object],
+        *,
+        described: bool = False,
+    ) -> None:
+        """Write the model directory, on the first process; called on every one.
+
+        Args:
+            module: what was trained, or is going to be.
+            data: the genomes.
+            config: the composed config.
+            described: leave the weights out, which lie in checkpoints so far.
+        """
+        weights = None if described else whole_weights(module.model)
+        heads = {} if described else {n: whole_weights(head) for n, head in module.named_heads().items()}
         if self.ranks.first:
             write_model_directory(
                 self.run.model,
@@ -182,7 +200,7 @@ class Session:
                 config=config,
                 data_fingerprint=data.fingerprint,
                 precision=str(self.recipe.precision),
-                steps=self.steps,
+                steps=self.start.step if described else self.steps,
                 heads=heads,
             )
 

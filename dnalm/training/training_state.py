@@ -20,6 +20,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.state_dict import (
@@ -36,6 +37,7 @@ from torch.optim import Optimizer
 from dnalm.errors import CheckpointError
 
 MODEL, OPTIMIZER = "model.", "optimizer."
+NETWORK = f"{MODEL}model."  # what a training module has as `model`
 _BY_NAME = StateDictOptions(flatten_optimizer_state_dict=True)
 _TOLD = 3  # tensors that are named
 _TIED = StateDictOptions(strict=False)
@@ -55,17 +57,18 @@ def state_tensors(module: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
     return {**weights, **{OPTIMIZER + name: slot for name, slot in slots.items() if isinstance(slot, Tensor)}}
 
 
-def write_state(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+def write_state(folder: Path, tensors: Mapping[str, Tensor], group: ProcessGroup | None = None) -> None:
     """Write this rank's part; called on every rank.
 
     Args:
         folder: on a file system that all ranks see.
         tensors: what `state_tensors` gave.
+        group: of the ranks, which wait in it until all have written.
     """
     files = {name: 1 if name.startswith(MODEL) else 2 for name in tensors}
     writer = HuggingFaceStorageWriter(str(folder), fqn_to_index_mapping=files, save_distributed=True)
     with _quietly():
-        save(dict(tensors), storage_writer=writer)
+        save(dict(tensors), storage_writer=writer, process_group=group)
 
 
 def read_state(folder: Path, module: nn.Module, optimizer: Optimizer) -> None:
@@ -92,9 +95,9 @@ def read_state(folder: Path, module: nn.Module, optimizer: Optimizer) -> None:
 
 
 def read_weights(folder: Path, module: nn.Module) -> None:
-    """Fill a module that lies whole in this process with the weights of a checkpoint of any layout."""
-    tensors = {MODEL + name: parameter.detach() for name, parameter in module.named_parameters()}
-    _check_fit(folder, tensors, only=MODEL)
+    """Fill a network that lies whole in this process with the weights of a checkpoint of any layout."""
+    tensors = {NETWORK + name: parameter.detach() for name, parameter in module.named_parameters()}
+    _check_fit(folder, tensors, only=NETWORK)
     with _quietly(), torch.no_grad():
         load(tensors, storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=True)
 

@@ -179,7 +179,7 @@ def test_a_run_goes_on_with_the_same_channels_alone(
         ("logo_knowledge", plain, f"tokens alone, and a run that gives tokens, {channels}"),
     ):
         code, error = refusal([*going_on(cache, experiment, model), f"run.dir={tmp_path}/x"], capsys)
-        assert (code, error) == (4, f"dnalm: CKPT-13 {model}: a model whose inputs are {found}{rest}")
+        assert (code, error) == (4, f"dnalm: MODEL-13 {model}: a model whose inputs are {found}{rest}")
         assert not (tmp_path / "x").exists()
 
 
@@ -189,7 +189,8 @@ def test_export_refuses_what_no_published_layout_can_say(
     shutil.copytree(run / "model", tmp_path / "m")
     assert refusal(["export", f"model={tmp_path}/m", f"run.dir={tmp_path}/x"], capsys) == (
         4,
-        f"dnalm: CKPT-14 {tmp_path}/m: a model whose inputs beside tokens are {', '.join(CHANNELS)}; a model "
+        f"dnalm: MODEL-14 {tmp_path}/m: a model whose inputs beside tokens are {', '.join(CHANNELS)}; a "
+        f"model "
         f"of tokens alone, for no published layout has annotation inputs. Fix: use {tmp_path}/m as it is, "
         "which dnalm reads, or export a model trained without inputs.",
     )

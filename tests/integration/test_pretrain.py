@@ -216,7 +216,7 @@ def test_a_model_and_a_tokenizer_that_do_not_fit_are_refused(
         main(["pretrain", *words, f"run.dir={tmp_path}/run"])
     assert ended.value.code == 4
     error = capsys.readouterr().err
-    assert f"CKPT-12 {run}: a tokenizer of 4,105 ids and a model of 69 token embeddings" in error
+    assert f"MODEL-12 {run}: a tokenizer of 4,105 ids and a model of 69 token embeddings" in error
     assert not (tmp_path / "run").exists()
 
 

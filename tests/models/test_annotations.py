@@ -144,7 +144,7 @@ def test_a_config_whose_channels_are_no_names_is_refused(tmp_path: Path) -> None
     save_pretrained(annotated(), tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "annotations": ["a", 3]}))
-    with pytest.raises(CheckpointError, match=r"CKPT-10 .*annotations is \['a', 3\]; .*a list of names"):
+    with pytest.raises(CheckpointError, match=r"MODEL-10 .*annotations is \['a', 3\]; .*a list of names"):
         load_pretrained(tmp_path)
 
 
@@ -164,7 +164,7 @@ def test_going_on_with_other_channels_is_refused(given: tuple[str, ...], said: s
     with pytest.raises(CheckpointError) as caught:
         source(**sizes, annotations=given)
     assert str(caught.value) == (
-        f"CKPT-13 {tmp_path}: a model whose inputs are tokens, {', '.join(CHANNELS)}, and {said}; the same "
+        f"MODEL-13 {tmp_path}: a model whose inputs are tokens, {', '.join(CHANNELS)}, and {said}; the same "
         "annotation channels in the same order. Fix: set inputs to the tracks that the model was trained "
         "with, named and labelled as there."
     )

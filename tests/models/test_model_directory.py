@@ -218,7 +218,7 @@ def test_every_tensor_that_does_not_fit_is_listed_at_once(folder: Path) -> None:
 def test_an_untied_decoder_is_refused(folder: Path) -> None:
     _change(folder, cls__predictions__decoder__weight=torch.ones(11, 8))
     assert _refusal(folder) == (
-        "CKPT-10 FOLDER/model.safetensors: cls.predictions.decoder.weight differs from "
+        "MODEL-10 FOLDER/model.safetensors: cls.predictions.decoder.weight differs from "
         "bert.embeddings.word_embeddings.weight; a decoder tied to the token embeddings. "
         "Fix: name a checkpoint of BERT, such as DNABERT or GROVER, whose decoder is tied."
     )
@@ -282,7 +282,7 @@ def test_a_config_that_is_no_json_object_is_refused(folder: Path, content: bytes
 def test_another_architecture_is_refused(folder: Path) -> None:
     _configure(folder, model_type="gpt2")
     assert _refusal(folder) == (
-        "CKPT-10 FOLDER/config.json: model_type is 'gpt2'; model_type bert or dnalm or esm. Fix: name a "
+        "MODEL-10 FOLDER/config.json: model_type is 'gpt2'; model_type bert or dnalm or esm. Fix: name a "
         "checkpoint of DNABERT-2; the Nucleotide Transformer v2; BERT, such as DNABERT or GROVER; ESM with "
         "learned positions, such as the Nucleotide Transformer v1; dnalm."
     )
@@ -291,7 +291,8 @@ def test_another_architecture_is_refused(folder: Path) -> None:
 def test_a_variant_of_the_architecture_is_refused(folder: Path) -> None:
     _configure(folder, hidden_act="relu", is_decoder=True)
     assert _refusal(folder) == (
-        "CKPT-10 FOLDER/config.json: hidden_act is 'relu', is_decoder is True; hidden_act 'gelu', is_decoder "
+        "MODEL-10 FOLDER/config.json: hidden_act is 'relu', is_decoder is True; hidden_act 'gelu', "
+        "is_decoder "
         "False. Fix: name a checkpoint of the architecture of BERT, such as DNABERT or GROVER."
     )
 
@@ -299,14 +300,15 @@ def test_a_variant_of_the_architecture_is_refused(folder: Path) -> None:
 def test_a_protein_model_with_rotary_positions_is_no_nucleotide_transformer(folder: Path) -> None:
     _configure(folder, model_type="esm", position_embedding_type="rotary", tie_word_embeddings=False)
     assert _refusal(folder).startswith(
-        "CKPT-10 FOLDER/config.json: position_embedding_type is 'rotary'; position_embedding_type 'absolute'."
+        "MODEL-10 FOLDER/config.json: position_embedding_type is 'rotary'; position_embedding_type "
+        "'absolute'."
     )
 
 
 def test_a_config_field_that_is_no_number_is_refused(folder: Path) -> None:
     _configure(folder, hidden_size="8", num_hidden_layers=None, num_attention_heads=True)
     assert _refusal(folder) == (
-        "CKPT-10 FOLDER/config.json: hidden_size is '8', num_hidden_layers is None, num_attention_heads is "
+        "MODEL-10 FOLDER/config.json: hidden_size is '8', num_hidden_layers is None, num_attention_heads is "
         "True; hidden_size: an integer; num_hidden_layers: an integer; num_attention_heads: an integer. "
         "Fix: restore the config.json that came with the weights."
     )
@@ -315,6 +317,7 @@ def test_a_config_field_that_is_no_number_is_refused(folder: Path) -> None:
 def test_a_config_of_an_impossible_shape_is_refused(folder: Path) -> None:
     _configure(folder, num_attention_heads=3)
     assert _refusal(folder) == (
-        "CKPT-10 FOLDER/config.json: hidden_size=8 and num_heads=3; a hidden_size that num_heads divides, so "
+        "MODEL-10 FOLDER/config.json: hidden_size=8 and num_heads=3; a hidden_size that num_heads "
+        "divides, so "
         "that all heads are equally wide. Fix: restore the config.json that came with the weights."
     )

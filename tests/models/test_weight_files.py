@@ -197,7 +197,8 @@ def test_a_hub_that_cannot_be_reached_is_said_with_a_way_round(
         load_pretrained("zhihan1996/DNABERT-2-117M")
     message = str(caught.value)
     assert message.startswith(
-        "CKPT-11 zhihan1996/DNABERT-2-117M: no folder of this name, and the hub did not give it (Cannot find "
+        "MODEL-11 zhihan1996/DNABERT-2-117M: no folder of this name, and the hub did not give it "
+        "(Cannot find "
         "an appropriate cached snapshot folder"
     )
     assert message.endswith(
@@ -245,7 +246,7 @@ def test_a_tokenizer_of_another_model_is_refused(ids: int, rows: int) -> None:
     with pytest.raises(CheckpointError) as caught:
         check_vocabulary(zoo.model("bert", vocab_size=rows), ids, where="runs/tokenizer")
     assert str(caught.value) == (
-        f"CKPT-12 runs/tokenizer: a tokenizer of {ids:,} ids and a model of {rows:,} token embeddings; as "
+        f"MODEL-12 runs/tokenizer: a tokenizer of {ids:,} ids and a model of {rows:,} token embeddings; as "
         "many of one as of the other. Fix: use the tokenizer that the model was trained with."
     )
 

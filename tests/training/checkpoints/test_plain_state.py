@@ -69,6 +69,7 @@ def test_the_first_tensor_that_is_not_finite_is_named() -> None:
     with pytest.raises(NumericsError) as caught:
         check_finite({"a": good, "model.b": bad, "c": bad}, where="step 7")
     assert str(caught.value) == (
-        "CKPT-08 step 7: model.b has values that are not finite; finite values only. Fix: resume from the newest "
+        "CKPT-08 step 7: model.b has values that are not finite; finite values only. Fix: resume from "
+        "the newest "
         "checkpoint with a lower learning rate, or look at the data of this step."
     )

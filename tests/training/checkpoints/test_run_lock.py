@@ -38,7 +38,8 @@ def refused(path: Path, pid: int) -> None:
     since = json.loads((path / ".lock.json").read_text())["since"]
     assert since.endswith(" UTC")
     assert str(caught.value) == (
-        f"CKPT-12 {path}: process {pid} on {socket.gethostname()} trains into it since {since}; one process for "
+        f"CKPT-12 {path}: process {pid} on {socket.gethostname()} trains into it since {since}; one "
+        f"process for "
         "a run directory. Fix: wait for it or stop it, or choose another run.name."
     )
 
