@@ -63,7 +63,7 @@ def judge_end(
         return Ended("done", exit_code, seconds)
     tail = _tail(log, log_start)
     lines = [line.strip() for line in tail.splitlines() if line.strip()]
-    said = lines[-1][:300] if lines else ""
+    said = lines[-1].removeprefix("dnalm: ")[:300] if lines else ""
     if stopped:
         return Ended(stopped, exit_code, seconds, f"stopped: {stopped}")
     if exit_code == 0:

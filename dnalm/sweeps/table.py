@@ -29,7 +29,7 @@ def write_tables(folder: Path, records: Sequence[Record], metric: str) -> None:
     names = ["job", *keys, *_FIXED, *metrics, "run", "log", "error"]
     replace_text(folder / "table.csv", _csv([names, *rows]))
     shown = ["job", *keys, *_FIXED, metric, "run", "log"]
-    read = [_cells(record, keys, [metric]) for record in records]
+    read = [_cells(record, keys, [metric]) for record in records]  # the error, last, is left to the log
     replace_text(folder / "table.md", _markdown(shown, [row[:-1] for row in read]))
 
 
@@ -63,9 +63,9 @@ def _csv(rows: Iterable[Sequence[str]]) -> str:
 
 
 def harmless(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula: an apostrophe before what begins one, but numbers."""
-    cell = "".join(letter for letter in cell if letter >= " " or letter in "\t\n\r")
-    if cell[:1] in ("=", "+", "-", "@", "\t", "\r") and not _is_number(cell):
+    """A cell that no spreadsheet takes for a formula: one line, an apostrophe before what begins one."""
+    cell = "".join(letter if letter.isprintable() else " " for letter in cell)
+    if cell.lstrip()[:1] in ("=", "+", "-", "@") and cell.strip() and not _is_number(cell):
         return f"'{cell}"
     return cell
 

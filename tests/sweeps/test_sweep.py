@@ -167,7 +167,8 @@ def test_nothing_of_a_stopped_job_is_left_wherever_it_went(tmp_path: Path) -> No
     # The child sits in a session of its own, as the ranks of a launcher do.
     code = (
         "import subprocess, sys, time\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
+        "sleep = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
+        "child = subprocess.Popen(sleep, start_new_session=True)\n"
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
         "time.sleep(600)\n"
     )
@@ -193,7 +194,9 @@ def test_one_sweep_a_folder(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"SWEEP-03 sweep\.dir: .*file/x cannot be written: Not a directory"):
+    with pytest.raises(
+        ConfigError, match=r"SWEEP-03 sweep\.dir: .*file/x cannot be written: Not a directory"
+    ):
         sweep(tmp_path / "file/x", ["good"])
 
 
