@@ -71,7 +71,8 @@ def judge_end(
     by_memory = exit_code == -signal.SIGKILL and memory_kill
     if by_memory or _MEMORY.search("\n".join(lines[-8:])):
         return Ended("oom", exit_code, seconds, "killed for want of memory" if by_memory else said)
-    return Ended(_status(exit_code), exit_code, seconds, said if exit_code > 0 else _signal_name(exit_code))
+    why = _signal_name(exit_code) if exit_code < 0 else said or f"exit code {exit_code}"
+    return Ended(_status(exit_code), exit_code, seconds, why)
 
 
 def _status(exit_code: int) -> Status:

@@ -88,8 +88,10 @@ def _conclude(
     from dnalm.sweeps.plot import plot_sweep
 
     counts = count_statuses(records.values())
+    if num_jobs > len(records):
+        counts["waiting"] = num_jobs - len(records)
     told = ", ".join(f"{number} {status}" for status, number in counts.items())
-    stdout.print(f"{num_jobs} jobs: {told or 'none was started'}", markup=False)
+    stdout.print(f"{num_jobs} jobs: {told}", markup=False)
     if best := _best(sweep, records.values()):
         stdout.print(f"best {sweep.metric}: {best.number(sweep.metric)} in {best.run}", markup=False)
     stdout.print(f"table: {folder / 'table.md'}, {folder / 'table.csv'}", markup=False)

@@ -64,6 +64,15 @@ def test_a_sweep_that_cannot_be_run_is_refused_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("word", ["seed=1,2", "seed=range(1,3)", "experiment=dnabert,dnabert2"])
+def test_several_values_without_m_are_refused_with_a_hint(
+    word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, errors = run(capsys, "pretrain", word)
+    assert code == 2
+    assert "add -m to run a job for each value" in errors
+
+
 def test_if_every_config_is_bad_nothing_starts_and_the_exit_code_is_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

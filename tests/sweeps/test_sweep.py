@@ -74,6 +74,8 @@ def test_the_table_has_exit_code_log_and_metrics_of_each(ordeal: Path) -> None:
         "segfaults": "-11", "eats_memory": "1", "is_refused": "2", "hangs": "-9",
     }  # fmt: skip
     assert table["raises-0"]["error"] == "ValueError: x"
+    assert table["exits_3-0"]["error"] == "exit code 3"
+    assert table["segfaults-0"]["error"] == "SIGSEGV"
     assert table["exits_0-0"]["error"] == "exit code 0, but no summary.json was left"
     assert table["good_after_hangs-0"]["val_bits_per_base"] == "1.5"
     assert table["good_after_hangs-0"]["name"] == "'=1+1"
