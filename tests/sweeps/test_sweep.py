@@ -38,8 +38,8 @@ def start(folder: Path, whats: str, numbers: int) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(done: Path) -> None:
-    while not done.exists():
+def wait_for(file: Path, text: str = "") -> None:
+    while not file.exists() or text not in file.read_text():
         time.sleep(0.01)
 
 
@@ -158,7 +158,7 @@ def test_a_signal_is_passed_on_to_the_jobs_and_the_table_is_written(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     process = start(tmp_path, "hangs,good", 1)
-    wait_for(tmp_path / "good-0.runs")
+    wait_for(tmp_path / "sweep.jsonl", '"status": "done"')
     process.send_signal(number)
     process.communicate()
     assert process.returncode == code
@@ -207,7 +207,7 @@ def test_a_reader_finds_a_whole_table_at_any_moment(tmp_path: Path) -> None:
 
     def read() -> None:
         while not ended.is_set():
-            if (tmp_path / "table.csv").exists():
+            if (tmp_path / "table.md").exists():  # written last
                 seen.append(len(rows(tmp_path)))
                 lines = (tmp_path / "table.md").read_text().splitlines()
                 assert len({line.count(" | ") for line in lines}) == 1
