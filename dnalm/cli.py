@@ -22,6 +22,8 @@ COMMANDS = {
     "tokenizer train": "learn a BPE vocabulary on genomes",
     "tokenizer inspect": "show how a tokenizer reads genomes: lengths, balance, the most frequent tokens",
 }
+_FLAGS = ("--help", "--cfg", "--debug", "--version", "--multirun")
+_SHORT = {"-h": "--help", "-m": "--multirun"}
 _BARE = {"fetch": "recipe"}  # commands that take the value of one key as a plain word
 
 _USAGE = """\
@@ -33,6 +35,7 @@ commands:
 {commands}
 
 options:
+  -m, --multirun     run a job for each combination of the values given: key=a,b,c
   --help             this text; after a command, its groups and keys
   --cfg              print the composed config, defaults written out, and stop
   --config FILE      a resolved config, such as a run's config.yaml, in place of groups and keys
@@ -43,6 +46,7 @@ options:
 examples:
   dnalm pretrain experiment=dnabert size=tiny data=demo
   dnalm pretrain experiment=dnabert size=tiny data=fasta data.fasta=genome.fa.gz run.dir=runs/mine
+  dnalm pretrain -m experiment=dnabert,dnabert2 optim.lr=1e-4,4e-4 size=tiny sweep.dir=sweeps/first
 """
 
 
@@ -75,15 +79,17 @@ def main(arguments: list[str] | None = None) -> None:
 def _parse(words: list[str]) -> _Line:
     line, rest = _Line(), iter(words)
     for word in rest:
-        if word in ("--help", "-h", "--cfg", "--debug", "--version"):
-            line.flags.add("--help" if word == "-h" else word)
+        if (flag := _SHORT.get(word, word)) in _FLAGS:
+            line.flags.add(flag)
         elif word == "--config-dir":
             line.config_dir = _folder(next(rest, ""))
         elif word == "--config":
             line.config = _file(next(rest, ""))
         elif word.startswith("-"):
             raise _usage_error(
-                word, "an option that dnalm lacks", "--help, --cfg, --config, --config-dir or --debug"
+                word,
+                "an option that dnalm lacks",
+                "-m, --help, --cfg, --config, --config-dir or --debug",
             )
         elif line.command is None:
             line.command = word
@@ -114,9 +120,21 @@ def _run(line: _Line) -> int:
         raise _usage_error(line.command, *_no_command(line))
     elif "--help" in line.flags:
         print(_command_help(line.command))
+    elif "--multirun" in line.flags:
+        return _sweep(line.command, line)
     else:
         _compose_and_run(line.command, line)
     return 0
+
+
+def _sweep(command: str, line: _Line) -> int:
+    from dnalm.sweeps.command_line import read_sweep
+
+    plan = read_sweep(command, line.overrides, config_dir=line.config_dir)
+    if "--cfg" in line.flags:
+        print(plan.text(), end="")
+        return 0
+    return plan.run()
 
 
 def _compose_and_run(command: str, line: _Line) -> None:
@@ -166,6 +184,8 @@ def _command_help(command: str) -> str:
         f"  {group:<12} {', '.join(options(group))}" for group in composed_groups(_config_name(command))
     ]
     lines += ["", f"Every key and its value: dnalm {command} --cfg"]
+    lines += ["", f"groups and keys of a sweep: dnalm {command} -m --cfg"]
+    lines += [f"  {group:<14} {', '.join(options(group))}" for group in composed_groups("sweep")]
     return "\n".join(lines)
 
 

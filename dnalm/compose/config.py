@@ -142,7 +142,9 @@ def _asked_key(group: str) -> str:
 
 def _explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path]) -> ConfigError:
     """Turn what Hydra, OmegaConf or YAML say into one sentence."""
-    for word in overrides:
+    first, *_ = str(error).strip().splitlines() or [type(error).__name__]
+    several = first.startswith(("Ambiguous value", "Sweep parameters"))
+    for word in overrides if not several else ():
         group, _, name = word.lstrip("+").partition("=")
         offered = options(group, folders)
         if offered and name not in offered and name not in ("null", ""):
@@ -154,11 +156,13 @@ def _explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path]
                 expected=f"one of {', '.join(offered)}",
                 fix=f"did you mean {group}={nearest[0]}?" if nearest else "choose one of those",
             )
-    first, *_ = str(error).strip().splitlines() or [type(error).__name__]
+    fix = "quote values that hold spaces, commas, braces or '=': 'key=\"value\"'"
+    if several:
+        fix = "add -m to run a job for each value, or quote a value that holds commas: 'key=\"value\"'"
     return ConfigError(
         "CFG-01",
         where="config",
         found=" ".join(first.split()),
         expected="configs and overrides in Hydra's grammar",
-        fix="quote values that hold spaces, commas, braces or '=': 'key=\"value\"'",
+        fix=fix,
     )

@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "evaluation": {"evaluation", "training", "data", "models", "genome", "tokenizers"},
     "commands": {"commands", "evaluation", "training", "data", "models", "genome", "tokenizers"},
     "compose": {"compose"},
-    "cli": {"compose"},
+    "sweeps": {"sweeps", "compose"},
+    "cli": {"compose", "sweeps"},
     "__main__": {"cli"},
     "errors": set(),
     "console": set(),
@@ -36,6 +37,7 @@ FORBIDDEN_LIBRARIES = {
     "training": {"hydra", "omegaconf", "transformers"},
     "evaluation": {"hydra", "omegaconf", "transformers"},
     "commands": {"hydra", "omegaconf", "transformers"},
+    "sweeps": {"torch", "lightning", "transformers"},
 }
 
 

@@ -9,6 +9,7 @@ from dnalm.cli import COMMANDS
 from dnalm.compose import build, check, read_config
 from dnalm.compose.config import options
 from dnalm.models import count_parameters
+from dnalm.sweeps.command_line import read_sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "README.md").read_text()
@@ -50,6 +51,12 @@ def test_every_command_composes_and_checks(
         place = words.index("--config-dir")
         extra = Path(words[place + 1])
         del words[place : place + 2]
+    if "-m" in words:
+        words.remove("-m")
+        plan = read_sweep(command, words, config_dir=extra)
+        jobs = build(plan.settings["hparams_search"]).known(plan.axes, [])
+        assert [plan.wrong_with(plan.make_job(tmp_path, overrides)) for overrides in jobs] == [""] * len(jobs)
+        return
     check(read_config(command.replace(" ", "_"), words, extra_folder=extra), given=frozenset({"config"}))
 
 

@@ -1,0 +1,102 @@
+"""Sweep axes, in Hydra's own grammar: `a=1,2`, `choice(…)`, `range(…)`, `glob(…)`, `interval(…)`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from dnalm.compose.config import options
+from dnalm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+_MOST_VALUES = 10_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """All numbers from `low` to `high`, both included; whole ones if both are integers."""
+
+    low: float
+    high: float
+    log: bool
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A key and the values it takes.
+
+    Args:
+        key: config key or group.
+        values: as they are written on the command line; none if it is an interval.
+        ordered: values are steps of a range, so that neighbours are alike.
+        interval: the numbers it may take, where they cannot be listed.
+    """
+
+    key: str
+    values: tuple[str, ...]
+    ordered: bool = False
+    interval: Interval | None = None
+
+
+def read_axes(words: Sequence[str]) -> tuple[list[Axis], list[str]]:
+    """Split words into axes and those that all jobs share.
+
+    Of several words for one key the last holds, as in Hydra.
+
+    Raises:
+        ConfigError: a word is not in Hydra's grammar, or an axis is empty or endless.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    axes: dict[str, Axis] = {}
+    shared: list[tuple[str, str]] = []
+    for word in words:
+        try:
+            (override,) = OverridesParser.create().parse_overrides([word])
+            key = override.get_key_element()
+            axes.pop(key, None)
+            if override.is_sweep_override():
+                axes[key] = _axis(key, override)
+                shared = [(other, text) for other, text in shared if other != key]
+            else:
+                shared.append((key, word))
+        except HydraException as error:
+            raise axis_error(word, " ".join(str(error).split()), "quote values that hold commas") from error
+    return list(axes.values()), [word for _, word in shared]
+
+
+def axis_error(word: str, found: str, fix: str) -> ConfigError:
+    """An error about one axis."""
+    return ConfigError(
+        "SWEEP-01",
+        where=word,
+        found=found,
+        expected="values in Hydra's grammar, such as a=1,2 or a=range(1,4) or a=choice(x,y)",
+        fix=fix,
+    )
+
+
+def _axis(key: str, override: Override) -> Axis:
+    from hydra.core.override_parser.types import Glob, IntervalSweep
+
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        assert value.start is not None, "the grammar gives both ends"
+        assert value.end is not None, "the grammar gives both ends"
+        if not value.start < value.end or ("log" in value.tags and value.start <= 0):
+            rule = "low < high, and 0 < low where it is logarithmic"
+            raise axis_error(str(override.input_line), "an interval without numbers", f"see that {rule}")
+        return Axis(key, (), interval=Interval(value.start, value.end, "log" in value.tags))
+    if isinstance(value, Glob):
+        texts = value.filter(options(key.lstrip("+")))
+    else:
+        texts = list(islice(override.sweep_string_iterator(), _MOST_VALUES + 1))
+    if not 0 < len(texts) <= _MOST_VALUES:
+        found = "no value" if not texts else f"more than {_MOST_VALUES:,} values"
+        raise axis_error(str(override.input_line), found, "name the values you want")
+    return Axis(key, tuple(dict.fromkeys(texts)), ordered=override.is_range_sweep())

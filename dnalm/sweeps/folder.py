@@ -1,0 +1,117 @@
+"""The folder of a sweep: ledger, tables, and for each job a run directory, a log and a lock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+
+from dnalm.errors import ConfigError
+from dnalm.sweeps.grid import Direction
+from dnalm.sweeps.job import Job
+from dnalm.sweeps.ledger import Ledger, Record
+from dnalm.sweeps.local import Places
+from dnalm.sweeps.lock import Lock
+from dnalm.sweeps.table import replace_text, write_tables
+
+
+class SweepFolder:
+    """Where a sweep is, and what holds for all its jobs.
+
+    Args:
+        dir: the folder; if absent `sweeps/<command>-<hash>`, a function of what is swept. A sweep that
+            is run again in its folder runs what is missing or failed.
+        parallel: jobs side by side.
+        timeout_s: after which a job is stopped; never if absent.
+        grace_s: from SIGTERM to SIGKILL, for a checkpoint to be written.
+        metric: the number of the jobs' `summary.json` that the sweep is about.
+        direction: whether less or more of it is better.
+    """
+
+    def __init__(
+        self,
+        *,
+        dir: Path | None = None,  # noqa: A002
+        parallel: PositiveInt = 1,
+        timeout_s: PositiveFloat | None = None,
+        grace_s: NonNegativeFloat = 30.0,
+        metric: str = "val_bits_per_base",
+        direction: Direction = "minimize",
+    ) -> None:
+        self.path, self.parallel, self.metric, self.direction = dir, parallel, metric, direction
+        self.timeout_s, self.grace_s = timeout_s, grace_s
+
+    def at(self, default: Path) -> Path:
+        """The folder, or the default where none was chosen."""
+        self.path = self.path or default
+        return self.path
+
+    def places(self, job: Job) -> Places:
+        """Where the files of a job are."""
+        folder = self._folder
+        return Places(
+            run=folder / job.id,
+            log=folder / f"{job.id}.log",
+            lock=folder / f".{job.id}.lock",
+            timeout_s=self.timeout_s,
+            grace_s=self.grace_s,
+        )
+
+    @contextmanager
+    def opened(self) -> Iterator[Ledger]:
+        """The ledger, while no other sweep works in the folder.
+
+        Raises:
+            ConfigError: another one does, or the folder cannot be written.
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            lock = Lock(self._folder / ".lock")
+            free = lock.acquire()
+            ledger = Ledger(self._folder / "sweep.jsonl") if free else None
+        except OSError as error:
+            found = f"{self._folder} cannot be written: {error.strerror}"
+            raise _dir_error(found, "a folder that may be made", "choose another sweep.dir") from error
+        try:
+            if ledger is None:
+                found = f"another sweep works in {self._folder}"
+                raise _dir_error(found, "one sweep a folder", "wait for it, or choose another sweep.dir")
+            yield ledger
+        finally:
+            lock.release()
+
+    def write(self, jobs: Sequence[Job], last: Mapping[str, Record]) -> None:
+        """Write the tables: what the ledger knows, then the jobs that wait."""
+        waiting = [self.record(job, "waiting") for job in jobs if job.id not in last]
+        write_tables(self._folder, [*last.values(), *waiting], self.metric)
+
+    def record(self, job: Job, status: str, *, handle: str = "", error: str = "") -> Record:
+        """An event of a job that has not run to an end."""
+        places = self.places(job)
+        return Record(
+            job=job.id,
+            status=status,
+            overrides=dict(job.overrides),
+            run=str(places.run),
+            log=str(places.log),
+            handle=handle,
+            error=error,
+        )
+
+    def write_summary(self, summary: Mapping[str, object]) -> Path:
+        """Write `summary.json` and return its path."""
+        path = self._folder / "summary.json"
+        replace_text(path, json.dumps(summary, indent=2) + "\n")
+        return path
+
+    @property
+    def _folder(self) -> Path:
+        assert self.path, "at() comes first"
+        return self.path
+
+
+def _dir_error(found: str, expected: str, fix: str) -> ConfigError:
+    return ConfigError("SWEEP-03", where="sweep.dir", found=found, expected=expected, fix=fix)

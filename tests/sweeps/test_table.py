@@ -1,0 +1,117 @@
+"""Tables and ledgers hold whatever a job says, and always parse."""
+
+import csv
+import json
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnalm.sweeps import Ledger, Record
+from dnalm.sweeps.ledger import read_summary
+from dnalm.sweeps.plot import plot_sweep
+from dnalm.sweeps.table import harmless, write_tables
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+records = st.builds(
+    Record,
+    job=texts,
+    status=st.sampled_from(["running", "done", "failed"]),
+    overrides=st.dictionaries(texts, texts, max_size=3),
+    run=texts,
+    log=texts,
+    exit_code=st.none() | st.integers(-64, 255),
+    seconds=st.none() | st.floats(0, 1e6),
+    metrics=st.dictionaries(
+        texts, st.none() | st.booleans() | st.integers() | st.floats() | texts, max_size=3
+    ),
+    error=texts,
+)
+
+
+@given(everything=st.lists(records, max_size=5))
+def test_a_table_parses_and_no_cell_is_a_formula(everything: list[Record]) -> None:
+    with TemporaryDirectory() as folder:
+        write_tables(Path(folder), everything, "metric")
+        with Path(folder, "table.csv").open(newline="", encoding="utf-8") as file:
+            lines = list(csv.reader(file))
+        markdown = Path(folder, "table.md").read_text(encoding="utf-8").split("\n")[:-1]
+    assert {len(line) for line in lines} == {len(lines[0])}
+    assert len(lines) == 1 + len(everything)
+    for cell in (cell for line in lines for cell in line if cell[:1] in ("=", "+", "-", "@")):
+        assert cell[0] in "+-"
+        float(cell)
+    assert len(markdown) == 2 + len(everything)
+    assert len({len(re.findall(r"(?<!\\)\|", line.replace(r"\\", ""))) for line in markdown}) == 1
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [
+        ("=1+1", "'=1+1"), ("+cmd", "'+cmd"), ("@x", "'@x"), ("-2+3", "'-2+3"), ("-2.5e-3", "-2.5e-3"),
+        ("", ""),
+        ("a=b", "a=b"), ("\t=1", "' =1"),
+        ("a\r\nb", "a  b"),
+    ],
+)  # fmt: skip
+def test_what_begins_a_formula_is_quoted_but_numbers(cell: str, shown: str) -> None:
+    assert harmless(cell) == shown
+
+
+@given(everything=st.lists(records, min_size=1, max_size=5), data=st.data())
+def test_a_ledger_survives_a_cut_at_any_byte(everything: list[Record], data: st.DataObject) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "sweep.jsonl")
+        ledger = Ledger(path)
+        for record in everything:
+            ledger.append(record)
+        whole = path.read_bytes()
+        cut = data.draw(st.integers(0, len(whole)))
+        path.write_bytes(whole[:cut])
+        kept = everything[: whole[:cut].count(b"\n")]
+        again = Ledger(path)
+        assert list(again.last) == list(dict.fromkeys(record.job for record in kept))
+        again.append(everything[-1])
+        assert Ledger(path).last.keys() == {record.job for record in [*kept, everything[-1]]}
+        assert [json.loads(line)["job"] for line in path.read_text().splitlines()] == [
+            record.job for record in [*kept, everything[-1]]
+        ]
+
+
+def test_lines_that_are_no_events_say_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.jsonl"
+    ledger = Ledger(path)
+    ledger.append(Record("a", "done", {}, "run", "log"))
+    with path.open("ab") as file:
+        file.write(b'\0\0\0\n[]\n"x"\n{"job": "b"}\n\xff\n')
+    assert list(Ledger(path).last) == ["a"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "1", '{"a": 1', "\0"])
+def test_an_incomplete_summary_is_none(content: str, tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text(content)
+    assert read_summary(tmp_path / "summary.json") is None
+    assert read_summary(tmp_path / "absent/summary.json") is None
+
+
+def test_a_summary_gives_its_plain_values(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text('{"a": 1.5, "b": {"c": 1}, "d": NaN, "e": "x", "f": null}')
+    assert read_summary(tmp_path / "summary.json") == {"a": 1.5, "e": "x", "f": None}
+
+
+def test_the_plot_has_a_panel_for_each_axis_that_varies(tmp_path: Path) -> None:
+    made = [
+        Record(
+            str(n), "done", {"lr": f"{10.0**-n}", "name": name, "same": "1"}, "", "", metrics={"m": n * 0.5}
+        )
+        for n in range(1, 4)
+        for name in "ab"
+    ]
+    assert plot_sweep(made, "m", tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert not plot_sweep(made, "absent", tmp_path / "none.png")
+    assert not plot_sweep(made[:1], "m", tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
