@@ -31,7 +31,9 @@ from dnalm.training import (
     inform_embeddings,
     quiet_frameworks,
 )
+from dnalm.training.beginning import Work
 from dnalm.training.gather import all_hidden
+from dnalm.training.guard import StepGuard
 from dnalm.training.objectives import (
     Goals,
     MaskedTokens,
@@ -99,25 +101,47 @@ def pretrain(
     began = time.perf_counter()
     factor, goals = schedule(total_steps=steps), Goals(objectives, weighting, inputs)
     trainer.check(batch)
-    session = Session(run, trainer, batch, steps=steps, resume=resume, allowed=resume_allow)
+    guard = trainer.guard()
     recipes = _Recipes(tokenizer, windows, masking, model, embedding_init, optim)
-    lay_out = partial(_laid_out, data, recipes, goals, batch, seed)
-    make = partial(_module, recipes, goals, session, factor)
-    with session.opened(lay_out, make, "pretrain", config) as genome:
+    work = Work(
+        command="pretrain",
+        config=config,
+        steps=steps,
+        lay_out=partial(_laid_out, data, recipes, goals, batch, seed),
+        make_module=partial(_module, recipes, goals, factor, trainer, guard),
+        logger=logger,
+        resume=resume,
+        allowed=resume_allow,
+    )
+    session = Session(run, trainer, batch, guard, work)
+    with session.opened() as genome:
         if genome is None:
             return
-        trained = session.fit(make, genome, logger, config, introduce=partial(introduce, run, genome, steps))
-        session.leave_model(trained, genome, config)
-        hidden = all_hidden(trained.hidden_bits)
-        if not session.ranks.first:
-            return
-        judgement = judge_run(genome, hidden)
-        plot_training(run.metrics, judgement, run.path / "loss.png")
-        scores = trained.scores if isinstance(trained, MultiObjectiveTraining) else {}
-        summary = summarize(experiment, session, judgement, scores)
-        summary["seconds"] = round(time.perf_counter() - began, 1)
-        sentences = [judgement.sentences(), *objective_sentences(scores)]
-        conclude(run, experiment, sentences, run.write_summary(summary), goals=goals)
+        trained = session.fit(genome, introduce=partial(introduce, run, genome, steps))
+        session.leave_model(trained, genome)
+        _judge(session, trained, genome, goals, experiment=experiment, began=began)
+
+
+def _judge(
+    session: Session,
+    trained: MaskedLMTraining,
+    genome: GenomeData,
+    goals: Goals,
+    *,
+    experiment: str,
+    began: float,
+) -> None:
+    """Hold the model against the baselines, draw that and say it, on the first process."""
+    hidden, run = all_hidden(trained.hidden_bits), session.run
+    if not session.ranks.first:
+        return
+    judgement = judge_run(genome, hidden)
+    plot_training(run.metrics, judgement, run.path / "loss.png")
+    scores = trained.scores if isinstance(trained, MultiObjectiveTraining) else {}
+    summary = summarize(experiment, session, judgement, scores)
+    summary["seconds"] = round(time.perf_counter() - began, 1)
+    sentences = [judgement.sentences(), *objective_sentences(scores)]
+    conclude(run, experiment, sentences, run.write_summary(summary), goals=goals)
 
 
 @dataclass(frozen=True)
@@ -194,7 +218,12 @@ def _network(model: Callable[..., Encoder | MaskedLM], data: GenomeData, embeddi
 
 
 def _module(
-    recipes: _Recipes, goals: Goals, session: Session, schedule: Schedule, data: GenomeData
+    recipes: _Recipes,
+    goals: Goals,
+    schedule: Schedule,
+    trainer: TrainerRecipe,
+    guard: StepGuard,
+    data: GenomeData,
 ) -> MaskedLMTraining:
     """What trains, as it is before the first step; the same on every process."""
     seed_everything(data.seed, verbose=False)
@@ -209,9 +238,9 @@ def _module(
         global_batch=data.batch.global_size,
         species=names if 1 < len(names) <= _LOGGED else (),
         species_of=np.array([number for number, _ in data.judged]),
-        guard=session.guard,
-        parallel=session.recipe.parallel,
-        exact=session.recipe.strategy == "exact",
+        guard=guard,
+        parallel=trainer.parallel,
+        exact=trainer.strategy == "exact",
     )
     if not goals.on_tracks:
         return MaskedLMTraining(network, plan)

@@ -85,7 +85,8 @@ class Embeddings(nn.Module):
             vectors_NE = vectors_NE + self.position(layout.position_N + self.position_offset)
         if self.token_type is not None:
             vectors_NE = vectors_NE + self.token_type.weight[0]
-        if self.annotation is not None and annotations_NC is not None:
+        if annotations_NC is not None:
+            assert self.annotation is not None, "annotations are for a model that has channels"
             vectors_NE = vectors_NE + _chosen_rows(annotations_NC, self.annotation.weight)
         if self.norm is not None:
             vectors_NE = self.norm(vectors_NE)

@@ -101,6 +101,8 @@ def test_rows_learn_from_tokens_that_say_them_alone() -> None:
 def test_a_channel_of_another_number_is_our_own_mistake() -> None:
     with pytest.raises(AssertionError, match="as many channels"):
         logits(annotated(), says(0)[:, :2])
+    with pytest.raises(AssertionError, match="for a model that has channels"):
+        logits(plain_part(annotated()), says(0))
 
 
 def test_attention_maps_know_the_annotations_too() -> None:
