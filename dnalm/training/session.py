@@ -190,8 +190,11 @@ class Session:
         )
 
     def _describe(self, trainer: Trainer) -> Mapping[str, Any]:
-        """What a checkpoint says beside its tensors; plain values."""
-        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        """What a checkpoint says beside its tensors, in plain values; figures of its own step alone."""
+        module = trainer.lightning_module
+        assert isinstance(module, MaskedLMTraining), "a session trains nothing else"
+        is_validated = module.validated_at == trainer.global_step
+        figures = {n: float(v) for n, v in trainer.callback_metrics.items() if is_validated}
         return {
             "samples": trainer.global_step * self.batch.global_size,
             "contract": self.contract,
