@@ -1,13 +1,27 @@
-"""A trainer for tests, as a session makes it but for checkpoints."""
+"""A trainer and a plan for tests, as a session makes them but for checkpoints."""
 
 from pathlib import Path
 
+import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 
 from dnalm.data import BatchPlan
-from dnalm.training import MetricsFile, Throughput, TrainerRecipe
+from dnalm.tokenizers import Tokenizer
+from dnalm.training import LinearWarmupDecay, MetricsFile, Throughput, TrainerRecipe, TrainingPlan
 from dnalm.training.progress import ProgressBar
+
+
+def plan_of(tokenizer: Tokenizer, *, global_batch: int, lr: float) -> TrainingPlan:
+    """Plain gradient descent, so that an update shows the gradient."""
+    return TrainingPlan(
+        token_bases=tokenizer.token_bases,
+        overlap=tokenizer.overlap,
+        optimizer=lambda groups: torch.optim.SGD(groups, lr=lr),
+        schedule=LinearWarmupDecay(warmup_steps=0, total_steps=1000),
+        seed=1,
+        global_batch=global_batch,
+    )
 
 
 def trainer_of(

@@ -14,9 +14,9 @@ from dnalm.data import Batch, BatchPlan, GenomeCorpus, GenomeData, Masking, Wind
 from dnalm.data.batch import collate
 from dnalm.genome.tracks import IntervalLabels, Signal
 from dnalm.models import Encoder, MaskedLM, Packed
-from dnalm.training import LinearWarmupDecay, MaskedLMTraining, MultiObjectiveTraining, TrainingPlan
+from dnalm.training import MaskedLMTraining, MultiObjectiveTraining
 from dnalm.training.objectives import Conservation, Goals, MaskedTokens, make_tasks
-from tests.training.fitting import trainer_of
+from tests.training.fitting import plan_of, trainer_of
 from tests.training.test_masked_lm import GLOBAL, TOKENIZER
 from tests.training.test_multi_objective import LR, write_annotations
 
@@ -55,14 +55,7 @@ def network(channels: tuple[str, ...]) -> MaskedLM:
 def module_of(data: GenomeData, *, objectives: bool) -> MaskedLMTraining:
     model = network(data.channels.names)
     assert model.encoder.annotations == ("marks/all/class0", "marks/all/class1", "marks/all/class2")
-    plan = TrainingPlan(
-        token_bases=TOKENIZER.token_bases,
-        overlap=TOKENIZER.overlap,
-        optimizer=lambda groups: torch.optim.SGD(groups, lr=LR),
-        schedule=LinearWarmupDecay(warmup_steps=0, total_steps=1000),
-        seed=1,
-        global_batch=GLOBAL,
-    )
+    plan = plan_of(TOKENIZER, global_batch=GLOBAL, lr=LR)
     if not objectives:
         return MaskedLMTraining(model, plan)
     goals = Goals({"mlm": MaskedTokens(), "conservation": Conservation()}, inputs=("marks",))

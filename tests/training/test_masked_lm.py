@@ -14,9 +14,9 @@ from dnalm.data.batch import Batch
 from dnalm.errors import NumericsError
 from dnalm.models import Encoder, MaskedLM, Packed
 from dnalm.tokenizers import KmerTokenizer
-from dnalm.training import LinearWarmupDecay, MaskedLMTraining, Throughput, TrainingPlan
+from dnalm.training import MaskedLMTraining, Throughput
 from tests.conftest import random_sequence, training_window
-from tests.training.fitting import trainer_of
+from tests.training.fitting import plan_of, trainer_of
 
 TOKENIZER = KmerTokenizer(k=3)
 GLOBAL = 16
@@ -53,14 +53,7 @@ def network(*, dropout: float = 0.0, seed: int = 0) -> MaskedLM:
 
 
 def module_of(model: MaskedLM, *, lr: float = 1e-2) -> MaskedLMTraining:
-    plan = TrainingPlan(
-        token_bases=TOKENIZER.token_bases,
-        overlap=TOKENIZER.overlap,
-        optimizer=lambda groups: torch.optim.SGD(groups, lr=lr),
-        schedule=LinearWarmupDecay(warmup_steps=0, total_steps=1000),
-        seed=1,
-        global_batch=GLOBAL,
-    )
+    plan = plan_of(TOKENIZER, global_batch=GLOBAL, lr=lr)
     return MaskedLMTraining(model, plan)
 
 

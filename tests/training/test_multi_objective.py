@@ -14,7 +14,7 @@ from dnalm.data.batch import Batch, collate, is_known
 from dnalm.errors import NumericsError
 from dnalm.genome.tracks import IntervalClasses, IntervalLabels, Signal
 from dnalm.models import MaskedLM, Packed
-from dnalm.training import LinearWarmupDecay, MultiObjectiveTraining, TrainingPlan
+from dnalm.training import MultiObjectiveTraining
 from dnalm.training.objectives import (
     ChromatinState,
     Conservation,
@@ -25,7 +25,7 @@ from dnalm.training.objectives import (
     make_tasks,
 )
 from tests.conftest import random_sequence
-from tests.training.fitting import trainer_of
+from tests.training.fitting import plan_of, trainer_of
 from tests.training.test_masked_lm import GLOBAL, TOKENIZER, network
 
 LR = 1e-2
@@ -78,14 +78,7 @@ def module_of(
     data: GenomeData, *, weighting: WeightingName = "fixed", dropout: float = 0.0
 ) -> MultiObjectiveTraining:
     model, goals = network(dropout=dropout), goals_of(weighting)
-    plan = TrainingPlan(
-        token_bases=TOKENIZER.token_bases,
-        overlap=TOKENIZER.overlap,
-        optimizer=lambda groups: torch.optim.SGD(groups, lr=LR),
-        schedule=LinearWarmupDecay(warmup_steps=0, total_steps=1000),
-        seed=1,
-        global_batch=GLOBAL,
-    )
+    plan = plan_of(TOKENIZER, global_batch=GLOBAL, lr=LR)
     return MultiObjectiveTraining(
         model,
         plan=plan,
