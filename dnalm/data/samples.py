@@ -19,6 +19,7 @@ from dnalm.data.mixture import Mixture
 from dnalm.data.order import Stream, generator
 from dnalm.data.targets import read_targets, unknown_like
 from dnalm.data.windows import Window
+from dnalm.faults import fault
 from dnalm.genome.alphabet import Codes, reverse_complement
 from dnalm.genome.store import GenomeStore
 from dnalm.tokenizers import Ids, Tokenizer
@@ -76,6 +77,7 @@ class TrainingSamples(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         """Draw sample `index`."""
+        fault("data.sample")
         number, place = self.mixture[index]
         genome = self.genomes[number]
         assert genome.training is not None, "genomes that only judge have no share"

@@ -1,0 +1,158 @@
+"""R7c, R8, R9, R10, R12: what fails is named, ends the run in time, and is never saved."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from dnalm.training.checkpoints import open_checkpoint
+from tests.reliability.harness import STILL, Place, alive, children, killed_at_the_end, patched
+
+TWO = ("steps=40", "trainer.devices=2", *STILL)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("action", ["raise", "exit", "kill9"])
+def test_a_rank_that_fails_ends_the_run_and_is_named(action: str, rank: int, own: Place) -> None:
+    """R8. At its fourth step, so after samples 0 to 11 and before a checkpoint."""
+    fault = {"DNALM_FAULT": f"train.gradients@{rank}:4={action}"}
+    with killed_at_the_end(own.start("run", *TWO, environment=fault)) as process:
+        own.wait_for_step("run", 3, rank=rank)
+        began, ranks = time.monotonic(), children(process.pid)
+        said, _ = process.communicate(timeout=60)
+        assert time.monotonic() - began < 20, "R8 asks for seconds"
+        assert alive([*ranks.values()]) == []
+    told = " ".join(said.split())
+    assert process.returncode == 6, told
+    assert "Traceback" not in told
+    samples = f"samples {12 + 2 * rank} to {13 + 2 * rank}"
+    if action == "raise":
+        crash = json.loads((own.folder / f"run/ranks/{rank}.crash.json").read_text())
+        assert "RuntimeError: fault train.gradients" in told
+        assert crash["at"] == f"step 3, {samples}"
+    else:
+        assert f"DIST-03 rank {rank}, step 3, {samples}: " in told
+        assert ("killed by SIGKILL" if action == "kill9" else "ended with exit code 1") in told
+
+
+def test_two_processes_may_not_train_into_one_run(own: Place) -> None:
+    """R8: the second is refused by name of the first, which goes on."""
+    with killed_at_the_end(own.start("run", "steps=100000", *STILL)) as process:
+        own.wait_for_step("run", 2)
+        code, said = own.run("run", "steps=100000", *STILL)
+        assert code == 4
+        assert f"CKPT-12 {own.folder}/run: process {process.pid} on" in said
+        assert process.poll() is None
+
+
+def test_a_rank_that_hangs_is_found_and_its_stacks_are_left(own: Place) -> None:
+    """R9."""
+    fault = {"DNALM_FAULT": "train.gradients@1:4=sleep"}
+    began = time.monotonic()
+    code, said = own.run("run", *TWO, "trainer.stall_s=4", "trainer.timeout_s=60", environment=fault)
+    assert time.monotonic() - began < 60
+    assert code == 6, said
+    assert "DIST-04 rank" in said
+    assert "no progress for 4 s" in said
+    assert "in close_step" in (own.folder / "run/ranks/1.stacks").read_text()
+
+
+@pytest.mark.parametrize("action", ["kill9", "raise"])
+def test_a_loader_worker_that_dies_is_a_data_error_with_the_samples(action: str, own: Place) -> None:
+    """R10; the resumed run is exact."""
+    words = ("steps=8", "batch.num_workers=2", *STILL)
+    fault = {"DNALM_FAULT": f"data.sample:6={action}"}
+    code, said = own.run("cut", *words, "trainer.checkpoint_every=1", environment=fault)
+    assert code == 3, said
+    assert "DATA-20 loader worker of rank 0: " in said
+    assert "samples from " in said
+    assert own.run("cut", *words, "trainer.checkpoint_every=1")[0] == 0
+    assert own.run("whole", *words)[0] == 0
+    assert own.ledger("cut") == own.ledger("whole")
+
+
+NAN = {
+    "loss": "_right = MaskedLMTraining.add_to_step\n"
+    "def _bad(self, batch, loss):\n"
+    "    _right(self, batch, loss)\n"
+    "    if self.global_rank == 1 and self.global_step == 6:\n"
+    "        self.step_totals.loss = self.step_totals.loss * float('nan')\n"
+    "MaskedLMTraining.add_to_step = _bad\n",
+    "gradient": "_right = MaskedLMTraining.on_after_backward\n"
+    "def _bad(self):\n"
+    "    _right(self)\n"
+    "    if self.global_rank == 1 and self.global_step == 6:\n"
+    "        next(p for p in self.parameters() if p.grad is not None).grad.mul_(float('inf'))\n"
+    "MaskedLMTraining.on_after_backward = _bad\n",
+}
+
+
+@pytest.mark.parametrize("what", NAN)
+@pytest.mark.parametrize(("policy", "code"), [("raise", 5), ("skip", 0), ("rollback", 0)])
+def test_all_ranks_treat_a_step_that_is_not_finite_alike(
+    policy: str, code: int, what: str, own: Place
+) -> None:
+    """R12. Of step 6, whose checkpoint before is that of step 5."""
+    environment = patched(own.folder / "patch", "dnalm.training.masked_lm", NAN[what])
+    words = ("steps=12", "trainer.devices=2", f"trainer.not_finite={policy}", *STILL)
+    found, said = own.run("run", *words, environment=environment)
+    assert found == code, said
+    if policy == "raise":
+        assert "NUM-01 optimizer step 6, rank 1: " in said
+        assert "on samples 24 to 27" in said
+    states = [open_checkpoint(path).state for path in sorted((own.folder / "run/checkpoints").iterdir())]
+    assert [state["step"] for state in states] == ([5] if policy == "raise" else [10, 12])
+    if policy != "raise":
+        assert states[-1]["left_out"] == [6]
+        assert {step for step, _ in own.ledger("run")} == set(range(12))
+    if policy == "rollback":
+        assert "step 6 is not finite: back to step 5, and on without it" in said
+
+
+CHANGES = {
+    "seed": (["seed=2"], "seed was 1, now 2"),
+    "genome": ([], "data.genome.fa was "),
+    "window": (["windows.max_tokens=50"], "windows.max_tokens was 62, now 50"),
+    "batch": (["batch.global_size=8"], "batch.global_size was 4, now 8"),
+    "mask": (["masking.rate=0.3"], "masking.rate was 0.15, now 0.3"),
+    "tokenizer": (["tokenizer=char"], "tokenizer was "),
+}
+
+
+@pytest.fixture(scope="module")
+def begun(place: Place) -> str:
+    assert place.run("begun", "steps=5", *STILL)[0] == 0
+    return "begun"
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_decides_the_samples_may_not_change(
+    change: str, place: Place, begun: str, tmp_path: Path
+) -> None:
+    """R7c."""
+    words, message = CHANGES[change]
+    if change == "genome":
+        text = (place.folder / "genome.fa").read_text()
+        (tmp_path / "genome.fa").write_text(text[:2000] + ("A" if text[2000] != "A" else "C") + text[2001:])
+        words = [f"data.fasta={tmp_path}/genome.fa"]
+    code, said = place.run(begun, "steps=9", *STILL, *words)
+    assert code == 2, said
+    assert "CKPT-10" in said
+    assert message in said
+
+
+def test_a_killed_launcher_takes_its_ranks_along(own: Place) -> None:
+    with killed_at_the_end(own.start("run", "steps=100000", "trainer.devices=2", *STILL)) as process:
+        own.wait_for_step("run", 3, rank=1)
+        ranks = children(process.pid)
+        assert sorted(ranks) == [0, 1]
+        os.kill(process.pid, signal.SIGKILL)
+        until = time.monotonic() + 10
+        while alive([*ranks.values()]) and time.monotonic() < until:
+            time.sleep(0.1)
+        assert alive([*ranks.values()]) == []

@@ -1,0 +1,116 @@
+"""R1: killed at any moment, a run goes on as if it had not been; R16: whatever is around it."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.reliability.harness import STILL, Place, killed_at_the_end, patched
+
+STEPS = 700
+KILLS = 25
+EVERY = 5
+CHAIN = ("trainer.strategy=exact", f"steps={STEPS}")
+
+
+@pytest.fixture(scope="module")
+def whole(place: Place) -> str:
+    """A run that nothing has interrupted, and its name."""
+    code, said = place.run("whole", *CHAIN)
+    assert code == 0, said
+    return "whole"
+
+
+def test_after_random_kills_every_step_and_the_weights_are_the_same(place: Place, whole: str) -> None:
+    """One chain over one and two processes, with and without loader workers; any moment may be hit."""
+    dice = random.Random(1)
+    lost: list[int] = []
+    for _ in range(KILLS):
+        done = _done(place)
+        devices, workers = dice.choice((1, 1, 2)), dice.choice((0, 0, 1, 2))
+        shape = (f"trainer.devices={devices}", f"batch.num_workers={workers}")
+        with killed_at_the_end(place.start("killed", *CHAIN, *shape)) as process:
+            time.sleep(dice.uniform(0.2, 6.5))
+            assert process.poll() is None, "the run has come to its end; give it more steps"
+            os.killpg(process.pid, signal.SIGKILL)
+            said, _ = process.communicate()
+        assert "Traceback" not in said, said
+        if found := re.search(r"goes on after step ([\d,]+)", said):
+            lost.append(done - int(found[1].replace(",", "")))
+    code, said = place.run("killed", *CHAIN)
+    assert code == 0, said
+    assert lost, "some kill came after a checkpoint"
+    assert max(lost) <= EVERY, f"steps lost by the kills: {lost}"
+    ours, theirs = place.ledger("killed"), place.ledger(whole)
+    assert [key for key in theirs if ours.get(key) != theirs[key]] == []
+    assert place.weights("killed") == place.weights(whole)
+    assert place.hidden_folders("killed") == []
+    metrics = [(place.folder / run / "metrics.csv").read_bytes() for run in ("killed", whole)]
+    assert metrics[0] == metrics[1]
+
+
+def _done(place: Place) -> int:
+    return max((step + 1 for step, _ in place.ledger("killed")), default=0)
+
+
+@pytest.mark.parametrize(
+    ("environment", "umask"),
+    [
+        ({"TZ": "Asia/Kathmandu", "LANG": "tr_TR.UTF-8", "PYTHONHASHSEED": "1"}, 0o077),
+        ({"HOME": "/nonexistent", "LANG": "C", "PYTHONHASHSEED": "0", "COLUMNS": "20"}, 0o022),
+    ],
+)
+def test_what_is_around_a_run_does_not_change_it(
+    environment: dict[str, str], umask: int, place: Place, tmp_path: Path
+) -> None:
+    """R16: time zone, language, home, hash seed, umask, and a folder with spaces and odd letters."""
+    if not (place.folder / "plain").exists():
+        assert place.run("plain", "steps=6")[0] == 0
+    odd = f"ödd {tmp_path.name} 空"
+    before = os.umask(umask)
+    try:
+        where = f'run.dir="{place.folder}/{odd}"'
+        code, said = place.run("unused", "steps=6", where, environment=environment, cwd=tmp_path)
+    finally:
+        os.umask(before)
+    assert code == 0, said
+    assert place.weights(odd) == place.weights("plain")
+    assert place.ledger(odd) == place.ledger("plain")
+
+
+MUTANTS = {
+    "a resume counter that is one behind": (
+        "dnalm.training.strategies",
+        "_right = loops_after\ndef loops_after(trainer, step, passes):\n"
+        "    return _right(trainer, step - 1, passes)",
+    ),
+    "a mask that is drawn anew each time": (
+        "dnalm.data.samples",
+        "import numpy as _np\n_right = generator\n"
+        "def generator(seed, stream, index, *more):\n"
+        "    keyed = _right(seed, stream, index, *more)\n"
+        "    return _np.random.default_rng() if stream == Stream.MASK else keyed",
+    ),
+    "dropout that goes on where the process was": (
+        "dnalm.training.masked_lm",
+        "MaskedLMTraining.key_dropout = lambda self, batch_index: None",
+    ),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_the_comparison_notices(mutant: str, own: Place) -> None:
+    """Each mutant breaks the property; what the tests above compare must say so."""
+    module, code = MUTANTS[mutant]
+    environment = patched(own.folder / "patch", module, code)
+    assert own.run("whole", "steps=8", *STILL)[0] == 0
+    assert own.run("cut", "steps=5", *STILL, environment=environment)[0] == 0
+    own.run("cut", "steps=8", *STILL, environment=environment)
+    ours, theirs = own.ledger("cut"), own.ledger("whole")
+    assert [key for key in theirs if ours.get(key) != theirs[key]]
