@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import cast
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -20,7 +19,6 @@ from dnalm.data.mixture import Mixture
 from dnalm.data.samples import TrainingSamples, ValidationSamples
 from dnalm.data.step_targets import CountedSteps
 from dnalm.data.targets import AbsentTrack
-from dnalm.data.watched import WatchedLoader
 from dnalm.data.windows import WindowRecipe
 from dnalm.errors import DataError
 from dnalm.genome.intervals import total_length
@@ -171,14 +169,12 @@ class GenomeData(LightningDataModule):
             world_size=trainer.world_size,
             start_step=trainer.global_step,
         )
-        loader = self._loader(
-            self.training_samples(), order, first=trainer.global_step * self.batch.global_size
-        )
+        loader = self._loader(self.training_samples(), order)
         if not self.tracks:
             return loader
         return CountedSteps(loader, self.batch.accumulation(world_size=trainer.world_size))
 
-    def val_dataloader(self) -> WatchedLoader:
+    def val_dataloader(self) -> DataLoader[Batch]:
         """The validation windows of this rank."""
         trainer = self.trainer
         assert trainer is not None, "the trainer asks for its loaders"
@@ -192,14 +188,9 @@ class GenomeData(LightningDataModule):
         return self._loader(samples, order)
 
     def _loader(
-        self,
-        samples: TrainingSamples | ValidationSamples,
-        order: StepBatches | list[list[int]],
-        *,
-        first: int = 0,
-    ) -> WatchedLoader:
-        assert self.trainer is not None, "the trainer asks for its loaders"
-        loader = DataLoader[Sample](
+        self, samples: TrainingSamples | ValidationSamples, order: StepBatches | list[list[int]]
+    ) -> DataLoader[Batch]:
+        return DataLoader[Sample](  # type: ignore[return-value]
             samples,
             batch_sampler=order,
             collate_fn=collate,
@@ -209,8 +200,6 @@ class GenomeData(LightningDataModule):
             persistent_workers=self.batch.num_workers > 0,
             timeout=_WORKER_TIMEOUT_S if self.batch.num_workers else 0,
         )
-        batches = cast(DataLoader[Batch], loader)  # what the samples are collated to
-        return WatchedLoader(batches, self.trainer.global_rank, first)
 
 
 def _untrained(track: str, genomes: list[str]) -> DataError:

@@ -14,10 +14,11 @@ import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dnalm.errors import DistributedError, DnalmError
+from dnalm.errors import DataError, DistributedError, DnalmError, NumericsError
 
 _SUFFIX = ".crash.json"
 _LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out", "timeout")
+_OF_WORKERS = ("DataLoader worker", "DataLoader timed out")  # what torch says of a loader's processes
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,33 @@ class Crash:
     traceback: str
 
 
+class OnOtherRanks(NumericsError):  # noqa: N818
+    """A step is given up since another rank cannot finish it, whose own report tells more."""
+
+
+def explained(error: Exception, folder: Path, rank: int) -> Exception:
+    """A better error for what torch says of a loader whose processes are gone, at any moment; else the same.
+
+    Args:
+        error: what has ended the training.
+        folder: of the signs of life.
+        rank: this process.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    told = isinstance(error, RuntimeError) and any(words in str(error) for words in _OF_WORKERS)
+    if not told and not isinstance(error, ConnectionError | EOFError):  # multiprocessing's, of its pipes
+        return error
+    found = lines[-1] if lines[0].startswith("Caught") else lines[0]
+    return DataError(
+        "DATA-20",
+        where=f"rank {rank}, {last_sign(folder, rank)}",
+        found=found.rstrip(".") if told else f"a loader worker is gone ({found})",
+        expected="loader workers that live as long as the run",
+        fix="give the job more memory or fewer batch.num_workers; dmesg tells who killed them. Started "
+        "again, the run goes on from its last checkpoint",
+    )
+
+
 def report_crash(folder: Path, rank: int, error: BaseException) -> Crash:
     """Write the report of this rank."""
     text = str(error) or type(error).__name__
@@ -52,7 +80,8 @@ def report_crash(folder: Path, rank: int, error: BaseException) -> Crash:
         at=last_sign(folder, rank),
         message=text if isinstance(error, DnalmError) else f"{type(error).__name__}: {text.splitlines()[0]}",
         exit_code=code,
-        lost_peer=not isinstance(error, DnalmError) and any(words in text for words in _LOST_PEER),
+        lost_peer=isinstance(error, OnOtherRanks)
+        or (not isinstance(error, DnalmError) and any(words in text for words in _LOST_PEER)),
         time=time.time(),
         traceback="".join(traceback.format_exception(error)),
     )

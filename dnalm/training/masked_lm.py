@@ -27,6 +27,7 @@ from dnalm.errors import NumericsError
 from dnalm.faults import fault
 from dnalm.models import MaskedLM, Packed
 from dnalm.training.bits import base_indicator, bits_of_marginals, bits_of_tokens
+from dnalm.training.crash import OnOtherRanks
 from dnalm.training.exact_sums import ExactSums
 from dnalm.training.guard import are_finite
 from dnalm.training.optimizers import parameter_groups
@@ -260,7 +261,8 @@ class MaskedLMTraining(LightningModule):
         what = " and ".join(bad) or "a gradient is not finite"
         if not mine.not_finite:
             what = f"the loss or a gradient is not finite on {all_ranks.not_finite} other ranks"
-        return NumericsError(
+        kind = NumericsError if mine.not_finite else OnOtherRanks
+        return kind(
             "NUM-01",
             where=f"optimizer step {self.global_step}, rank {self.global_rank}",
             found=f"{what} on samples {first} to {first + per_step - 1}",

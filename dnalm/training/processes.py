@@ -38,6 +38,12 @@ def join(ranks: Ranks, cluster: Cluster, *, device: str, timeout_s: float) -> No
     )
 
 
+def part() -> None:
+    """Leave the others once all have come here; who goes while others still talk to it takes them along."""
+    dist.barrier(group=patient_group())
+    dist.destroy_process_group()
+
+
 def decided_by_first(decide: Callable[[], str], ranks: Ranks) -> str:
     """What rank 0 finds, on every rank; where it fails, every rank fails with the same error.
 

@@ -25,7 +25,7 @@ from dnalm.training.beginning import Beginning, Work
 from dnalm.training.checkpointing import Checkpointing, SaveTimes
 from dnalm.training.checkpoints import CheckpointFolder, RunLock, SavePolicy
 from dnalm.training.contract import Contract, contract_of
-from dnalm.training.crash import dump_stacks_on_request, report_crash
+from dnalm.training.crash import dump_stacks_on_request, explained, report_crash
 from dnalm.training.gather import whole_weights
 from dnalm.training.guard import RolledBack, RunStopped, StepGuard
 from dnalm.training.heartbeat import Heartbeat
@@ -33,7 +33,7 @@ from dnalm.training.launch import die_with_parent
 from dnalm.training.masked_lm import MaskedLMTraining
 from dnalm.training.metrics_file import MetricsFile
 from dnalm.training.model_directory import write_model_directory
-from dnalm.training.processes import decided_by_first, join
+from dnalm.training.processes import decided_by_first, join, part
 from dnalm.training.progress import ProgressBar
 from dnalm.training.ranks import LAUNCHED, Ranks, launched_by_us
 from dnalm.training.resume import Start, read_start
@@ -85,10 +85,13 @@ class Session:
         except Exception as error:
             if self.launches or not self.run.begun:
                 raise
-            crash = report_crash(self.run.ranks, self.ranks.rank, error)
+            reason = explained(error, self.run.ranks, self.ranks.rank)
+            crash = report_crash(self.run.ranks, self.ranks.rank, reason)
             if launched_by_us():
                 os._exit(crash.exit_code)  # at once: the others wait, and `launch` tells the reason
-            raise
+            if reason is error:
+                raise
+            raise reason from error
 
     def fit(self, data: GenomeData, *, introduce: Callable[[MaskedLM], None]) -> MaskedLMTraining:
         """Train to the last step and validate it.
@@ -154,7 +157,12 @@ class Session:
             path = decided_by_first(beginning.begin_for_others, self.ranks)
         data = self.work.lay_out()
         self._begin_at(read_start(path), data)
-        yield data
+        try:
+            yield data
+        except RunStopped:
+            part()
+            raise
+        part()
 
     def _begin_at(self, start: Start, data: GenomeData) -> None:
         self.start, self.contract = start, contract_of(data)
@@ -182,6 +190,7 @@ class Session:
                 self.throughput,
                 ProgressBar(self.throughput),
                 Heartbeat(self.run.ranks, self.ranks.rank, stall_s=recipe.stall_s),
+                *recipe.callbacks,  # before the run may stop
                 Checkpointing(self.folder, times, self.guard, self._describe, SavePolicy()),
             ],
             root=self.run.path,

@@ -163,7 +163,7 @@ class TrainerRecipe:
             batch: the batch arithmetic; gives the gradient accumulation.
             steps: optimizer steps of the run.
             loggers: where metrics go.
-            callbacks: the run's own; those of the config come after.
+            callbacks: the run's own, with those of the config among them.
             root: the run directory.
             guard: what the ranks decide together.
             resumed_step: optimizer step of the checkpoint to start from.
@@ -188,7 +188,7 @@ class TrainerRecipe:
             plugins=[self._environment(ranks)],
             precision=self.precision,
             logger=list(loggers),
-            callbacks=[*callbacks, *self.callbacks],
+            callbacks=list(callbacks),
             default_root_dir=root,
             max_steps=steps,
             max_epochs=-1,

@@ -154,7 +154,7 @@ def killed_at_the_end(process: subprocess.Popen[str]) -> Iterator[subprocess.Pop
                 os.killpg(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        process.wait()
+        process.communicate()
 
 
 PATCH = """
