@@ -169,7 +169,7 @@ def _laid_out(data: Corpus, recipes: _Recipes, goals: Goals, batch: BatchPlan, s
         masking=recipes.masking,
         batch=batch,
         seed=seed,
-        tracks=goals.tracks,
+        targets=goals.targets,
         inputs=goals.inputs,
     )
     genome.prepare_data()

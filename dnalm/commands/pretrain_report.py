@@ -99,8 +99,8 @@ def conclude(
     stdout.print(f"model directory: {run.model}")
     stdout.print(f"loss plot: {run.path / 'loss.png'}")
     yours = "data=fasta data.fasta=<your genome>"
-    if goals.tracks or goals.inputs:
-        option = "annotated" if goals.tracks else "knowledge"
+    if goals.targets or goals.inputs:
+        option = "annotated" if goals.targets else "knowledge"
         yours = f"data={option} data.fasta=<your genome> data.tracks.…=<your annotations>"
     if goals.inputs:
         yours += f" inputs=[{','.join(goals.inputs)}]"

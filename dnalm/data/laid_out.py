@@ -10,7 +10,7 @@ import numpy as np
 from dnalm.data.channels import Channels
 from dnalm.data.corpus import CorpusGenome
 from dnalm.data.order import Integers
-from dnalm.data.targets import AbsentTrack
+from dnalm.data.targets import AbsentTrack, track_of
 from dnalm.data.windows import TrainingWindows, Window, WindowRecipe, validation_windows
 from dnalm.errors import DataError
 from dnalm.genome.intervals import cut_at, subtract
@@ -30,7 +30,8 @@ class LaidOutGenome:
         training: training windows, if it has any.
         validation: validation windows; none of a genome that only trains.
         tracks: all tracks of the run by name, those that it has not as absent.
-        channels: which of that are inputs; the rest are targets.
+        channels: which of them are inputs.
+        targets: names of what is learned of the others; see `target_name`.
     """
 
     name: str
@@ -40,11 +41,12 @@ class LaidOutGenome:
     validation: list[Window]
     tracks: Mapping[str, TrackStore | AbsentTrack] = field(default_factory=dict)
     channels: Channels = field(default_factory=Channels)
+    targets: tuple[str, ...] = ()
 
     @property
     def learned(self) -> dict[str, TrackStore | AbsentTrack]:
-        """The tracks that are targets."""
-        return {name: track for name, track in self.tracks.items() if name not in self.channels.of_track}
+        """The tracks that are learned, by the names of their targets."""
+        return {target: self.tracks[track_of(target)] for target in self.targets}
 
 
 def lay_out(
@@ -56,6 +58,7 @@ def lay_out(
     seed: int,
     absent: Mapping[str, AbsentTrack],
     channels: Channels,
+    targets: tuple[str, ...],
 ) -> LaidOutGenome:
     """Lay out the windows of both sides of a genome.
 
@@ -67,6 +70,7 @@ def lay_out(
         seed: of this genome's windows.
         absent: what stands for each track of the run that the genome has not.
         channels: of the run.
+        targets: of the run.
 
     Raises:
         DataError: DATA-01, a side that has bases has no stretch long enough for a window.
@@ -88,6 +92,7 @@ def lay_out(
         else [],
         tracks={**absent, **genome.tracks},
         channels=channels,
+        targets=targets,
     )
 
 

@@ -18,7 +18,7 @@ from dnalm.data.masking import Masking
 from dnalm.data.mixture import Mixture
 from dnalm.data.samples import TrainingSamples, ValidationSamples
 from dnalm.data.step_targets import CountedSteps
-from dnalm.data.targets import AbsentTrack
+from dnalm.data.targets import AbsentTrack, track_of
 from dnalm.data.windows import WindowRecipe
 from dnalm.errors import DataError
 from dnalm.genome.intervals import total_length
@@ -39,7 +39,7 @@ class GenomeData(LightningDataModule):
         masking: what is hidden.
         batch: the batch arithmetic.
         seed: the run's seed.
-        tracks: names of the corpus's tracks that batches carry as targets.
+        targets: what batches carry of the corpus's tracks, for tokens or for windows; see `target_name`.
         inputs: names of those that they carry as annotations of their tokens; no target is among them.
     """
 
@@ -52,11 +52,12 @@ class GenomeData(LightningDataModule):
         masking: Masking,
         batch: BatchPlan,
         seed: int,
-        tracks: Sequence[str] = (),
+        targets: Sequence[str] = (),
         inputs: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.tracks, self.inputs = tuple(tracks), tuple(inputs)
+        self.targets, self.inputs = tuple(targets), tuple(inputs)
+        self.tracks = tuple(dict.fromkeys(track_of(target) for target in targets))
         assert not {*self.tracks} & {*self.inputs}, "a target must not be an input"
         self.channels = Channels()
         self.corpus, self.tokenizer, self.windows = corpus, tokenizer, windows
@@ -96,6 +97,7 @@ class GenomeData(LightningDataModule):
                 seed=genome_seed(self.seed, number),
                 absent=absent,
                 channels=self.channels,
+                targets=self.targets,
             )
             for number, genome in enumerate(self.opened)
         ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,8 @@ from dnalm.tokenizers import Ids
 from dnalm.tokenizers.spans import pair_up
 
 UNLABELLED = -1
+Per = Literal["token", "window"]  # what has a target each
+_OF_WINDOWS = " of windows"
 Target = npt.NDArray[np.int64] | npt.NDArray[np.int8] | npt.NDArray[np.float32]
 
 
@@ -45,26 +48,40 @@ class AbsentTrack:
         return np.full(num_tokens, UNLABELLED, dtype=np.int64)
 
 
+def target_name(track: str, per: Per) -> str:
+    """What the targets are called that a track gives to tokens, or one to each window."""
+    return track if per == "token" else f"{track}{_OF_WINDOWS}"
+
+
+def track_of(target: str) -> str:
+    """The track that targets of this name are from."""
+    return target.removesuffix(_OF_WINDOWS)
+
+
 def read_targets(
     tracks: Mapping[str, TrackStore | AbsentTrack], window: Window, spans: Ids, num_bases: int
 ) -> dict[str, Target]:
-    """The targets of a window's tokens in every track.
+    """The targets of a window's tokens in every track, or of the window itself.
+
+    A window's target is what a token's would be that spelled all of its bases.
 
     Args:
-        tracks: of the window's genome, by name.
+        tracks: of the window's genome, by the name of the targets; see `target_name`.
         window: where the bases lie; tracks are turned round for the reverse strand.
         spans: (T, 2) bases of each token, counted on the window's strand.
         num_bases: L, bases under the tokens; the rest of the window was cut off at its end.
 
     Returns:
-        (T,) int64 of classes, (T, n) int8 of labels, (T,) float32 of values.
+        (T,) int64 of classes, (T, n) int8 of labels, (T,) float32 of values; T is 1 of a window's.
     """
     found = {}
+    whole = np.array([[0, num_bases]], dtype=spans.dtype)
     for name, track in tracks.items():
+        of = whole if name.endswith(_OF_WINDOWS) else spans
         if isinstance(track, AbsentTrack):
-            found[name] = track.targets(len(spans))
+            found[name] = track.targets(len(of))
         else:
-            found[name] = bring_to_tokens(track, read_bases(track, window, num_bases), spans)
+            found[name] = bring_to_tokens(track, read_bases(track, window, num_bases), of)
     return found
 
 

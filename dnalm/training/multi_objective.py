@@ -91,7 +91,7 @@ class MultiObjectiveTraining(MaskedLMTraining):
         logits_MV = self.model.predict(hidden_ND, batch.targets_M)
         sums = {self.masked_tokens: F.cross_entropy(logits_MV, batch.labels_M, reduction="sum")}
         for name, task in self.named_tasks():
-            sums[name] = task.loss(*task(hidden_ND, batch.tracks[task.track]))
+            sums[name] = task.loss(*task.on_batch(hidden_ND, batch))
         self._add_losses(batch, sums)
         parts = self.num_parts
         means = {name: loss / max(1, self.counts[name]) for name, loss in sums.items()}
@@ -125,7 +125,7 @@ class MultiObjectiveTraining(MaskedLMTraining):
         hidden_ND = self.encode(batch)
         self.judge_masked(batch, self.model.predict(hidden_ND, batch.targets_M))
         for _, task in self.named_tasks():
-            task.judge(*task(hidden_ND, batch.tracks[task.track]))
+            task.judge(*task.on_batch(hidden_ND, batch))
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures of every objective."""
@@ -147,7 +147,7 @@ class MultiObjectiveTraining(MaskedLMTraining):
         """Targets of each objective in the global batch."""
         tracks = {
             self.masked_tokens: MASKED_TOKENS,
-            **{name: task.track for name, task in self.named_tasks()},
+            **{name: task.target for name, task in self.named_tasks()},
         }
         mine = [float(batch.step_targets.get(track, 0)) for track in tracks.values()]
         counts = torch.tensor(mine, dtype=torch.float64, device=self.device)

@@ -51,7 +51,7 @@ def data_of(
     corpus: GenomeCorpus,
     tokenizer: Tokenizer,
     inputs: tuple[str, ...] = ("marks", "kinds"),
-    tracks: tuple[str, ...] = ("level",),
+    targets: tuple[str, ...] = ("level",),
 ) -> GenomeData:
     data = GenomeData(
         corpus,
@@ -60,7 +60,7 @@ def data_of(
         masking=Masking(),
         batch=BatchPlan(global_size=4, micro_size=2),
         seed=1,
-        tracks=tracks,
+        targets=targets,
         inputs=inputs,
     )
     data.prepare_data()
@@ -133,7 +133,7 @@ def test_batches_carry_them_end_to_end_in_training_and_validation(corpus: Genome
 
 
 def test_a_run_without_inputs_has_none(corpus: GenomeCorpus) -> None:
-    data = data_of(corpus, LogoTokenizer(k=5), inputs=(), tracks=("marks",))
+    data = data_of(corpus, LogoTokenizer(k=5), inputs=(), targets=("marks",))
     assert data.channels.names == ()
     sample = data.training_samples()[0]
     assert (sample.annotations, collate([sample]).annotations_NC, set(sample.tracks)) == (
@@ -153,12 +153,12 @@ def test_channels_of_a_track_that_a_genome_lacks_are_unknown(corpus: GenomeCorpu
 
 def test_a_target_as_an_input_is_our_own_mistake(corpus: GenomeCorpus) -> None:
     with pytest.raises(AssertionError, match="a target must not be an input"):
-        data_of(corpus, LogoTokenizer(k=5), inputs=("marks",), tracks=("marks",))
+        data_of(corpus, LogoTokenizer(k=5), inputs=("marks",), targets=("marks",))
 
 
 def test_numbers_are_no_channels(corpus: GenomeCorpus) -> None:
     with pytest.raises(ConfigError) as caught:
-        data_of(corpus, LogoTokenizer(k=5), inputs=("level",), tracks=())
+        data_of(corpus, LogoTokenizer(k=5), inputs=("level",), targets=())
     assert str(caught.value) == (
         "CFG-31 inputs: track 'level', which has numbers; tracks of labels or classes, each of which has an "
         "embedding. Fix: leave level out, or learn it as an objective."

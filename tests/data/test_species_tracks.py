@@ -71,7 +71,7 @@ def data_of(corpus: Corpus, *tracks: str) -> GenomeData:
         masking=Masking(),
         batch=BatchPlan(global_size=8, micro_size=8),
         seed=3,
-        tracks=tracks,
+        targets=tracks,
     )
     data.prepare_data()
     data.setup("fit")

@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from dnalm.data import BatchPlan, GenomeCorpus, GenomeData, Masking, MultispeciesCorpus, WindowRecipe
 from dnalm.data.batch import Batch, collate, is_known
 from dnalm.data.step_targets import MASKED_TOKENS, CountedSteps, count_targets
-from dnalm.data.targets import AbsentTrack, any_of, majority, mean_of, read_targets
+from dnalm.data.targets import (
+    AbsentTrack,
+    any_of,
+    majority,
+    mean_of,
+    read_targets,
+    target_name,
+    track_of,
+)
 from dnalm.data.windows import Window
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import Codes, reverse_complement
@@ -112,7 +120,7 @@ def data_of(corpus: GenomeCorpus, tokenizer: Tokenizer, *, micro: int = 4, worke
         masking=Masking(),
         batch=BatchPlan(global_size=8, micro_size=micro, num_workers=workers),
         seed=1,
-        tracks=("kinds", "marks", "level"),
+        targets=("kinds", "marks", "level"),
     )
     data.prepare_data()
     data.setup("fit")
@@ -216,3 +224,29 @@ def test_a_track_that_is_not_there_is_named(annotated: Callable[..., GenomeCorpu
         several.prepare(["kinds"])
     with pytest.raises(DataError, match="DATA-05"):
         several.genomes(["kinds"])
+
+
+@given(st.data())
+def test_a_windows_target_is_that_of_all_its_bases(data: st.DataObject) -> None:
+    """Against the definition, base by base; on either strand the same."""
+    num = data.draw(st.integers(1, 40))
+    classes = np.array(data.draw(st.lists(st.sampled_from([0, 1, 2, MISSING]), min_size=num, max_size=num)))
+    values = np.array(data.draw(st.lists(st.sampled_from([np.nan, 0.0, 1.5]), min_size=num, max_size=num)))
+    whole = np.array([[0, num]])
+    (found,) = majority(classes.astype(np.uint8), whole, num_classes=3)
+    counts = [int((classes == c).sum()) for c in range(3)]
+    assert found == (counts.index(max(counts)) if any(counts) else -1)
+    (mean,) = mean_of(values, whole)
+    known = values[~np.isnan(values)]
+    assert mean == pytest.approx(known.mean() if len(known) else np.nan, nan_ok=True)
+    (turned,) = majority(classes[::-1].astype(np.uint8), whole, num_classes=3)
+    assert turned == found
+
+
+def test_targets_of_windows_and_of_tokens_are_told_apart() -> None:
+    name = target_name("region", "window")
+    assert name != target_name("region", "token") == "region"
+    assert track_of(name) == track_of("region") == "region"
+    absent = {"region": AbsentTrack("classes", 3), name: AbsentTrack("classes", 3)}
+    found = read_targets(absent, Window(0, 10), np.array([[0, 5], [5, 10]]), 10)
+    assert [found[key].tolist() for key in ("region", name)] == [[-1, -1], [-1]]

@@ -35,7 +35,7 @@ def datamodule(folder: Path, *, micro: int, objectives: bool) -> GenomeData:
         masking=Masking(),
         batch=BatchPlan(global_size=GLOBAL, micro_size=micro),
         seed=1,
-        tracks=("conservation",) if objectives else (),
+        targets=("conservation",) if objectives else (),
         inputs=("marks",),
     )
     data.prepare_data()

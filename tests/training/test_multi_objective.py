@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def write_annotations(folder: Path) -> None:
     (folder / "level.bedgraph").write_text("".join(levels))
 
 
-def datamodule(folder: Path, *, micro: int) -> GenomeData:
+def datamodule(folder: Path, *, micro: int, targets: Sequence[str] | None = None) -> GenomeData:
     if not (folder / "genome.fa").exists():
         write_annotations(folder)
     tracks = {
@@ -59,7 +60,7 @@ def datamodule(folder: Path, *, micro: int) -> GenomeData:
         masking=Masking(),
         batch=BatchPlan(global_size=GLOBAL, micro_size=micro),
         seed=1,
-        tracks=list(tracks),
+        targets=targets or list(tracks),
     )
 
 

@@ -12,6 +12,7 @@ from torchmetrics.functional.classification import binary_auroc, binary_average_
 from torchmetrics.utilities import dim_zero_cat
 
 from dnalm.data.batch import is_known
+from dnalm.data.targets import Per
 from dnalm.genome.tracks import JoinedTrack
 from dnalm.models import Encoder
 from dnalm.training.objectives.task import Scores, TrackTask, check_kind, check_weight
@@ -24,10 +25,12 @@ class ChromatinState:
     Args:
         track: name of a track of kind `labels`.
         weight: factor of its loss.
+        per: `token`, or `window` for one target each; see `TrackTask`.
     """
 
     track: str = "chromatin"
     weight: float = 1.0
+    per: Per = "token"
 
     def __post_init__(self) -> None:
         check_weight(self.weight)
@@ -39,7 +42,7 @@ class ChromatinState:
             ConfigError: OBJ-01, the track is of another kind.
         """
         check_kind("ChromatinState", self.track, track, "labels")
-        return ChromatinTask(self.track, names=track.names, encoder=encoder)
+        return ChromatinTask(self.track, names=track.names, encoder=encoder, per=self.per)
 
 
 class LabelScores(Metric):
@@ -89,12 +92,13 @@ class ChromatinTask(TrackTask):
         track: name of the track.
         names: of the labels.
         encoder: whose hidden states are read.
+        per: see `TrackTask`.
     """
 
     log_odds: Tensor
 
-    def __init__(self, track: str, *, names: tuple[str, ...], encoder: Encoder) -> None:
-        super().__init__(track, num_outputs=len(names), encoder=encoder)
+    def __init__(self, track: str, *, names: tuple[str, ...], encoder: Encoder, per: Per = "token") -> None:
+        super().__init__(track, num_outputs=len(names), encoder=encoder, per=per)
         self.names = names
         self.register_buffer("log_odds", torch.zeros(len(names)), persistent=False)
         self.areas = LabelScores()

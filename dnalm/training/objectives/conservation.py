@@ -12,6 +12,7 @@ from torchmetrics.functional import pearson_corrcoef
 from torchmetrics.utilities import dim_zero_cat
 
 from dnalm.data.batch import is_known
+from dnalm.data.targets import Per
 from dnalm.errors import ConfigError
 from dnalm.genome.tracks import JoinedTrack
 from dnalm.models import Encoder
@@ -25,11 +26,13 @@ class Conservation:
     Args:
         track: name of a track of kind `values`.
         weight: factor of its loss.
+        per: `token`, or `window` for one target each; see `TrackTask`.
         delta: where the loss turns from quadratic to linear, in standard deviations.
     """
 
     track: str = "conservation"
     weight: float = 1.0
+    per: Per = "token"
     delta: float = 1.0
 
     def __post_init__(self) -> None:
@@ -53,7 +56,7 @@ class Conservation:
                 expected="values that vary",
                 fix="leave the objective out, or give the track without a background",
             )
-        return ConservationTask(self.track, mean=mean, sd=sd, delta=self.delta, encoder=encoder)
+        return ConservationTask(self.track, mean=mean, sd=sd, delta=self.delta, encoder=encoder, per=self.per)
 
 
 class RankCorrelation(Metric):
@@ -101,12 +104,15 @@ class ConservationTask(TrackTask):
         mean, sd: of the track, to standardise by.
         delta: see `Conservation`.
         encoder: whose hidden states are read.
+        per: see `TrackTask`.
     """
 
     training_mean: Tensor
 
-    def __init__(self, track: str, *, mean: float, sd: float, delta: float, encoder: Encoder) -> None:
-        super().__init__(track, num_outputs=1, encoder=encoder)
+    def __init__(
+        self, track: str, *, mean: float, sd: float, delta: float, encoder: Encoder, per: Per = "token"
+    ) -> None:
+        super().__init__(track, num_outputs=1, encoder=encoder, per=per)
         self.mean, self.sd, self.delta = mean, sd, delta
         self.register_buffer("training_mean", torch.zeros(1), persistent=False)
         self.squares, self.ranks = SquaredErrors(), RankCorrelation()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from dnalm.data.targets import target_name
 from dnalm.errors import ConfigError
 from dnalm.training.objectives.leakage import check_inputs
 from dnalm.training.objectives.masked_tokens import MaskedTokens
@@ -17,7 +18,7 @@ class Goals:
     Attributes:
         masked_tokens: the name of masked language modelling among them.
         on_tracks: the others, by name.
-        tracks: names of the tracks they learn, each once.
+        targets: what they learn of tracks, each once; see `target_name`.
         inputs: names of the tracks that the model is told instead.
         weights: how losses are summed.
 
@@ -58,7 +59,8 @@ class Goals:
             _check_name(name)
         check_inputs(inputs, self.on_tracks)
         self.inputs = tuple(inputs)
-        self.tracks = list(dict.fromkeys(objective.track for objective in self.on_tracks.values()))
+        targets = (target_name(objective.track, objective.per) for objective in self.on_tracks.values())
+        self.targets = list(dict.fromkeys(targets))
         weights = {name: objective.weight for name, objective in objectives.items()}
         try:
             self.weights = LossWeights(weights, weighting=weighting)

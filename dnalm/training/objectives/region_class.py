@@ -10,6 +10,7 @@ from torch.nn import functional as F  # noqa: N812 -- its usual name
 from torchmetrics.classification import MulticlassAccuracy, MulticlassMatthewsCorrCoef
 
 from dnalm.data.batch import is_known
+from dnalm.data.targets import Per
 from dnalm.errors import ConfigError
 from dnalm.genome.tracks import JoinedTrack
 from dnalm.models import Encoder
@@ -23,10 +24,12 @@ class RegionClass:
     Args:
         track: name of a track of kind `classes`.
         weight: factor of its loss.
+        per: `token`, or `window` for one target each; see `TrackTask`.
     """
 
     track: str = "region"
     weight: float = 1.0
+    per: Per = "token"
 
     def __post_init__(self) -> None:
         check_weight(self.weight)
@@ -46,7 +49,7 @@ class RegionClass:
                 expected="two classes at least",
                 fix="give the track's recipe a background, or leave the objective out",
             )
-        return RegionTask(self.track, num_classes=len(track.names), encoder=encoder)
+        return RegionTask(self.track, num_classes=len(track.names), encoder=encoder, per=self.per)
 
 
 class RegionTask(TrackTask):
@@ -56,12 +59,13 @@ class RegionTask(TrackTask):
         track: name of the track.
         num_classes: at least 2.
         encoder: whose hidden states are read.
+        per: see `TrackTask`.
     """
 
     log_frequencies: Tensor
 
-    def __init__(self, track: str, *, num_classes: int, encoder: Encoder) -> None:
-        super().__init__(track, num_outputs=num_classes, encoder=encoder)
+    def __init__(self, track: str, *, num_classes: int, encoder: Encoder, per: Per = "token") -> None:
+        super().__init__(track, num_outputs=num_classes, encoder=encoder, per=per)
         self.register_buffer("log_frequencies", torch.zeros(num_classes), persistent=False)
         self.accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.majority = MulticlassAccuracy(num_classes, average="micro")

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from dnalm.data.batch import is_known
+from dnalm.data.batch import Batch, is_known
+from dnalm.data.targets import Per, target_name
 from dnalm.errors import ConfigError
 from dnalm.genome.tracks import JoinedTrack, TrackKind
 from dnalm.models import Encoder, TokenHead
@@ -29,6 +30,10 @@ class TrackObjective(Protocol):
     @property
     def weight(self) -> float:
         """Factor of its loss."""
+
+    @property
+    def per(self) -> Per:
+        """Whether each token has a target, or each window one."""
 
     def make(self, track: JoinedTrack, encoder: Encoder) -> TrackTask:
         """The task on an encoder's hidden states, newly initialised."""
@@ -86,11 +91,13 @@ class TrackTask(nn.Module):
         track: name of the track.
         num_outputs: O.
         encoder: whose hidden states the head reads.
+        per: `token`, or `window`: one target for each, and the head reads the mean of its tokens'
+            hidden states, special tokens among them.
     """
 
-    def __init__(self, track: str, *, num_outputs: int, encoder: Encoder) -> None:
+    def __init__(self, track: str, *, num_outputs: int, encoder: Encoder, per: Per = "token") -> None:
         super().__init__()
-        self.track = track
+        self.track, self.target, self.per = track, target_name(track, per), per
         self.head = TokenHead(
             hidden_size=encoder.hidden_size,
             num_outputs=num_outputs,
@@ -99,11 +106,19 @@ class TrackTask(nn.Module):
         )
         self.sums = Sums()
 
+    def on_batch(self, hidden_ND: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """As `forward`, of a micro-batch: of its tokens, or of the mean of each window's."""
+        targets = batch.tracks[self.target]
+        if self.per == "token":
+            return self(hidden_ND, targets)  # type: ignore[no-any-return]
+        hidden_BD = torch.segment_reduce(hidden_ND.float(), "mean", lengths=batch.cu_lengths.diff().long())
+        return self(hidden_BD, targets)  # type: ignore[no-any-return]
+
     def forward(self, hidden_ND: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs at the tokens with a target, (M, O), and their targets, (M,) or (M, n); M may be 0.
 
         Args:
-            hidden_ND: of all packed tokens.
+            hidden_ND: of all packed tokens, or of windows.
             targets_N: (N,) classes or values, (N, n) labels.
         """
         known = is_known(targets_N)

@@ -39,5 +39,5 @@ def make_tasks(
         if genomes not in drawn:
             samples = data.training_samples(track=task.track)
             drawn[genomes] = [samples[index].tracks for index in range(BASELINE_WINDOWS)]
-        task.begin_at(torch.from_numpy(np.concatenate([targets[task.track] for targets in drawn[genomes]])))
+        task.begin_at(torch.from_numpy(np.concatenate([targets[task.target] for targets in drawn[genomes]])))
     return tasks

@@ -41,7 +41,7 @@ def test_an_input_twice_is_refused() -> None:
 
 def test_other_names_go_together() -> None:
     goals = Goals({"masked": MaskedTokens(), "genes": RegionClass(track="region")}, "fixed", ("knowledge",))
-    assert (goals.inputs, goals.tracks) == (("knowledge",), ["region"])
+    assert (goals.inputs, goals.targets) == (("knowledge",), ["region"])
     assert Goals().inputs == ()
 
 

@@ -224,7 +224,7 @@ def test_values_that_do_not_vary_are_refused(mean: float | None, sd: float | Non
 
 def test_goals_are_masked_tokens_and_others() -> None:
     goals = Goals({"mlm": MaskedTokens(), "r": RegionClass(), "again": RegionClass(weight=2.0)})
-    assert (goals.masked_tokens, goals.tracks) == ("mlm", ["region"])
+    assert (goals.masked_tokens, goals.targets) == ("mlm", ["region"])
     assert goals.weights.factors() == {"mlm": 1.0, "r": 1.0, "again": 2.0}
     assert Goals().on_tracks == {}
 
