@@ -1,29 +1,58 @@
-"""`dnalm prepare`: build the store of a genome ahead of training."""
+"""`dnalm prepare`: have genomes and what is known of their bases on disk ahead of training."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from pydantic import PositiveInt
 
 from dnalm.console import stdout
-from dnalm.genome.building import open_or_build
-from dnalm.genome.sources import check_source
-from dnalm.paths import InputPath
+from dnalm.data import Corpus, Part
+from dnalm.genome.store import GenomeStore
+from dnalm.training import RunDirectory
+
+_NAMED = 20  # genomes that are told one by one
 
 
-def prepare(*, fasta: InputPath, config: dict[str, object], cache: Path | None = None) -> None:  # noqa: ARG001
-    """Build the store, or find it built, and say what is in it.
+def prepare(
+    *,
+    data: Corpus,
+    run: RunDirectory,
+    config: dict[str, object],
+    part: PositiveInt = 1,
+    parts: PositiveInt = 1,
+) -> None:
+    """Download, build and verify what is not there; what is, is verified and stays.
 
     Args:
-        fasta: FASTA (plain, gzip, bgzip) or UCSC 2bit.
+        data: the genomes, with all the tracks that they were given.
+        run: the folder of the summary; the genomes themselves go into the cache.
         config: the composed config.
-        cache: folder for stores; the user's cache if absent.
+        part: which part of the genomes, from 1, so that several jobs may share them.
+        parts: of how many.
+
+    Raises:
+        ValueError: there is no such part.
+        DataError: a genome cannot be prepared; the others are.
     """
-    check_source(fasta)
-    store = open_or_build(fasta, cache)
+    if part > parts:
+        raise ValueError(f"part is {part} of parts={parts}; it lies between 1 and {parts}")
+    run.claim(goes_on=True)
+    mine = Part(part - 1, parts)
+    data.prepare(part=mine)
+    stores = data.stores(mine)
+    run.create(config)
+    path = run.write_summary({"genomes": {name: _figures(store) for name, store in stores.items()}})
+    for name, store in list(stores.items())[:_NAMED]:
+        stdout.print(f"{name}: {len(store.contigs)} contigs, {store.num_bases:,} bases, in {store.path}")
+    if len(stores) > _NAMED:
+        stdout.print(f"and {len(stores) - _NAMED} more genomes")
+    stdout.print("next: dnalm pretrain experiment=dnabert size=tiny data=… with the same data.…")
+    stdout.print(f"summary: {path}")
+
+
+def _figures(store: GenomeStore) -> dict[str, object]:
     counts = store.base_counts
     known = sum(counts[base] for base in "ACGT")
-    summary = {
+    return {
         "store": str(store.path),
         "source": store.source.name,
         "contigs": len(store.contigs),
@@ -34,8 +63,3 @@ def prepare(*, fasta: InputPath, config: dict[str, object], cache: Path | None =
         "gc_content": (counts["G"] + counts["C"]) / known if known else None,
         "fingerprint": store.fingerprint,
     }
-    path = store.path / "summary.json"
-    path.write_text(json.dumps(summary, indent=2) + "\n")
-    stdout.print(f"contigs: {len(store.contigs)}, bases: {store.num_bases:,}, in {store.path}")
-    stdout.print(f"next: dnalm pretrain data=fasta data.fasta={fasta} experiment=dnabert size=tiny")
-    stdout.print(f"summary: {path}")

@@ -2,7 +2,7 @@
 
 from dnalm.data.batch import Batch, HiddenTensors
 from dnalm.data.batching import BatchPlan
-from dnalm.data.corpus import Corpus, CorpusGenome, DatasetCorpus, GenomeCorpus
+from dnalm.data.corpus import Corpus, CorpusGenome, DatasetCorpus, GenomeCorpus, Part
 from dnalm.data.masking import Masking
 from dnalm.data.module import GenomeData
 from dnalm.data.multispecies import MultispeciesCorpus
@@ -20,6 +20,7 @@ __all__ = [
     "HiddenTensors",
     "Masking",
     "MultispeciesCorpus",
+    "Part",
     "SplitByContig",
     "SplitByFraction",
     "SplitByRandomContigs",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from dnalm.data.splits import Division, Split, SplitByContig, SplitByRandomContigs
 from dnalm.errors import DataError
@@ -19,6 +19,8 @@ from dnalm.genome.tracks import TrackRecipe, TrackStore
 from dnalm.genome.tracks.of_clade import clade_tracks
 from dnalm.paths import InputPath
 from dnalm.tokenizers import TrainingText
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,17 +52,41 @@ class CorpusGenome:
         return TrainingText(self.name, self.store, self.store.intervals, self.weight)
 
 
+@dataclass(frozen=True)
+class Part:
+    """Every n-th genome of a corpus, so that n jobs may share them.
+
+    Attributes:
+        number: which part, from 0.
+        of: n.
+    """
+
+    number: int = 0
+    of: int = 1
+
+    def of_genomes(self, genomes: Mapping[str, T]) -> dict[str, T]:
+        """Those of this part."""
+        return dict(list(genomes.items())[self.number :: self.of])
+
+
+WHOLE = Part()
+
+
 class Corpus(Protocol):
     """The genomes of a run."""
 
     cache: Path | None
 
-    def prepare(self, tracks: Collection[str] | None = None) -> None:
+    def prepare(self, tracks: Collection[str] | None = None, part: Part = WHOLE) -> None:
         """Build and verify the stores that are not there; called in one process of each node.
 
         Args:
             tracks: those that are wanted; as `genomes`.
+            part: of the genomes.
         """
+
+    def stores(self, part: Part = WHOLE) -> dict[str, GenomeStore]:
+        """The genomes of a part that is prepared, by name."""
 
     def genomes(self, tracks: Collection[str] | None = None) -> list[CorpusGenome]:
         """Open the genomes, those that only judge included.
@@ -113,9 +139,15 @@ class GenomeCorpus:
         self.cache, self.split = cache, split or SplitByContig()
         self.tracks = tracks
 
-    def prepare(self, tracks: Collection[str] | None = None) -> None:
+    def prepare(self, tracks: Collection[str] | None = None, part: Part = WHOLE) -> None:
         """Build the store and the tracks that are not there."""
-        self.genome(tracks)
+        if part.of_genomes({"": self}):
+            self.genome(tracks)
+
+    def stores(self, part: Part = WHOLE) -> dict[str, GenomeStore]:
+        """The one genome."""
+        source = self.source()
+        return {name: open_or_build(source, self.cache) for name in part.of_genomes({source.name: source})}
 
     def genome(self, tracks: Collection[str] | None = None) -> CorpusGenome:
         """The genome and its tracks, simulated and built on first use; `tracks` as of `Corpus.genomes`."""
@@ -176,9 +208,14 @@ class DatasetCorpus:
         self.source, self.column, self.part, self.revision = source, column, part, revision
         self.split, self.cache = split or SplitByRandomContigs(), cache
 
-    def prepare(self, tracks: Collection[str] | None = None) -> None:
+    def prepare(self, tracks: Collection[str] | None = None, part: Part = WHOLE) -> None:
         """Bring the rows into a store if they are not there."""
-        self.genomes(tracks)
+        if part.of_genomes({"": self}):
+            self.genomes(tracks)
+
+    def stores(self, part: Part = WHOLE) -> dict[str, GenomeStore]:
+        """The rows."""
+        return part.of_genomes({genome.name: genome.store for genome in self.genomes()})
 
     def genomes(self, tracks: Collection[str] | None = None) -> list[CorpusGenome]:
         """All rows as one genome; it has no tracks.

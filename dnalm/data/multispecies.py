@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import PositiveInt
 
-from dnalm.data.corpus import CorpusGenome
+from dnalm.data.corpus import WHOLE, CorpusGenome, Part
 from dnalm.data.species import (
     Species,
     check_taxa,
@@ -95,14 +95,20 @@ class MultispeciesCorpus:
         self.length_power, self.cache = length_power, cache
         self.split, self.prepare_workers = split or SplitByContig(), prepare_workers
 
-    def prepare(self, tracks: Collection[str] | None = None) -> None:
+    def prepare(self, tracks: Collection[str] | None = None, part: Part = WHOLE) -> None:
         """Download, build and verify all that is wanted, side by side; what is finished stays if interrupted.
 
         Raises:
             DataError: DATA-02, with the name and the fault of every genome that failed; DATA-05, no genome
                 has a wanted track.
         """
-        prepare_genomes(self._plans(tracks), self.cache, workers=self.prepare_workers)
+        plans = part.of_genomes(self._plans(tracks))
+        prepare_genomes(plans, self.cache, workers=self.prepare_workers)
+
+    def stores(self, part: Part = WHOLE) -> dict[str, GenomeStore]:
+        """The genomes of a part that is prepared."""
+        plans = part.of_genomes(self._plans(()))
+        return {name: open_or_build(plan.path, self.cache, verify=False) for name, plan in plans.items()}
 
     def genomes(self, tracks: Collection[str] | None = None) -> list[CorpusGenome]:
         """The genomes in the order they are named; what `prepare` has verified is not read again."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_GOES_ON = ("pretrain",)  # commands that go on with what an earlier try has left; others begin anew
+_GOES_ON = ("pretrain", "prepare")  # commands that go on with what an earlier try has left; others begin anew
 _NAME_LENGTH = 60
 
 

@@ -94,7 +94,7 @@ def test_cfg_prints_the_composed_config(capsys: pytest.CaptureFixture[str]) -> N
         (["pretrain", "data.fasta=pyproject.toml"], "CFG-20 data.fasta: pyproject.toml is not there"),
         (["pretrain", "data.species=human"], "CFG-18 data: species is human; the clade has demo_a"),
         (["pretrain", "data=fasta", "data.fasta=no.fa"], "CFG-20 data.fasta: no.fa is not there"),
-        (["prepare"], "CFG-07 fasta: no value"),
+        (["prepare"], "CFG-07 data.fasta: no value"),
     ],
 )
 def test_a_config_error_is_one_line_and_leaves_nothing(
@@ -109,7 +109,7 @@ def test_a_config_error_is_one_line_and_leaves_nothing(
 
 def test_a_data_error_is_one_line_and_exit_code_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad.fa").write_text(">chr1\nACGT1\n")
-    code, _, errors = run(capsys, "prepare", "fasta=bad.fa", "cache=cache")
+    code, _, errors = run(capsys, "prepare", "data.fasta=bad.fa", "data.cache=cache")
     assert code == 3
     assert errors.startswith("dnalm: FASTA-13 ")
     assert "chr1:5" in errors
@@ -124,9 +124,10 @@ def test_debug_shows_the_traceback() -> None:
 
 def test_prepare_builds_a_store_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "genome.fa").write_text(">chr1\nACGTN\n>chr2\nGGCCR\n")
-    code, text, _ = run(capsys, "prepare", "fasta=genome.fa", "cache=cache")
+    code, text, _ = run(capsys, "prepare", "data.fasta=genome.fa", "data.cache=cache")
     assert code == 0
-    content = json.loads(Path(text.strip().splitlines()[-1].removeprefix("summary: ")).read_text())
+    found = json.loads(Path(text.strip().splitlines()[-1].removeprefix("summary: ")).read_text())
+    content = found["genomes"]["genome.fa"]
     assert (content["contigs"], content["bases"]) == (2, 10)
     assert content["gc_content"] == pytest.approx(6 / 8)
 

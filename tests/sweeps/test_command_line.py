@@ -83,9 +83,9 @@ def test_if_every_config_is_bad_nothing_starts_and_the_exit_code_is_2(
 
 
 def test_a_command_without_a_run_directory_is_no_job(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, errors = run(capsys, "prepare", "-m", "fasta=a.fa,b.fa", "sweep.dir=x")
+    code, _, errors = run(capsys, "fetch", "-m", "recipe=hg19,hg38", "sweep.dir=x")
     assert code == 2
-    assert "SWEEP-06 -m: prepare makes no run directory" in errors
+    assert "SWEEP-06 -m: fetch makes no run directory" in errors
 
 
 def test_cfg_lists_keys_and_jobs(capsys: pytest.CaptureFixture[str]) -> None:
