@@ -7,7 +7,6 @@ Lightning or of ranks: one process begins and finishes a folder, whoever likes w
 """
 
 from dnalm.training.checkpoints.folder import CheckpointFolder, Saved, choose
-from dnalm.training.checkpoints.plain_state import check_finite
 from dnalm.training.checkpoints.reading import Checkpoint, Rejected, open_checkpoint
 from dnalm.training.checkpoints.run_lock import RunLock
 from dnalm.training.checkpoints.saving import SaveFailed, SavePolicy, disk_errors
@@ -20,7 +19,6 @@ __all__ = [
     "SaveFailed",
     "SavePolicy",
     "Saved",
-    "check_finite",
     "choose",
     "disk_errors",
     "open_checkpoint",

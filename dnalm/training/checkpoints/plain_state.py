@@ -1,4 +1,4 @@
-"""What may go into a checkpoint: finite tensors, and a state of JSON's types that reads back the same."""
+"""The state beside the tensors: plain JSON types with finite numbers, which read back as they were."""
 
 from __future__ import annotations
 
@@ -7,20 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
 from dnalm.errors import NumericsError
-from dnalm.models.finite import not_finite
-
-
-def check_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:
-    """Refuse to write tensors that training could not go on from; of sharded ones, only this rank's shard.
-
-    Raises:
-        NumericsError: CKPT-08, which names the first.
-    """
-    if bad := not_finite(tensors):
-        raise _not_finite(where, f"{bad[0]} has values that are not finite")
 
 
 def spell_state(state: Mapping[str, Any]) -> str:

@@ -15,14 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnalm.errors import NumericsError
-from dnalm.training.checkpoints import CheckpointFolder, check_finite
+from dnalm.training.checkpoints import CheckpointFolder
 from dnalm.training.checkpoints.plain_state import spell_state
 from tests.training.checkpoints.library import fill, names
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=20,
+    max_leaves=8,
 )
 
 
@@ -61,15 +61,3 @@ def test_numbers_that_are_not_finite_are_refused(value: float, folder: Checkpoin
     assert caught.value.exit_code == 5
     assert str(caught.value).startswith(f"CKPT-08 state.metrics.val_loss: {value}; finite values only. Fix: ")
     assert names(folder.path) == ["step-00000005", "step-00000010"]
-
-
-def test_the_first_tensor_that_is_not_finite_is_named() -> None:
-    good, bad = torch.ones(3), torch.tensor([1, math.nan])
-    check_finite({"a": good}, where="step 7")
-    with pytest.raises(NumericsError) as caught:
-        check_finite({"a": good, "model.b": bad, "c": bad}, where="step 7")
-    assert str(caught.value) == (
-        "CKPT-08 step 7: model.b has values that are not finite; finite values only. Fix: resume from "
-        "the newest "
-        "checkpoint with a lower learning rate, or look at the data of this step."
-    )

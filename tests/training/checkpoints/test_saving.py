@@ -185,6 +185,31 @@ def test_a_read_only_file_system_is_named(folder: CheckpointFolder, monkeypatch:
     )
 
 
+def test_everything_is_on_disk_before_it_has_its_name(
+    folder: CheckpointFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events, fsync, rename = list[str](), os.fsync, Path.rename
+
+    def watched_fsync(descriptor: int) -> None:
+        events.append(os.path.relpath(Path(f"/proc/self/fd/{descriptor}").readlink(), path))
+        fsync(descriptor)
+
+    def watched_rename(self: Path, target: Path) -> Path:
+        events.append(f"renamed to {target.name}")
+        return rename(self, target)
+
+    path = folder.begin(15)
+    fill(path, 15)
+    files = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(Path, "rename", watched_rename)
+    folder.finish(15, {})
+    named = events.index("renamed to step-00000015")
+    assert events.index("MANIFEST.json") == named - 2, "the last file, and then its folder"
+    assert events[named - 1 : named + 2] == [".", "renamed to step-00000015", ".."]
+    assert {*files, "state.json", "shards", "."} <= set(events[: named - 2])
+
+
 class Disk:
     """Fails as often as it is told, then works."""
 
