@@ -11,7 +11,7 @@ from typing import Any
 import torch.distributed as dist
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
-from dnalm.errors import DnalmError
+from dnalm.errors import DistributedError, DnalmError
 from dnalm.training.ranks import Cluster, Ranks
 
 _PATIENCE = timedelta(hours=12)  # the first process may have to build the stores of many genomes
@@ -82,7 +82,22 @@ def done_by_first(do: Callable[[], str], *, first: bool, group: dist.ProcessGrou
             told[0] = do()
         except DnalmError as error:
             told[1] = error.as_parts()
+        except Exception as error:
+            told[1] = _mistake(error).as_parts()
+            dist.broadcast_object_list(told, src=0, group=group)
+            raise
     dist.broadcast_object_list(told, src=0, group=group)
     if told[1] is not None:
         raise DnalmError.of_parts(told[1])
     return str(told[0])
+
+
+def _mistake(error: Exception) -> DistributedError:
+    """What the others are told of an error of the first that is our own mistake, so that they do not wait."""
+    return DistributedError(
+        "DIST-05",
+        where="rank 0",
+        found=f"{type(error).__name__}: {error}",
+        expected="no error of this kind",
+        fix="see the traceback of rank 0",
+    )

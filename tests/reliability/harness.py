@@ -154,7 +154,9 @@ def killed_at_the_end(process: subprocess.Popen[str]) -> Iterator[subprocess.Pop
                 os.killpg(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        process.communicate()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 PATCH = """

@@ -144,7 +144,7 @@ def _state(folder: Path, act: str, ranks: int) -> set[str]:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     found = {line for line in done.stdout.splitlines() if line.startswith("state ")}
-    assert found, done.stderr[-2000:]
+    assert found, (done.returncode, done.stdout, done.stderr[-2000:])
     return found
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from dnalm.errors import ConfigError
 from dnalm.sweeps import Axis, Grid, Job, Ledger, LocalLauncher, SweepFolder, run_sweep
+from dnalm.sweeps.lock import Lock
 from tests.sweeps.tiny_jobs import BAD, sweep
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,8 +150,18 @@ def test_the_job_of_a_killed_sweep_is_waited_for_and_not_run_beside_itself(tmp_p
     wait_for(tmp_path / "slow-0.log")
     process.kill()
     process.communicate()
+    wait_until_free(tmp_path)
     assert sweep(tmp_path, ["slow"]) == 0
     assert times_run(tmp_path) == {"slow-0": 1}
+
+
+def wait_until_free(folder: Path) -> None:
+    """A job that is just being started holds the sweep's lock until it becomes another program."""
+    lock, until = Lock(folder / ".lock"), time.monotonic() + 10
+    while not lock.acquire():
+        assert time.monotonic() < until, "the lock outlives the sweep"
+        time.sleep(0.02)
+    lock.release()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
