@@ -3,13 +3,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check clean
+.PHONY: demo test test-reliability check clean
 
 demo: .venv/installed ## pretrain a tiny DNABERT-6 on the simulated clade
 	$(BIN)/dnalm pretrain experiment=dnabert size=tiny data=demo run.dir=runs/demo run.replace=true
 
 test: .venv/installed-dev ## every test
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+test-reliability: export DNALM_KILLS ?= 200
+test-reliability: export DNALM_FIGURES = experiments/reliability/figures.jsonl
+test-reliability: .venv/installed-dev ## killed runs, for longer; figures go to experiments/reliability
+	rm -f $(DNALM_FIGURES)
+	$(BIN)/python -m pytest tests/reliability
+	$(BIN)/python experiments/reliability/table.py
 
 check: .venv/installed-dev ## format, lint, types, layers
 	$(BIN)/ruff format --check .
