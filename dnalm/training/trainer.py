@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
@@ -14,6 +14,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.precision.half import HalfPrecision
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from dnalm.data import BatchPlan
@@ -171,6 +172,7 @@ class TrainerRecipe:
         ranks = self.ranks()
         assert ranks is not None, "processes are started before trainers are made"
         passes = batch.accumulation(ranks.world_size)
+        in_bfloat16 = self.precision == "bf16-true"
         strategy = make_strategy(
             self.strategy,
             ranks,
@@ -185,8 +187,8 @@ class TrainerRecipe:
             devices=1 if ranks.world_size == 1 else ranks.local_world_size,
             num_nodes=ranks.world_size // ranks.local_world_size,
             strategy=strategy,
-            plugins=[self._environment(ranks)],
-            precision=self.precision,
+            plugins=[self._environment(ranks), *([PlainBfloat16()] if in_bfloat16 else [])],
+            precision=None if in_bfloat16 else self.precision,
             logger=list(loggers),
             callbacks=list(callbacks),
             default_root_dir=root,
@@ -210,6 +212,17 @@ class TrainerRecipe:
         if self.cluster == "slurm":
             return SLURMEnvironment(auto_requeue=False)
         return TorchElasticEnvironment()
+
+
+class PlainBfloat16(HalfPrecision):
+    """Weights and arithmetic in bfloat16. Batches hold ids and targets, which stay as they are."""
+
+    def __init__(self) -> None:
+        super().__init__("bf16-true")
+
+    def convert_input(self, data: Any) -> Any:  # noqa: ANN401 -- Lightning's signature
+        """Lightning would have the values of tracks in bfloat16 too."""
+        return data
 
 
 def _started_otherwise(found: str, recipe: TrainerRecipe) -> ConfigError:
