@@ -62,25 +62,37 @@ class Checkpointing(Callback):
     ) -> None:
         self.folder, self.times, self.guard, self.describe = folder, times, guard, describe
         self.policy = policy
-        self._seen = 0  # last step that was looked at; a step has several micro-batches
+        self._seen = 0  # last step that has ended; a step has several micro-batches
+        self._settled = 0  # last step of which it is decided whether it is saved
         self._saved = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """What is restored is saved already."""
-        self._seen = self._saved = trainer.global_step
+        self._seen = self._settled = self._saved = trainer.global_step
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
-        """Save if it is time, or if the run is to stop; then stop."""
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:  # noqa: ARG002
+        """Take note of a step; its metrics are logged after this, so that it is saved a little later."""
+        if trainer.global_step != self._seen:
+            self._seen = trainer.global_step
+            fault("train.step_end")
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+        """Save the step before if it is time, or if the run is to stop; then stop."""
+        self._settle(trainer, pl_module)
+        if self.guard.stopping:
+            raise RunStopped(self.guard.stopping, trainer.global_step)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the last step, unless it was with its validation."""
+        self._settle(trainer, pl_module)
+
+    def _settle(self, trainer: Trainer, module: LightningModule) -> None:
         step = trainer.global_step
-        if step == self._seen:
+        if step == self._settled:
             return
-        self._seen = step
-        fault("train.step_end")
-        stopping = self.guard.stopping
-        if stopping or (self.times.saved(step) and not self.times.validated(step)):
-            self.save(trainer, pl_module)
-        if stopping:
-            raise RunStopped(stopping, step)
+        self._settled = step
+        if self.guard.stopping or (self.times.saved(step) and not self.times.validated(step)):
+            self.save(trainer, module)
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
         """Stop within validation too; the ranks have equally many batches."""
