@@ -28,11 +28,16 @@ class Sample:
     ids: Ids  # (T,) as it is
     masked: Flags  # (T,)
     targets: Flags  # (T,) tokens to predict
-    num_content: int  # tokens that spell bases
+    content: Flags  # (T,) tokens that spell bases
     num_bases: int
     hidden: HiddenBases | None = None  # in validation only
     tracks: Mapping[str, Target] = field(default_factory=dict)  # (T,) or (T, n) each
     annotations: npt.NDArray[np.int8] | None = None  # (T, C) where annotations are inputs
+
+    @property
+    def num_content(self) -> int:
+        """Tokens that spell bases."""
+        return int(self.content.sum())
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,14 @@ class Batch:
             unless a recipe predicts all.
         labels_M: their true ids, (M,) int64.
         samples: index of each sequence's sample.
-        num_content: tokens that spell bases.
+        content_N: which tokens spell bases, (N,) bool; the others are special.
+        num_content: how many do.
         num_masked: tokens that are masked.
         num_bases: bases under all windows.
         hidden: the hidden bases, in validation only.
-        tracks: what annotation tracks say of every token, by name: (N,) int64 classes and (N, n) int8 labels,
-            -1 where unknown, or (N,) float32 values, NaN where unknown.
+        tracks: what annotation tracks say of every token, or of every sequence, then (B,) and (B, n), by the
+            names of `target_name`: (N,) int64 classes and (N, n) int8 labels, -1 where unknown, or (N,)
+            float32 values, NaN where unknown.
         annotations_NC: where annotations are inputs, what each channel says of every token, (N, C) int8: 1 it
             holds, 0 it does not, -1 unknown.
         step_targets: in training with tracks, the number of targets that the samples of the whole optimizer
@@ -77,6 +84,7 @@ class Batch:
     targets_M: Tensor  # noqa: N815
     labels_M: Tensor  # noqa: N815
     samples: tuple[int, ...]
+    content_N: Tensor  # noqa: N815
     num_content: int
     num_masked: int
     num_bases: int
@@ -106,6 +114,7 @@ def collate(samples: list[Sample]) -> Batch:
         targets_M=torch.from_numpy(np.flatnonzero(targets)),
         labels_M=torch.from_numpy(ids[targets]),
         samples=tuple(sample.index for sample in samples),
+        content_N=torch.from_numpy(np.concatenate([sample.content for sample in samples])),
         num_content=sum(sample.num_content for sample in samples),
         num_masked=sum(int(sample.masked.sum()) for sample in samples),
         num_bases=sum(sample.num_bases for sample in samples),

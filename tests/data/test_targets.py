@@ -1,7 +1,8 @@
 """What tracks say of tokens, against loops over every token and every base."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +113,14 @@ def annotated(tmp_path: Path) -> Callable[..., GenomeCorpus]:
     return make
 
 
-def data_of(corpus: GenomeCorpus, tokenizer: Tokenizer, *, micro: int = 4, workers: int = 0) -> GenomeData:
+def data_of(
+    corpus: GenomeCorpus,
+    tokenizer: Tokenizer,
+    *,
+    micro: int = 4,
+    workers: int = 0,
+    targets: Sequence[str] = ("kinds", "marks", "level"),
+) -> GenomeData:
     data = GenomeData(
         corpus,
         tokenizer=tokenizer,
@@ -120,7 +128,7 @@ def data_of(corpus: GenomeCorpus, tokenizer: Tokenizer, *, micro: int = 4, worke
         masking=Masking(),
         batch=BatchPlan(global_size=8, micro_size=micro, num_workers=workers),
         seed=1,
-        targets=("kinds", "marks", "level"),
+        targets=targets,
     )
     data.prepare_data()
     data.setup("fit")
@@ -226,21 +234,87 @@ def test_a_track_that_is_not_there_is_named(annotated: Callable[..., GenomeCorpu
         several.genomes(["kinds"])
 
 
-@given(st.data())
-def test_a_windows_target_is_that_of_all_its_bases(data: st.DataObject) -> None:
-    """Against the definition, base by base; on either strand the same."""
-    num = data.draw(st.integers(1, 40))
-    classes = np.array(data.draw(st.lists(st.sampled_from([0, 1, 2, MISSING]), min_size=num, max_size=num)))
-    values = np.array(data.draw(st.lists(st.sampled_from([np.nan, 0.0, 1.5]), min_size=num, max_size=num)))
-    whole = np.array([[0, num]])
-    (found,) = majority(classes.astype(np.uint8), whole, num_classes=3)
-    counts = [int((classes == c).sum()) for c in range(3)]
-    assert found == (counts.index(max(counts)) if any(counts) else -1)
-    (mean,) = mean_of(values, whole)
-    known = values[~np.isnan(values)]
-    assert mean == pytest.approx(known.mean() if len(known) else np.nan, nan_ok=True)
-    (turned,) = majority(classes[::-1].astype(np.uint8), whole, num_classes=3)
-    assert turned == found
+@dataclass
+class Drawn:
+    """What `read_targets` asks of a track."""
+
+    kind: str
+    bases: np.ndarray
+    names: tuple[str, ...] = ("a", "b", "c")
+
+    def read(self, start: int, end: int) -> np.ndarray:
+        return self.bases[start:end]
+
+
+@fewer
+@given(
+    seed=seeds, length=st.integers(1, 60), cut=st.integers(0, 59), known=st.floats(0, 1), turned=st.booleans()
+)
+def test_a_windows_target_is_that_of_all_its_bases(
+    seed: int, length: int, cut: int, known: float, turned: bool
+) -> None:
+    """Against a loop over its bases, whatever its tokens; those cut off are at the end of its strand."""
+    random = np.random.default_rng(seed)
+    missing = random.random(80) > known
+    labels = random.choice([0, 1, MISSING], (80, 3), p=[0.8, 0.1, 0.1]).astype(np.uint8)
+    labels[missing] = MISSING
+    tracks = {
+        "kinds": Drawn("classes", np.where(missing, MISSING, random.integers(0, 3, 80)).astype(np.uint8)),
+        "marks": Drawn("labels", labels),
+        "level": Drawn("values", np.where(missing, np.nan, random.normal(size=80)).astype(np.float32)),
+    }
+    num_bases = max(1, length - cut)
+    places = [10 + length - 1 - n if turned else 10 + n for n in range(num_bases)]
+    of_windows = {target_name(name, "window"): track for name, track in tracks.items()}
+    found = read_targets(of_windows, Window(10, 10 + length, turned), np.array([[0, 0], [0, 1]]), num_bases)  # type: ignore[arg-type]
+    ours = {track_of(name): target for name, target in found.items()}
+    classes = [c for c in tracks["kinds"].bases[places].tolist() if c != MISSING]
+    assert ours["kinds"].tolist() == [max(range(3), key=classes.count) if classes else -1]
+    told = [[v for v in labels[places, n].tolist() if v != MISSING] for n in range(3)]
+    assert ours["marks"].tolist() == [[max(values, default=-1) for values in told]]
+    values = [v for v in tracks["level"].bases[places].tolist() if not np.isnan(v)]
+    mean = sum(values) / len(values) if values else np.nan
+    assert ours["level"].tolist() == pytest.approx([mean], nan_ok=True, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "kind", "marks", "level"),
+    [
+        (90, 190, 1, [0, 1, 0], 14.286),  # class1 from 100 to 141, level 100 / 7
+        (130, 230, 2, [0, 1, 1], (11 * 14.286 + 30 * 28.571) / 41),  # 11 bases of class1, 30 of class2
+        (142, 199, -1, [-1, -1, -1], np.nan),  # between the two
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("tokenizer", [KmerTokenizer(k=4), EVERY["bpe"]], ids=["kmer", "bpe"])
+def test_what_tracks_say_of_a_window(
+    start: int, end: int, kind: int, marks: list[int], level: float, turned: bool, tokenizer: Tokenizer,
+    annotated: Callable[..., GenomeCorpus],
+) -> None:  # fmt: skip
+    genome = annotated().genome()
+    codes = np.asarray(genome.store.codes[start:end])
+    spans = spans_of(tokenizer, reverse_complement(codes) if turned else codes)
+    tracks = {target_name(name, "window"): track for name, track in genome.tracks.items()}
+    found = read_targets(tracks, Window(start, end, turned), spans, end - start)
+    ours = [found[target_name(name, "window")].tolist() for name in ("kinds", "marks", "level")]
+    assert ours[:2] == [[kind], [marks]]
+    assert ours[2] == pytest.approx([level], nan_ok=True, rel=1e-5)
+
+
+def test_a_batch_has_a_target_a_window_and_says_which_tokens_spell_bases(
+    annotated: Callable[..., GenomeCorpus],
+) -> None:
+    names = [target_name(name, "window") for name in ("kinds", "marks", "level")]
+    data = data_of(annotated(), KmerTokenizer(k=4), targets=("kinds", *names))
+    samples = [data.training_samples()[index] for index in range(8)]
+    batch = collate(samples)
+    assert [tuple(batch.tracks[name].shape) for name in names] == [(8,), (8, 3), (8,)]
+    assert len(batch.tracks["kinds"]) == len(batch.ids_N) == len(batch.content_N)
+    special = (batch.ids_N == data.tokenizer.special.start) | (batch.ids_N == data.tokenizer.special.end)
+    assert torch.equal(batch.content_N, ~special)
+    assert int(batch.content_N.sum()) == batch.num_content == len(batch.ids_N) - 2 * 8
+    counted = count_targets(batch)
+    assert counted[names[0]] == sum(int(sample.tracks[names[0]][0] >= 0) for sample in samples)
 
 
 def test_targets_of_windows_and_of_tokens_are_told_apart() -> None:

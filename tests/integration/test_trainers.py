@@ -19,14 +19,14 @@ WAYS = {
     "bf16-true": ["experiment=nt_v2_50m", "trainer.precision=bf16-true"],
     "bf16-true, sharded, with tracks": [
         "experiment=logo_multitask", "trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=2",
-        "trainer.precision=bf16-true",
+        "trainer.precision=bf16-true", "objectives.chromatin.per=window",
     ],
     "bf16-mixed, sharded, recomputed": [
         "experiment=dnabert2", "trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=2",
     ],
     "bf16-mixed, replicated, learned weights": [
         "experiment=logo_multitask", "weighting=uncertainty", "trainer=ddp", "trainer.accelerator=cpu",
-        "trainer.devices=2",
+        "trainer.devices=2", "objectives.region.per=window",
     ],
 }  # fmt: skip
 

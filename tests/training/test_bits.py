@@ -21,7 +21,8 @@ def batch_of(tokenizer: Tokenizer, codes: np.ndarray, hidden: np.ndarray) -> obj
     ids = tokenizer.encode(codes)
     spans = tokenizer.spans(codes, ids)
     found = find_hidden(codes, spans, hidden, start=0)
-    return collate([Sample(0, ids, ids, hidden, hidden, len(ids) - 2, len(codes), found)])
+    content = spans[:, 1] > spans[:, 0]
+    return collate([Sample(0, ids, ids, hidden, hidden, content, len(codes), found)])
 
 
 @given(seed=st.integers(0, 1000), k=st.sampled_from([1, 2, 3]))

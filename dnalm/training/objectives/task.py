@@ -1,6 +1,6 @@
 """What an objective on a track is made of: a head on the encoder's hidden states, a loss, scores, a baseline.
 
-N packed tokens, M tokens with a target, D model width, O outputs of the head.
+N packed tokens, B sequences, M tokens or sequences with a target, D model width, O outputs of the head.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class TrackObjective(Protocol):
 
 @dataclass(frozen=True)
 class Scores:
-    """What a validation pass found, and what the baseline scores on the same tokens.
+    """What a validation pass found, and what the baseline scores on the same targets.
 
     Attributes:
         model: figures by name, such as accuracy; NaN where they cannot be told.
         baseline: the same figures of the baseline.
         each: of every label: its figures.
-        num_targets: known tokens, or of labels known (token, label) pairs.
+        num_targets: known tokens or windows, or of labels known pairs of one and a label.
         baseline_name: what the baseline is.
     """
 
@@ -91,8 +91,8 @@ class TrackTask(nn.Module):
         track: name of the track.
         num_outputs: O.
         encoder: whose hidden states the head reads.
-        per: `token`, or `window`: one target for each, and the head reads the mean of its tokens'
-            hidden states, special tokens among them.
+        per: `token`, or `window`: one target for each, and the head reads the mean of the hidden states
+            of its tokens that spell bases.
     """
 
     def __init__(self, track: str, *, num_outputs: int, encoder: Encoder, per: Per = "token") -> None:
@@ -111,8 +111,7 @@ class TrackTask(nn.Module):
         targets = batch.tracks[self.target]
         if self.per == "token":
             return self(hidden_ND, targets)  # type: ignore[no-any-return]
-        hidden_BD = torch.segment_reduce(hidden_ND.float(), "mean", lengths=batch.cu_lengths.diff().long())
-        return self(hidden_BD, targets)  # type: ignore[no-any-return]
+        return self(mean_of_content(hidden_ND, batch), targets)  # type: ignore[no-any-return]
 
     def forward(self, hidden_ND: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs at the tokens with a target, (M, O), and their targets, (M,) or (M, n); M may be 0.
@@ -156,6 +155,14 @@ class TrackTask(nn.Module):
         for part in self.modules():
             if isinstance(part, Metric):
                 part.reset()
+
+
+def mean_of_content(hidden_ND: Tensor, batch: Batch) -> Tensor:
+    """The mean of each sequence's hidden states over its tokens that spell bases, (B, D) of their type."""
+    lengths_B = batch.cu_lengths.diff().long()
+    content_N1 = batch.content_N.unsqueeze(1).float()
+    sums_BD = torch.segment_reduce(hidden_ND.float() * content_N1, "sum", lengths=lengths_B)
+    return (sums_BD / torch.segment_reduce(content_N1, "sum", lengths=lengths_B)).to(hidden_ND.dtype)
 
 
 def check_kind(objective: str, track: str, given: JoinedTrack, kind: TrackKind) -> None:
