@@ -40,6 +40,6 @@ class CountedSteps(Iterable[Batch]):
 
 
 def count_targets(batch: Batch) -> dict[str, int]:
-    """Targets of a micro-batch: known tokens of each track, or of labels known (token, label) pairs."""
+    """Targets of a micro-batch: known tokens or windows of each track, of labels known pairs with one."""
     tracks = {name: int(is_known(targets).sum()) for name, targets in batch.tracks.items()}
     return {MASKED_TOKENS: len(batch.labels_M), **tracks}

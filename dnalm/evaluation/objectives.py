@@ -62,7 +62,7 @@ def objective_figures(scores: Mapping[str, Scores]) -> dict[str, object]:
 
 
 def objective_sentences(scores: Mapping[str, Scores]) -> list[str]:
-    """Each objective's validation figures beside its baseline's on the same tokens."""
+    """Each objective's validation figures beside its baseline's on the same targets."""
     return [_sentence(name, of) for name, of in scores.items()]
 
 

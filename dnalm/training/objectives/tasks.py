@@ -12,7 +12,7 @@ from dnalm.data.targets import Target
 from dnalm.models import Encoder
 from dnalm.training.objectives.task import TrackObjective, TrackTask
 
-BASELINE_WINDOWS = 4096  # training windows whose tokens the baselines are learned on; our choice
+BASELINE_WINDOWS = 4096  # training windows whose targets the baselines are learned on; our choice
 
 
 def make_tasks(
