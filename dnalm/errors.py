@@ -26,7 +26,7 @@ class DnalmError(Exception):
         self.code, self.where, self.found = code, where, found
         self.expected, self.fix = expected, fix
         stop = "" if fix.endswith("?") else "."
-        super().__init__(f"{code} {where}: {found}; {expected}. Fix: {fix}{stop}")
+        super().__init__(_without_controls(f"{code} {where}: {found}; {expected}. Fix: {fix}{stop}"))
 
     def as_parts(self) -> dict[str, str]:
         """What another process can make the same error of."""
@@ -69,6 +69,11 @@ class DistributedError(DnalmError):
     """A rank failed, stalled or disagrees with the others."""
 
     exit_code = 6
+
+
+def _without_controls(text: str) -> str:
+    """Control characters of names and files as escapes, since they could rewrite a terminal or a log."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _kinds_below(kind: type[DnalmError]) -> list[type[DnalmError]]:

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dnalm.compose.yaml_limits import check_yaml
 from dnalm.errors import ConfigError
 from dnalm.paths import config_folder
 
 _VALUE_PREFIXES = ("+", "~")
+_GROUP = re.compile(r"\w[\w/]{0,60}")
+_SECRET = re.compile("token|secret|passw|key|credential|auth", re.IGNORECASE)
 
 
 def read_config(
@@ -37,12 +42,12 @@ def read_config(
         ConfigError: an override or a file cannot be read, or names what is not there.
     """
     from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
     folders = [config_folder(), *([extra_folder] if extra_folder else [])]
+    for path in sorted(extra_folder.rglob("*.yaml")) if extra_folder else ():
+        if path.is_file():
+            check_yaml(path)
     words = [part for word in overrides for part in _as_hydra(word, command, folders)]
     if extra_folder:
         words.append(f"hydra.searchpath=[{json.dumps(f'file://{extra_folder.resolve()}')}]")
@@ -51,11 +56,12 @@ def read_config(
             config = compose(command, overrides=words, return_hydra_config=True)
         choices = dict(config.hydra.runtime.choices)
         OmegaConf.register_new_resolver("choice", lambda group: choices[group], replace=True)
+        OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
         OmegaConf.set_struct(config, value=False)
         del config["hydra"]
         plain = OmegaConf.to_container(config, resolve=True)
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        raise _explain(error, overrides, folders) from error
+    except Exception as error:  # of many kinds, all about words and files that are the user's
+        raise _own_error(error) or _explain(error, overrides, folders) from error
     assert isinstance(plain, dict), "a root config is a mapping"
     return {str(key): value for key, value in plain.items()}
 
@@ -68,13 +74,15 @@ def read_resolved(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
         overrides: none; a run that differs is composed.
 
     Raises:
-        ConfigError: CFG-27, there are overrides, or the file is no mapping in plain YAML.
+        ConfigError: CFG-27, there are overrides, or the file is no mapping in plain YAML; CFG-32, it would
+            cost too much.
     """
     import yaml
 
+    check_yaml(path)
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         found = " ".join(str(error).split())
     if overrides or not isinstance(found, dict):
         raise ConfigError(
@@ -140,13 +148,35 @@ def _asked_key(group: str) -> str:
     return asked
 
 
+def _environment(name: str, *default: str | None) -> str | None:
+    """`oc.env` for variables that hold no secret, since configs are written into runs and models."""
+    if _SECRET.search(name):
+        raise ConfigError(
+            "CFG-33",
+            where=f"${{oc.env:{name}}}",
+            found="an environment variable that by its name holds a secret",
+            expected="one that may be read in every run directory",
+            fix="leave it out; libraries read their tokens from the environment themselves",
+        )
+    if name not in os.environ and not default:
+        raise ValueError(f"environment variable {name} is not set")
+    return os.environ.get(name, *default)
+
+
+def _own_error(error: BaseException | None) -> ConfigError | None:
+    """What a resolver of ours has raised, which OmegaConf wraps."""
+    while error is not None and not isinstance(error, ConfigError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def _explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path]) -> ConfigError:
     """Turn what Hydra, OmegaConf or YAML say into one sentence."""
     first, *_ = str(error).strip().splitlines() or [type(error).__name__]
     several = first.startswith(("Ambiguous value", "Sweep parameters"))
     for word in overrides if not several else ():
         group, _, name = word.lstrip("+").partition("=")
-        offered = options(group, folders)
+        offered = options(group, folders) if _GROUP.fullmatch(group) else []
         if offered and name not in offered and name not in ("null", ""):
             nearest = difflib.get_close_matches(name, offered, n=1)
             return ConfigError(
