@@ -15,7 +15,7 @@ test-reliability: export DNALM_KILLS ?= 200
 test-reliability: export DNALM_FIGURES = experiments/reliability/figures.jsonl
 test-reliability: .venv/installed-dev ## killed runs, for longer; figures go to experiments/reliability
 	rm -f $(DNALM_FIGURES)
-	$(BIN)/python -m pytest tests/reliability
+	$(BIN)/python -m pytest tests/reliability -m 'long or not long'
 	$(BIN)/python experiments/reliability/table.py
 
 check: .venv/installed-dev ## format, lint, types, layers

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dnalm.compose.words import unreadable
 from dnalm.compose.yaml_limits import check_yaml
 from dnalm.errors import ConfigError
 from dnalm.paths import config_folder
@@ -61,7 +62,7 @@ def read_config(
         del config["hydra"]
         plain = OmegaConf.to_container(config, resolve=True)
     except Exception as error:  # of many kinds, all about words and files that are the user's
-        raise _own_error(error) or _explain(error, overrides, folders) from error
+        raise _own_error(error) or unreadable(overrides) or _explain(error, overrides, folders) from error
     assert isinstance(plain, dict), "a root config is a mapping"
     return {str(key): value for key, value in plain.items()}
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from dnalm.sweeps.ledger import Record
 
 _LOG_FROM = 10  # ratio of the largest to the smallest value from which an axis is logarithmic
+_LABEL = 28  # letters of a value that are shown; of a long path its end
 
 
 def plot_sweep(records: Sequence[Record], metric: str, target: Path) -> bool:
@@ -45,7 +46,8 @@ def _draw(panel: Axes, points: Sequence[tuple[str, float]]) -> None:
     except ValueError:
         names = list(dict.fromkeys(text for text, _ in points))
         places = [float(names.index(text)) for text, _ in points]
-        panel.set_xticks(range(len(names)), names, rotation=30, ha="right")
+        shown = [name if len(name) <= _LABEL else f"…{name[1 - _LABEL :]}" for name in names]
+        panel.set_xticks(range(len(names)), shown, rotation=30, ha="right")
     else:
         if min(places) > 0 and max(places) >= _LOG_FROM * min(places):
             panel.set_xscale("log")

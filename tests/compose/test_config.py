@@ -81,7 +81,7 @@ def test_a_key_may_be_given_that_no_yaml_states() -> None:
         (["hydra.run.dir=/tmp"], "CFG-16 hydra.run.dir=/tmp: a setting of Hydra itself"),
         (["hydra/launcher=x"], "CFG-16 hydra/launcher=x: a setting of Hydra itself"),
         (["tiny"], "CFG-16 tiny: an argument without '='"),
-        (["run.name=a=b{"], "CFG-01 config: .*quote values"),
+        (["run.name=a=b{"], "CFG-01 run.name: a=b{; .* Fix: write 'run.name=\"a=b{\"'"),
         (["run.dir=${nothing.here}"], "CFG-01 config: .*nothing"),
     ],
 )

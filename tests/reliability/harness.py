@@ -33,12 +33,14 @@ class Place:
     """Where runs of one genome lie."""
 
     folder: Path
+    demo: bool = False  # train on the simulated clade
 
     def words(self, run: str, *more: str) -> list[str]:
         """The command line of a tiny run with dropout."""
+        own = ["data=fasta", f"data.fasta={self.folder}/genome.fa", f"data.cache={self.folder}/cache"]
         return [
-            "pretrain", "experiment=dnabert", "size=tiny", "debug=fast", "data=fasta",
-            f"data.fasta={self.folder}/genome.fa", f"data.cache={self.folder}/cache",
+            "pretrain", "experiment=dnabert", "size=tiny", "debug=fast",
+            *(["data=demo"] if self.demo else own),
             f"run.dir={self.folder}/{run}", "model.hidden_size=16", "model.num_heads=2", "model.dropout=0.1",
             "batch.global_size=4", "batch.micro_size=2", "trainer.validate_every=1000",
             "trainer.checkpoint_every=5", "trainer.callbacks=[{_target_: dnalm.training.Ledger}]", *more,

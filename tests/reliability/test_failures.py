@@ -59,10 +59,11 @@ def test_a_rank_that_hangs_is_found_and_its_stacks_are_left(own: Place) -> None:
     assert code == 6, said
     assert "DIST-04 rank" in said
     assert "no progress for 4 s" in said
-    assert "in close_step" in (own.folder / "run/ranks/1.stacks").read_text()
+    for rank in (0, 1):
+        assert "in close_step" in (own.folder / f"run/ranks/{rank}.stacks").read_text()
 
 
-@pytest.mark.parametrize("action", ["kill9", "raise"])
+@pytest.mark.parametrize("action", ["kill9", "raise", "exit"])
 def test_a_loader_worker_that_dies_is_a_data_error_with_the_samples(action: str, own: Place) -> None:
     """R10; the resumed run is exact."""
     words = ("steps=8", "batch.num_workers=2", *STILL)
@@ -76,6 +77,19 @@ def test_a_loader_worker_that_dies_is_a_data_error_with_the_samples(action: str,
     assert own.run("cut", *words, "trainer.checkpoint_every=1")[0] == 0
     assert own.run("whole", *words)[0] == 0
     assert own.ledger("cut") == own.ledger("whole")
+
+
+def test_a_loader_worker_that_is_stuck_is_a_data_error(own: Place) -> None:
+    """R10; after five seconds here, and after five minutes elsewhere."""
+    patch = patched(own.folder / "patch", "dnalm.data.module", "_WORKER_TIMEOUT_S = 5")
+    words = ("steps=8", "batch.num_workers=2", *STILL)
+    began = time.monotonic()
+    code, said = own.run("run", *words, environment={**patch, "DNALM_FAULT": "data.sample:6=sleep"})
+    assert time.monotonic() - began < 40
+    assert code == 3, said
+    assert "DATA-20 rank 0, step" in said
+    assert "DataLoader timed out after 5 seconds" in said
+    assert own.run("run", *words)[0] == 0
 
 
 NAN = {
@@ -114,6 +128,35 @@ def test_all_ranks_treat_a_step_that_is_not_finite_alike(
         assert {step for step, _ in own.ledger("run")} == set(range(12))
     if policy == "rollback":
         assert "step 6 is not finite: back to step 5, and on without it" in said
+
+
+WEIGHT = (
+    "_right = MaskedLMTraining.training_step\n"
+    "_done = []\n"
+    "def _bad(self, batch, index):\n"
+    "    if self.global_rank == 1 and self.global_step == 6 and not _done:\n"
+    "        _done.append(1)\n"
+    "        next(self.parameters()).data.fill_(float('nan'))\n"
+    "    return _right(self, batch, index)\n"
+    "MaskedLMTraining.training_step = _bad\n"
+)
+
+
+@pytest.mark.parametrize(("policy", "code"), [("raise", 5), ("skip", 5), ("rollback", 0)])
+def test_a_weight_that_is_not_finite_is_never_saved(policy: str, code: int, own: Place) -> None:
+    """R12. It stays so however many steps are skipped, and only a checkpoint mends it."""
+    environment = patched(own.folder / "patch", "dnalm.training.masked_lm", WEIGHT)
+    words = ("steps=12", "trainer.devices=2", f"trainer.not_finite={policy}", *STILL)
+    found, said = own.run("run", *words, environment=environment)
+    assert found == code, said
+    states = [open_checkpoint(path).state for path in sorted((own.folder / "run/checkpoints").iterdir())]
+    assert [state["step"] for state in states] == ([5] if code else [10, 12])
+    told = {
+        "raise": "NUM-01 optimizer step 6, rank ",
+        "skip": "CKPT-08 step 10: ",
+        "rollback": "back to step 5",
+    }
+    assert told[policy] in said
 
 
 CHANGES = {

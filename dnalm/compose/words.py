@@ -1,0 +1,41 @@
+"""Words of a command line that Hydra's grammar cannot read, and how they are written so that it can."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+
+from dnalm.errors import ConfigError
+
+
+def quoted(key: str, value: str) -> str:
+    """`key=value` as it is typed into a shell so that the value arrives as it is.
+
+    Hydra reads a quoted value: backslashes count only before a quotation mark and at the end, and `${` begins
+    an interpolation. The shell's own quotation stands around that.
+    """
+    held = value.replace("${", "\\${")
+    held = re.sub(r'(\\*)("|\Z)', lambda found: found[1] * 2 + ('\\"' if found[2] else ""), held)
+    return shlex.quote(f'{key}="{held}"')
+
+
+def unreadable(words: Sequence[str]) -> ConfigError | None:
+    """The first word that is not in Hydra's grammar, with the same word quoted; none if all are."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    for word in words:
+        key, equals, value = word.partition("=")
+        try:
+            parser.parse_override(word)
+        except HydraException:
+            return ConfigError(
+                "CFG-01",
+                where=key.lstrip("+") or "config",
+                found=value or word,
+                expected="a value in Hydra's grammar, in which spaces, commas, braces and '=' are quoted",
+                fix=f"write {quoted(key, value)}" if equals else "write key=value",
+            )
+    return None
