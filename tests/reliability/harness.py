@@ -62,11 +62,16 @@ class Place:
         )
 
     def run(
-        self, run: str, *more: str, environment: Mapping[str, str] | None = None, cwd: Path = ROOT
+        self,
+        run: str,
+        *more: str,
+        environment: Mapping[str, str] | None = None,
+        cwd: Path = ROOT,
+        timeout_s: float = 240,
     ) -> tuple[int, str]:
         """Exit code and what was said, spaces and line breaks as one space."""
         process = self.start(run, *more, environment=environment, cwd=cwd)
-        said, _ = process.communicate(timeout=240)
+        said, _ = process.communicate(timeout=timeout_s)
         return process.returncode, " ".join(said.split())
 
     def wait_for_step(self, run: str, step: int, *, rank: int = 0) -> None:

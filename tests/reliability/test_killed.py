@@ -23,7 +23,7 @@ CHAIN = ("trainer.strategy=exact", f"steps={STEPS}")
 @pytest.fixture(scope="module")
 def whole(place: Place) -> str:
     """A run that nothing has interrupted, and its name."""
-    code, said = place.run("whole", *CHAIN)
+    code, said = place.run("whole", *CHAIN, timeout_s=240 + STEPS)
     assert code == 0, said
     return "whole"
 
@@ -49,7 +49,7 @@ def test_after_random_kills_every_step_and_the_weights_are_the_same(
         assert "Traceback" not in said, said
         if found := re.search(r"goes on after step ([\d,]+)", said):
             lost.append(done - int(found[1].replace(",", "")))
-    code, said = place.run("killed", *CHAIN)
+    code, said = place.run("killed", *CHAIN, timeout_s=240 + STEPS)
     assert code == 0, said
     assert kills > KILLS // 2, f"the run was done after {kills} kills; give it more steps"
     assert lost, "some kill came after a checkpoint"
