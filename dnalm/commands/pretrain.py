@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from lightning.pytorch import seed_everything
 from lightning.pytorch.loggers import Logger
 from pydantic import NonNegativeInt, PositiveInt
+from torch import Tensor
 from torch.optim import Optimizer
 
 from dnalm.commands.pretrain_report import conclude, introduce, judge_run, summarize
@@ -30,8 +32,10 @@ from dnalm.training import (
     TrainingPlan,
     inform_embeddings,
     quiet_frameworks,
+    write_model_directory,
 )
 from dnalm.training.beginning import Work
+from dnalm.training.contract import contract_of
 from dnalm.training.gather import all_hidden
 from dnalm.training.guard import StepGuard
 from dnalm.training.objectives import (
@@ -109,6 +113,8 @@ def pretrain(
         steps=steps,
         lay_out=partial(_laid_out, data, recipes, goals, batch, seed),
         make_module=partial(_module, recipes, goals, factor, trainer, guard),
+        contract=contract_of,
+        write_model=partial(_write_model, config, trainer),
         logger=logger,
         resume=resume,
         allowed=resume_allow,
@@ -123,7 +129,7 @@ def pretrain(
 
 
 def _judge(
-    session: Session,
+    session: Session[GenomeData, MaskedLMTraining],
     trained: MaskedLMTraining,
     genome: GenomeData,
     goals: Goals,
@@ -250,6 +256,31 @@ def _module(
         tasks=make_tasks(goals.on_tracks, data, network.encoder),
         masked_tokens=goals.masked_tokens,
         weights=goals.weights,
+    )
+
+
+def _write_model(
+    config: dict[str, object],
+    trainer: TrainerRecipe,
+    folder: Path,
+    module: MaskedLMTraining,
+    data: GenomeData,
+    *,
+    weights: Mapping[str, Tensor] | None,
+    heads: Mapping[str, Mapping[str, Tensor]],
+    steps: int,
+) -> None:
+    """Write the model directory."""
+    write_model_directory(
+        folder,
+        model=module.model,
+        weights=weights,
+        tokenizer=data.tokenizer,
+        config=config,
+        data_fingerprint=data.fingerprint,
+        precision=trainer.precision,
+        steps=steps,
+        heads=heads,
     )
 
 

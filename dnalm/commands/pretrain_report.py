@@ -12,17 +12,16 @@ from dnalm.data import GenomeData
 from dnalm.evaluation import Judgement, count, judge
 from dnalm.evaluation.objectives import describe_track, objective_figures
 from dnalm.evaluation.track_plot import plot_tracks
-from dnalm.models import MaskedLM
-from dnalm.training import HiddenBits, RunDirectory, peak_memory_bytes
+from dnalm.training import HiddenBits, MaskedLMTraining, RunDirectory, peak_memory_bytes
 from dnalm.training.objectives import Goals, Scores
 from dnalm.training.session import Session
 
 _NAMED = 20  # genomes that are told one by one
 
 
-def introduce(run: RunDirectory, genome: GenomeData, steps: int, network: MaskedLM) -> None:
+def introduce(run: RunDirectory, genome: GenomeData, steps: int, module: MaskedLMTraining) -> None:
     """Say what trains on what, and how the labels of tracks are balanced, which is drawn too."""
-    parameters = sum(parameter.numel() for parameter in network.parameters())
+    parameters = sum(parameter.numel() for parameter in module.model.parameters())
     stdout.print(f"model of {parameters:,} parameters, {steps:,} steps")
     for opened in genome.opened[:_NAMED]:
         stdout.print(
@@ -55,7 +54,7 @@ def judge_run(data: GenomeData, hidden: HiddenBits) -> Judgement:
 
 def summarize(
     experiment: str,
-    session: Session,
+    session: Session[GenomeData, MaskedLMTraining],
     judgement: Judgement,
     scores: Mapping[str, Scores],
 ) -> dict[str, object]:

@@ -13,16 +13,19 @@ from dnalm.models.pretrained import (
     load_pretrained,
     save_pretrained,
 )
+from dnalm.models.sequence_model import HeadShape, SequenceModel, head_shape
 from dnalm.models.source import Pretrained
 from dnalm.models.weight_files import has_weights
 
 __all__ = [
     "Encoder",
+    "HeadShape",
     "Layout",
     "MaskedLM",
     "MaskedLMHead",
     "Packed",
     "Pretrained",
+    "SequenceModel",
     "TokenHead",
     "build_described",
     "check_vocabulary",
@@ -30,6 +33,7 @@ __all__ = [
     "describe",
     "family_of",
     "has_weights",
+    "head_shape",
     "load_pretrained",
     "save_pretrained",
 ]

@@ -7,49 +7,90 @@ what is wrong with one of these is said before the run directory is touched.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Literal, Protocol, TypeVar
 
+from lightning.pytorch import LightningDataModule
 from lightning.pytorch.loggers import Logger
+from torch import Tensor
 
 from dnalm.console import stdout
-from dnalm.data import GenomeData
 from dnalm.training.checkpoints import CheckpointFolder, RunLock
-from dnalm.training.contract import contract_of
+from dnalm.training.contract import Contract
 from dnalm.training.launch import launch
-from dnalm.training.masked_lm import MaskedLMTraining
 from dnalm.training.resume import Start, find_start
 from dnalm.training.run_directory import RunDirectory
+from dnalm.training.step_training import StepTraining
 from dnalm.training.trainer import TrainerRecipe
+
+Data = TypeVar("Data", bound=LightningDataModule)
+Module = TypeVar("Module", bound=StepTraining)
+Given = TypeVar("Given", contravariant=True)
+Trained = TypeVar("Trained", contravariant=True)
+
+
+class WriteModel(Protocol[Trained, Given]):
+    """Writes a model directory."""
+
+    def __call__(
+        self,
+        folder: Path,
+        module: Trained,
+        data: Given,
+        *,
+        weights: Mapping[str, Tensor] | None,
+        heads: Mapping[str, Mapping[str, Tensor]],
+        steps: int,
+    ) -> None:
+        """Write it.
+
+        Args:
+            folder: where.
+            module: what trains, which may hold but shards of its weights.
+            data: what it trains on.
+            weights: all of the network; None while they lie in checkpoints, and what describes it is written.
+            heads: weights of what lies beside the network, by name.
+            steps: optimizer steps it was trained for.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
+class Work(Generic[Data, Module]):
     """What a run does, whoever does it.
 
     Attributes:
         command: the command that its processes are started with.
         config: the composed config.
         steps: optimizer steps.
-        lay_out: prepares the genomes, divides them and lays out the windows.
+        lay_out: prepares the data and lays them out.
         make_module: makes the training module as it is before the first step.
+        contract: what must not change when the run goes on.
+        write_model: writes the model directory.
         logger: makes a further logger beside `metrics.csv`.
         resume: where it begins; see `resume`.
         allowed: fields of the contract that may have changed.
+        best_metric: the figure of a validation by which checkpoints are compared.
+        best_mode: whether the lowest or the highest is best.
     """
 
     command: str
     config: dict[str, object]
     steps: int
-    lay_out: Callable[[], GenomeData]
-    make_module: Callable[[GenomeData], MaskedLMTraining]
+    lay_out: Callable[[], Data]
+    make_module: Callable[[Data], Module]
+    contract: Callable[[Data], Contract]
+    write_model: WriteModel[Module, Data]
     logger: Callable[..., Logger] | None
     resume: str
     allowed: Collection[str]
+    best_metric: str = "val_bits_per_base"
+    best_mode: Literal["min", "max"] = "min"
 
 
 @dataclass(frozen=True)
-class Beginning:
+class Beginning(Generic[Data, Module]):
     """The first process's part of a run, before it trains or lets others train.
 
     Attributes:
@@ -61,11 +102,11 @@ class Beginning:
 
     run: RunDirectory
     recipe: TrainerRecipe
-    work: Work
+    work: Work[Data, Module]
     folder: CheckpointFolder
 
-    def validated(self) -> tuple[GenomeData, MaskedLMTraining]:
-        """The genomes laid out and the module as it is before the first step; nothing is written for the run.
+    def validated(self) -> tuple[Data, Module]:
+        """The data laid out and the module as it is before the first step; nothing is written for the run.
 
         Raises:
             ConfigError, DataError: the run cannot begin.
@@ -74,7 +115,7 @@ class Beginning:
         data = self.work.lay_out()
         return data, self.work.make_module(data)
 
-    def begin(self, data: GenomeData) -> Start:
+    def begin(self, data: Data) -> Start:
         """Choose where to begin, and make the run directory, whose lock is held; say both.
 
         Raises:
@@ -86,7 +127,7 @@ class Beginning:
             self.folder,
             self.work.resume,
             steps=self.work.steps,
-            contract=contract_of(data),
+            contract=self.work.contract(data),
             allowed=self.work.allowed,
         )
         if self.is_complete(start):
@@ -103,8 +144,10 @@ class Beginning:
     def is_complete(self, start: Start) -> bool:
         """Whether nothing is left to do."""
         summary = self.run.read_summary()
-        done = summary is not None and start.step == self.work.steps == summary.get("steps")
-        return self.work.resume == "auto" and done
+        if summary is None or self.work.resume != "auto":
+            return False
+        asked = summary.get("steps")
+        return asked == self.work.steps and start.step == summary.get("steps_done", asked)
 
     def begin_for_others(self) -> str:
         """Begin a run whose processes something else has started; the checkpoint to start from, or nothing.

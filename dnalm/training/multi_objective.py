@@ -20,10 +20,11 @@ from torch.optim.lr_scheduler import LambdaLR
 from dnalm.data import Batch
 from dnalm.data.step_targets import MASKED_TOKENS
 from dnalm.models import MaskedLM, Packed
-from dnalm.training.masked_lm import MaskedLMTraining, Totals
+from dnalm.training.masked_lm import MaskedLMTraining
 from dnalm.training.objectives import LossWeights, Scores, TrackTask
 from dnalm.training.optimizers import parameter_groups
 from dnalm.training.plan import TrainingPlan
+from dnalm.training.step_training import StepTotals
 
 
 class MultiObjectiveTraining(MaskedLMTraining):
@@ -135,7 +136,7 @@ class MultiObjectiveTraining(MaskedLMTraining):
             for metric, value in scores.model.items():
                 self.log(f"val_{name}_{metric}", value)
 
-    def _losses(self, mine: Totals) -> list[tuple[str, float]]:  # noqa: ARG002
+    def _losses(self, mine: StepTotals) -> list[tuple[str, float]]:  # noqa: ARG002
         return [(name, float(loss)) for name, loss in self.step_losses.items()]
 
     def _add_losses(self, batch: Batch, sums: Mapping[str, Tensor]) -> None:

@@ -15,7 +15,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.utils.checkpoint import checkpoint
 
-from dnalm.models import MaskedLM
+from dnalm.models import MaskedLM, SequenceModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Parallel:
     compile: bool = False
     bf16: bool = False
 
-    def apply(self, model: MaskedLM, heads: list[nn.Module], mesh: DeviceMesh | None) -> None:
+    def apply(self, model: MaskedLM | SequenceModel, heads: list[nn.Module], mesh: DeviceMesh | None) -> None:
         """Change the model in place.
 
         Args:
@@ -56,7 +56,8 @@ class Parallel:
         for module in (*model.encoder.blocks, model, *heads):
             fully_shard(module, mesh=mesh, mp_policy=policy)
         for method in ("encode", "predict"):
-            register_fsdp_forward_method(model, method)
+            if hasattr(model, method):
+                register_fsdp_forward_method(model, method)
 
 
 def recompute(block: nn.Module) -> None:

@@ -15,31 +15,40 @@ from dnalm.training.schedules import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingPlan:
-    """What every training module is given beside its network.
+class StepPlan:
+    """How any run takes its steps.
 
     Args:
-        token_bases: (V, K) bases that each id spells, for bits per base.
-        overlap: neighbouring tokens that share a base; 1 where tokens tile the sequence.
         optimizer: makes the optimizer from parameter groups, all else filled in.
         schedule: factor of the learning rate by optimizer step.
         seed: the run's seed, which keys dropout.
         global_batch: samples of an optimizer step.
-        species: names of the genomes that judge, if each is to be logged.
-        species_of: (W,) which of them each validation sample is of.
         guard: what the ranks decide together.
         parallel: how the model is made to fit.
         exact: sum gradients in an order that does not depend on the number of processes.
     """
 
-    token_bases: npt.NDArray[np.uint8]
-    overlap: int
     optimizer: Callable[..., Optimizer]
     schedule: Schedule
     seed: int
     global_batch: int
-    species: Sequence[str] = ()
-    species_of: npt.NDArray[np.int64] | None = None
     guard: StepGuard = field(default_factory=StepGuard)
     parallel: Parallel = field(default_factory=Parallel)
     exact: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan(StepPlan):
+    """What masked language modelling is given beside its network.
+
+    Args:
+        token_bases: (V, K) bases that each id spells, for bits per base.
+        overlap: neighbouring tokens that share a base; 1 where tokens tile the sequence.
+        species: names of the genomes that judge, if each is to be logged.
+        species_of: (W,) which of them each validation sample is of.
+    """
+
+    token_bases: npt.NDArray[np.uint8]
+    overlap: int
+    species: Sequence[str] = ()
+    species_of: npt.NDArray[np.int64] | None = None

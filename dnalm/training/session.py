@@ -12,37 +12,36 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Generic
 
 import torch.distributed as dist
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger
 
 from dnalm.console import stderr
-from dnalm.data import BatchPlan, GenomeData
-from dnalm.models import MaskedLM, has_weights
-from dnalm.training.beginning import Beginning, Work
+from dnalm.data import BatchPlan
+from dnalm.models import has_weights
+from dnalm.training.beginning import Beginning, Data, Module, Work
 from dnalm.training.checkpointing import Checkpointing, SaveTimes
 from dnalm.training.checkpoints import CheckpointFolder, RunLock, SavePolicy
-from dnalm.training.contract import Contract, contract_of
+from dnalm.training.contract import Contract
 from dnalm.training.crash import dump_stacks_on_request, explained, report_crash
 from dnalm.training.gather import whole_weights
 from dnalm.training.guard import RolledBack, RunStopped, StepGuard
 from dnalm.training.heartbeat import Heartbeat
 from dnalm.training.launch import die_with_parent
-from dnalm.training.masked_lm import MaskedLMTraining
 from dnalm.training.metrics_file import MetricsFile
-from dnalm.training.model_directory import write_model_directory
 from dnalm.training.processes import decided_by_first, join, part
 from dnalm.training.progress import ProgressBar
 from dnalm.training.ranks import LAUNCHED, Ranks, launched_by_us
 from dnalm.training.resume import Start, read_start
 from dnalm.training.run_directory import RunDirectory
+from dnalm.training.step_training import StepTraining
 from dnalm.training.throughput import Throughput
 from dnalm.training.trainer import TrainerRecipe
 
 
-class Session:
+class Session(Generic[Data, Module]):
     """One process's part of a run.
 
     Args:
@@ -54,7 +53,12 @@ class Session:
     """
 
     def __init__(
-        self, run: RunDirectory, recipe: TrainerRecipe, batch: BatchPlan, guard: StepGuard, work: Work
+        self,
+        run: RunDirectory,
+        recipe: TrainerRecipe,
+        batch: BatchPlan,
+        guard: StepGuard,
+        work: Work[Data, Module],
     ) -> None:
         self.run, self.recipe, self.batch, self.guard, self.work = run, recipe, batch, guard, work
         self.launches = recipe.ranks() is None
@@ -66,12 +70,14 @@ class Session:
             keep_last=recipe.keep_checkpoints,
             keep_best=recipe.keep_best,
             keep_every=recipe.keep_every,
+            best_metric=work.best_metric,
+            best_mode=work.best_mode,
         )
-        self._made: MaskedLMTraining | None = None  # for the first fit, by the process that has validated it
+        self._made: Module | None = None  # for the first fit, by the process that has validated it
 
     @contextmanager
-    def opened(self) -> Iterator[GenomeData | None]:
-        """Begin or go on; yields the genomes, or None where this process has nothing to train.
+    def opened(self) -> Iterator[Data | None]:
+        """Begin or go on; yields the data, or None where this process has nothing to train.
 
         Raises:
             ConfigError, DataError, CheckpointError: the run cannot begin; no other process has been started.
@@ -93,18 +99,18 @@ class Session:
                 raise
             raise reason from error
 
-    def fit(self, data: GenomeData, *, introduce: Callable[[MaskedLM], None]) -> MaskedLMTraining:
+    def fit(self, data: Data, *, introduce: Callable[[Module], None]) -> Module:
         """Train to the last step and validate it.
 
         Args:
-            data: the genomes.
+            data: what it trains on.
             introduce: says what trains, on the first process.
         """
         metrics = MetricsFile(self.run.metrics)
         further = [self.work.logger(save_dir=self.run.path)] if self.work.logger else []
         module = self._made or self.work.make_module(data)
         if self.ranks.first:
-            introduce(module.model)
+            introduce(module)
             if not has_weights(self.run.model):
                 self._write_model(module, data, weights=None)
         while True:
@@ -122,14 +128,14 @@ class Session:
                 self.fitter = fitter
                 return module
 
-    def leave_model(self, module: MaskedLMTraining, data: GenomeData) -> None:
+    def leave_model(self, module: Module, data: Data) -> None:
         """Write the model directory, on the first process; called on every one."""
         weights = whole_weights(module.model)
         heads = {name: whole_weights(head) for name, head in module.named_heads().items()}
         if self.ranks.first:
             self._write_model(module, data, weights=weights, heads=heads)
 
-    def _begun_alone(self) -> Iterator[GenomeData | None]:
+    def _begun_alone(self) -> Iterator[Data | None]:
         beginning = Beginning(self.run, self.recipe, self.work, self.folder)
         data, module = beginning.validated()
         with RunLock(self.run.path):
@@ -145,7 +151,7 @@ class Session:
                 self._begin_at(start, data)
                 yield data
 
-    def _begun_together(self) -> Iterator[GenomeData]:
+    def _begun_together(self) -> Iterator[Data]:
         if launched_by_us():
             die_with_parent()
         dump_stacks_on_request(self.run.ranks, self.ranks.rank)
@@ -164,8 +170,8 @@ class Session:
             raise
         part()
 
-    def _begin_at(self, start: Start, data: GenomeData) -> None:
-        self.start, self.contract = start, contract_of(data)
+    def _begin_at(self, start: Start, data: Data) -> None:
+        self.start, self.contract = start, self.work.contract(data)
         self.guard.left_out = list(start.state.get("left_out", ()))
         self.throughput.load(start.state.get("throughput", {}))
 
@@ -201,7 +207,7 @@ class Session:
     def _describe(self, trainer: Trainer) -> Mapping[str, Any]:
         """What a checkpoint says beside its tensors, in plain values; figures of its own step alone."""
         module = trainer.lightning_module
-        assert isinstance(module, MaskedLMTraining), "a session trains nothing else"
+        assert isinstance(module, StepTraining), "a session trains nothing else"
         is_validated = module.validated_at == trainer.global_step
         figures = {n: float(v) for n, v in trainer.callback_metrics.items() if is_validated}
         return {
@@ -214,23 +220,20 @@ class Session:
 
     def _write_model(
         self,
-        module: MaskedLMTraining,
-        data: GenomeData,
+        module: Module,
+        data: Data,
         *,
         weights: Mapping[str, Any] | None,
         heads: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         """Write the model directory; without weights, which lie in checkpoints so far, what describes it."""
-        write_model_directory(
+        self.work.write_model(
             self.run.model,
-            model=module.model,
+            module,
+            data,
             weights=weights,
-            tokenizer=data.tokenizer,
-            config=self.work.config,
-            data_fingerprint=data.fingerprint,
-            precision=self.recipe.precision,
-            steps=self.start.step if weights is None else self.work.steps,
-            heads=heads,
+            heads=heads or {},
+            steps=self.start.step if weights is None else self.fitter.global_step,
         )
 
     def _say(self, sentence: str) -> None:
