@@ -16,6 +16,7 @@ from dnalm.errors import ConfigError, DnalmError
 
 COMMANDS = {
     "pretrain": "train a model on a genome: experiment, size and data choose everything",
+    "finetune": "teach a pretrained model a task: labelled sequences in CSV, FASTA, Parquet or a dataset",
     "prepare": "build the store of a genome ahead of training",
     "export": "write a model in the published Hugging Face layout",
     "fetch": "download genomes by name, verified: sacCer3, hg38, ... or those of a manifest",
@@ -46,6 +47,7 @@ options:
 examples:
   dnalm pretrain experiment=dnabert size=tiny data=demo
   dnalm pretrain experiment=dnabert size=tiny data=fasta data.fasta=genome.fa.gz run.dir=runs/mine
+  dnalm finetune model=runs/mine task.train=train.csv task.val=dev.csv task.test=test.csv
   dnalm pretrain -m experiment=dnabert,dnabert2 optim.lr=1e-4,4e-4 size=tiny sweep.dir=sweeps/first
 """
 

@@ -92,6 +92,7 @@ class SequenceModel(nn.Module):
         for name, parameter in backbone.named_parameters():
             if frozen or name.startswith("head."):
                 parameter.requires_grad_(False)
+        self.train()
 
     @property
     def encoder(self) -> Encoder:

@@ -12,6 +12,7 @@ from dnalm.training.run_directory import RunDirectory
 from dnalm.training.schedules import InverseSquareRoot, LinearWarmupDecay, Schedule
 from dnalm.training.throughput import Throughput, peak_memory_bytes
 from dnalm.training.trainer import TrainerRecipe
+from dnalm.training.tuning import Tuning
 
 __all__ = [
     "HiddenBits",
@@ -26,6 +27,7 @@ __all__ = [
     "Throughput",
     "TrainerRecipe",
     "TrainingPlan",
+    "Tuning",
     "inform_embeddings",
     "peak_memory_bytes",
     "quiet_frameworks",

@@ -36,6 +36,7 @@ def write_model_directory(
     precision: str,
     steps: int,
     heads: Mapping[str, Mapping[str, Tensor]] | None = None,
+    described: Mapping[str, object] | None = None,
 ) -> None:
     """Write the directory.
 
@@ -49,6 +50,7 @@ def write_model_directory(
         precision: it was trained in.
         steps: optimizer steps it was trained for.
         heads: weights of the heads of further objectives; they are named `<name>.<weight>`.
+        described: further entries of `dnalm.yaml`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if weights is None:
@@ -65,6 +67,7 @@ def write_model_directory(
         "tokenizer_fingerprint": tokenizer.fingerprint,
         "precision": precision,
         "steps": steps,
+        **(described or {}),
         "config": config,
     }
     if heads:

@@ -14,6 +14,7 @@ _HARMLESS = (
     r".*does not have many workers.*",  # a tiny run loads in its own process on purpose
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",  # inside lightning
     r".*Experiment logs directory .* exists and is not empty.*",  # the run directory is ours
+    r".*Found \d+ module\(s\) in eval mode.*",  # a frozen encoder is, on purpose
     r".*Checkpoint directory .* exists and is not empty.*",
 )
 

@@ -21,16 +21,18 @@ class LinearWarmupDecay:
     `transformers` library.
 
     Args:
-        warmup_steps: steps of the rise.
+        warmup_steps: steps of the rise; a number below 1 is a share of the run.
         total_steps: steps of the run.
         floor: factor at its end, in [0, 1].
     """
 
-    warmup_steps: int
+    warmup_steps: int | float
     total_steps: int
     floor: float = 0.0
 
     def __post_init__(self) -> None:
+        if 0 < self.warmup_steps < 1:
+            object.__setattr__(self, "warmup_steps", int(self.warmup_steps * self.total_steps))
         _check(self.warmup_steps, self.total_steps, self.floor)
 
     def __call__(self, step: int) -> float:
@@ -72,7 +74,7 @@ class InverseSquareRoot:
         return max(self.floor, float((self.warmup_steps / step) ** 0.5))
 
 
-def _check(warmup_steps: int, total_steps: int, floor: float) -> None:
+def _check(warmup_steps: float, total_steps: int, floor: float) -> None:
     if not 0 <= warmup_steps < total_steps:
         raise ValueError(
             f"warmup_steps is {warmup_steps} in a run of {total_steps} steps; "

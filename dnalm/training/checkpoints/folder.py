@@ -99,6 +99,12 @@ class CheckpointFolder(StoredCheckpoints):
             fault("checkpoint.after_mkdir")
         return folder
 
+    def best(self) -> Checkpoint | None:
+        """The good one with the best figure; None if none has it."""
+        good = {found.step: found for found in self._good().values()}
+        ranked = self.retention.ranked({step: found.state for step, found in good.items()})
+        return good[ranked[0]] if ranked else None
+
     def abandon(self, step: int) -> None:
         """Remove the hidden folder of a step."""
         shutil.rmtree(self._writing(step), ignore_errors=True)

@@ -37,11 +37,14 @@ class Retention:
         newest = sorted(states, reverse=True)
         kept = set(newest[: self.last])
         kept |= {step for step in newest if self.every and step % self.every == 0}
-        sign = 1 if self.mode == "min" else -1
-        scored = {step: state.get("metrics", {}).get(self.metric) for step, state in states.items()}
-        ranked = sorted((sign * score, -step) for step, score in scored.items() if score is not None)
-        kept |= {-step for _, step in ranked[: self.best]}
+        kept |= set(self.ranked(states)[: self.best])
         spare = (step for step in newest if step not in kept)
         while len(kept) < min(LEAST_KEPT, len(newest)):
             kept.add(next(spare))
         return kept
+
+    def ranked(self, states: Mapping[int, Mapping[str, Any]]) -> list[int]:
+        """Steps that have the figure, from the best to the worst, of equals the later first."""
+        sign = 1 if self.mode == "min" else -1
+        scored = {step: state.get("metrics", {}).get(self.metric) for step, state in states.items()}
+        return [-step for _, step in sorted((sign * s, -step) for step, s in scored.items() if s is not None)]

@@ -1,0 +1,165 @@
+"""The datamodule of fine-tuning: labelled tables to packed micro-batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from dnalm.data.batching import BatchPlan, StepBatches, validation_batches
+from dnalm.data.labelled.batch import LabelledBatch, LabelledSample, collate_labelled
+from dnalm.data.labelled.division import Division
+from dnalm.data.labelled.pieces import SequenceRecipe
+from dnalm.data.labelled.samples import JudgedSequences, SequenceReader, TrainingSequences, Vectors
+from dnalm.data.labelled.task import Part, Task
+from dnalm.tokenizers import Tokenizer
+
+_WORKER_TIMEOUT_S = 300  # a worker that is stuck for longer is reported rather than waited for
+
+
+class SequenceData(LightningDataModule):
+    """The sequences of a task.
+
+    Args:
+        task: what is asked.
+        division: what trains, chooses and judges.
+        tokenizer: bases to ids.
+        recipe: how sequences are read.
+        batch: the batch arithmetic.
+        seed: the run's seed.
+        limit: tokens of a piece at most, special ones not counted; None for any.
+        first_tokens: whether the first token of each piece is pooled.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        division: Division,
+        *,
+        tokenizer: Tokenizer,
+        recipe: SequenceRecipe,
+        batch: BatchPlan,
+        seed: int,
+        limit: int | None,
+        first_tokens: bool,
+    ) -> None:
+        super().__init__()
+        self.task, self.division, self.tokenizer = task, division, tokenizer
+        self.recipe, self.batch, self.seed = recipe, batch, seed
+        self.limit, self.first_tokens = limit, first_tokens
+        self.vectors: Mapping[Part, Vectors] = {}
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what trains."""
+        return self.division.train.fingerprint
+
+    def check_lengths(self) -> None:
+        """Read the shortest and the longest sequence of each part, so that none fails in training.
+
+        Raises:
+            DataError: SEQ-01, one is too short for a token; SEQ-02, one is too long and is to be refused.
+        """
+        for part in self.division.parts:
+            order = np.argsort(self.division.parts[part].lengths, kind="stable")
+            for row in (int(order[0]), int(order[-1])):
+                self.reader(part).read(row, reverse=False, index=0)
+
+    def reader(self, part: Part) -> SequenceReader:
+        """Reads the rows of a part."""
+        rows, vectors = self.division.parts[part], self.vectors.get(part)
+        return SequenceReader(rows, self.tokenizer, self.recipe, self.limit, vectors)
+
+    def train_dataloader(self) -> DataLoader[LabelledBatch]:
+        """Micro-batches without end, from the trainer's current step on."""
+        trainer = self.trainer
+        assert trainer is not None, "the trainer asks for its loaders"
+        samples = TrainingSequences(self.reader("train"), self.seed)
+        order = LengthBuckets(
+            self.batch,
+            samples,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+            start_step=trainer.global_step,
+        )
+        return self._loader(samples, order)
+
+    def val_dataloader(self) -> DataLoader[LabelledBatch]:
+        """The rows that choose a checkpoint, of this rank."""
+        return self.judged("val")
+
+    def test_dataloader(self) -> list[DataLoader[LabelledBatch]]:
+        """The rows that choose a checkpoint and those that judge, of this rank."""
+        return [self.judged("val"), self.judged("test")]
+
+    def judged(self, part: Part) -> DataLoader[LabelledBatch]:
+        """The rows of a part in a fixed order, of this rank."""
+        trainer = self.trainer
+        assert trainer is not None, "the trainer asks for its loaders"
+        samples = JudgedSequences(self.reader(part))
+        order = validation_batches(
+            len(samples),
+            micro_size=self.batch.micro_size,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        )
+        return self._loader(samples, order)
+
+    def both_strands(self, part: Part) -> DataLoader[LabelledBatch]:
+        """Every row of a part on its own strand and on the other, for whoever runs alone."""
+        reader = replace(self.reader(part), recipe=replace(self.recipe, average_strands=True), vectors=None)
+        samples = JudgedSequences(reader)
+        order = validation_batches(len(samples), micro_size=self.batch.micro_size, rank=0, world_size=1)
+        return self._loader(samples, order)
+
+    def _loader(
+        self, samples: TrainingSequences | JudgedSequences, order: StepBatches | list[list[int]]
+    ) -> DataLoader[LabelledBatch]:
+        workers = self.batch.num_workers
+        return DataLoader[LabelledSample](  # type: ignore[return-value]
+            samples,
+            batch_sampler=order,
+            collate_fn=partial(collate_labelled, first_tokens=self.first_tokens),
+            num_workers=workers,
+            pin_memory=torch.cuda.is_available(),
+            multiprocessing_context="forkserver" if workers else None,
+            timeout=_WORKER_TIMEOUT_S if workers else 0,
+        )
+
+
+class LengthBuckets(StepBatches):
+    """`StepBatches` whose micro-batches hold sequences of about one length.
+
+    The samples of an optimizer step are the same; they are sorted by length before they are cut, and
+    micro-batches are dealt to the ranks in turn, so that all have as much to do.
+
+    Args:
+        plan: the batch arithmetic.
+        samples: those that train.
+        rank: this process.
+        world_size: number of processes.
+        start_step: optimizer step to begin with.
+    """
+
+    def __init__(
+        self, plan: BatchPlan, samples: TrainingSequences, *, rank: int, world_size: int, start_step: int
+    ) -> None:
+        super().__init__(plan, rank=rank, world_size=world_size, start_step=start_step)
+        self.samples = samples
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield `micro_size` indices at a time, `accumulation` times a step."""
+        passes, micro = self.plan.accumulation(self.world_size), self.plan.micro_size
+        step = self.start_step
+        while True:
+            indices = step * self.plan.global_size + np.arange(self.plan.global_size)
+            indices = indices[np.argsort(self.samples.lengths_of(indices), kind="stable")]
+            for number in range(passes):
+                begin = (number * self.world_size + self.rank) * micro
+                yield indices[begin : begin + micro].tolist()
+            step += 1

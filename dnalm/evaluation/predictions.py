@@ -1,0 +1,42 @@
+"""`predictions.parquet`: what a model says of each row of a test set, from which any metric can be computed.
+
+Columns: `id`; `label`, or `label_<column>` for each of a multi-label task; `score`, the probability of the
+second of two classes or the value of a regression, or `score_0` to `score_k`, the probabilities of more
+classes or of the labels in their order.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dnalm.data.labelled import TablePart, Task
+
+Scores = npt.NDArray[np.float64]
+
+
+def write_predictions(path: Path, task: Task, part: TablePart, scores: Scores) -> None:
+    """Write the table, whole or not at all.
+
+    Args:
+        path: the file.
+        task: whose columns name the labels.
+        part: the rows.
+        scores: (R,) or (R, O).
+    """
+    columns: dict[str, npt.NDArray[np.generic]] = {"id": part.names}
+    if part.labels.ndim == 1:
+        columns["label"] = part.labels
+    else:
+        columns |= {f"label_{name}": part.labels[:, n] for n, name in enumerate(task.label_columns)}
+    if scores.ndim == 1:
+        columns["score"] = scores
+    else:
+        columns |= {f"score_{n}": scores[:, n] for n in range(scores.shape[1])}
+    beside = path.with_suffix(".part")
+    pq.write_table(pa.table({name: pa.array(values) for name, values in columns.items()}), beside)
+    beside.replace(path)

@@ -1,0 +1,128 @@
+"""How answers are judged: the figures of each kind of task, by torchmetrics, over all rows at once.
+
+R rows, O outputs.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 -- its usual name
+from torchmetrics.functional import classification as of_classes
+from torchmetrics.functional import regression as of_values
+
+from dnalm.data.labelled import METRICS, MetricName, TaskKind
+
+Figure = Callable[[Tensor, Tensor, int], Tensor]  # scores, labels, number of outputs
+
+
+def scores_of(kind: TaskKind, outputs_RO: Tensor) -> Tensor:
+    """What outputs say: of two classes the second's probability (R,), else their own (R, O), or values (R,).
+
+    Args:
+        kind: of the task.
+        outputs_RO: float64.
+    """
+    if kind == "regression":
+        return outputs_RO.squeeze(1)
+    if kind == "multilabel":
+        return outputs_RO.sigmoid()
+    probability_RO = outputs_RO.softmax(1)
+    return probability_RO[:, 1] if kind == "binary" else probability_RO
+
+
+def mean_loss(
+    kind: TaskKind, outputs_RO: Tensor, labels: Tensor, *, weights_O: Tensor | None = None
+) -> Tensor:
+    """The loss of each row, (R,): cross-entropy, the mean of those of labels, or the squared error.
+
+    Args:
+        kind: of the task.
+        outputs_RO: the model's.
+        labels: (R,) classes or standardised values, or (R, O) labels.
+        weights_O: of the classes.
+    """
+    if kind == "regression":
+        return F.mse_loss(outputs_RO.squeeze(1), labels.to(outputs_RO.dtype), reduction="none")
+    if kind == "multilabel":
+        each = F.binary_cross_entropy_with_logits(outputs_RO, labels.to(outputs_RO.dtype), reduction="none")
+        return each.mean(1)
+    losses = F.cross_entropy(outputs_RO, labels, reduction="none")
+    return losses if weights_O is None else losses * weights_O[labels]
+
+
+def judge(kind: TaskKind, scores: Tensor, labels: Tensor, *, num_outputs: int) -> dict[MetricName, float]:
+    """All figures of a kind of task; one that is not defined on these rows is NaN.
+
+    Args:
+        kind: of the task.
+        scores: as of `scores_of`.
+        labels: (R,) classes or values, or (R, O) labels.
+        num_outputs: classes or labels.
+    """
+    figures = {**_FIGURES[kind]}
+    if kind == "multilabel":
+        there = [n for n in range(num_outputs) if 0 < labels[:, n].sum() < len(labels)]
+        scores, labels, num_outputs = scores[:, there], labels[:, there], len(there)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torchmetrics warns of what is NaN here
+        return {name: _value(figures[name], scores, labels, num_outputs) for name in METRICS[kind]}
+
+
+def _value(figure: Figure, scores: Tensor, labels: Tensor, num_outputs: int) -> float:
+    if not num_outputs or len(labels) < 2:
+        return math.nan
+    return float(figure(scores, labels, num_outputs))
+
+
+def _spearman(scores: Tensor, labels: Tensor, _: int) -> Tensor:
+    return of_values.spearman_corrcoef(scores, labels)
+
+
+_BINARY: dict[MetricName, Figure] = {
+    "mcc": lambda s, y, _: of_classes.binary_matthews_corrcoef(s, y),
+    "f1_macro": lambda s, y, _: of_classes.multiclass_f1_score((s > 0.5).long(), y, 2, average="macro"),
+    "accuracy": lambda s, y, _: of_classes.binary_accuracy(s, y),
+    "auroc": lambda s, y, _: of_classes.binary_auroc(s, y),
+    "auprc": lambda s, y, _: of_classes.binary_average_precision(s, y),
+}
+_MULTICLASS: dict[MetricName, Figure] = {
+    "mcc": lambda s, y, n: of_classes.multiclass_matthews_corrcoef(s, y, n),
+    "f1_macro": lambda s, y, n: of_classes.multiclass_f1_score(s, y, n, average="macro"),
+    "accuracy": lambda s, y, n: of_classes.multiclass_accuracy(s, y, n, average="micro"),
+    "auroc": lambda s, y, n: of_classes.multiclass_auroc(s, y, n, average="macro"),
+    "auprc": lambda s, y, n: of_classes.multiclass_average_precision(s, y, n, average="macro"),
+}
+_MULTILABEL: dict[MetricName, Figure] = {
+    "auroc": lambda s, y, n: of_classes.multilabel_auroc(s, y, n, average="macro"),
+    "auprc": lambda s, y, n: of_classes.multilabel_average_precision(s, y, n, average="macro"),
+    "f1_macro": lambda s, y, n: of_classes.multilabel_f1_score(s, y, n, average="macro"),
+    "accuracy": lambda s, y, n: of_classes.multilabel_accuracy(s, y, n, average="macro"),
+}
+_REGRESSION: dict[MetricName, Figure] = {
+    "spearman": _spearman,
+    "pearson": lambda s, y, _: of_values.pearson_corrcoef(s, y),
+    "r2": lambda s, y, _: of_values.r2_score(s, y),
+}
+_FIGURES: dict[TaskKind, dict[MetricName, Figure]] = {
+    "binary": _BINARY,
+    "multiclass": _MULTICLASS,
+    "multilabel": _MULTILABEL,
+    "regression": _REGRESSION,
+}
+
+
+def standardised(labels: Tensor, center: float, scale: float) -> Tensor:
+    """Values as a model learns them."""
+    return (labels - center) / scale
+
+
+def class_weights(labels: Tensor, num_classes: int) -> Tensor:
+    """Weights that let every class count the same, of mean 1 over the rows, (O,) float32."""
+    counts = torch.bincount(labels, minlength=num_classes)
+    present = int((counts > 0).sum())
+    return torch.where(counts > 0, len(labels) / (present * counts.clamp(min=1)), 0.0).float()
