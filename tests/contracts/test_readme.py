@@ -40,6 +40,14 @@ def test_every_command_composes_and_checks(
     files = ("sacCer3.fa.gz", "hg38.2bit", "runs/bpe/tokenizer.json", "dnabert2/tokenizer.json")
     files = (*files, "genes.gff3", "liver.bed", "phylop.bw")
     files = (*files, *(f"{genome}.gff3.gz" for genome in ("sacCer3", "SK1", "Sarb")))
+    files = (
+        *files,
+        "runs/mine/config.yaml",
+        "runs/mine/model/config.json",
+        "train.csv",
+        "dev.csv",
+        "test.csv",
+    )
     for name in (*files, "my_species.tsv"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
