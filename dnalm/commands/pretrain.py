@@ -193,20 +193,6 @@ def _learned(tokenizer: Tokenizer | BpeRecipe, data: Corpus) -> Tokenizer:
     return tokenizer.open_or_train(texts, data.cache)
 
 
-def _channels(data: GenomeData, goals: Goals) -> tuple[str, ...]:
-    """Names of the annotation channels, which only the prepared tracks tell.
-
-    Raises:
-        ConfigError: CFG-30, an input is the annotation that an objective learns.
-    """
-    if not goals.inputs:
-        return ()
-    data.prepare_data()
-    data.setup("fit")
-    check_sources(goals.inputs, goals.on_tracks, [genome.tracks for genome in data.opened])
-    return data.channels.names
-
-
 def _network(model: Callable[..., Encoder | MaskedLM], data: GenomeData, embedding_init: str) -> MaskedLM:
     """A new network for the tokenizer's ids, or one to go on from, whose embeddings stay as they are."""
     tokenizer, special = data.tokenizer, data.tokenizer.special

@@ -79,8 +79,9 @@ def _embed(network: SequenceModel, data: SequenceData, part: Part, device: str) 
             there = batch.to(torch.device(device))
             packed = Packed(cu_lengths=there.cu_lengths, max_length=there.max_length)
             pooled = network.pool(there.ids_N, packed, there.used_N, there.owner_P, len(batch.rows))
-            strands = np.array(batch.samples) % 2
-            vectors[np.array(batch.rows), strands] = pooled.float().numpy(force=True)
+            rows, strands = np.array(batch.rows), np.array(batch.samples) % 2
+            assert (rows >= 0).all(), "one process alone fills no batch up"
+            vectors[rows, strands] = pooled.float().numpy(force=True)
             done(len(batch.rows))
     network.train(was_training).to(home)
     return vectors

@@ -1,0 +1,22 @@
+"""What a task may not ask."""
+
+from __future__ import annotations
+
+import pytest
+
+from dnalm.data.labelled import Task
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"metric": "spearman"}, "metric is spearman; a binary task has mcc"),
+        ({"label": ("a", "b")}, "a multilabel task has a list of columns"),
+        ({"folds": 1}, "fold is 0 of 1"),
+        ({"folds": 3, "fold": 3}, "fold is 3 of 3"),
+        ({"folds": 3, "val": "v.csv"}, "val is given beside folds"),
+    ],
+)
+def test_a_task_that_contradicts_itself_is_refused(words: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Task(train="t.csv", **words)  # type: ignore[arg-type]
