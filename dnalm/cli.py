@@ -17,6 +17,7 @@ from dnalm.errors import ConfigError, DnalmError
 COMMANDS = {
     "pretrain": "train a model on a genome: experiment, size and data choose everything",
     "prepare": "build the store of a genome ahead of training",
+    "score": "score variants: VCF in, VCF out, or tables",
     "export": "write a model in the published Hugging Face layout",
     "fetch": "download genomes by name, verified: sacCer3, hg38, ... or those of a manifest",
     "tokenizer train": "learn a BPE vocabulary on genomes",
