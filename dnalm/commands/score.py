@@ -12,7 +12,7 @@ from pydantic import PositiveInt
 from dnalm.console import stdout
 from dnalm.durable import write_text
 from dnalm.errors import ConfigError
-from dnalm.evaluation.variants import Scorer, ScoreName, ScoringPlan
+from dnalm.evaluation.variants import ScoreName, Scorer, ScoringPlan
 from dnalm.evaluation.variants.file_scoring import score_file, scored_records
 from dnalm.evaluation.variants.output import output_kind
 from dnalm.evaluation.variants.ranking import Labels, rank

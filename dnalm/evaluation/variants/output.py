@@ -34,7 +34,9 @@ def output_kind(out: Path, form: Form) -> OutputKind:
     """
     kind = next((kind for ending, kind in _ENDINGS.items() if out.name.endswith(ending)), None)
     if kind is None or (kind == "vcf" and form.kind == "table"):
-        what = "a name that does not tell its form" if kind is None else "a VCF of a table with its own columns"
+        what = (
+            "a name that does not tell its form" if kind is None else "a VCF of a table with its own columns"
+        )
         ending = " or ".join(_ENDINGS if form.kind != "table" else [".tsv", ".parquet"])
         raise ConfigError(
             "CFG-52",
@@ -46,7 +48,9 @@ def output_kind(out: Path, form: Form) -> OutputKind:
     return kind
 
 
-def write_output(out: Path, form: Form, names: tuple[str, ...], scored: Iterable[Scored], *, index: bool) -> None:
+def write_output(
+    out: Path, form: Form, names: tuple[str, ...], scored: Iterable[Scored], *, index: bool
+) -> None:
     """Write all, beside `out` first, so that it is whole or absent.
 
     Args:
@@ -81,12 +85,14 @@ def _write_vcf(path: Path, form: Form, names: tuple[str, ...], scored: Iterable[
     ours = (*fields.values(), skip)
     header = form.header or ("##fileformat=VCFv4.3", "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO")
     told = [
-        *(f'##INFO=<ID={field},Number=A,Type=Float,Description="dnalm {name}, both strands averaged">'
-          for name, field in fields.items()),
+        *(
+            f'##INFO=<ID={field},Number=A,Type=Float,Description="dnalm {name}, both strands averaged">'
+            for name, field in fields.items()
+        ),
         f'##INFO=<ID={skip},Number=A,Type=String,Description="Why dnalm has not scored this allele">',
     ]
     kept = [line for line in header[:-1] if not any(line.startswith(f"##INFO=<ID={name},") for name in ours)]
-    with pysam.BGZFile(str(path), "wb") as file:
+    with pysam.BGZFile(str(path), "wb", None) as file:
         file.write(("\n".join([*kept, *told, header[-1]]) + "\n").encode())
         for record, entries in scored:
             columns = list(record.fields if form.kind == "vcf" else (*record.fields[:5], ".", ".", "."))
@@ -96,7 +102,9 @@ def _write_vcf(path: Path, form: Form, names: tuple[str, ...], scored: Iterable[
 
 def _info(text: str, columns: list[list[str]], fields: tuple[str, ...], skip: str) -> str:
     ours = dict(zip((*fields, skip), columns, strict=True))
-    old = [entry for entry in text.split(";") if entry not in (".", "") and entry.partition("=")[0] not in ours]
+    old = [
+        entry for entry in text.split(";") if entry not in (".", "") and entry.partition("=")[0] not in ours
+    ]
     new = [f"{field}={','.join(values)}" for field, values in ours.items() if set(values) != {"."}]
     return ";".join([*old, *new]) or "."
 
@@ -161,5 +169,6 @@ def _parquet_row(old: list[str], entry: Entry, pos: int, width: int) -> list[obj
 
 def _table(rows: list[list[object]], schema: pa.Schema) -> pa.Table:
     return pa.table(
-        [pa.array([row[place] for row in rows], field.type) for place, field in enumerate(schema)], schema=schema
+        [pa.array([row[place] for row in rows], field.type) for place, field in enumerate(schema)],
+        schema=schema,
     )

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from itertools import batched
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -80,7 +80,10 @@ class PartFolder:
 
 def parts_of(records: Iterable[Record]) -> Iterator[tuple[int, tuple[Record, ...]]]:
     """Cut records into parts, numbered from 0."""
-    return enumerate(batched(records, PART_RECORDS))
+    rest, number = iter(records), 0
+    while part := tuple(islice(rest, PART_RECORDS)):
+        yield number, part
+        number += 1
 
 
 def score_parts(

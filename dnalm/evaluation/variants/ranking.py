@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from dnalm.errors import ConfigError, DataError
-from dnalm.evaluation.metrics import Metric, auprc, auroc, spearman
+from dnalm.evaluation.metrics import Metric, Scores, auprc, auroc, spearman
 from dnalm.evaluation.resampling import bootstrap_interval
 from dnalm.evaluation.variants.output import Scored
 from dnalm.genome.contig_aliases import ContigAliases
@@ -96,7 +96,9 @@ def rank(scored: Iterable[Scored], truth: Labels, names: tuple[str, ...]) -> lis
         members[group].append(index)
     chosen = {"all": np.arange(len(labels))}
     if truth.group:
-        chosen |= {name: np.array(each) for name, each in sorted(members.items()) if len(each) >= _SMALLEST_GROUP}
+        chosen |= {
+            name: np.array(each) for name, each in sorted(members.items()) if len(each) >= _SMALLEST_GROUP
+        }
     is_class = set(np.unique(label_N)) <= {0.0, 1.0}
     return [
         _figures(group, name, label_N[items], score_NS[items, place], is_class=is_class)
@@ -105,7 +107,9 @@ def rank(scored: Iterable[Scored], truth: Labels, names: tuple[str, ...]) -> lis
     ]
 
 
-def _figures(group: str, name: str, labels_N: np.ndarray, scores_N: np.ndarray, *, is_class: bool) -> dict[str, object]:  # type: ignore[type-arg]
+def _figures(
+    group: str, name: str, labels_N: Scores, scores_N: Scores, *, is_class: bool
+) -> dict[str, object]:
     there = np.isfinite(scores_N)
     labels_N, scores_N = labels_N[there], scores_N[there]
     row: dict[str, object] = {"group": group, "score": name, "alleles": len(labels_N)}

@@ -104,6 +104,5 @@ class Scorer:
             return size  # no tokenizer makes more tokens than bases
         other = pair.reverse_complement()
         return max(
-            len(self._tokenizer.encode(window.codes))
-            for window in (pair.ref, pair.alt, other.ref, other.alt)
+            len(self._tokenizer.encode(window.codes)) for window in (pair.ref, pair.alt, other.ref, other.alt)
         )

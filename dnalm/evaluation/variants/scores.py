@@ -69,14 +69,18 @@ class MaskedRatio:
 
 
 def _grown(texts: list[Text], tokens: list[Ids]) -> list[Ids]:
-    """Two runs of tokens, grown to the nearest borders in common, left counted from the start, right from the end."""
+    """Two runs of tokens grown to the nearest borders in common, the right ones counted from the end."""
     if not all(len(run) for run in tokens):
         return tokens
     runs = list(zip(texts, tokens, strict=True))
     low = min(int(text.spans[run[0], 0]) for text, run in runs)
     high = min(len(text.codes) - int(text.spans[run[-1], 1]) for text, run in runs)
-    lefts = [{int(start) for start in text.spans[:, 0] if low - _REACH_BP <= start <= low} for text, _ in runs]
-    ends = [(len(text.codes) - text.spans[text.spans[:, 1] > text.spans[:, 0], 1]).tolist() for text, _ in runs]
+    lefts = [
+        {int(start) for start in text.spans[:, 0] if low - _REACH_BP <= start <= low} for text, _ in runs
+    ]
+    ends = [
+        (len(text.codes) - text.spans[text.spans[:, 1] > text.spans[:, 0], 1]).tolist() for text, _ in runs
+    ]
     rights = [{end for end in each if high - _REACH_BP <= end <= high} for each in ends]
     left, right = max(lefts[0] & lefts[1], default=None), max(rights[0] & rights[1], default=None)
     grown = []
@@ -91,8 +95,8 @@ class PseudoLikelihood:
     """`pll`: difference of the pseudo-log-likelihoods, in nats, of the bases around the variant.
 
     Every token that touches the allele or `pll_bp / 2` bases on either side of it is hidden, one in six at a
-    time, and the log-probabilities are summed. Where k-mers overlap, bases are hidden instead, each by all k tokens over
-    it, 6 k bases apart. For different lengths see `likelihood.difference`.
+    time, and the log-probabilities are summed. Where k-mers overlap, bases are hidden instead, each by all k
+    tokens over it, 6 k bases apart. For different lengths see `likelihood.difference`.
 
     Args:
         pll_bp: bases around the allele that are summed over.
@@ -129,9 +133,9 @@ _MEASURES = ("cosine", "l1", "l2", "dot")
 class Distance:
     """How far hidden states of ALT lie from those of REF: cosine distance, L1, L2, and the dot product.
 
-    `<measure>_variant_<layer>` compares means over the tokens that touch the variant, `<measure>_window_<layer>`
-    means over all tokens that spell bases. Layer 0 is the embeddings. All but `dot`, which is the similarity
-    itself, are 0 between equal alleles.
+    `<measure>_variant_<layer>` compares means over the tokens that touch the variant,
+    `<measure>_window_<layer>` means over all tokens that spell bases. Layer 0 is the embeddings. All but
+    `dot`, which is the similarity itself, are 0 between equal alleles.
 
     Args:
         layers: of the model, from 0, in order.

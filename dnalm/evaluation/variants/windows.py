@@ -68,4 +68,6 @@ def make_pair(store: GenomeStore, allele: Allele, *, window_bp: int) -> Pair:
     after = place + len(allele.ref)
     changed = np.concatenate([text[:place], from_text(allele.alt), text[after:]])
     growth = len(allele.alt) - len(allele.ref)
-    return Pair(Window(text, start - first, end - first), Window(changed, start - first, end - first + growth))
+    return Pair(
+        Window(text, start - first, end - first), Window(changed, start - first, end - first + growth)
+    )

@@ -93,7 +93,7 @@ def _vcf(path: Path, number: int, header: tuple[str, ...]) -> Form:
     if len(set(samples)) < len(samples):
         twice = next(name for name in samples if samples.count(name) > 1)
         raise fault("VCF-19", path, number, f"sample `{twice}` occurs twice", "one column for each sample")
-    counts = dict(match.groups() for line in header if (match := _INFO.match(line)))
+    counts = {match[1]: match[2] for line in header if (match := _INFO.match(line))}
     return Form("vcf", header, columns, {"chrom": 0, "pos": 1, "id": 2, "ref": 3, "alt": 4}, counts)
 
 

@@ -59,7 +59,9 @@ def _record(path: Path, form: Form, number: int, line: str) -> Record:
     place = form.places
     text = fields[place["pos"]].strip()
     if not (text.isascii() and text.isdigit()):
-        raise fault("VCF-03", path, number, f"POS `{text}` is not a positive integer", "a whole number from 1")
+        raise fault(
+            "VCF-03", path, number, f"POS `{text}` is not a positive integer", "a whole number from 1"
+        )
     ref = _letters(path, form, number, fields[place["ref"]])
     if form.kind == "vcf":
         _check_qual(path, number, fields[5])
@@ -85,7 +87,9 @@ def _alt(path: Path, number: int, text: str, *, is_table: bool) -> str:
     alt = text.upper()
     if alt == "-" and is_table:
         return ""
-    is_symbol = alt in ("", ".", "*") or any(mark in alt for mark in "<>[]*") or alt[0] == "." or alt[-1] == "."
+    is_symbol = (
+        alt in ("", ".", "*") or any(mark in alt for mark in "<>[]*") or alt[0] == "." or alt[-1] == "."
+    )
     if is_symbol:
         return text or "."
     if not set(alt) <= _IUPAC:
@@ -109,7 +113,9 @@ def _check_info(path: Path, form: Form, number: int, text: str, num_alts: int) -
             continue
         found = value.count(",") + 1
         if found != per:
-            values = f"{found} value{'s' if found > 1 else ''} for {num_alts} ALT{'s' if num_alts > 1 else ''}"
+            values = (
+                f"{found} value{'s' if found > 1 else ''} for {num_alts} ALT{'s' if num_alts > 1 else ''}"
+            )
             rule = f"{per}, for its Number is {form.counts[name]}"
             raise fault("VCF-17", path, number, f"INFO {name}: {values}", rule)
 
@@ -122,5 +128,7 @@ def _wrong_columns(path: Path, form: Form, number: int, fields: tuple[str, ...])
         found = f"line {number} has {have} columns"
         return fault("VCF-02", path, number, found, f"at least 8, and {wanted} by the header")
     if form.kind != "vcf":
-        return fault("VCF-02", path, number, f"line {number} has {have} columns", f"{wanted}, as the first line")
+        return fault(
+            "VCF-02", path, number, f"line {number} has {have} columns", f"{wanted}, as the first line"
+        )
     return fault("VCF-19", path, number, f"line {number} has {have} columns", f"{wanted}, as the header has")

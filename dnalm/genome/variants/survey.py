@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +12,7 @@ from dnalm.durable import file_sha256
 from dnalm.errors import DataError
 from dnalm.genome.contig_aliases import ContigAliases
 from dnalm.genome.store import GenomeStore
-from dnalm.genome.variants.alleles import Reason, judge
+from dnalm.genome.variants.alleles import Allele, Reason, judge
 from dnalm.genome.variants.faults import fault
 from dnalm.genome.variants.form import Form, find_form
 from dnalm.genome.variants.records import Record, read_records
@@ -102,7 +103,7 @@ class _Tally:
         self.undeclared: Counter[str] = Counter()
         self.is_sorted, self.done, self.last = True, set[str](), ("", -1)
 
-    def add(self, record: Record, judged: list[object], form: Form) -> None:
+    def add(self, record: Record, judged: Sequence[Allele | Reason], form: Form) -> None:
         self.records += 1
         self.reasons.update(str(entry) if isinstance(entry, Reason) else "" for entry in judged)
         self.compared += not {Reason.NO_CONTIG, Reason.TELOMERE, Reason.TOO_LONG} & set(judged)
@@ -133,7 +134,7 @@ class _Tally:
                 where=f"{self.path}:{self.first.line}",
                 found=f"REF of {self.first.contig}:{self.first.start + 1} is not the reference's, and "
                 f"{self.mismatched} of {self.compared} records so far differ from it",
-                expected=f"at most {MISMATCH_LIMIT:.1%} of records do, so this looks like another genome build",
+                expected=f"at most {MISMATCH_LIMIT:.1%}; this looks like another genome build",
                 fix="give the reference that the file was made for, or go on with mismatch=flag",
             )
 
@@ -142,4 +143,6 @@ def _check_end(path: Path, record: Record, aliases: ContigAliases) -> None:
     contig = aliases.find(record.contig)
     if contig is not None and record.start + len(record.ref) > contig.length:
         found = f"POS {record.start + 1} with a REF of {len(record.ref)} bases exceeds its contig"
-        raise fault("VCF-05", path, record.line, found, f"at most {contig.length}, the length of {contig.name}")
+        raise fault(
+            "VCF-05", path, record.line, found, f"at most {contig.length}, the length of {contig.name}"
+        )
