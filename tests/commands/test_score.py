@@ -76,7 +76,7 @@ def test_a_vcf_keeps_all_it_had_and_gains_scores(folder: Path) -> None:
     with pysam.VariantFile(str(folder / "out.vcf.gz")) as file:
         records = list(file.fetch("20", 100, 140))
     assert [record.pos for record in records] == [101, 110, 119, 128, 137]
-    assert records[3].info["DNALM_SKIP"] == (None, "symbolic")
+    assert records[3].info["DNALM_SKIP"] == (".", "symbolic")
     assert records[3].info["DNALM_LLR"][1] is None
     summary = json.loads((folder / "out.vcf.gz.summary.json").read_text())
     assert (summary["records"], summary["scored"], summary["skipped"]) == (300, 300, {"symbolic": 1})
@@ -107,12 +107,10 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(folder: Path) -> None:
     os.kill(running.pid, signal.SIGKILL)
     running.wait()
     assert running.returncode == -signal.SIGKILL
-    known = first.stat().st_mtime_ns
     parts_folder = folder / "killed.vcf.gz.parts"
     assert first.exists()
     assert not (folder / "killed.vcf.gz").exists()
     assert run(folder, "killed.vcf.gz", "workers=2") == 0
-    assert known  # the part was there before the second run
     assert not parts_folder.exists()
     assert (folder / "killed.vcf.gz").read_bytes() == (folder / "whole.vcf.gz").read_bytes()
 
