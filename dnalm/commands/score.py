@@ -32,7 +32,7 @@ def score(
     config: dict[str, object],
     score: list[ScoreName] = ["llr"],  # noqa: B006 -- read only
     layers: list[int] = [],  # noqa: B006 -- read only
-    window_bp: PositiveInt = 512,
+    window_bp: PositiveInt | None = None,
     pll_bp: PositiveInt = 64,
     max_allele_bp: PositiveInt = 50,
     mismatch: Literal["stop", "flag"] = "stop",
@@ -55,7 +55,7 @@ def score(
         config: the composed config.
         score: llr, pll, distance; several in one pass.
         layers: of distance, 0 the embeddings; the last if absent.
-        window_bp: bases around a variant.
+        window_bp: bases around a variant; those of the model's training windows if absent.
         pll_bp: bases around a variant whose pseudo-likelihood is summed.
         max_allele_bp: longer alleles are not scored.
         mismatch: whether more than 0.1 % of REFs that are not the reference's stop the work.

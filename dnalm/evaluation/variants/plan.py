@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import yaml
+
 from dnalm.durable import file_sha256
 from dnalm.errors import ConfigError
 from dnalm.evaluation.variants.scores import Distance, MaskedRatio, PseudoLikelihood, Score
 from dnalm.models import MaskedLM
 from dnalm.models.kernels import KernelName
+from dnalm.tokenizers import Tokenizer
+from dnalm.training.model_directory import PROVENANCE_FILE
 
 ScoreName = Literal["llr", "pll", "distance"]
-_MODEL_FILES = (".safetensors", ".bin", ".json")
+_WINDOW_BP = 512
+_MODEL_FILES = (".safetensors", ".bin", ".json", ".yaml")
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,8 @@ class ScoringPlan:
         kernel: how attention is computed.
         scores: by name, in the order of the output.
         layers: of `distance`, 0 the embeddings, the last if none is given.
-        window_bp: bases around a variant; fewer where they make more tokens than the model takes.
+        window_bp: bases around a variant; fewer where they make more tokens than the model takes. If absent
+            those of the windows that the model was trained on, where its folder tells, else 512.
         pll_bp: of `pll`.
         batch_tokens: tokens of a batch.
         device: `cuda`, `cpu`, or the first of them that is there.
@@ -38,10 +44,19 @@ class ScoringPlan:
     kernel: KernelName = "sdpa"
     scores: tuple[ScoreName, ...] = ("llr",)
     layers: tuple[int, ...] = ()
-    window_bp: int = 512
+    window_bp: int | None = None
     pll_bp: int = 64
     batch_tokens: int = 16_384
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def chosen_window_bp(self, tokenizer: Tokenizer) -> int:
+        """Bases around a variant."""
+        if self.window_bp is not None:
+            return self.window_bp
+        told = self.model / PROVENANCE_FILE
+        config = yaml.safe_load(told.read_text()).get("config", {}) if told.is_file() else {}
+        tokens = (config.get("windows") or {}).get("max_tokens")
+        return tokenizer.length_in_bases(tokens) if isinstance(tokens, int) else _WINDOW_BP
 
     def chosen_layers(self, num_layers: int) -> tuple[int, ...]:
         """Those of `distance`, in ascending order.

@@ -41,7 +41,7 @@ class Scorer:
         layers = plan.chosen_layers(model.encoder.num_layers)
         self._board = Board(model.eval(), tokenizer, batch_tokens=plan.batch_tokens, layers=layers)
         self._tokenizer, self._store, self._scores = tokenizer, store, list(scores)
-        self._limit, self._window_bp = model.encoder.longest_sequence, plan.window_bp
+        self._limit, self.window_bp = model.encoder.longest_sequence, plan.chosen_window_bp(tokenizer)
 
     @classmethod
     def open(cls, plan: ScoringPlan, store: GenomeStore) -> Scorer:
@@ -91,7 +91,7 @@ class Scorer:
 
     def _fitting_pair(self, allele: Allele) -> Pair:
         """In a window that makes no more tokens than the model takes, on either strand."""
-        window_bp = self._window_bp
+        window_bp = self.window_bp
         while True:
             pair = make_pair(self._store, allele, window_bp=window_bp)
             if self._limit is None or self._num_tokens(pair) <= self._limit:

@@ -1,12 +1,14 @@
 """Scores are what a slow reading of the definition gives, whatever else is scored beside."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dnalm.evaluation.variants.plan import ScoringPlan
 from dnalm.evaluation.variants.windows import Pair, Window, make_pair
 from dnalm.genome.alphabet import from_text
 from dnalm.genome.store import GenomeStore
@@ -156,3 +158,11 @@ def test_the_other_strand_of_the_other_strand_is_this_one(text: str, data: st.Da
     window = Window(from_text(text), start, end)
     again = Pair(window, window).reverse_complement().reverse_complement().alt
     assert (again.start, again.end, again.codes.tolist()) == (start, end, window.codes.tolist())
+
+
+def test_windows_are_those_that_the_model_was_trained_on(tmp_path: Path) -> None:
+    tokenizer = TOKENIZERS["3-mer"]
+    assert ScoringPlan(tmp_path).chosen_window_bp(tokenizer) == 512
+    (tmp_path / "dnalm.yaml").write_text("config: {windows: {max_tokens: 62}}")
+    assert ScoringPlan(tmp_path).chosen_window_bp(tokenizer) == 62 + 2
+    assert ScoringPlan(tmp_path, window_bp=7).chosen_window_bp(tokenizer) == 7
