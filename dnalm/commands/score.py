@@ -53,7 +53,7 @@ def score(
         reference: FASTA, 2bit or store.
         out: ends in .vcf.gz, .tsv or .parquet.
         config: the composed config.
-        score: llr, pll, distance; several in one pass.
+        score: llr, pll, distance, prediction (of a fine-tuned model); several in one pass.
         layers: of distance, 0 the embeddings; the last if absent.
         window_bp: bases around a variant; those of the model's training windows if absent.
         pll_bp: bases around a variant whose pseudo-likelihood is summed.
@@ -75,16 +75,9 @@ def score(
         ConfigError: the output's name, the layers or the labels make no sense.
     """
     began = time.monotonic()
+    folder = model.folder()
     plan = ScoringPlan(
-        model.folder(),
-        tokenizer,
-        model.kernel,
-        tuple(score),
-        tuple(layers),
-        window_bp,
-        pll_bp,
-        batch_tokens,
-        device,
+        folder, tokenizer, model.kernel, tuple(score), tuple(layers), window_bp, pll_bp, batch_tokens, device
     )
     store = open_or_build(reference, cache)
     names = Scorer.open(plan, store).names

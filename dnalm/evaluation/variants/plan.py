@@ -11,13 +11,15 @@ import yaml
 
 from dnalm.durable import file_sha256
 from dnalm.errors import ConfigError
+from dnalm.evaluation.variants.prediction import Prediction
 from dnalm.evaluation.variants.scores import Distance, MaskedRatio, PseudoLikelihood, Score
 from dnalm.models import MaskedLM
 from dnalm.models.kernels import KernelName
 from dnalm.tokenizers import Tokenizer
+from dnalm.training.finetuned import Finetuned
 from dnalm.training.model_directory import PROVENANCE_FILE
 
-ScoreName = Literal["llr", "pll", "distance"]
+ScoreName = Literal["llr", "pll", "distance", "prediction"]
 _WINDOW_BP = 512
 _MODEL_FILES = (".safetensors", ".bin", ".json", ".yaml")
 
@@ -33,7 +35,7 @@ class ScoringPlan:
         scores: by name, in the order of the output.
         layers: of `distance`, 0 the embeddings, the last if none is given.
         window_bp: bases around a variant; fewer where they make more tokens than the model takes. If absent
-            those of the windows that the model was trained on, where its folder tells, else 512.
+            those of the windows or sequences that the model was trained on, where its folder tells, else 512.
         pll_bp: of `pll`.
         batch_tokens: tokens of a batch.
         device: `cuda`, `cpu`, or the first of them that is there.
@@ -54,8 +56,10 @@ class ScoringPlan:
         if self.window_bp is not None:
             return self.window_bp
         told = self.model / PROVENANCE_FILE
-        config = yaml.safe_load(told.read_text()).get("config", {}) if told.is_file() else {}
-        tokens = (config.get("windows") or {}).get("max_tokens")
+        provenance = yaml.safe_load(told.read_text()) if told.is_file() else {}
+        if "head" in provenance:
+            return int(provenance["head"]["length_bp"])
+        tokens = (provenance.get("config", {}).get("windows") or {}).get("max_tokens")
         return tokenizer.length_in_bases(tokens) if isinstance(tokens, int) else _WINDOW_BP
 
     def chosen_layers(self, num_layers: int) -> tuple[int, ...]:
@@ -74,13 +78,15 @@ class ScoringPlan:
                 raise _wrong("layers", found, f"0 (the embeddings) to {num_layers}", "choose one of them")
         return tuple(sorted(set(self.layers))) or (num_layers,)
 
-    def make_scores(self, model: MaskedLM) -> list[Score]:
-        """The scores by their names."""
+    def make_scores(self, model: MaskedLM, finetuned: Finetuned | None) -> list[Score]:
+        """The scores by their names; `finetuned` is the model with its head, where `prediction` is wanted."""
         made: dict[str, Score] = {
             "llr": MaskedRatio(),
             "pll": PseudoLikelihood(pll_bp=self.pll_bp),
             "distance": Distance(layers=self.chosen_layers(model.encoder.num_layers)),
         }
+        if finetuned is not None:
+            made["prediction"] = Prediction(finetuned)
         if len(set(self.scores)) < len(self.scores) or not self.scores:
             raise _wrong("score", f"score={list(self.scores)}", "one score or several, each once", "mend it")
         return [made[name] for name in self.scores]

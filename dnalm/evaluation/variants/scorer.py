@@ -14,7 +14,9 @@ from dnalm.evaluation.variants.windows import Pair, make_pair
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.variants import Allele
 from dnalm.models import MaskedLM, check_vocabulary, load_pretrained
+from dnalm.models.sequence_model import SequenceHead
 from dnalm.tokenizers import Tokenizer, load_tokenizer
+from dnalm.training.finetuned import load_finetuned
 
 _WAITING = 4096  # questions gathered before they are answered
 
@@ -28,6 +30,7 @@ class Scorer:
         store: the genome.
         scores: in the order of the output.
         plan: windows and batches.
+        head: of a fine-tuned model.
     """
 
     def __init__(
@@ -37,9 +40,10 @@ class Scorer:
         store: GenomeStore,
         scores: Sequence[Score],
         plan: ScoringPlan,
+        head: SequenceHead | None = None,
     ) -> None:
         layers = plan.chosen_layers(model.encoder.num_layers)
-        self._board = Board(model.eval(), tokenizer, batch_tokens=plan.batch_tokens, layers=layers)
+        self._board = Board(model.eval(), tokenizer, batch_tokens=plan.batch_tokens, layers=layers, head=head)
         self._tokenizer, self._store, self._scores = tokenizer, store, list(scores)
         self._limit, self.window_bp = model.encoder.longest_sequence, plan.chosen_window_bp(tokenizer)
 
@@ -48,11 +52,13 @@ class Scorer:
         """Load the plan's model.
 
         Raises:
-            CheckpointError: it cannot be read, or does not fit its tokenizer.
+            CheckpointError: it cannot be read, does not fit its tokenizer, or lacks the head of `prediction`.
             DataError: its tokenizer cannot be read.
             ConfigError: the plan asks for a layer that it lacks, or a GPU that is not there.
         """
-        model = load_pretrained(plan.model, kernel=plan.kernel)
+        wants_head = "prediction" in plan.scores
+        finetuned = load_finetuned(plan.model, kernel=plan.kernel) if wants_head else None
+        model = finetuned.model.backbone if finetuned else load_pretrained(plan.model, kernel=plan.kernel)
         tokenizer = load_tokenizer(plan.tokenizer or plan.model)
         check_vocabulary(model, tokenizer.vocab_size, where=str(plan.model))
         has_cuda = torch.cuda.is_available()
@@ -61,7 +67,8 @@ class Scorer:
                 "CFG-51", where="device", found="no CUDA device", expected="one", fix="set device=cpu"
             )
         device = "cuda" if has_cuda and plan.device != "cpu" else "cpu"
-        return cls(model.to(device), tokenizer, store, plan.make_scores(model), plan)
+        head = finetuned.model.head.to(device) if finetuned else None
+        return cls(model.to(device), tokenizer, store, plan.make_scores(model, finetuned), plan, head)
 
     @property
     def names(self) -> tuple[str, ...]:
