@@ -51,7 +51,9 @@ def _mpra(folder: Path, fasta: Path) -> list[list[str]]:
         if match:
             starts[match[1]] = int(match[3])
             names.append(match[1])
-    fasta.write_text("\n".join(line.split()[0] if line.startswith(">") else line for line in text.splitlines()) + "\n")
+    fasta.write_text(
+        "\n".join(line.split()[0] if line.startswith(">") else line for line in text.splitlines()) + "\n"
+    )
     rows = []
     with gzip.open(folder / "elements.tsv.gz", "rt") as file:
         for row in csv.DictReader(file, delimiter="\t"):
