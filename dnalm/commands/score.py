@@ -75,16 +75,9 @@ def score(
         ConfigError: the output's name, the layers or the labels make no sense.
     """
     began = time.monotonic()
+    folder = model.folder()
     plan = ScoringPlan(
-        model.folder(),
-        tokenizer,
-        model.kernel,
-        tuple(score),
-        tuple(layers),
-        window_bp,
-        pll_bp,
-        batch_tokens,
-        device,
+        folder, tokenizer, model.kernel, tuple(score), tuple(layers), window_bp, pll_bp, batch_tokens, device
     )
     store = open_or_build(reference, cache)
     names = Scorer.open(plan, store).names
