@@ -41,7 +41,7 @@ def score(
     group: str | None = None,
     tokenizer: InputPath | None = None,
     cache: Path | None = None,
-    batch_tokens: PositiveInt = 16_384,
+    batch_tokens: PositiveInt = 2048,
     workers: PositiveInt = 1,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> None:

@@ -51,8 +51,9 @@ def _mpra(folder: Path, fasta: Path) -> list[list[str]]:
         if match:
             starts[match[1]] = int(match[3])
             names.append(match[1])
-    lines = [line.split()[0] if line.startswith(">") else line for line in text.splitlines()]
-    fasta.write_text("\n".join(lines) + "\n")
+    fasta.write_text(
+        "\n".join(line.split()[0] if line.startswith(">") else line for line in text.splitlines()) + "\n"
+    )
     rows = []
     with gzip.open(folder / "elements.tsv.gz", "rt") as file:
         for row in csv.DictReader(file, delimiter="\t"):

@@ -16,8 +16,10 @@ import torch
 
 from dnalm.cli import main
 from dnalm.evaluation.variants import parts
-from dnalm.models import Encoder, MaskedLM, save_pretrained
+from dnalm.genome.alphabet import from_text, reverse_complement
+from dnalm.models import Encoder, MaskedLM, Packed, save_pretrained
 from dnalm.tokenizers import KmerTokenizer
+from dnalm.training.finetuned import load_finetuned
 from tests.conftest import random_sequence
 
 TEXT = random_sequence(3000)
@@ -178,3 +180,54 @@ def test_labels_beside_need_a_label(folder: Path, capsys: pytest.CaptureFixture[
     (folder / "l.tsv").write_text(f"chrom\tpos\tref\talt\n20\t101\t{TEXT[100]}\tN\n")
     assert run(folder, "o.tsv", f"labels={folder}/l.tsv") == 3
     assert "the columns chrom, pos, ref, alt; a table with the columns" in capsys.readouterr().err
+
+
+def test_the_prediction_is_what_the_head_says_of_both_alleles(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Held to the fine-tuned network asked for each allele by itself, on both strands."""
+    rows = [(random_sequence(40, seed), seed % 2) for seed in range(12)]
+    (folder / "task.csv").write_text("sequence,label\n" + "".join(f"{text},{y}\n" for text, y in rows))
+    with pytest.raises(SystemExit) as ended:
+        main(
+            [
+                "finetune", f"model={folder}/model", f"task.train={folder}/task.csv", "budget=tiny",
+                f"task.val={folder}/task.csv", f"task.test={folder}/task.csv", f"run.dir={folder}/tuned",
+                "optim.lr=0.01", "steps=3",
+            ]
+        )  # fmt: skip
+    assert not ended.value.code
+    given = words(folder, "out.tsv", "score=[prediction]", f"model={folder}/tuned/model")
+    with pytest.raises(SystemExit) as ended:
+        main(given)
+    assert not ended.value.code, capsys.readouterr().err
+    lines = (folder / "out.tsv").read_text().splitlines()
+    place = lines[0].split("\t").index("prediction")
+    told = load_finetuned(folder / "tuned/model")
+
+    def says(text: str) -> float:
+        codes = from_text(text)
+        both = []
+        for strand in (codes, reverse_complement(codes)):
+            ids = torch.from_numpy(told.tokenizer.encode(strand))
+            used = torch.ones(len(ids), dtype=torch.bool)
+            used[[0, -1]] = False
+            packed = Packed(torch.tensor([0, len(ids)], dtype=torch.int32), len(ids))
+            with torch.no_grad():
+                outputs = told.model(ids, packed, used, torch.zeros(1, dtype=torch.int64), 1)
+            both.append(float(outputs.softmax(1)[0, 1]))
+        return sum(both) / 2
+
+    compared = [float(line.split("\t")[place]) for line in lines[1:6] if line.split("\t")[place] != "."]
+    at = [100, 109, 118]
+    for shown, start in zip(compared, at, strict=False):
+        text = TEXT[start - 19 : start + 21]
+        changed = text[:19] + other(TEXT[start]) + text[20:]
+        assert shown == pytest.approx(says(changed) - says(text), abs=2e-6)
+
+
+def test_a_model_without_a_head_predicts_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words(folder, "out.tsv", "score=[prediction]"))
+    assert ended.value.code == 4
+    assert "CKPT-04" in capsys.readouterr().err

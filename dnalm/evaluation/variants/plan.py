@@ -48,7 +48,7 @@ class ScoringPlan:
     layers: tuple[int, ...] = ()
     window_bp: int | None = None
     pll_bp: int = 64
-    batch_tokens: int = 16_384
+    batch_tokens: int = 2048
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def chosen_window_bp(self, tokenizer: Tokenizer) -> int:
