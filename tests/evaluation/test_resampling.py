@@ -8,16 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from dnalm.evaluation.metrics import accuracy, mcc
 from dnalm.evaluation.resampling import (
     bootstrap_interval,
     holm,
     mean_ranks,
+    metric_of,
     permutation_test,
     seed_interval,
 )
 
 finite = st.floats(-1, 1)
+accuracy = metric_of("binary", "accuracy", num_outputs=2)
+mcc = metric_of("binary", "mcc", num_outputs=2)
+accuracy_of_three = metric_of("multiclass", "accuracy", num_outputs=3)
 
 
 @given(st.lists(finite, min_size=2, max_size=10).filter(lambda values: np.std(values) > 1e-6))
@@ -78,8 +81,10 @@ def test_neither_model_is_first(seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 3, 30)
     one, other = rng.random((30, 3)), rng.random((30, 3))
-    forth = permutation_test(accuracy, labels, [one], [other], np.random.default_rng(3), resamples=50)
-    back = permutation_test(accuracy, labels, [other], [one], np.random.default_rng(3), resamples=50)
+    forth = permutation_test(
+        accuracy_of_three, labels, [one], [other], np.random.default_rng(3), resamples=50
+    )
+    back = permutation_test(accuracy_of_three, labels, [other], [one], np.random.default_rng(3), resamples=50)
     assert forth == back
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import cast
 
 from dnalm.data.labelled import METRICS, MetricName, TaskKind
 from dnalm.errors import ConfigError
@@ -66,7 +67,8 @@ def read_tasks(path: Path) -> list[ListedTask]:
         if "{split}" not in row["path"]:
             raise _error(where, f"path {row['path']!r}", "a path with {split} in it")
         labels, length = (_number(where, key, row.pop(key)) for key in ("labels", "length"))
-        tasks.append(ListedTask(name=row.pop("task"), labels=labels, length=length, **row))
+        metric = cast("MetricName", row.pop("metric"))
+        tasks.append(ListedTask(name=row.pop("task"), labels=labels, length=length, metric=metric, **row))
     names = [task.name for task in tasks]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise _error(str(path), f"{', '.join(twice)} twice", "each task once")

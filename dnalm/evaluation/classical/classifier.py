@@ -1,4 +1,4 @@
-"""What a classical baseline is: it learns classes from a training set, chooses by a validation set, and answers."""
+"""What a classical baseline is: it learns classes, chooses by a validation set, and answers."""
 
 from __future__ import annotations
 

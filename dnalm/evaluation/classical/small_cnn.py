@@ -58,10 +58,10 @@ class SmallCnn:
             optimizer = torch.optim.Adam(network.parameters(), lr=self.lr)
             best, kept, best_epoch = float("inf"), copy.deepcopy(network.state_dict()), 0
             for epoch in range(1, self.epochs + 1):
-                for rows in torch.randperm(len(labels), generator=random).split(self.batch):
+                for rows in torch.split(torch.randperm(len(labels), generator=random), self.batch):
                     loss = F.cross_entropy(network(one_hot(division.train, rows.numpy())), labels[rows])
                     optimizer.zero_grad()
-                    loss.backward()
+                    torch.autograd.backward(loss)
                     optimizer.step()
                 lost = log_loss(_answers(network, division.val), truth)
                 if lost < best:

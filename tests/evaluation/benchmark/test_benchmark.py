@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from dnalm.evaluation.benchmark.labelled import Labelled, checksum, read_labelled
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
@@ -14,7 +15,6 @@ from dnalm.compose import build, check
 from dnalm.compose.config import options
 from dnalm.errors import ConfigError, DataError
 from dnalm.evaluation.benchmark import Benchmark, Columns, read_recipes
-from dnalm.evaluation.benchmark.labelled import Labelled, checksum, read_labelled
 from dnalm.evaluation.benchmark.task_list import read_tasks
 from dnalm.paths import config_folder
 
