@@ -1,21 +1,20 @@
 """Lists of tasks are whole; tasks are read once, from any published form, and what is wrong is a sentence."""
 
 import gzip
+import hashlib
 from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from dnalm.evaluation.benchmark.labelled import Labelled, checksum, read_labelled
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from dnalm.compose import build, check
+from dnalm.compose import build, check, read_config
 from dnalm.compose.config import options
 from dnalm.errors import ConfigError, DataError
-from dnalm.evaluation.benchmark import Benchmark, Columns, read_recipes
-from dnalm.evaluation.benchmark.task_list import read_tasks
+from dnalm.evaluation.benchmark import PARTS, Benchmark, read_recipes, read_tasks
 from dnalm.paths import config_folder
 
 HEADER = "task\tpath\thub_path\tsha256\tlabels\tlength\tmetric\trecipe\n"
@@ -54,19 +53,21 @@ def test_lists_have_as_many_tasks_as_published(name: str, tasks: int) -> None:
 
 def test_gue_is_fine_tuned_as_published() -> None:
     recipes = read_recipes()
+    names = ["H3", "prom_core_all", "prom_300_tata", "splice", "tf0", "covid", "mouse0"]
     of = {task.name: recipes[task.recipe] for task in read_tasks(Path("gue.tsv"))}
-    assert {(recipe.lr, recipe.batch, recipe.select) for recipe in of.values()} == {(3e-5, 32, "loss")}
-    assert [
-        of[name].epochs for name in ("H3", "prom_core_all", "prom_300_tata", "splice", "tf0", "covid")
-    ] == [
-        3,
-        4,
-        10,
-        5,
-        3,
-        8,
-    ]
-    assert of["mouse0"].steps == 1000
+    lengths = ["epochs=3", "epochs=4", "epochs=10", "epochs=5", "epochs=3", "epochs=8", "steps=1000"]
+    assert [of[name][2] for name in names] == lengths
+    for words in of.values():
+        config = read_config("finetune", ["model=random", "task.train=t.csv", *words])
+        assert config["optim"]["lr"] == 3e-5
+        assert config["batch"]["global_size"] == 32
+        assert config["tuning"]["select"] == "loss"
+
+
+@pytest.mark.parametrize("name", read_recipes())
+def test_every_recipe_is_a_config_of_finetune(name: str) -> None:
+    words = ["model=random", "task.train=t.csv", *read_recipes()[name]]
+    check(read_config("finetune", words), given=frozenset({"config"}))
 
 
 @pytest.mark.parametrize(
@@ -98,12 +99,10 @@ def test_missing_files_are_named_and_where_they_belong(tmp_path: Path) -> None:
     assert "BENCH-04" in str(caught.value)
     assert "2 files of 1 tasks are missing: half/train.csv, half/test.csv" in str(caught.value)
     assert f"put them below {root}; or run what is there: tasks=[here]" in str(caught.value)
-    assert [task.rows["train"] for task in toy.prepare(toy.choose(["here"]))] == [2]
+    assert [len(task.read("train")) for task in toy.prepare(toy.choose(["here"]))] == [2]
 
 
-def test_without_a_network_the_hub_and_the_folder_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_network_the_hub_and_the_folder_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*_: object, **__: object) -> str:
         raise OSError("no network")
 
@@ -134,49 +133,50 @@ def test_the_hub_is_asked_at_its_commit(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("sequence,class\nACGT,0\n", "columns sequence, class; a column 'label'"),
-        ("sequence,label\nACGT,\n", "train.csv:2: no label"),
-        ("sequence,label\nACGT,0\nAXGT,1\n", "train.csv:3: 'AXGT' is no DNA"),
-        ("sequence,label\n,1\n", "train.csv:2: '' is no DNA"),
-        ("sequence,label\nACGT,0,7\n", "train.csv:2: 3 fields; 2, as the header has"),
-        ("sequence,label\n", "no row; at least one labelled sequence"),
-        ("", "a column 'sequence'"),
+        ("sequence,class\nACGT,0\n", "no column 'label'; there are sequence, class"),
+        ("sequence,label\nACGT,0\nAXGT,1\n", "train.csv:3: 'X' at position 2 of sequence"),
+        ("sequence,label\nACGT,0\nACGT,0\n", "1 labels: 0; 2 classes of toy, each in the training set"),
+        ("sequence,label\n", "no rows; a labelled sequence on each line"),
     ],
 )
 def test_a_damaged_table_says_the_line(tmp_path: Path, text: str, says: str) -> None:
-    path = tmp_path / "train.csv"
-    path.write_text(text)
+    for split in ("train", "dev", "test"):
+        write_split(tmp_path / f"toy/{split}.csv", [("ACGT", "0"), ("ACGA", "1")])
+    (tmp_path / "toy/train.csv").write_text(text)
+    toy = benchmark(tmp_path, root=tmp_path)
     with pytest.raises(DataError) as caught:
-        read_labelled(path, Columns())
+        toy.prepare(toy.choose(None))
     assert says in str(caught.value)
 
 
-def test_a_cut_archive_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "train.csv.gz"
-    path.write_bytes(gzip.compress(b"sequence,label\n" + b"ACGT,0\n" * 999)[:-9])
-    with pytest.raises(DataError, match="it cannot be read"):
-        read_labelled(path, Columns())
-
-
-rows = st.lists(st.tuples(st.text("ACGTN", min_size=1), st.sampled_from(["0", "1", "EI"])), min_size=1)
+rows = st.lists(st.tuples(st.text("ACGTN", min_size=1), st.sampled_from(["EI", "IE"])), max_size=9)
 
 
 @given(rows)
-def test_every_form_reads_the_same(
+@settings(max_examples=20)
+def test_every_form_is_the_same_task(
     tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]
 ) -> None:
+    pairs = [("ACGT", "EI"), ("ACGA", "IE"), *pairs]
     folder = tmp_path_factory.mktemp("forms")
-    write_split(folder / "a.csv", pairs)
-    (folder / "a.csv.gz").write_bytes(gzip.compress((folder / "a.csv").read_bytes().replace(b"\n", b"\r\n")))
-    (folder / "a.tsv").write_text((folder / "a.csv").read_text().replace(",", "\t"))
-    (folder / "a.fna").write_text("".join(f">x|{label}\n{text.lower()}\n" for text, label in pairs))
-    columns = {"sequence": [text for text, _ in pairs], "label": [label for _, label in pairs]}
-    parquet.write_table(pa.table(columns), folder / "a.parquet")
-    sums = {
-        checksum({"all": read_labelled(folder / f"a.{kind}", Columns())})
-        for kind in ("csv", "csv.gz", "tsv", "fna", "parquet")
-    }
-    assert sums == {checksum({"all": Labelled([text for text, _ in pairs], [label for _, label in pairs])})}
+    write_split(folder / "csv/train.csv", pairs)
+    text = (folder / "csv/train.csv").read_text()
+    for kind in ("gz", "tsv", "fna", "parquet"):
+        (folder / kind).mkdir()
+    (folder / "gz/train.csv.gz").write_bytes(gzip.compress(text.replace("\n", "\r\n").encode()))
+    (folder / "tsv/train.tsv").write_text(text.replace(",", "\t"))
+    fasta = "".join(f">x|{label}\n{sequence.lower()}\n" for sequence, label in pairs)
+    (folder / "fna/train.fna").write_text(fasta)
+    columns = {"sequence": [sequence for sequence, _ in pairs], "label": [label for _, label in pairs]}
+    parquet.write_table(pa.table(columns), folder / "parquet/train.parquet")
+    kinds = {"csv": "csv", "gz": "csv", "tsv": "tsv", "fna": "fna", "parquet": "parquet"}
+    found = set()
+    for name, kind in kinds.items():
+        row = f"toy\t{{split}}.{kind}\t\t\t2\t8\tmcc\tshort\n"
+        toy = benchmark(folder, rows=row, root=folder / name, splits=("train",))
+        found |= {(task.sha256, task.classes) for task in toy.prepare(toy.choose(None))}
+    published = "".join(f"{sequence}\t{label}\n" for sequence, label in pairs)
+    assert found == {(hashlib.sha256(f"train\n{published}".encode()).hexdigest(), ("EI", "IE"))}
 
 
 def test_what_differs_from_the_published_rows_is_refused(tmp_path: Path) -> None:
@@ -189,11 +189,11 @@ def test_what_differs_from_the_published_rows_is_refused(tmp_path: Path) -> None
 
 
 def test_a_label_that_never_trains_is_refused(tmp_path: Path) -> None:
-    write_split(tmp_path / "toy/train.csv", [("ACGT", "0"), ("ACGA", "0")])
+    write_split(tmp_path / "toy/train.csv", [("ACGT", "a"), ("ACGA", "b")])
     for split in ("dev", "test"):
-        write_split(tmp_path / f"toy/{split}.csv", [("ACGT", "1")])
+        write_split(tmp_path / f"toy/{split}.csv", [("ACGT", "c")])
     toy = benchmark(tmp_path, root=tmp_path)
-    with pytest.raises(DataError, match="labels 0, 1; none of 1 trains"):
+    with pytest.raises(DataError, match=r"dev\.csv:2: label is 'c'; one of a, b"):
         toy.prepare(toy.choose(None))
 
 
@@ -207,21 +207,22 @@ def test_splits_that_are_not_published_are_drawn_class_by_class(tmp_path: Path) 
     write_split(tmp_path / "toy/all.csv", pairs)
     toy = benchmark(tmp_path, root=tmp_path, splits=("all",))
     (task,) = toy.prepare(toy.choose(None))
-    assert task.classes == ["often", "rare"]
-    assert task.rows == {"train": 810, "val": 90, "test": 100}
-    splits = {name: task.read(name) for name in task.rows}
-    assert Counter(splits["test"].labels) == {"0": 90, "1": 10}
-    assert sorted(len(text) for split in splits.values() for text in split.sequences) == list(range(1, 1001))
+    assert task.classes == ("often", "rare")
+    tables = {part: task.read(part) for part in PARTS}
+    assert {part: len(table) for part, table in tables.items()} == {"train": 810, "val": 90, "test": 100}
+    assert Counter(tables["test"].labels.tolist()) == {0: 90, 1: 10}
+    lengths = [length for table in tables.values() for length in table.lengths.tolist()]
+    assert sorted(lengths) == list(range(1, 1001))
 
 
 def test_the_real_sets_are_the_published_ones(shared_data: Path, tmp_path: Path) -> None:
     gue = build({**node("gue"), "root": str(shared_data / "gue"), "cache": str(tmp_path)})
     (task,) = gue.prepare(gue.choose(["prom_core_tata"]))
-    assert task.rows == {"train": 4904, "val": 613, "test": 613}
+    assert [len(task.read(part)) for part in PARTS] == [4904, 613, 613]
     assert task.sha256 == task.task.sha256
-    with pytest.raises(DataError, match="EMP/H3/train.csv"):
+    with pytest.raises(DataError, match=r"EMP/H3/train\.csv"):
         gue.prepare(gue.choose(["H3"]))
     uci = build({**node("uci_splice"), "root": str(shared_data / "uci_splice"), "cache": str(tmp_path)})
     (task,) = uci.prepare(uci.choose(None))
-    assert task.classes == ["EI", "IE", "N"]
-    assert sum(task.rows.values()) == 3190
+    assert task.classes == ("EI", "IE", "N")
+    assert sum(len(task.read(part)) for part in PARTS) == 3190
