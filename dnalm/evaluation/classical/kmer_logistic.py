@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import PositiveFloat
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 
 from dnalm.data.labelled import Division, TablePart
 from dnalm.evaluation.classical.classifier import Fitted, Probabilities, log_loss
-from dnalm.genome.alphabet import UNKNOWN, Codes, bases
+from dnalm.evaluation.kmers import kmers
 
 _LARGEST_K = 8
 
@@ -68,20 +67,6 @@ class KmerLogistic:
             ends.append(ends[-1] + len(found))
         flat = (np.concatenate(values), np.concatenate(indices), np.array(ends))
         return sparse.csr_array(flat, shape=(len(part), 4**self.k))
-
-
-def kmers(codes: Codes, k: int) -> npt.NDArray[np.int64]:
-    """The number of each overlapping k-mer without N, from left to right; the first base counts most."""
-    plain = bases(codes).astype(np.int64)
-    size = len(plain) - k + 1
-    if size < 1:
-        return np.zeros(0, np.int64)
-    numbers, known = np.zeros(size, np.int64), np.ones(size, np.bool_)
-    for place in range(k):
-        letters = plain[place : place + size]
-        numbers = numbers * 4 + letters
-        known &= letters != UNKNOWN
-    return numbers[known]
 
 
 def _answers(model: LogisticRegression, counts: sparse.csr_array, num_classes: int) -> Probabilities:
