@@ -1,23 +1,29 @@
 """`dnalm benchmark`: every task of a benchmark with every model and seed, and the table of it.
 
 The folder holds a run directory and a log for each job, the ledger of the sweep with its own `table.csv`,
-and the tables of the benchmark, `benchmark.md`, `.csv`, `.tex` and `.html`, written anew after every job.
+the tables of the benchmark, `benchmark.md`, `.csv`, `.tex` and `.html`, written anew after every job, and at
+the end `leakage.json`, `heatmap.png` and `tasks.png`.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import PositiveInt
 
 from dnalm.commands.benchmark_jobs import JobList, Work, all_work
 from dnalm.console import stdout
-from dnalm.evaluation.benchmark import Benchmark, Judge, read_outcome, read_published, write_report
+from dnalm.evaluation.benchmark import Benchmark, Judge, Standing, read_outcome, read_published, write_report
+from dnalm.evaluation.benchmark.leakage import Leakage, leakage_of
 from dnalm.evaluation.benchmark.outcomes import Outcome
+from dnalm.evaluation.benchmark.plots import plot_standing
 from dnalm.sweeps import Job, LocalLauncher, Record, SlurmLauncher, SweepFolder, run_sweep
 from dnalm.sweeps.job import short_hash
+from dnalm.tables import replace_text
 
 
 class BenchmarkFolder(SweepFolder):
@@ -61,7 +67,8 @@ def benchmark(
     folder = sweep.at(Path("benchmarks") / name)
     by_overrides = {tuple(each.overrides.values()): each for each in work}
     by_id = {each.job(folder).id: each for each in work}
-    sweep.report = Reporter(folder, benchmark, models, by_id)
+    leakage = {each.task.name: leakage_of(each) for each in prepared}
+    reporter = sweep.report = Reporter(folder, benchmark, models, by_id, leakage)
     code = run_sweep(
         sweep=sweep,
         launcher=launcher,
@@ -71,9 +78,18 @@ def benchmark(
         make_job=lambda folder, overrides: by_overrides[tuple(overrides.values())].job(folder),
         check=lambda job: by_id[job.id].what_is_wrong(),
     )
+    write_leakage(folder / "leakage.json", leakage)
+    if plot_standing(reporter.standing, folder):
+        stdout.print(f"pictures: {folder / 'heatmap.png'}, {folder / 'tasks.png'}", markup=False)
     stdout.print(f"benchmark: {folder / 'benchmark.md'}, .csv, .tex, .html", markup=False)
     if code:
         sys.exit(code)
+
+
+def write_leakage(path: Path, leakage: Mapping[str, Sequence[Leakage]]) -> None:
+    """Write what the parts of each task share."""
+    content = {task: [asdict(each) for each in found] for task, found in leakage.items()}
+    replace_text(path, json.dumps(content, indent=2) + "\n")
 
 
 class Reporter:
@@ -84,14 +100,21 @@ class Reporter:
         benchmark: whose tasks they are.
         models: in the order of the table.
         work: jobs by id.
+        leakage: between the parts of each task.
     """
 
     def __init__(
-        self, folder: Path, benchmark: Benchmark, models: Sequence[str], work: Mapping[str, Work]
+        self,
+        folder: Path,
+        benchmark: Benchmark,
+        models: Sequence[str],
+        work: Mapping[str, Work],
+        leakage: Mapping[str, Sequence[Leakage]],
     ) -> None:
         self._folder, self._name, self._work = folder, benchmark.name, work
         tasks = list({each.task.task.name: each.task.task for each in work.values()}.values())
         self._judge = Judge(tasks, models)
+        self._leakage = leakage
         self._published = read_published(benchmark.published)
         self._read: dict[str, Outcome] = {}
 
@@ -118,5 +141,9 @@ class Reporter:
                 )
                 if outcome is not None:
                     self._read[name] = outcome
-        standing = self._judge.standing(list(self._read.values()))
-        write_report(self._folder, self._name, standing, self._published, failures)
+        write_report(self._folder, self._name, self.standing, self._published, failures, self._leakage)
+
+    @property
+    def standing(self) -> Standing:
+        """After the jobs that are done."""
+        return self._judge.standing(list(self._read.values()))

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from dnalm.data.labelled import LabelledTable, Part
+from dnalm.evaluation.benchmark.prepared import PARTS, PreparedTask
 from dnalm.evaluation.kmers import kmers
 from dnalm.genome.alphabet import bases, reverse_complement
+from dnalm.tables import replace_text
 
 K, BANDS, ROWS = 12, 32, 3
 SHARED = 0.5
@@ -48,6 +51,17 @@ class Leakage:
     reverse: int
     near: int
     other_label: int
+
+
+def leakage_of(task: PreparedTask) -> list[Leakage]:
+    """Leakage between the parts of a task; it is looked for once, and kept beside the tables in the cache."""
+    path = task.folder / f"leakage-{K}-{BANDS}-{ROWS}-{SHARED}.json"
+    try:
+        return [Leakage(**each) for each in json.loads(path.read_text())]
+    except (OSError, ValueError, TypeError):
+        found = find_leakage({part: task.read(part) for part in PARTS})
+        replace_text(path, json.dumps([asdict(each) for each in found]) + "\n")
+        return found
 
 
 def find_leakage(tables: Mapping[Part, LabelledTable]) -> list[Leakage]:

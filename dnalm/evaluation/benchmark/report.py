@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dnalm.evaluation.benchmark.leakage import SHARED, Leakage
 from dnalm.evaluation.benchmark.published import Published
 from dnalm.evaluation.benchmark.standing import Cell, Standing
 from dnalm.tables import csv_text, html_text, latex_text, markdown_text, replace_text
@@ -41,6 +42,7 @@ def write_report(
     standing: Standing,
     published: Sequence[Published],
     failures: Mapping[tuple[str, str], str],
+    leakage: Mapping[str, Sequence[Leakage]],
 ) -> None:
     """Write `benchmark.md`, `.csv`, `.tex` and `.html`.
 
@@ -50,8 +52,10 @@ def write_report(
         standing: so far.
         published: results of papers on its tasks.
         failures: why jobs of a task and model are not done, where they failed.
+        leakage: between the parts of each task.
     """
     sheets = [_results(standing, failures), *_beside(standing, published), _costs(standing), _pairs(standing)]
+    sheets.append(_leaks(leakage))
     sheets = [sheet for sheet in sheets if sheet.rows]
     parts = [f"## {sheet.caption}\n\n{markdown_text(sheet.names, sheet.rows)}" for sheet in sheets]
     replace_text(folder / "benchmark.md", "\n".join([f"# Benchmark {name}\n", *parts]))
@@ -69,7 +73,7 @@ def _results(standing: Standing, failures: Mapping[tuple[str, str], str]) -> She
         for model in standing.models:
             cell = standing.cells.get((task.name, model))
             if cell is None:
-                cells.append("failed" if (task.name, model) in failures else "")
+                cells.append(failures.get((task.name, model), "").partition(":")[0])
             else:
                 star = "*" if cell.mean == standing.best(task.name) else ""
                 cells.append(f"{number(cell.mean)}{star} {_interval(cell)}")
@@ -138,6 +142,21 @@ def _pairs(standing: Standing) -> Sheet:
         "and a model is better where p < 0.05"
     )
     names = ["model", "against", "mean difference", "better", "worse", "tasks", "p by task"]
+    return Sheet(caption, names, rows)
+
+
+def _leaks(leakage: Mapping[str, Sequence[Leakage]]) -> Sheet:
+    names = ["task", "rows of", "are in", "rows", "same", "other strand", "near", "same, other label"]
+    rows = [
+        [task, each.part, each.other]
+        + [str(n) for n in (each.rows, each.exact, each.reverse, each.near, each.other_label)]
+        for task, found in leakage.items()
+        for each in found
+    ]
+    caption = (
+        f"Leakage: rows whose sequence, or whose other strand, is in another part, or {SHARED:.0%} of whose "
+        "k-mers are shared with one there"
+    )
     return Sheet(caption, names, rows)
 
 
