@@ -39,6 +39,7 @@ class Leakage:
         other: which trains, or chooses.
         rows: of the part.
         exact: rows whose sequence is there.
+        distinct: different sequences among these.
         reverse: further rows whose reverse complement is there.
         near: further rows that share half of their k-mers or more with one there.
         other_label: of the exact and the reverse ones, those that have another label there.
@@ -48,6 +49,7 @@ class Leakage:
     other: Part
     rows: int
     exact: int
+    distinct: int
     reverse: int
     near: int
     other_label: int
@@ -82,10 +84,11 @@ def _between(
     for row in range(len(there)):
         labels.setdefault(_digest(there, row), set()).add(float(there.labels[row]))
     exact = reverse = conflicts = 0
-    rest = []
+    rest, known = [], set()
     for row in range(len(table)):
         same, turned = _digest(table, row), _digest(table, row, reverse=True)
         exact += same in labels
+        known |= {same} & labels.keys()
         reverse += same not in labels and turned in labels
         if (found := labels.get(same) or labels.get(turned)) is None:
             rest.append(row)
@@ -95,7 +98,7 @@ def _between(
         any(shared_kmers(table, row, there, int(each)) >= SHARED for each in candidates)
         for row, candidates in _candidates(signatures[part], np.array(rest, np.int64), signatures[other])
     )
-    return Leakage(part, other, len(table), exact, reverse, near, conflicts)
+    return Leakage(part, other, len(table), exact, len(known), reverse, near, conflicts)
 
 
 def _digest(table: LabelledTable, row: int, *, reverse: bool = False) -> bytes:

@@ -146,10 +146,20 @@ def _pairs(standing: Standing) -> Sheet:
 
 
 def _leaks(leakage: Mapping[str, Sequence[Leakage]]) -> Sheet:
-    names = ["task", "rows of", "are in", "rows", "same", "other strand", "near", "same, other label"]
+    names = [
+        "task",
+        "rows of",
+        "are in",
+        "rows",
+        "same",
+        "distinct",
+        "other strand",
+        "near",
+        "same, other label",
+    ]
     rows = [
         [task, each.part, each.other]
-        + [str(n) for n in (each.rows, each.exact, each.reverse, each.near, each.other_label)]
+        + [str(n) for n in (each.rows, each.exact, each.distinct, each.reverse, each.near, each.other_label)]
         for task, found in leakage.items()
         for each in found
     ]
