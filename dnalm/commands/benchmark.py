@@ -59,7 +59,7 @@ def benchmark(
         config: the composed config.
         tasks: names; all if absent.
         seeds: how many, from 1; of a model without chance one.
-        finetune: further words of `dnalm finetune`, which win over the tasks' recipes: `[budget=tiny]`.
+        finetune: further words of `dnalm finetune`, which win over the tasks' recipes: `["budget=tiny"]`.
     """
     prepared = benchmark.prepare(benchmark.choose(tasks))
     work = all_work(prepared, models, seeds, finetune)
