@@ -72,11 +72,13 @@ def _results(standing: Standing, failures: Mapping[tuple[str, str], str]) -> She
         cells = []
         for model in standing.models:
             cell = standing.cells.get((task.name, model))
+            failed = failures.get((task.name, model), "").partition(":")[0]
             if cell is None:
-                cells.append(failures.get((task.name, model), "").partition(":")[0])
+                cells.append(failed)
             else:
                 star = "*" if cell.mean == standing.best(task.name) else ""
-                cells.append(f"{number(cell.mean)}{star} {_interval(cell)}")
+                partly = f", a seed {failed}" if failed else ""
+                cells.append(f"{number(cell.mean)}{star} {_interval(cell)}{partly}")
         rows.append([task.name, task.metric, *cells])
     if standing.whole:
         count = f"mean of {len(standing.whole)}"

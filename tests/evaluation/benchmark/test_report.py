@@ -22,7 +22,7 @@ PUBLISHED = [Published("a_1", "NT", 0.5, "paper.csv"), Published("elsewhere", "N
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("report")
-    failures = {("b", "random"): "oom: killed for want of memory"}
+    failures = {("b", "random"): "oom: killed for want of memory", ("a_1", "random"): "timeout: stopped"}
     leakage = {"a_1": [Leakage("test", "train", 40, 3, 2, 1, 4, 0)]}
     standing = Judge(TASKS, MODELS).standing(OUTCOMES)
     write_report(place, "toy", standing, PUBLISHED, failures, leakage)
@@ -87,6 +87,7 @@ def test_published_numbers_stand_beside_ours_with_the_difference(folder: Path) -
     assert f"| a\\_1 | {ours:.4f} | 0.5000 ({ours - 0.5:+.4f}) |" in text
     assert "elsewhere" not in text
     assert "| oom |" in text
+    assert text.count(", a seed timeout |") == 1
     assert "| a\\_1 | test | train | 40 | 3 | 2 | 1 | 4 | 0 |" in text
 
 
