@@ -17,6 +17,8 @@ from dnalm.errors import ConfigError, DnalmError
 COMMANDS = {
     "pretrain": "train a model on a genome: experiment, size and data choose everything",
     "finetune": "teach a pretrained model a task: labelled sequences in CSV, FASTA, Parquet or a dataset",
+    "baseline": "teach a task to a classical model: k-mer counts, a small convolutional network",
+    "benchmark": "models x tasks x seeds of a published benchmark, and their table",
     "prepare": "build the store of a genome ahead of training",
     "score": "score variants: VCF in, VCF out, or tables",
     "export": "write a model in the published Hugging Face layout",

@@ -5,13 +5,20 @@ Every draw comes from the generator given, so that the same predictions always g
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+import torch
 from scipy.stats import t as student
 
-from dnalm.evaluation.metrics import Labels, Metric, Scores
+from dnalm.data.labelled import MetricName, TaskKind
+from dnalm.training.task_metrics import figure
+
+Labels = npt.NDArray[np.integer] | npt.NDArray[np.floating]
+Scores = npt.NDArray[np.floating]
+Metric = Callable[[Labels, Scores], float]
 
 RESAMPLES = 1000
 _LEVEL = 0.95
@@ -23,6 +30,16 @@ class Interval:
 
     low: float
     high: float
+
+
+def metric_of(kind: TaskKind, name: MetricName, *, num_outputs: int) -> Metric:
+    """A figure of a task as a function of labels and scores."""
+
+    def metric(labels: Labels, scores: Scores) -> float:
+        answers, truth = torch.as_tensor(scores), torch.as_tensor(labels)
+        return figure(kind, name, answers, truth, num_outputs=num_outputs)
+
+    return metric
 
 
 def seed_interval(values: Sequence[float]) -> Interval:
@@ -80,7 +97,8 @@ def permutation_test(
         metric: a function of labels and scores.
         labels: (N,) of the same items for both.
         first: of each seed, scores of those items.
-        second: likewise; the numbers of seeds may differ, and then only as many as both have are used.
+        second: likewise; a model of one seed is held against every seed of the other, and of unequal numbers
+            as many are used as both have.
         rng: tosses the coins.
         resamples: how often.
 
@@ -89,7 +107,8 @@ def permutation_test(
 
     Source: approximate randomization (Noreen 1989, Computer-Intensive Methods for Testing Hypotheses).
     """
-    pairs = list(zip(first, second, strict=False))
+    number = max(len(first), len(second)) if 1 in (len(first), len(second)) else min(len(first), len(second))
+    pairs = [(first[n % len(first)], second[n % len(second)]) for n in range(number)]
 
     def difference(swap: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> float:
         total = 0.0

@@ -73,6 +73,13 @@ def judge(kind: TaskKind, scores: Tensor, labels: Tensor, *, num_outputs: int) -
         return {name: _value(figures[name], scores, labels, num_outputs) for name in METRICS[kind]}
 
 
+def figure(kind: TaskKind, name: MetricName, scores: Tensor, labels: Tensor, *, num_outputs: int) -> float:
+    """One figure of a task of classes or of values; NaN where it is not defined."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return _value(_FIGURES[kind][name], scores, labels, num_outputs)
+
+
 def _value(figure: Figure, scores: Tensor, labels: Tensor, num_outputs: int) -> float:
     if not num_outputs or len(labels) < 2:
         return math.nan

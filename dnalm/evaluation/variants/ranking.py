@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import rankdata
 
 from dnalm.errors import ConfigError, DataError
-from dnalm.evaluation.metrics import Metric, Scores, auprc, auroc, spearman
-from dnalm.evaluation.resampling import bootstrap_interval
+from dnalm.evaluation.resampling import Metric, Scores, bootstrap_interval, metric_of
 from dnalm.evaluation.variants.output import Scored
 from dnalm.genome.contig_aliases import ContigAliases
 from dnalm.genome.store import GenomeStore
@@ -24,6 +24,15 @@ from dnalm.genome.variants import Form, Record, Survey, find_form, read_records
 
 _SMALLEST_GROUP = 10
 _SEED = 0
+_spearman = metric_of("regression", "spearman", num_outputs=1)
+_CORRELATIONS: dict[str, Metric] = {
+    "spearman": _spearman,
+    "spearman_of_sizes": lambda true, told: _spearman(np.abs(true), np.abs(told)),
+}
+_RANKINGS: dict[str, Metric] = {
+    "auroc": metric_of("binary", "auroc", num_outputs=2),
+    "auprc": metric_of("binary", "auprc", num_outputs=2),
+}
 
 
 @dataclass(frozen=True)
@@ -113,13 +122,13 @@ def _figures(
     there = np.isfinite(scores_N)
     labels_N, scores_N = labels_N[there], scores_N[there]
     row: dict[str, object] = {"group": group, "score": name, "alleles": len(labels_N)}
-    metrics: dict[str, Metric] = {"auroc": auroc, "auprc": auprc} if is_class else {"spearman": spearman}
+    metrics = _RANKINGS if is_class else _CORRELATIONS
     if is_class:
         turned = name in ("llr", "pll") or name.startswith("dot_")
         scores_N = -scores_N if turned else scores_N
         row["ones"] = int((labels_N == 1).sum())
-    else:
-        metrics["spearman_of_sizes"] = lambda true, told: spearman(np.abs(true), np.abs(told))
+        labels_N = labels_N.astype(np.int64)
+        scores_N = rankdata(scores_N) / max(1, len(scores_N))  # torchmetrics squeezes what is no probability
     if not len(labels_N):
         return row
     for key, metric in metrics.items():
