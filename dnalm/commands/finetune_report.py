@@ -13,6 +13,8 @@ from dnalm.training import RunDirectory, peak_memory_bytes
 from dnalm.training.finetuning import Finetuning, Verdict
 from dnalm.training.session import Session
 
+_MOST_CLASSES = 20
+
 
 def introduce(data: SequenceData, steps: int, module: Finetuning) -> None:
     """Say what trains on what, and how the labels are balanced."""
@@ -38,6 +40,8 @@ def _balance(data: SequenceData, labels: np.ndarray[tuple[int, ...], np.dtype[np
     if data.task.kind == "multilabel":
         return "labels " + ", ".join(f"{share:.1%}" for share in labels.astype(np.float64).mean(axis=0))
     counts = np.bincount(labels.astype(np.int64), minlength=data.division.num_classes)
+    if len(counts) > _MOST_CLASSES:
+        return f"{len(counts):,} classes, the most frequent of {counts.max() / counts.sum():.2%}"
     return "classes " + ", ".join(f"{number}: {count:,}" for number, count in enumerate(counts))
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dnalm.data.labelled import Division, LabelledBatch, MetricName, Part, Task, TaskKind
+from dnalm.data.labelled import AnyTask, Division, LabelledBatch, MetricName, Part, TaskKind
 from dnalm.models import Packed, SequenceModel
 from dnalm.training.answers import Answers
 from dnalm.training.plan import StepPlan
@@ -47,7 +47,7 @@ class Finetuning(StepTraining):
     """
 
     def __init__(
-        self, model: SequenceModel, task: Task, division: Division, plan: StepPlan, *, balanced: bool
+        self, model: SequenceModel, task: AnyTask, division: Division, plan: StepPlan, *, balanced: bool
     ) -> None:
         super().__init__(model, plan)
         self.model: SequenceModel
@@ -130,5 +130,5 @@ class Finetuning(StepTraining):
         )
         scores = scores_of(self.kind, outputs_RO) * self.scale + self.center
         truth = labels.double() if labels.is_floating_point() else labels
-        figures = judge(self.kind, scores, truth, num_outputs=self.division.num_classes)
+        figures = judge(self.task.metrics, self.kind, scores, truth, num_outputs=self.division.num_classes)
         return Verdict(scores, figures, float(loss.mean()))

@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader
 
 from dnalm.data.batching import BatchPlan, StepBatches, validation_batches
 from dnalm.data.labelled.batch import LabelledBatch, LabelledSample, collate_labelled
-from dnalm.data.labelled.division import Division
+from dnalm.data.labelled.division import AnyTask, Division
 from dnalm.data.labelled.pieces import SequenceRecipe
 from dnalm.data.labelled.samples import JudgedSequences, SequenceReader, TrainingSequences, Vectors
-from dnalm.data.labelled.task import Part, Task
+from dnalm.data.labelled.task import Part
 from dnalm.tokenizers import Tokenizer
 
 _WORKER_TIMEOUT_S = 300  # a worker that is stuck for longer is reported rather than waited for
@@ -38,7 +38,7 @@ class SequenceData(LightningDataModule):
 
     def __init__(
         self,
-        task: Task,
+        task: AnyTask,
         division: Division,
         *,
         tokenizer: Tokenizer,

@@ -92,6 +92,11 @@ class Task:
             raise ValueError("train is not given; name a table: task.train=<file>")
 
     @property
+    def metrics(self) -> tuple[MetricName, ...]:
+        """What answers are judged by."""
+        return METRICS[self.kind]
+
+    @property
     def declared(self) -> MetricName:
         """The metric by which models are compared."""
         return self.metric or METRICS[self.kind][0]
