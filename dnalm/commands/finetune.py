@@ -4,8 +4,9 @@ The run directory holds `config.yaml`, `metrics.csv`, `checkpoints/`, `model/` (
 layout, its head in `heads.safetensors`, described in `dnalm.yaml`), `predictions.parquet`, `summary.json`.
 
 `summary.json` has `task`, `kind`, `metric` (the name of the declared one), `test` and `val` (every metric
-of that kind of task by name, and `loss`; null where it is not defined), `rows` and `data` (number and
-checksum, by part), `steps`, `steps_done`, `best_step` (of the checkpoint that is left), `seed`, `model`,
+of that kind of task by name, and `loss`; null where it is not defined), `score` (the declared metric on the
+test set), `majority` (the accuracy there of the most frequent class of training), `rows` and `data` (number
+and checksum, by part), `steps`, `steps_done`, `best_step` (of the checkpoint that is left), `seed`, `model`,
 `seconds`, `parameters`, `trained_parameters`, `tokens_per_s` and `peak_memory` (bytes).
 
 `predictions.parquet` has a row for each of the test set, in its order: `id`, `label`, `score` (or

@@ -54,6 +54,8 @@ def summarize(
         "task": data.task.title,
         "kind": data.task.kind,
         "metric": data.task.declared,
+        "score": _figures(module.verdicts["test"])[data.task.declared],
+        "majority": _majority(data),
         "test": _figures(module.verdicts["test"]),
         "val": _figures(module.verdicts["val"]),
         "rows": {name: len(rows) for name, rows in data.division.parts.items()},
@@ -66,6 +68,14 @@ def summarize(
         "tokens_per_s": round(session.throughput.tokens_per_s),
         "peak_memory": peak_memory_bytes(),
     }
+
+
+def _majority(data: SequenceData) -> float | None:
+    """The accuracy on the test set of whoever always says the most frequent class of training."""
+    if data.task.kind not in ("binary", "multiclass"):
+        return None
+    train, test = data.division.train.labels, data.division.test.labels
+    return float((test == np.bincount(train.astype(np.int64)).argmax()).mean())
 
 
 def _figures(verdict: Verdict) -> dict[str, float | None]:

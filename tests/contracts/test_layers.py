@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "data": {"data", "genome", "tokenizers"},
     "training": {"training", "data", "models", "genome", "tokenizers"},
     "evaluation": {"evaluation", "training", "data", "models", "genome", "tokenizers"},
-    "commands": {"commands", "evaluation", "training", "data", "models", "genome", "tokenizers"},
+    "commands": {"commands", "sweeps", "evaluation", "training", "data", "models", "genome", "tokenizers"},
     "compose": {"compose"},
     "sweeps": {"sweeps", "compose"},
     "cli": {"compose", "sweeps"},

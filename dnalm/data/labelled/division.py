@@ -69,9 +69,7 @@ def divide(task: AnyTask, *, seed: int, data: Corpus | None = None) -> Division:
         )
     if isinstance(task, NextKmer):
         assert data is not None, "just checked"
-        tables = task.tables(data, seed=seed)
-        train, val, test = (whole(tables[part]) for part in ("train", "val", "test"))
-        return Division(train, val, test, task.num_classes, notes=())
+        return _drawn(task, data, seed)
     sources = task.sources()
     known = len(task.classes) or task.num_classes or {"binary": 2, "multilabel": 2}.get(task.kind)
     train = read_table(task, "train", source=sources["train"], num_classes=known)
@@ -91,6 +89,12 @@ def divide(task: AnyTask, *, seed: int, data: Corpus | None = None) -> Division:
     for part, rows in division.parts.items():
         _check_labels(task, part, rows, division)
     return division
+
+
+def _drawn(task: NextKmer, data: Corpus, seed: int) -> Division:
+    tables = task.tables(data, seed=seed)
+    train, val, test = (whole(tables[part]) for part in ("train", "val", "test"))
+    return Division(train, val, test, task.num_classes, notes=())
 
 
 def _divided(
