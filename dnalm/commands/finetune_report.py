@@ -72,7 +72,7 @@ def summarize(
 
 def _majority(data: SequenceData) -> float | None:
     """The accuracy on the test set of whoever always says the most frequent class of training."""
-    if data.task.kind not in ("binary", "multiclass"):
+    if data.task.kind not in ("binary", "multiclass", "segmentation"):
         return None
     train, test = data.division.train.labels, data.division.test.labels
     return float((test == np.bincount(train.astype(np.int64)).argmax()).mean())

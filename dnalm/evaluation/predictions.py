@@ -3,7 +3,8 @@
 Columns: `id`; `label`, or `label_<column>` for each of a multi-label task; `score`, the probability of the
 second of two classes or the value of a regression, or `score_0` to `score_k`, the probabilities of more
 classes or of the labels in their order. Of more than 64 classes a row has `predicted`, the most probable one,
-`score`, its probability, and `score_of_label`, that of the right one.
+`score`, its probability, and `score_of_label`, that of the right one. Of segmentation there is a row for each
+base, with `base`, its place in the sequence from 0.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ def write_predictions(path: Path, task: AnyTask, part: TablePart, scores: Scores
         scores: (R,) or (R, O).
     """
     columns: dict[str, npt.NDArray[np.generic]] = {"id": part.names}
+    if part.table.per_base:
+        places = np.arange(part.lengths.sum()) - np.repeat(part.starts, part.lengths)
+        columns = {"id": np.repeat(part.names, part.lengths), "base": places}
     if part.labels.ndim == 1:
         columns["label"] = part.labels
     else:

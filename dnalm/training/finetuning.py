@@ -1,6 +1,8 @@
 """Fine-tuning: one LightningModule for classes, labels and values of sequences.
 
-The targets of a step are its sequences; see `step_training`.
+The targets of a step are its sequences, or their bases where these are labelled: a base has the mean of the
+hidden states of the tokens that spell it, so the loss and the figures are of bases, whatever the tokens are.
+See `step_training`.
 
 S sequences, R rows, O outputs.
 """
@@ -59,7 +61,7 @@ class Finetuning(StepTraining):
         is_values = self.kind == "regression"
         self.center = float(labels.double().mean()) if is_values else 0.0
         self.scale = float(labels.double().std()) if is_values else 1.0
-        of_classes = balanced and self.kind in ("binary", "multiclass")
+        of_classes = balanced and self.kind in ("binary", "multiclass", "segmentation")
         weights_O = class_weights(labels, division.num_classes) if of_classes else torch.zeros(0)
         self.weights_O: Tensor
         self.register_buffer("weights_O", weights_O, persistent=False)
@@ -73,7 +75,13 @@ class Finetuning(StepTraining):
         """Outputs, (S, O)."""
         packed = Packed(cu_lengths=batch.cu_lengths, max_length=batch.max_length)
         outputs_SO: Tensor = self.model(
-            batch.ids_N, packed, batch.used_N, batch.owner_P, len(batch.rows), batch.pooled_SD
+            batch.ids_N,
+            packed,
+            batch.used_N,
+            batch.owner_P,
+            len(batch.rows),
+            batch.pooled_SD,
+            batch.covers_Q2,
         )
         return outputs_SO
 
@@ -124,7 +132,7 @@ class Finetuning(StepTraining):
     def _judged(self, part: Part, answers: Answers) -> Verdict:
         rows = self.division.parts[part]
         labels = torch.from_numpy(rows.labels)
-        outputs_RO = answers.over_ranks(len(rows))
+        outputs_RO = answers.over_ranks(len(labels))
         loss = mean_loss(
             self.kind, outputs_RO, self._as_learned(labels.double() if labels.is_floating_point() else labels)
         )

@@ -82,6 +82,8 @@ class Preparation:
                 "both strands, and on the other one the next bases come first",
                 "false, for next-k-mer prediction",
             )
+        if self.task.kind == "segmentation":
+            self._check_per_base()
         tokenizer = self._tokenizer()
         self._spare = self._backbone(tokenizer)
         data = SequenceData(
@@ -163,6 +165,14 @@ class Preparation:
             heads={"task": head} if head else None,
             described=describe_head(module, data),
         )
+
+    def _check_per_base(self) -> None:
+        if self.sequences.long == "truncate":
+            raise _misfit("sequences.long", "truncate, and every base has a label", "pieces or refuse")
+        if self.tuning.pooling == "cls":
+            raise _misfit("tuning.pooling", "cls, which has no vector for a base", "mean, max or attention")
+        if self.tuning.encoder == "cached":
+            raise _misfit("tuning.encoder", "cached, which keeps a vector a sequence", "frozen or full")
 
     def _tokenizer(self) -> Tokenizer:
         if isinstance(self.tokenizer, BpeRecipe):

@@ -116,6 +116,7 @@ _FIGURES: dict[TaskKind, dict[MetricName, Figure]] = {
     "multiclass": _MULTICLASS,
     "multilabel": _MULTILABEL,
     "regression": _REGRESSION,
+    "segmentation": _MULTICLASS,
 }
 
 

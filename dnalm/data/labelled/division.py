@@ -109,7 +109,8 @@ def _divided(
     trains, val, test = whole(train), others.get("val"), others.get("test")
     judged = whole(test) if test is not None else None
     if task.folds or val is None:
-        numbers = fold_numbers(train.labels, folds=task.folds or _TENTH, seed=seed)
+        by = np.zeros((len(train), 1), np.int64) if train.per_base else train.labels
+        numbers = fold_numbers(by, folds=task.folds or _TENTH, seed=seed)
         chooses = numbers == (task.fold if judged or not task.folds else (task.fold + 1) % task.folds)
         judges = numbers == task.fold if judged is None and task.folds > 0 else np.zeros_like(chooses)
         chosen = TablePart(train, np.flatnonzero(chooses & ~judges))
@@ -161,7 +162,7 @@ def _check_labels(task: Task, part: Part, rows: TablePart, division: Division) -
                 "at least two different labels, without which nothing is learned and no metric is defined",
                 "check how the table was divided",
             )
-    if task.kind in ("binary", "multiclass"):
+    if task.kind in ("binary", "multiclass", "segmentation"):
         trained = np.bincount(division.train.labels, minlength=division.num_classes)
         missing = [number for number in np.unique(labels).tolist() if not trained[number]]
         if missing:
