@@ -68,19 +68,16 @@ class Rounds:
         told = {"tokenizer": reading.name}
         return composed_job("pretrain", as_words(self.pretrain), self.folder, told, parts=parts)
 
-    def second(self, reading: Reading, k: int) -> Job:
-        """The job that fine-tunes that model.
+    def second(self, pretraining: Job, k: int) -> Job:
+        """The job that fine-tunes the model of another.
 
         Raises:
             ConfigError: a setting cannot be read.
         """
-        source = self.folder / self.first(reading).id
-        parts = {
-            "data": self.data,
-            "model": {"_target_": "dnalm.models.Pretrained", "source": str(source)},
-        }
+        source = str(self.folder / pretraining.id)
+        parts = {"data": self.data, "model": {"_target_": "dnalm.models.Pretrained", "source": source}}
         words = ["task=next_kmer", f"task.k={k}", *as_words(self.finetune)]
-        told = {"tokenizer": reading.name, "k": str(k)}
+        told = {**pretraining.overrides, "k": str(k)}
         return composed_job("finetune", words, self.folder, told, parts=parts)
 
 

@@ -84,7 +84,9 @@ def select_vocabulary(
         second: dict[tuple[Reading, int], Job] = {}
         if number is None:
             ready = [reading for reading in compared if _is_done(ledger, first[reading])]
-            second = {(reading, k): rounds.second(reading, k) for reading in ready for k in sorted(set(ks))}
+            second = {
+                (reading, k): rounds.second(first[reading], k) for reading in ready for k in sorted(set(ks))
+            }
             number = run_jobs(folder, ledger, launcher, list(second.values()))
     outcomes = [
         _outcome(ledger, reading, k, first[reading], second.get((reading, k)), folder)
