@@ -24,6 +24,7 @@ COMMANDS = {
     "export": "write a model in the published Hugging Face layout",
     "fetch": "download genomes by name, verified: sacCer3, hg38, ... or those of a manifest",
     "tokenizer train": "learn a BPE vocabulary on genomes",
+    "tokenizer select": "choose the number of BPE merges by next-k-mer prediction, as GROVER did",
     "tokenizer inspect": "show how a tokenizer reads genomes: lengths, balance, the most frequent tokens",
 }
 _FLAGS = ("--help", "--cfg", "--debug", "--version", "--multirun")

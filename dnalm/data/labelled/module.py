@@ -11,10 +11,10 @@ from lightning.pytorch import LightningDataModule
 
 from dnalm.data.batching import BatchPlan, StepBatches, validation_batches
 from dnalm.data.labelled.batch import LabelledBatch, collate_labelled
-from dnalm.data.labelled.division import Division
+from dnalm.data.labelled.division import AnyTask, Division
 from dnalm.data.labelled.pieces import SequenceRecipe
 from dnalm.data.labelled.samples import JudgedSequences, SequenceReader, TrainingSequences, Vectors
-from dnalm.data.labelled.task import Part, Task
+from dnalm.data.labelled.task import Part
 from dnalm.data.loading import Loader
 from dnalm.tokenizers import Tokenizer
 
@@ -35,7 +35,7 @@ class SequenceData(LightningDataModule):
 
     def __init__(
         self,
-        task: Task,
+        task: AnyTask,
         division: Division,
         *,
         tokenizer: Tokenizer,

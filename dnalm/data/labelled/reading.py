@@ -25,7 +25,7 @@ def read_table(task: Task, part: Part, *, source: str, num_classes: int | None) 
         num_classes: of a task of classes, where it is known.
 
     Raises:
-        DataError: CSV-01 to 12, DSET-01.
+        DataError: CSV-01 to 12, CSV-16, DSET-01.
     """
     filling = _Filling(task, source, LabelReader(task, num_classes))
     for row in read_rows(source, part=part, delimiter=task.delimiter):
@@ -58,7 +58,10 @@ class _Filling:
         self._add_name(row, where)
         self._add_sequence(row.values[self.task.sequence], where)
         for column in self.task.label_columns:
-            self.labels.append(self.reader.read(row.values[column], column=column, where=where))
+            if self.task.kind == "segmentation":
+                self.labels.extend(self._of_bases(row.values[column], column, where))
+            else:
+                self.labels.append(self.reader.read(row.values[column], column=column, where=where))
         self.lines.append(row.line)
 
     def table(self) -> LabelledTable:
@@ -73,7 +76,25 @@ class _Filling:
             names=np.array(self.names),
             lines=np.array(self.lines, dtype=np.int64),
             num_ambiguous=self.num_ambiguous,
+            per_base=task.kind == "segmentation",
         )
+
+    def _of_bases(self, value: object, column: str, where: str) -> list[float]:
+        """The class of each base, one letter or item each."""
+        letters = value if isinstance(value, list) else list(str(value).strip())
+        num_bases = self.ends[-1] - self.ends[-2]
+        if len(letters) != num_bases:
+            raise table_error(
+                "CSV-16",
+                where,
+                f"{column} has {len(letters):,} labels for {num_bases:,} bases",
+                "one letter a base",
+                "correct the row, or choose another task.kind",
+            )
+        classes = {
+            each: self.reader.read(each, column=column, where=where) for each in dict.fromkeys(letters)
+        }
+        return [classes[each] for each in letters]
 
     def _check_columns(self, row: Row, where: str) -> None:
         for column in self._columns():
