@@ -26,6 +26,7 @@ from dnalm.evaluation.embedding import (
 )
 from dnalm.models import Pretrained
 from dnalm.paths import InputPath
+from dnalm.tokenizers import Tokenizer
 
 
 def embed(
@@ -47,7 +48,7 @@ def embed(
     max_tokens: PositiveInt | None = None,
     max_bp: PositiveInt = 200_000,
     batch_tokens: PositiveInt = 16_384,
-    tokenizer: InputPath | None = None,
+    tokenizer: Tokenizer | None = None,
     cache: Path | None = None,
     workers: PositiveInt = 1,
     device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -72,7 +73,7 @@ def embed(
         max_tokens: of a window; those that the model was trained with if absent.
         max_bp: longer sequences are refused, since a sequence's vectors are in memory at once.
         batch_tokens: tokens of a batch.
-        tokenizer: its folder; that of the model if absent.
+        tokenizer: what the model's ids mean; that of its folder if absent.
         cache: folder of stores; the user's cache if absent.
         workers: processes.
         device: where to compute.

@@ -34,7 +34,7 @@ from dnalm.evaluation.embedding.reader import SequenceReader
 from dnalm.evaluation.embedding.recipe import EmbeddingRecipe
 from dnalm.evaluation.embedding.rows import rows_of, schema_of
 from dnalm.models import Pretrained, check_vocabulary
-from dnalm.tokenizers import load_tokenizer
+from dnalm.tokenizers import Tokenizer, load_tokenizer
 from dnalm.training.launch import die_with_parent
 
 PART_SEQUENCES, PART_BP = 1024, 1 << 17
@@ -47,15 +47,15 @@ class EmbeddingPlan:
 
     Attributes:
         model: where it is.
-        tokenizer: its folder; the model's own if absent.
         recipe: what is read off the model.
+        tokenizer: what its ids mean; that of the model's folder if absent.
         keep: columns of the input that go along.
         device: `cuda`, `cpu`, or the first of them that is there.
     """
 
     model: Pretrained
     recipe: EmbeddingRecipe
-    tokenizer: Path | None = None
+    tokenizer: Tokenizer | None = None
     keep: tuple[str, ...] = ()
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -66,9 +66,8 @@ class EmbeddingPlan:
             CheckpointError: it cannot be read, or the tokenizer is not its own.
             ConfigError: the recipe does not fit it.
         """
-        folder = self.tokenizer or self.model.folder()
-        network, tokenizer = self.model.load(), load_tokenizer(folder)
-        check_vocabulary(network, tokenizer.vocab_size, where=str(folder))
+        network, tokenizer = self.model.load(), self.tokenizer or load_tokenizer(self.model.folder())
+        check_vocabulary(network, tokenizer.vocab_size, where=self.model.source)
         has_cuda = torch.cuda.is_available()
         device = ("cuda" if has_cuda else "cpu") if self.device == "auto" else self.device
         return SequenceReader(network.encoder.to(device), tokenizer, self.recipe)
