@@ -19,6 +19,7 @@ COMMANDS = {
     "finetune": "teach a pretrained model a task: labelled sequences in CSV, FASTA, Parquet or a dataset",
     "prepare": "build the store of a genome ahead of training",
     "embed": "vectors of sequences, tokens or bases: FASTA, BED or tables in, Parquet, NumPy or Zarr out",
+    "cluster": "do vectors fall into classes that the model was never told? numbers and a picture",
     "export": "write a model in the published Hugging Face layout",
     "fetch": "download genomes by name, verified: sacCer3, hg38, ... or those of a manifest",
     "tokenizer train": "learn a BPE vocabulary on genomes",
