@@ -117,4 +117,5 @@ def _retrieve(query: str, target: str, species: Mapping[str, SpeciesRegions]) ->
 def _directions(vectors: Floats) -> npt.NDArray[np.float32]:
     centred = vectors.astype(np.float64) - vectors.mean(0, dtype=np.float64)
     lengths = np.linalg.norm(centred, axis=1, keepdims=True)
-    return (centred / np.where(lengths == 0, 1, lengths)).astype(np.float32)
+    directions: npt.NDArray[np.float32] = (centred / np.where(lengths == 0, 1, lengths)).astype(np.float32)
+    return directions
