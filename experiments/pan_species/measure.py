@@ -4,9 +4,9 @@
     PYTHONPATH=. python experiments/pan_species/measure.py clade <work folder> trained=runs/demo
 
 Five yeasts of ../shared/data/genomes, whose gene names are shared, or the five species of the simulated clade
-with its `orthologs.tsv`. A region is the 500 bases before a gene's start, read on the gene's strand. Genes are
-those that all five have, once each; of them 1,500, drawn with seed 1. Vectors are means over tokens of the
-last layer. Written here: <set>.csv, <set>.md, <set>.png.
+with its `orthologs.tsv`. A region is the 500 bases before a gene's start, read on the gene's strand. Genes
+are those that all five have, once each; of them 1,500, drawn with seed 1. Vectors are means over tokens of
+the last layer. Written here: <set>.csv, <set>.md, <set>.png.
 """
 
 from __future__ import annotations
