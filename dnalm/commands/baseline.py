@@ -85,6 +85,7 @@ def _scores(fitted: Fitted, task: Task, part: TablePart) -> Scores:
 
 def _figures(task: Task, division: Division, part: TablePart, scores: Scores) -> dict[str, float | None]:
     found = judge(
+        task.metrics,
         task.kind,
         torch.from_numpy(scores),
         torch.from_numpy(part.labels),

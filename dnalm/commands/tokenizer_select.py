@@ -34,7 +34,8 @@ from dnalm.evaluation.vocabulary_choice import (
 )
 from dnalm.sweeps import Job, Ledger, LocalLauncher, SlurmLauncher, SweepFolder
 from dnalm.sweeps.composed import run_jobs
-from dnalm.sweeps.table import count_statuses, replace_text
+from dnalm.sweeps.table import count_statuses
+from dnalm.tables import replace_text
 from dnalm.tokenizers import BpeRecipe, BpeTokenizer
 from dnalm.training import RunDirectory
 

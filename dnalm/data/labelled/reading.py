@@ -12,7 +12,7 @@ from dnalm.data.labelled.labels import LabelReader
 from dnalm.data.labelled.rows import Row, read_rows, table_error
 from dnalm.data.labelled.table import LabelledTable, Labels
 from dnalm.data.labelled.task import Part, Task
-from dnalm.genome.alphabet import AMBIGUOUS, FIRST_AMBIGUOUS, ILLEGAL, LETTER_TABLE, STORED_TABLE
+from dnalm.genome.alphabet import AMBIGUOUS, FIRST_AMBIGUOUS, ILLEGAL, LETTER_TABLE, STORED_TABLE, Codes
 
 
 def read_table(task: Task, part: Part, *, source: str, num_classes: int | None) -> LabelledTable:
@@ -35,6 +35,34 @@ def read_table(task: Task, part: Part, *, source: str, num_classes: int | None) 
             "CSV-04", source, "no rows", "a labelled sequence on each line", f"fill task.{part}"
         )
     return filling.table()
+
+
+def read_letters(value: object, *, column: str, where: str) -> Codes:
+    """The letters of a cell as `alphabet.LETTER_TABLE` has them, ambiguous ones kept apart, (L,) uint8.
+
+    Raises:
+        DataError: CSV-04, it is empty; CSV-10, a letter is none of DNA's.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise table_error("CSV-04", where, f"{column} is {value!r}", "a sequence", "leave the row out")
+    text = value.strip()
+    letters = np.frombuffer(text.encode("utf-8").translate(LETTER_TABLE), dtype=np.uint8)
+    if (illegal := np.flatnonzero(letters == ILLEGAL)).size:
+        place = len(text.encode("utf-8")[: illegal[0]].decode("utf-8", "ignore"))
+        raise table_error(
+            "CSV-10",
+            where,
+            f"{text[place]!r} at position {place + 1} of {column}",
+            f"bases A, C, G, T, N and the ambiguous {AMBIGUOUS}",
+            "correct the sequence; RNA is written with T",
+        )
+    return letters
+
+
+def read_codes(value: object, *, column: str, where: str) -> Codes:
+    """The sequence of a cell, ambiguous letters read as N; raises as `read_letters`."""
+    letters = read_letters(value, column=column, where=where)
+    return np.frombuffer(letters.tobytes().translate(STORED_TABLE), dtype=np.uint8)
 
 
 @dataclass
@@ -126,20 +154,7 @@ class _Filling:
         self.names.append(name)
 
     def _add_sequence(self, value: object, where: str) -> None:
-        if not isinstance(value, str) or not value.strip():
-            found = f"{self.task.sequence} is {value!r}"
-            raise table_error("CSV-04", where, found, "a sequence", "leave the row out")
-        text = value.strip()
-        letters = np.frombuffer(text.encode("utf-8").translate(LETTER_TABLE), dtype=np.uint8)
-        if (illegal := np.flatnonzero(letters == ILLEGAL)).size:
-            place = len(text.encode("utf-8")[: illegal[0]].decode("utf-8", "ignore"))
-            raise table_error(
-                "CSV-10",
-                where,
-                f"{text[place]!r} at position {place + 1} of {self.task.sequence}",
-                f"bases A, C, G, T, N and the ambiguous {AMBIGUOUS}",
-                "correct the sequence; RNA is written with T",
-            )
+        letters = read_letters(value, column=self.task.sequence, where=where)
         if self.task.length_bp not in (None, len(letters)):
             found, expected = f"{len(letters)} bases", f"task.length_bp={self.task.length_bp}"
             raise table_error(
