@@ -18,6 +18,7 @@ COMMANDS = {
     "pretrain": "train a model on a genome: experiment, size and data choose everything",
     "finetune": "teach a pretrained model a task: labelled sequences in CSV, FASTA, Parquet or a dataset",
     "prepare": "build the store of a genome ahead of training",
+    "interpret": "look into a model: attention, mutagenesis, dependency maps, motifs",
     "export": "write a model in the published Hugging Face layout",
     "fetch": "download genomes by name, verified: sacCer3, hg38, ... or those of a manifest",
     "tokenizer train": "learn a BPE vocabulary on genomes",
