@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from dnalm.evaluation.interpretation import Question, Reader
+from dnalm.evaluation.interpretation import Question, Reader, find_seqlets, pile_up
+from dnalm.evaluation.interpretation.known import compare
 from dnalm.genome.alphabet import UNKNOWN, bases
 from dnalm.genome.building import open_or_build
 from dnalm.genome.clade import MOTIFS, Clade, find_or_simulate
-from dnalm.genome.meme import write_meme
+from dnalm.genome.meme import read_meme, write_meme
 from dnalm.genome.store import GenomeStore
 from dnalm.models import Pretrained
 
@@ -46,6 +47,7 @@ def main() -> None:
     words += ["what=motifs", f"known={out}/known.meme", f"run.dir={out}/motifs"]
     subprocess.run([sys.executable, "-m", "dnalm", "interpret", *words], check=True)
     write(out / "planted.csv", planted(clade, out / "motifs/scores.tsv"))
+    write(out / "control.csv", control(out))
     print(f"{time.perf_counter() - began:.0f} s for motifs")
     reader = Reader.of(Pretrained(source=given["model"]), None, window_bp=None, batch_tokens=16_384)
     write(out / "variants.csv", variants(clade, store, reader))
@@ -114,6 +116,30 @@ def planted(clade: Path, scores: Path) -> Rows:
     for name, (role, number, values) in groups.items():
         area = auroc(np.array(values), np.array(outside))
         rows.append([name, role, number, f"{np.mean(values):.4f}", f"{np.mean(outside):.4f}", f"{area:.4f}"])
+    return rows
+
+
+def control(out: Path) -> Rows:
+    """Motifs piled up from the model's scores, and from these scores moved along each region at random."""
+    texts: dict[str, list[int]] = {}
+    bits: dict[str, list[float]] = {}
+    with (out / "motifs/scores.tsv").open(newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            texts.setdefault(row["region"], []).append("ACGT".index(row["base"]))
+            bits.setdefault(row["region"], []).append(float(row["bits"]))
+    draw = np.random.default_rng(1)
+    codes = [np.array(text, dtype=np.uint8) for text in texts.values()]
+    scores = [np.array(values) for values in bits.values()]
+    moved = [np.roll(values, draw.integers(len(values))) for values in scores]
+    known = read_meme(out / "known.meme")
+    rows: Rows = [["scores", "seqlets", "found", "match_planted", "match_decoy", "planted"]]
+    for name, told in {"model": scores, "moved": moved}.items():
+        seqlets = find_seqlets(told, most=4_000)
+        found = pile_up(codes, told, seqlets, most=30, least_seqlets=20)
+        matches = [match for match in compare(found, known) if match.e_value <= 0.05] if found else []
+        true = sorted({match.known for match in matches if not match.known.startswith("decoy")})
+        decoys = sum(match.known.startswith("decoy") for match in matches)
+        rows.append([name, len(seqlets), len(found), len(matches) - decoys, decoys, " ".join(true)])
     return rows
 
 
