@@ -23,6 +23,7 @@ COMMANDS = {
     "score": "score variants: VCF in, VCF out, or tables",
     "embed": "vectors of sequences, tokens or bases: FASTA, BED or tables in, Parquet, NumPy or Zarr out",
     "cluster": "do vectors fall into classes that the model was never told? numbers and a picture",
+    "interpret": "look into a model: attention, mutagenesis, dependency maps, motifs",
     "export": "write a model in the published Hugging Face layout",
     "fetch": "download genomes by name, verified: sacCer3, hg38, ... or those of a manifest",
     "tokenizer train": "learn a BPE vocabulary on genomes",

@@ -27,9 +27,9 @@ from dnalm.data import Corpus
 from dnalm.evaluation.vocabulary_choice import (
     Outcome,
     choose,
-    csv_text,
-    markdown_text,
     mean_ranks,
+    outcomes_csv,
+    outcomes_markdown,
     plot_choice,
 )
 from dnalm.sweeps import Job, Ledger, LocalLauncher, SlurmLauncher, SweepFolder
@@ -132,8 +132,8 @@ def _outcome(
 def _conclude(run: RunDirectory, bpe: Path, outcomes: Sequence[Outcome], statuses: dict[str, int]) -> None:
     ranks = mean_ranks(outcomes)
     chosen = choose(ranks)
-    replace_text(run.path / "table.csv", csv_text(outcomes))
-    replace_text(run.path / "table.md", markdown_text(outcomes))
+    replace_text(run.path / "table.csv", outcomes_csv(outcomes))
+    replace_text(run.path / "table.md", outcomes_markdown(outcomes))
     drawn = plot_choice(outcomes, run.path / "plot.png")
     accuracy: dict[str, dict[str, float | None]] = {}
     for each in outcomes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
+
+from dnalm.tables import csv_text, markdown_text
 
 _MISSING = "-"
 
@@ -67,44 +67,32 @@ def choose(ranks: dict[int, float]) -> int | None:
     return min(ranks, key=lambda count: (ranks[count], count), default=None)
 
 
-def csv_text(outcomes: Sequence[Outcome]) -> str:
-    """All figures, a line a tokenizer and k."""
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(
-        [
-            "tokenizer",
-            "merges",
-            "k",
-            "accuracy",
-            "standard_error",
-            "majority",
-            "chance",
-            "rows",
-            "status",
-            "run",
-        ]
-    )
-    for each in outcomes:
-        figures = (each.accuracy, each.error, each.majority)
-        table.writerow(
-            [each.tokenizer, each.merges, each.k, *figures, 4.0**-each.k, each.rows, each.status, each.run]
-        )
-    return text.getvalue()
+_COLUMNS = (
+    "tokenizer", "merges", "k", "accuracy", "standard_error", "majority", "chance", "rows", "status", "run"
+)  # fmt: skip
 
 
-def markdown_text(outcomes: Sequence[Outcome]) -> str:
+def outcomes_csv(outcomes: Sequence[Outcome]) -> str:
+    """All figures, a line a tokenizer and k; what is not known is empty."""
+    rows = [
+        (e.tokenizer, e.merges, e.k, e.accuracy, e.error, e.majority, 4.0**-e.k, e.rows, e.status, e.run)
+        for e in outcomes
+    ]
+    return csv_text([_COLUMNS, *(["" if cell is None else str(cell) for cell in row] for row in rows)])
+
+
+def outcomes_markdown(outcomes: Sequence[Outcome]) -> str:
     """Accuracies in per cent with standard errors, a line a tokenizer, a column a k."""
     ks = sorted({each.k for each in outcomes})
     ranks = mean_ranks(outcomes)
     found = {(each.tokenizer, each.k): each for each in outcomes}
-    lines = [["tokenizer", *(f"k = {k}" for k in ks), "mean rank"], ["---"] * (len(ks) + 2)]
+    lines: list[list[str]] = []
     for name, merges in dict.fromkeys((each.tokenizer, each.merges) for each in outcomes):
         rank = ranks.get(merges) if merges is not None else None
         cells = [_percent(found.get((name, k))) for k in ks]
         lines.append([name, *cells, _MISSING if rank is None else f"{rank:.2f}"])
     lines.append(["most frequent k-mer", *(_share(_majority(outcomes, k)) for k in ks), _MISSING])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return markdown_text(["tokenizer", *(f"k = {k}" for k in ks), "mean rank"], lines)
 
 
 def _percent(outcome: Outcome | None) -> str:

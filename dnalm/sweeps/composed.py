@@ -16,7 +16,7 @@ from dnalm.sweeps.job import Job, job_id
 from dnalm.sweeps.ledger import Ledger
 from dnalm.sweeps.local import Launcher
 from dnalm.sweeps.runner import Runner
-from dnalm.sweeps.table import replace_text
+from dnalm.tables import replace_text
 
 
 def composed_job(

@@ -47,6 +47,9 @@ def test_every_command_composes_and_checks(
         "train.csv",
         "dev.csv",
         "test.csv",
+        "peaks.bed",
+        "sequences.fa",
+        "jaspar.meme",
     )
     for name in (*files, "my_species.tsv"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from dnalm.evaluation.vocabulary_choice import (
     Outcome,
     choose,
-    csv_text,
-    markdown_text,
     mean_ranks,
+    outcomes_csv,
+    outcomes_markdown,
     plot_choice,
 )
 
@@ -57,11 +57,11 @@ def test_ranks_of_a_k_sum_to_what_places_do(values: list[int]) -> None:
 
 def test_the_tables_have_every_tokenizer_and_k() -> None:
     shown = [*outcomes(), outcome(900, 2, None, status="failed"), outcome(900, 4, None, status="waiting")]
-    rows = list(csv.DictReader(csv_text(shown).splitlines()))
+    rows = list(csv.DictReader(outcomes_csv(shown).splitlines()))
     assert len(rows) == len(shown)
     assert float(rows[0]["standard_error"]) == pytest.approx(math.sqrt(0.1 * 0.9 / 400))
     assert [row["chance"] for row in rows[:2]] == ["0.0625", "0.00390625"]
-    assert markdown_text(shown).splitlines() == [
+    assert outcomes_markdown(shown).splitlines() == [
         "| tokenizer | k = 2 | k = 4 | mean rank |",
         "| --- | --- | --- | --- |",
         "| 100 merges | 10.00 ± 1.50 | 2.00 ± 0.70 | 3.00 |",

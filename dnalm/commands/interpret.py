@@ -1,0 +1,95 @@
+"""`dnalm interpret`: what a model has learned, looked at in regions of one's choice, as data and pictures.
+
+`what=attention`: what every head looks at, between tokens and between bases. `what=mutagenesis`: every base
+of a region to every other. `what=dependency`: how a substitution here changes what is expected there.
+`what=motifs`: short stretches that the model knows, piled up, beside known motifs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import NonNegativeInt, PositiveInt
+
+from dnalm.console import progress_bar, stdout
+from dnalm.evaluation.interpretation import Reader, read_regions
+from dnalm.evaluation.interpretation.studies import (
+    MOST_PICTURES,
+    Study,
+    Summary,
+    study_attention,
+    study_dependency,
+    study_motifs,
+    study_mutagenesis,
+)
+from dnalm.genome.meme import read_meme
+from dnalm.models import Pretrained
+from dnalm.paths import InputPath
+from dnalm.tokenizers import Tokenizer
+from dnalm.training import RunDirectory
+
+What = Literal["attention", "mutagenesis", "dependency", "motifs"]
+
+
+def interpret(
+    *,
+    model: Pretrained,
+    input: InputPath,  # noqa: A002 -- the word for it on the command line
+    what: What,
+    run: RunDirectory,
+    config: dict[str, object],
+    reference: InputPath | None = None,
+    window_bp: PositiveInt | None = None,
+    neighbours_bp: NonNegativeInt = 5,
+    known: InputPath | None = None,
+    tokenizer: Tokenizer | None = None,
+    cache: Path | None = None,
+    batch_tokens: PositiveInt = 16_384,
+) -> None:
+    """Look into a model and leave data, pictures and a summary.
+
+    Args:
+        model: a run, a model directory or a published model.
+        input: the regions: FASTA, or BED with `reference`.
+        what: the study.
+        run: the folder to leave.
+        config: the composed config.
+        reference: the genome of a BED file: FASTA, 2bit or store.
+        window_bp: bases that the model reads at a time, around the base that is hidden; those of its
+            training windows if absent.
+        neighbours_bp: of mutagenesis, how far its effects on other bases are followed.
+        known: of motifs, known ones in MEME format.
+        tokenizer: bases to ids; that of the model if absent.
+        cache: folder of stores; the user's cache if absent.
+        batch_tokens: tokens of a batch.
+
+    Raises:
+        ConfigError: INT-02, INT-03, a key that this input has no use for.
+        DataError: the input cannot be read, or holds a region longer than a window where it is read whole
+            (INT-01).
+        CheckpointError: the model cannot be read, or its tokens see only one side.
+    """
+    run.claim(goes_on=False)
+    motifs = read_meme(known) if known else None
+    reader = Reader.of(model, tokenizer, window_bp=window_bp, batch_tokens=batch_tokens)
+    flank_bp = 0 if what == "attention" else reader.window_bp // 2
+    regions = read_regions(input, reference=reference, flank_bp=flank_bp, cache=cache)
+    run.create(config)
+    with progress_bar(f"Looking at {input.name}", total=None) as done:
+        study = Study(reader, regions, run.path, done)
+        studies = {
+            "attention": lambda: study_attention(study),
+            "mutagenesis": lambda: study_mutagenesis(study, neighbours_bp=neighbours_bp),
+            "dependency": lambda: study_dependency(study),
+            "motifs": lambda: study_motifs(study, known=motifs),
+        }
+        found: Summary = studies[what]()
+    path = run.write_summary({"what": what, "model": model.source, "input": str(input), **found})
+    stdout.print(", ".join(f"{name} {_say(value)}" for name, value in found.items()))
+    stdout.print(f"data and pictures (of at most {MOST_PICTURES} regions): {run.path}")
+    stdout.print(f"summary: {path}")
+
+
+def _say(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}"

@@ -1,0 +1,185 @@
+"""Pictures of what was looked into, each as PNG and SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from dnalm.evaluation.interpretation.known import Match, Table
+from dnalm.evaluation.interpretation.letters import draw_logo
+from dnalm.evaluation.interpretation.mutagenesis import Mutagenesis
+from dnalm.evaluation.interpretation.reader import Floats
+from dnalm.evaluation.interpretation.regions import Region
+from dnalm.evaluation.interpretation.seqlets import FoundMotif
+from dnalm.genome.alphabet import UNKNOWN
+
+_INCHES_A_BASE = 0.11
+_MOST_LAYERS = 12  # with a map of their own
+
+
+def draw_mutagenesis(region: Region, found: Mutagenesis, stem: Path) -> None:
+    """What the model expects (letters, bits), how much it prefers what stands there, and every effect."""
+    first, last = region.inner
+    width = max(6.0, 1.6 + _INCHES_A_BASE * (last - first))
+    figure = _figure(width, 7.5)
+    expected, preferred, own, near = figure.subplots(4, 1, height_ratios=[1.2, 1.2, 1, 1], sharex=True)
+    probabilities = np.exp(found.log_p_R4)
+    bits = 2 + (probabilities * found.log_p_R4).sum(axis=1, keepdims=True) / np.log(2)
+    draw_logo(expected, np.nan_to_num(probabilities * bits), start=region.start)
+    expected.set(ylabel="bits", title=f"{_title(region)}: what the model expects of each hidden base")
+    draw_logo(preferred, _preference(region, found), start=region.start)
+    preferred.set(ylabel="nats", title="base that stands there, by what it exceeds the others' mean")
+    _draw_effects(own, region, found.effect_R4, "effect of a substitution: log p(ALT) - log p(REF), nats")
+    _draw_effects(near, region, found.neighbours_R4, "effect on the bases nearby: sum of log p, nats")
+    near.set_xlabel(f"{region.contig}, counted from 0")
+    _save(figure, stem)
+
+
+def _preference(region: Region, found: Mutagenesis) -> Floats:
+    """Height of the base that stands there: minus the mean effect of the three others."""
+    codes = region.codes[slice(*region.inner)]
+    heights = np.zeros((len(codes), 4))
+    known = np.flatnonzero(codes != UNKNOWN)
+    heights[known, codes[known]] = -np.nan_to_num(found.effect_R4[known]).sum(axis=1) / 3
+    return heights
+
+
+def _draw_effects(axes: Axes, region: Region, effects_R4: Floats, title: str) -> None:
+    most = max(float(np.nanmax(np.abs(effects_R4), initial=0)), 1e-6)
+    first = region.start - 0.5
+    image = axes.imshow(
+        effects_R4.T,
+        aspect="auto",
+        interpolation="nearest",
+        cmap="RdBu",
+        vmin=-most,
+        vmax=most,
+        extent=(first, first + len(effects_R4), 3.5, -0.5),
+    )
+    axes.set_yticks(range(4), list("ACGT"))
+    axes.set_title(title)
+    axes.figure.colorbar(image, ax=axes, pad=0.01)
+
+
+def draw_dependency(region: Region, map_RR: Floats, stem: Path) -> None:
+    """The map, with the bases along both sides where there is room."""
+    figure = _figure(7.5, 6.5)
+    axes = figure.subplots()
+    first, last = region.start - 0.5, region.start + len(map_RR) - 0.5
+    off = map_RR[~np.eye(len(map_RR), dtype=bool)]
+    high = float(np.nanpercentile(off, 99.5)) if off.size and not np.isnan(off).all() else 1.0
+    image = axes.imshow(
+        map_RR, cmap="magma_r", vmin=0, vmax=max(high, 1e-6), extent=(first, last, last, first)
+    )
+    axes.set(
+        xlabel="base that is hidden",
+        ylabel="base that is substituted",
+        title=f"{_title(region)}: dependencies",
+    )
+    if len(map_RR) <= 120:
+        places = range(region.start, region.start + len(map_RR))
+        axes.set_xticks(places, list(region.text), fontsize=min(8, 480 / len(map_RR)))
+        axes.set_yticks(places, list(region.text), fontsize=min(8, 480 / len(map_RR)))
+        axes.tick_params(length=0)
+    figure.colorbar(image, label="largest change of log2-odds (scale ends at the 99.5th percentile)")
+    _save(figure, stem)
+
+
+def draw_attention(region: Region, maps: Sequence[Floats], stem: Path) -> None:
+    """A map for each layer, mean of its heads, from base to base.
+
+    Args:
+        region: what was read, flanks included.
+        maps: (L, L) of each layer, in order.
+        stem: path without its ending.
+    """
+    shown = maps[:_MOST_LAYERS]
+    columns = min(4, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = _figure(3.4 * columns + 0.8, 3.3 * rows + 0.6)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    first = region.position(0) - 0.5
+    last = first + len(region.codes)
+    for layer, (axes, values) in enumerate(zip(panels, shown, strict=False), start=1):
+        image = axes.imshow(
+            values,
+            cmap="magma_r",
+            vmin=0,
+            vmax=max(float(np.percentile(values, 99.5)), 1e-9),
+            extent=(first, last, last, first),
+        )
+        axes.set_title(f"layer {layer}", fontsize=9)
+        axes.tick_params(labelsize=6)
+        figure.colorbar(image, ax=axes, fraction=0.046)
+    for axes in panels[len(shown) :]:
+        axes.set_axis_off()
+    figure.suptitle(f"{_title(region)}: attention from base (row) to base, mean of the heads", fontsize=10)
+    _save(figure, stem)
+
+
+def draw_heads(means: Mapping[str, Floats], stem: Path) -> None:
+    """Numbers of every head, means over the regions: a panel each, layers by heads."""
+    some = next(iter(means.values()))
+    figure = _figure((1.2 + max(1.6, 0.3 * some.shape[1])) * len(means), 1.2 + max(1.6, 0.3 * len(some)))
+    panels = figure.subplots(1, len(means), squeeze=False)[0]
+    for axes, (name, values) in zip(panels, means.items(), strict=True):
+        image = axes.imshow(values, cmap="viridis", aspect="auto", interpolation="nearest")
+        axes.set_title(name, fontsize=9)
+        axes.set(xlabel="head", ylabel="layer")
+        axes.set_xticks(range(values.shape[1]), range(1, values.shape[1] + 1), fontsize=6)
+        axes.set_yticks(range(len(values)), range(1, len(values) + 1), fontsize=6)
+        figure.colorbar(image, ax=axes)
+    _save(figure, stem)
+
+
+def draw_motifs(
+    found: Sequence[FoundMotif], matches: Sequence[Match], known: Mapping[str, Table], stem: Path
+) -> None:
+    """Found motifs as logos, the nearest known one beside each, where known ones were given."""
+    figure = _figure(8.5 if matches else 4.5, max(2.0, 1.15 * len(found)))
+    panels = figure.subplots(max(1, len(found)), 2 if matches else 1, squeeze=False)
+    for row, motif in enumerate(found):
+        _draw_motif(panels[row, 0], motif.frequencies, f"{motif.name}: {motif.num_seqlets} places")
+        if matches:
+            match = matches[row]
+            table = known[match.known]
+            turned = table if match.strand == "+" else table[::-1, ::-1]
+            title = f"{match.known} ({match.strand}), E = {match.e_value:.1g}"
+            _draw_motif(panels[row, 1], turned, title)
+    if not found:
+        panels[0, 0].set_axis_off()
+        panels[0, 0].set_title("no motif was found", fontsize=9)
+    _save(figure, stem)
+
+
+def _draw_motif(axes: Axes, table_W4: Floats, title: str) -> None:
+    logs = np.log2(np.maximum(table_W4, 1e-9))
+    bits = 2 + (table_W4 * logs).sum(axis=1, keepdims=True)
+    draw_logo(axes, table_W4 * bits)
+    axes.set_ylim(0, 2)
+    axes.set_xticks([])
+    axes.tick_params(labelsize=6)
+    axes.set_title(title, fontsize=8)
+
+
+def _title(region: Region) -> str:
+    return region.name if len(region.name) < 60 else f"{region.name[:57]}…"
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, stem: Path) -> None:
+    """Write both files; the same figure gives the same bytes."""
+    figure.savefig(stem.with_name(f"{stem.name}.png"), dpi=110)
+    with mpl.rc_context({"svg.hashsalt": "dnalm"}):
+        figure.savefig(stem.with_name(f"{stem.name}.svg"), metadata={"Date": None})

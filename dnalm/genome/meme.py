@@ -1,0 +1,99 @@
+"""Motifs in MEME's minimal format: names and tables of letter probabilities.
+
+Every `MOTIF` line names a motif; a `letter-probability matrix` line follows, then a row of four numbers a
+place. Other lines are skipped. Errors: MEME-01 no motif, 02 another alphabet, 03 a row that is not four
+numbers that sum to 1, 04 a motif without rows, 05 a name that stands twice, 06 not text.
+
+Format: https://meme-suite.org/meme/doc/meme-format.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dnalm.errors import DataError
+
+Table = npt.NDArray[np.float64]
+_TOLERANCE = 0.02  # of a row's sum: files are rounded
+
+
+def read_meme(path: Path) -> dict[str, Table]:
+    """(W, 4) probabilities of A, C, G, T by the motif's name, in the order of the file.
+
+    Raises:
+        DataError: MEME-01 to MEME-06, naming the line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise _error("06", path, 1, "bytes that are not text", "a text file, not compressed") from error
+    rows: dict[str, list[list[float]]] = {}
+    number_of: dict[str, int] = {}
+    name, in_table = "", False
+    for number, line in enumerate(lines, start=1):
+        words = line.split()
+        if line.startswith("ALPHABET") and line.partition("=")[2].split() not in (["ACGT"], []):
+            raise _error("02", path, number, f"the line {line!r}", "ALPHABET= ACGT")
+        if words[:1] == ["MOTIF"]:
+            _close(path, number_of.get(name, 1), name, rows)
+            name, in_table = " ".join(words[1:]), False
+            if not name or name in rows:
+                raise _error("05", path, number, f"the name {name!r} again or none", "a name for each motif")
+            rows[name], number_of[name] = [], number
+        elif line.startswith("letter-probability matrix"):
+            in_table = bool(name)
+        elif in_table and words and _begins_number(words[0]):
+            rows[name].append(_read_row(path, number, words))
+        elif words:
+            in_table = False
+    _close(path, number_of.get(name, 1), name, rows)
+    if not rows:
+        raise _error("01", path, 1, "no line that begins with MOTIF", "motifs in MEME's minimal format")
+    return {name: np.array(table) for name, table in rows.items()}
+
+
+def write_meme(
+    path: Path, motifs: Mapping[str, npt.NDArray[np.floating]], *, num_sites: Mapping[str, int]
+) -> None:
+    """Write motifs; (W, 4) probabilities and the number of sites that they are of, by name."""
+    lines = ["MEME version 4", "", "ALPHABET= ACGT", "", "strands: + -", ""]
+    lines += ["Background letter frequencies", "A 0.25 C 0.25 G 0.25 T 0.25", ""]
+    for name, table in motifs.items():
+        lines += [f"MOTIF {name}"]
+        lines += [f"letter-probability matrix: alength= 4 w= {len(table)} nsites= {num_sites[name]} E= 0"]
+        lines += [" ".join(f"{value:.6f}" for value in row) for row in table]
+        lines += [""]
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _close(path: Path, number: int, name: str, rows: Mapping[str, list[list[float]]]) -> None:
+    if name and not rows[name]:
+        raise _error("04", path, number, f"{name} has no rows", "a letter-probability matrix after its name")
+
+
+def _read_row(path: Path, number: int, words: list[str]) -> list[float]:
+    try:
+        row = [float(word) for word in words]
+    except ValueError:
+        row = []
+    if len(row) != 4 or min(row) < 0 or not abs(sum(row) - 1) <= _TOLERANCE:
+        raise _error("03", path, number, f"the row {' '.join(words)!r}", "four probabilities that sum to 1")
+    return [value / sum(row) for value in row]
+
+
+def _begins_number(word: str) -> bool:
+    return word[0].isdigit() or word[0] in ".-+"
+
+
+def _error(case: str, path: Path, number: int, found: str, expected: str) -> DataError:
+    return DataError(
+        f"MEME-{case}",
+        where=f"{path}:{number}",
+        found=found,
+        expected=expected,
+        fix="correct the line, or export the motifs again in MEME's minimal format",
+    )

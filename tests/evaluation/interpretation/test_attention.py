@@ -1,0 +1,65 @@
+"""Attention between tokens becomes attention between bases, and a few numbers, without loss or gain."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnalm.evaluation.interpretation import summarize, to_bases
+from dnalm.tokenizers import KmerTokenizer
+from tests.evaluation.interpretation.small import make_reader, random_codes
+from tests.tokenizers.examples import EVERY
+
+TILES = np.array([[0, 0], [0, 2], [2, 5], [5, 5]])  # [CLS], two bases, three bases, [SEP]
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["kmer_1", "kmer_3", "six_mer_v1", "bpe", "logo_3"]))
+def test_a_base_spends_what_its_tokens_spend_on_bases(seed: int, name: str) -> None:
+    draw = np.random.default_rng(seed)
+    codes = draw.integers(0, 4, 25).astype(np.uint8)
+    ids = EVERY[name].encode(codes)
+    spans = EVERY[name].spans(codes, ids)
+    weights = draw.dirichlet(np.ones(len(ids)), len(ids))
+    content = spans[:, 1] > spans[:, 0]
+    spent = weights[:, content].sum(axis=1)
+    for base, told in enumerate(to_bases(weights, spans, 25).sum(axis=1)):
+        over = (spans[:, 0] <= base) & (base < spans[:, 1])
+        assert told == pytest.approx(spent[over].mean() if over.any() else 0)
+
+
+def test_a_tokens_attention_is_shared_by_its_bases() -> None:
+    weights = np.zeros((4, 4))
+    weights[1] = [0.1, 0.2, 0.6, 0.1]
+    weights[2] = [0.0, 0.0, 1.0, 0.0]
+    of_bases = to_bases(weights, TILES, 5)
+    np.testing.assert_allclose(of_bases[:2], [[0.1, 0.1, 0.2, 0.2, 0.2]] * 2)
+    np.testing.assert_allclose(of_bases[2:], [[0, 0, 1 / 3, 1 / 3, 1 / 3]] * 3)
+
+
+def test_a_head_that_looks_at_itself_looks_nowhere_else() -> None:
+    found = summarize(np.eye(4), TILES, 5)
+    assert (found.special_share, found.distance_bp, found.entropy_bits) == (0, 0, 0)
+    # Two bases with distances 0 and 1, three with 0, 1, 2: means 1/2, 1/2, 1, 2/3, 1
+    assert found.base_distance_bp == pytest.approx((1 / 2 + 1 / 2 + 1 + 2 / 3 + 1) / 5)
+    assert found.base_entropy_bits == pytest.approx((2 * 1 + 3 * np.log2(3)) / 5)
+
+
+def test_a_head_that_looks_everywhere_alike() -> None:
+    codes = random_codes(6)
+    tokenizer = KmerTokenizer(k=1)
+    spans = tokenizer.spans(codes, tokenizer.encode(codes))
+    found = summarize(np.full((8, 8), 1 / 8), spans, 6)
+    assert found.special_share == pytest.approx(2 / 8)
+    assert found.entropy_bits == pytest.approx(3)
+    assert found.base_entropy_bits == pytest.approx(np.log2(6))
+    # Mean |i - j| over all pairs of n places is (n^2 - 1) / 3n
+    assert found.distance_bp == found.base_distance_bp == pytest.approx(35 / 18)
+
+
+def test_rows_of_a_models_maps_sum_to_one() -> None:
+    reader = make_reader(KmerTokenizer(k=3))
+    layers = list(reader.attention(random_codes(20)))
+    assert [layer.shape for layer in layers] == [(2, 20, 20)] * 2  # 18 k-mers, [CLS] and [SEP]
+    np.testing.assert_allclose(np.stack(layers).sum(axis=-1), 1, atol=1e-6)

@@ -1,0 +1,66 @@
+"""MEME's minimal format: what is written is read, what is wrong is told with its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnalm.errors import DataError
+from dnalm.genome.meme import read_meme, write_meme
+
+HEAD = "MEME version 4\n\nALPHABET= ACGT\n\n"
+
+
+@given(widths=st.lists(st.integers(1, 12), min_size=1, max_size=4), seed=st.integers(0, 1000))
+def test_what_is_written_is_read(
+    tmp_path_factory: pytest.TempPathFactory, widths: list[int], seed: int
+) -> None:
+    draw = np.random.default_rng(seed)
+    motifs = {f"m{n} a b": draw.dirichlet(np.ones(4), width) for n, width in enumerate(widths)}
+    path = tmp_path_factory.mktemp("meme") / "m.meme"
+    write_meme(path, motifs, num_sites=dict.fromkeys(motifs, 5))
+    found = read_meme(path)
+    assert list(found) == list(motifs)
+    for name, table in motifs.items():
+        np.testing.assert_allclose(found[name], table, atol=1e-5)
+
+
+def test_jaspar_is_read(shared_data: Path) -> None:
+    found = read_meme(shared_data / "motifs/jaspar_2024_consensus.meme")
+    assert len(found) == 182
+    assert found["C001:HES_SREBF:bHLH"].shape == (6, 4)
+    assert all(np.allclose(table.sum(axis=1), 1) for table in found.values())
+
+
+ROW = "0.25 0.25 0.25 0.25\n"
+MATRIX = "letter-probability matrix: alength= 4 w= 1 nsites= 1 E= 0\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (HEAD, "MEME-01 {path}:1: no line that begins with MOTIF"),
+        ("ALPHABET= ACDEF\n", "MEME-02 {path}:1: the line 'ALPHABET= ACDEF'"),
+        (f"{HEAD}MOTIF a\n{MATRIX}0.5 0.5\n", "MEME-03 {path}:7: the row '0.5 0.5'"),
+        (f"{HEAD}MOTIF a\n{MATRIX}0.5 0.5 0.5 0.5\n", "MEME-03 {path}:7: the row '0.5 0.5 0.5 0.5'"),
+        (f"{HEAD}MOTIF a\n{MATRIX}0.5 x 0 0.5\n", "MEME-03 {path}:7: the row '0.5 x 0 0.5'"),
+        (f"{HEAD}MOTIF a\nMOTIF b\n{MATRIX}{ROW}", "MEME-04 {path}:5: a has no rows"),
+        (f"{HEAD}MOTIF a\n{MATRIX}{ROW}MOTIF a\n", "MEME-05 {path}:8: the name 'a' again or none"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "m.meme"
+    path.write_text(text)
+    with pytest.raises(DataError) as error:
+        read_meme(path)
+    assert str(error.value).startswith(message.format(path=path))
+
+
+def test_a_compressed_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "m.meme").write_bytes(b"\x1f\x8b\x08\xff\xfe")
+    with pytest.raises(DataError, match=r"MEME-06 .*a text file, not compressed"):
+        read_meme(tmp_path / "m.meme")
