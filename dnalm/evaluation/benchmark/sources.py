@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dnalm.errors import DataError
@@ -12,7 +12,7 @@ from dnalm.evaluation.benchmark.task_list import ListedTask
 _SHOWN = 12  # missing files that are named
 
 
-@dataclass(frozen=True)
+@dataclass
 class Source:
     """Where to look.
 
@@ -27,6 +27,7 @@ class Source:
     root: Path | None
     repository: str | None
     revision: str | None
+    _unreachable: bool = field(default=False, init=False)  # then only what was fetched before is asked for
 
     def find(self, tasks: Sequence[ListedTask], splits: Sequence[str]) -> Mapping[tuple[str, str], Path]:
         """The file of each task and split.
@@ -59,8 +60,17 @@ class Source:
 
         name = task.hub_path.format(split=split)
         try:
-            return Path(hf_hub_download(self.repository, name, repo_type="dataset", revision=self.revision))
+            return Path(
+                hf_hub_download(
+                    self.repository,
+                    name,
+                    repo_type="dataset",
+                    revision=self.revision,
+                    local_files_only=self._unreachable,
+                )
+            )
         except (OSError, ValueError):
+            self._unreachable = True
             return None
 
     def _missing(self, missing: Mapping[str, Sequence[str]], complete: Sequence[str]) -> DataError:

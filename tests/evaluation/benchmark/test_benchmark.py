@@ -103,7 +103,10 @@ def test_missing_files_are_named_and_where_they_belong(tmp_path: Path) -> None:
 
 
 def test_without_a_network_the_hub_and_the_folder_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(*_: object, **__: object) -> str:
+    asked = []
+
+    def offline(*_: object, local_files_only: bool, **__: object) -> str:
+        asked.append(local_files_only)
         raise OSError("no network")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", offline)
@@ -112,13 +115,15 @@ def test_without_a_network_the_hub_and_the_folder_are_named(monkeypatch: pytest.
         gue.prepare(gue.choose(["tf3"]))
     assert "3 files of 1 tasks are missing: tf/3/train.csv, tf/3/dev.csv, tf/3/test.csv" in str(caught.value)
     assert "give benchmark.root=<folder>" in str(caught.value)
+    assert asked == [False, True, True]
     assert "https://huggingface.co/datasets/fm4bio-ning/GUE_public/tree/65b468ce" in str(caught.value)
 
 
 def test_the_hub_is_asked_at_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def download(repository: str, name: str, *, repo_type: str, revision: str) -> str:
+    def download(repository: str, name: str, *, repo_type: str, revision: str, local_files_only: bool) -> str:
+        assert not local_files_only
         asked.append((repository, name, repo_type, revision))
         write_split(tmp_path / name, [("ACGT", "0"), ("ACGA", "1")])
         return str(tmp_path / name)

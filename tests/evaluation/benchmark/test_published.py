@@ -1,0 +1,41 @@
+"""Published tables are read with their scale, and one that cannot be read is a sentence."""
+
+from pathlib import Path
+
+import pytest
+
+from dnalm.errors import ConfigError
+from dnalm.evaluation.benchmark import Published, read_published, read_tasks
+from dnalm.paths import published_folder
+
+LISTS = {
+    "gue_dnabert2_table4.csv": "gue",
+    "gue_grover.csv": "gue",
+    "nt_18_tasks.csv": "nt",
+    "nt_grover.csv": "nt",
+}
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in published_folder().glob("*.csv")))
+def test_every_published_number_is_of_a_listed_task_and_has_a_source(name: str) -> None:
+    tasks = {task.name for task in read_tasks(Path(f"{LISTS[name]}.tsv"))}
+    found = read_published([name])
+    assert {each.task for each in found} <= tasks
+    assert all(-1 <= each.value <= 1 for each in found)
+    assert (published_folder() / name).read_text().startswith("# ")
+
+
+def test_scale_and_empty_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "paper.csv").write_text("# A paper\n# scale: 100\ntask,x,y\na,50,\nb,,25\n")
+    monkeypatch.setattr("dnalm.evaluation.benchmark.published.published_folder", lambda: tmp_path)
+    expected = [Published("a", "x", 0.5, "paper.csv"), Published("b", "y", 0.25, "paper.csv")]
+    assert read_published(["paper.csv"]) == expected
+
+
+def test_what_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "paper.csv").write_text("task,x\na,high\n")
+    monkeypatch.setattr("dnalm.evaluation.benchmark.published.published_folder", lambda: tmp_path)
+    with pytest.raises(ConfigError, match=r"BENCH-08 .*paper\.csv: a cell 'high'; a number, or nothing"):
+        read_published(["paper.csv"])
+    with pytest.raises(ConfigError, match=r"other\.csv: it cannot be read: No such file"):
+        read_published(["other.csv"])
