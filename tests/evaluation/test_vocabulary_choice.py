@@ -73,6 +73,26 @@ def test_the_tables_have_every_tokenizer_and_k() -> None:
     ]
 
 
+def test_the_table_of_the_committed_study_is_that_of_its_figures() -> None:
+    folder = Path(__file__).resolve().parents[2] / "experiments/grover_vocabulary"
+    with (folder / "table.csv").open(newline="") as file:
+        found = [
+            Outcome(
+                row["tokenizer"],
+                int(row["merges"]) if row["merges"] else None,
+                int(row["k"]),
+                row["status"],
+                float(row["accuracy"]),
+                float(row["majority"]),
+                int(row["rows"]),
+                "",
+            )
+            for row in csv.DictReader(file)
+        ]
+    assert markdown_text(found) in (folder / "README.md").read_text()
+    assert choose(mean_ranks(found)) == 100
+
+
 def test_a_picture_is_drawn_of_what_is_known(tmp_path: Path) -> None:
     target = tmp_path / "plot.png"
     assert not plot_choice([outcome(100, 2, None, status="failed")], target)
