@@ -17,11 +17,17 @@ from dnalm.errors import ConfigError, DnalmError
 COMMANDS = {
     "pretrain": "train a model on a genome: experiment, size and data choose everything",
     "finetune": "teach a pretrained model a task: labelled sequences in CSV, FASTA, Parquet or a dataset",
+    "baseline": "teach a task to a classical model: k-mer counts, a small convolutional network",
+    "benchmark": "models x tasks x seeds of a published benchmark, and their table",
     "prepare": "build the store of a genome ahead of training",
+    "score": "score variants: VCF in, VCF out, or tables",
+    "embed": "vectors of sequences, tokens or bases: FASTA, BED or tables in, Parquet, NumPy or Zarr out",
+    "cluster": "do vectors fall into classes that the model was never told? numbers and a picture",
     "interpret": "look into a model: attention, mutagenesis, dependency maps, motifs",
     "export": "write a model in the published Hugging Face layout",
     "fetch": "download genomes by name, verified: sacCer3, hg38, ... or those of a manifest",
     "tokenizer train": "learn a BPE vocabulary on genomes",
+    "tokenizer select": "choose the number of BPE merges by next-k-mer prediction, as GROVER did",
     "tokenizer inspect": "show how a tokenizer reads genomes: lengths, balance, the most frequent tokens",
 }
 _FLAGS = ("--help", "--cfg", "--debug", "--version", "--multirun")

@@ -16,14 +16,29 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.text import Text
 
 stdout = Console(soft_wrap=True, highlight=False)
 stderr = Console(stderr=True, soft_wrap=True, highlight=False)
 _hidden: list[bool] = []  # not empty in a process that draws no bars
+
+
+class _SpeedColumn(ProgressColumn):
+    """Items a second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        """Nothing until it is known."""
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f} {self._unit}/s")
 
 
 def hide_bars() -> None:
@@ -32,13 +47,16 @@ def hide_bars() -> None:
 
 
 @contextmanager
-def progress_bar(title: str, *, total: int | None, in_bytes: bool = False) -> Iterator[Callable[[int], None]]:
+def progress_bar(
+    title: str, *, total: int | None, in_bytes: bool = False, unit: str | None = None
+) -> Iterator[Callable[[int], None]]:
     """Show a bar on stderr while a block runs.
 
     Args:
         title: what is being done, such as `Reading sacCer3.fa.gz`.
         total: amount of work, in bytes or in items; None where it is not known.
         in_bytes: show sizes and speed in bytes rather than a count of items.
+        unit: of items whose number a second is shown, such as `variants`.
 
     Yields:
         A function to call with the amount of work just done.
@@ -46,7 +64,8 @@ def progress_bar(title: str, *, total: int | None, in_bytes: bool = False) -> It
     amounts: tuple[ProgressColumn, ...] = (
         (DownloadColumn(), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(),)
     )
-    columns = (TextColumn("{task.description}"), BarColumn(), *amounts, TimeRemainingColumn())
+    speed = () if unit is None else (_SpeedColumn(unit),)
+    columns = (TextColumn("{task.description}"), BarColumn(), *amounts, *speed, TimeRemainingColumn())
     is_hidden = bool(_hidden) or not stderr.is_terminal
     with Progress(*columns, console=stderr, transient=True, disable=is_hidden) as progress:
         task = progress.add_task(title, total=total)

@@ -1,4 +1,4 @@
-"""Where `conf/` is, and marks for path arguments, read when a config is checked, before any work starts."""
+"""Where `conf/` and published results are, and marks for path arguments, read when a config is checked."""
 
 from __future__ import annotations
 
@@ -20,3 +20,10 @@ def config_folder() -> Path:
     package = Path(dnalm.__file__).parent
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
+
+
+def published_folder() -> Path:
+    """Where `experiments/published/` is: inside the installed package, or beside it in a checkout."""
+    package = Path(dnalm.__file__).parent
+    inside = package / "published"
+    return inside if inside.is_dir() else package.parent / "experiments/published"

@@ -4,8 +4,9 @@ The run directory holds `config.yaml`, `metrics.csv`, `checkpoints/`, `model/` (
 layout, its head in `heads.safetensors`, described in `dnalm.yaml`), `predictions.parquet`, `summary.json`.
 
 `summary.json` has `task`, `kind`, `metric` (the name of the declared one), `test` and `val` (every metric
-of that kind of task by name, and `loss`; null where it is not defined), `rows` and `data` (number and
-checksum, by part), `steps`, `steps_done`, `best_step` (of the checkpoint that is left), `seed`, `model`,
+of that kind of task by name, and `loss`; null where it is not defined), `score` (the declared metric on the
+test set), `majority` (the accuracy there of the most frequent class of training), `rows` and `data` (number
+and checksum, by part), `steps`, `steps_done`, `best_step` (of the checkpoint that is left), `seed`, `model`,
 `seconds`, `parameters`, `trained_parameters`, `tokens_per_s` and `peak_memory` (bytes).
 
 `predictions.parquet` has a row for each of the test set, in its order: `id`, `label`, `score` (or
@@ -25,8 +26,8 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch.optim import Optimizer
 
 from dnalm.commands.finetune_report import conclude, introduce, summarize
-from dnalm.data import BatchPlan
-from dnalm.data.labelled import SequenceData, SequenceRecipe, Task, divide
+from dnalm.data import BatchPlan, Corpus
+from dnalm.data.labelled import AnyTask, SequenceData, SequenceRecipe, divide
 from dnalm.evaluation.predictions import write_predictions
 from dnalm.models import Encoder, Pretrained
 from dnalm.tokenizers import Tokenizer
@@ -43,13 +44,14 @@ def finetune(
     *,
     run: RunDirectory,
     model: Pretrained | Callable[..., Encoder],
-    task: Task,
+    task: AnyTask,
     tuning: Tuning,
     batch: BatchPlan,
     optim: Callable[..., Optimizer],
     schedule: Callable[..., Schedule],
     trainer: TrainerRecipe,
     config: dict[str, object],
+    data: Corpus | None = None,
     tokenizer: Tokenizer | None = None,
     sequences: SequenceRecipe = SequenceRecipe(),  # noqa: B008 -- it is frozen
     epochs: PositiveFloat = 3.0,
@@ -71,6 +73,7 @@ def finetune(
         schedule: makes the factor of the learning rate by step.
         trainer: how the run is computed, by how many processes.
         config: the composed config.
+        data: the genomes of a task that reads genomes; others have tables.
         tokenizer: bases to ids; that of the model if absent, overlapping 6-mers where it has none.
         sequences: how sequences are read.
         epochs: how often each row is seen.
@@ -83,7 +86,7 @@ def finetune(
     """
     quiet_frameworks()
     began = time.perf_counter()
-    division = divide(task, seed=seed)
+    division = divide(task, seed=seed, data=data)
     steps = steps or math.ceil(epochs * len(division.train) / batch.global_size)
     trainer = _with_patience(trainer, run, task, tuning)
     tuning.check(trainer)
@@ -106,10 +109,10 @@ def finetune(
     )
     work = _work(made, steps, logger, resume, resume_allow)
     session = Session(run, trainer, batch, guard, work)
-    with session.opened() as data:
-        if data is not None:
-            module = session.fit(data, introduce=partial(introduce, data, steps))
-            _judge(session, module, data, tuning, began=began)
+    with session.opened() as read:
+        if read is not None:
+            module = session.fit(read, introduce=partial(introduce, read, steps))
+            _judge(session, module, read, tuning, began=began)
 
 
 def _work(
@@ -136,7 +139,7 @@ def _work(
     )
 
 
-def _with_patience(trainer: TrainerRecipe, run: RunDirectory, task: Task, tuning: Tuning) -> TrainerRecipe:
+def _with_patience(trainer: TrainerRecipe, run: RunDirectory, task: AnyTask, tuning: Tuning) -> TrainerRecipe:
     """The recipe, which stops early if that is asked for."""
     if tuning.patience is None:
         return trainer

@@ -13,6 +13,8 @@ from dnalm.training import RunDirectory, peak_memory_bytes
 from dnalm.training.finetuning import Finetuning, Verdict
 from dnalm.training.session import Session
 
+_MOST_CLASSES = 20
+
 
 def introduce(data: SequenceData, steps: int, module: Finetuning) -> None:
     """Say what trains on what, and how the labels are balanced."""
@@ -38,6 +40,8 @@ def _balance(data: SequenceData, labels: np.ndarray[tuple[int, ...], np.dtype[np
     if data.task.kind == "multilabel":
         return "labels " + ", ".join(f"{share:.1%}" for share in labels.astype(np.float64).mean(axis=0))
     counts = np.bincount(labels.astype(np.int64), minlength=data.division.num_classes)
+    if len(counts) > _MOST_CLASSES:
+        return f"{len(counts):,} classes, the most frequent of {counts.max() / counts.sum():.2%}"
     return "classes " + ", ".join(f"{number}: {count:,}" for number, count in enumerate(counts))
 
 
@@ -50,6 +54,8 @@ def summarize(
         "task": data.task.title,
         "kind": data.task.kind,
         "metric": data.task.declared,
+        "score": _figures(module.verdicts["test"])[data.task.declared],
+        "majority": _majority(data),
         "test": _figures(module.verdicts["test"]),
         "val": _figures(module.verdicts["val"]),
         "rows": {name: len(rows) for name, rows in data.division.parts.items()},
@@ -62,6 +68,14 @@ def summarize(
         "tokens_per_s": round(session.throughput.tokens_per_s),
         "peak_memory": peak_memory_bytes(),
     }
+
+
+def _majority(data: SequenceData) -> float | None:
+    """The accuracy on the test set of whoever always says the most frequent class of training."""
+    if data.task.kind not in ("binary", "multiclass", "segmentation"):
+        return None
+    train, test = data.division.train.labels, data.division.test.labels
+    return float((test == np.bincount(train.astype(np.int64)).argmax()).mean())
 
 
 def _figures(verdict: Verdict) -> dict[str, float | None]:

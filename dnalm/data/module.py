@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
-import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader
 
-from dnalm.data.batch import Batch, Sample, collate
+from dnalm.data.batch import Batch, collate
 from dnalm.data.batching import BatchPlan, StepBatches, validation_batches
 from dnalm.data.channels import Channels, find_channels
 from dnalm.data.corpus import Corpus, CorpusGenome
 from dnalm.data.laid_out import lay_out
+from dnalm.data.loading import Loader
 from dnalm.data.masking import Masking
 from dnalm.data.mixture import Mixture
 from dnalm.data.samples import TrainingSamples, ValidationSamples
@@ -25,7 +24,6 @@ from dnalm.genome.intervals import total_length
 from dnalm.genome.tracks import JoinedTrack, join_track
 from dnalm.tokenizers import Tokenizer
 
-_WORKER_TIMEOUT_S = 300  # a worker that is stuck for longer is reported rather than waited for
 _NAMED = 10  # genomes that a message names
 
 
@@ -176,7 +174,7 @@ class GenomeData(LightningDataModule):
             return loader
         return CountedSteps(loader, self.batch.accumulation(world_size=trainer.world_size))
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> Loader[Batch]:
         """The validation windows of this rank."""
         trainer = self.trainer
         assert trainer is not None, "the trainer asks for its loaders"
@@ -191,17 +189,9 @@ class GenomeData(LightningDataModule):
 
     def _loader(
         self, samples: TrainingSamples | ValidationSamples, order: StepBatches | list[list[int]]
-    ) -> DataLoader[Batch]:
-        return DataLoader[Sample](  # type: ignore[return-value]
-            samples,
-            batch_sampler=order,
-            collate_fn=collate,
-            num_workers=self.batch.num_workers,
-            pin_memory=torch.cuda.is_available(),
-            multiprocessing_context="forkserver" if self.batch.num_workers else None,
-            persistent_workers=self.batch.num_workers > 0,
-            timeout=_WORKER_TIMEOUT_S if self.batch.num_workers else 0,
-        )
+    ) -> Loader[Batch]:
+        workers = self.batch.num_workers
+        return Loader(samples, order, collate=collate, num_workers=workers, keep_workers=True)
 
 
 def _untrained(track: str, genomes: list[str]) -> DataError:

@@ -162,6 +162,16 @@ class Encoder(nn.Module):
             hidden_ND = block(hidden_ND, layout)
         return hidden_ND if self.final_norm is None else self.final_norm(hidden_ND)
 
+    def hidden_states(self, ids_N: Tensor, packed: Packed) -> Iterator[Tensor]:
+        """The embeddings, then each block's hidden states in turn, (N, D); the last as `forward` gives it."""
+        layout = self._layout(ids_N, packed)
+        hidden_ND: Tensor = self.embeddings(ids_N, layout, None)
+        yield hidden_ND
+        for number, block in enumerate(self._layers(), start=1):
+            hidden_ND = block(hidden_ND, layout)
+            is_last = number == self.num_layers and self.final_norm is not None
+            yield self.final_norm(hidden_ND) if is_last and self.final_norm is not None else hidden_ND
+
     def attention_maps(
         self, ids_N: Tensor, packed: Packed, annotations_NC: Tensor | None = None
     ) -> Iterator[Tensor]:

@@ -107,9 +107,15 @@ class SequenceModel(nn.Module):
         return self
 
     def pool(
-        self, ids_N: Tensor, packed: Packed, used_N: Tensor, owner_P: Tensor, num_sequences: int
+        self,
+        ids_N: Tensor,
+        packed: Packed,
+        used_N: Tensor,
+        owner_P: Tensor,
+        num_sequences: int,
+        covers_Q2: Tensor | None = None,
     ) -> Tensor:
-        """Vectors of the sequences, (S, D).
+        """Vectors of the sequences, or of their bases, (S, D).
 
         Args:
             ids_N: token ids of all pieces end to end, (N,), int64.
@@ -117,9 +123,15 @@ class SequenceModel(nn.Module):
             used_N: which tokens are pooled; see `Pooling`.
             owner_P: the sequence of each piece, (P,), int64.
             num_sequences: S.
+            covers_Q2: pairs of a token and a base that it spells, where vectors of S bases are wanted.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             hidden_ND = self.encoder(ids_N, packed)
+        if covers_Q2 is not None:
+            spelling_Q, base_Q = covers_Q2.unbind(1)
+            used_Q = torch.ones_like(base_Q, dtype=torch.bool)
+            of_bases: Tensor = self.head.pooling(hidden_ND[spelling_Q], used_Q, base_Q, num_sequences)
+            return of_bases
         owner_N = owner_P[packed.layout(len(ids_N)).sequence_N]
         pooled_SD: Tensor = self.head.pooling(hidden_ND, used_N, owner_N, num_sequences)
         return pooled_SD
@@ -132,6 +144,7 @@ class SequenceModel(nn.Module):
         owner_P: Tensor,
         num_sequences: int,
         pooled_SD: Tensor | None = None,
+        covers_Q2: Tensor | None = None,
     ) -> Tensor:
         """Outputs, (S, O).
 
@@ -142,9 +155,10 @@ class SequenceModel(nn.Module):
             owner_P: the sequence of each piece.
             num_sequences: S.
             pooled_SD: vectors that are known already, in place of all that; from a frozen encoder.
+            covers_Q2: as of `pool`.
         """
         if pooled_SD is None:
-            pooled_SD = self.pool(ids_N, packed, used_N, owner_P, num_sequences)
+            pooled_SD = self.pool(ids_N, packed, used_N, owner_P, num_sequences, covers_Q2)
         outputs_SO: Tensor = self.head(pooled_SD)
         return outputs_SO
 

@@ -44,21 +44,7 @@ class Plan:
 
     def wrong_with(self, job: Job) -> str:
         """Compose and check a job's config; the sentence that says what is wrong, or nothing."""
-        words = [*self.shared, *assign(job.overrides)]
-        try:
-            config = read_config(self.command.replace(" ", "_"), words, extra_folder=self.config_dir)
-            if not isinstance(config.get("run"), dict):
-                raise ConfigError(
-                    "SWEEP-06",
-                    where="-m",
-                    found=f"{self.command} makes no run directory",
-                    expected="a command whose jobs each leave one",
-                    fix="run it for one value at a time",
-                )
-            check(config, given=frozenset({"config"}))
-        except ConfigError as error:
-            return str(error)
-        return ""
+        return what_is_wrong(self.command, [*self.shared, *assign(job.overrides)], self.config_dir)
 
     def text(self) -> str:
         """The settings of the sweep, defaults written out, and the jobs known beforehand, as YAML."""
@@ -78,6 +64,30 @@ class Plan:
         }
         code: int = build(self.settings, given=given)
         return code
+
+
+def what_is_wrong(command: str, words: Sequence[str], config_dir: Path | None = None) -> str:
+    """Compose and check the config of a job; the sentence that says what is wrong, or nothing.
+
+    Args:
+        command: what the job runs.
+        words: its `key=value`.
+        config_dir: a folder of the user's own configs.
+    """
+    try:
+        config = read_config(command.replace(" ", "_"), words, extra_folder=config_dir)
+        if not isinstance(config.get("run"), dict):
+            raise ConfigError(
+                "SWEEP-06",
+                where="-m",
+                found=f"{command} makes no run directory",
+                expected="a command whose jobs each leave one",
+                fix="run it for one value at a time",
+            )
+        check(config, given=frozenset({"config"}))
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def read_sweep(command: str, words: Sequence[str], *, config_dir: Path | None = None) -> Plan:

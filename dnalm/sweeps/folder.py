@@ -15,7 +15,8 @@ from dnalm.sweeps.job import Job
 from dnalm.sweeps.ledger import Ledger, Record
 from dnalm.sweeps.local import Places
 from dnalm.sweeps.lock import Lock
-from dnalm.sweeps.table import replace_text, write_tables
+from dnalm.sweeps.table import write_tables
+from dnalm.tables import replace_text
 
 
 class SweepFolder:

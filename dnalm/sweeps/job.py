@@ -71,13 +71,13 @@ def program_job(
         options: options of the program, such as `--config-dir`.
     """
     name = job_id(command, words, overrides)
-    where = f"run.dir={_quoted(str(folder / name))}"
+    where = f"run.dir={quoted(str(folder / name))}"
     again = () if command in _GOES_ON else ("run.replace=true",)
     given = [*command.split(), *words, *assign(overrides), *again, where, *options]
     return Job(name, overrides, (sys.executable, "-m", "dnalm", *given))
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A text as one value of Hydra's grammar, whatever letters it has."""
     from hydra.core.override_parser.types import Quote, QuotedString
 

@@ -71,8 +71,15 @@ def mean_over_tokens(values: Floats, spans: Ids, num_bases: int) -> Floats:
     Returns:
         (L, ...); NaN where no token covers the base.
     """
-    pairs = pair_up(spans)
-    return _mean(values[pairs.token], pairs.base, num_bases)
+    first_L, end_L = covering_tokens(spans, num_bases).T
+    sums = np.zeros((num_bases, *values.shape[1:]), dtype=np.result_type(values, np.float32))
+    counts = (end_L - first_L).astype(sums.dtype)
+    for step in range(int(counts.max(initial=0))):  # the tokens that cover a base are neighbours
+        covered = np.flatnonzero(first_L + step < end_L)
+        sums[covered] += values[first_L[covered] + step]
+    counts[counts == 0] = np.nan
+    sums /= counts.reshape(-1, *[1] * (sums.ndim - 1))
+    return sums
 
 
 def mean_over_bases(values: Floats, spans: Ids) -> Floats:
@@ -86,13 +93,9 @@ def mean_over_bases(values: Floats, spans: Ids) -> Floats:
         (T, ...); NaN for special tokens.
     """
     pairs = pair_up(spans)
-    return _mean(values[pairs.base], pairs.token, len(spans))
-
-
-def _mean(values_P: Floats, into_P: Ids, size: int) -> Floats:
-    sums = np.zeros((size, *values_P.shape[1:]), dtype=np.result_type(values_P, np.float32))
-    np.add.at(sums, into_P, values_P)
-    counts = np.bincount(into_P, minlength=size).astype(sums.dtype)
+    sums = np.zeros((len(spans), *values.shape[1:]), dtype=np.result_type(values, np.float32))
+    np.add.at(sums, pairs.token, values[pairs.base])
+    counts = np.bincount(pairs.token, minlength=len(spans)).astype(sums.dtype)
     counts[counts == 0] = np.nan
     mean: Floats = sums / counts.reshape(-1, *[1] * (sums.ndim - 1))
     return mean

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import yaml
 from safetensors.torch import load_file
 
@@ -51,6 +52,7 @@ def describe_head(module: Finetuning, data: SequenceData) -> dict[str, object]:
         "kind": data.task.kind,
         "classes": list(data.task.classes),
         "limit": data.limit,
+        "length_bp": int(np.median(data.division.train.lengths)),
         "center": module.center,
         "scale": module.scale,
         "shape": module.model.head.shape.as_plain(),

@@ -1,6 +1,8 @@
 """Fine-tuning: one LightningModule for classes, labels and values of sequences.
 
-The targets of a step are its sequences; see `step_training`.
+The targets of a step are its sequences, or their bases where these are labelled: a base has the mean of the
+hidden states of the tokens that spell it, so the loss and the figures are of bases, whatever the tokens are.
+See `step_training`.
 
 S sequences, R rows, O outputs.
 """
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dnalm.data.labelled import Division, LabelledBatch, MetricName, Part, Task, TaskKind
+from dnalm.data.labelled import AnyTask, Division, LabelledBatch, MetricName, Part, TaskKind
 from dnalm.models import Packed, SequenceModel
 from dnalm.training.answers import Answers
 from dnalm.training.plan import StepPlan
@@ -47,7 +49,7 @@ class Finetuning(StepTraining):
     """
 
     def __init__(
-        self, model: SequenceModel, task: Task, division: Division, plan: StepPlan, *, balanced: bool
+        self, model: SequenceModel, task: AnyTask, division: Division, plan: StepPlan, *, balanced: bool
     ) -> None:
         super().__init__(model, plan)
         self.model: SequenceModel
@@ -59,7 +61,7 @@ class Finetuning(StepTraining):
         is_values = self.kind == "regression"
         self.center = float(labels.double().mean()) if is_values else 0.0
         self.scale = float(labels.double().std()) if is_values else 1.0
-        of_classes = balanced and self.kind in ("binary", "multiclass")
+        of_classes = balanced and self.kind in ("binary", "multiclass", "segmentation")
         weights_O = class_weights(labels, division.num_classes) if of_classes else torch.zeros(0)
         self.weights_O: Tensor
         self.register_buffer("weights_O", weights_O, persistent=False)
@@ -73,7 +75,13 @@ class Finetuning(StepTraining):
         """Outputs, (S, O)."""
         packed = Packed(cu_lengths=batch.cu_lengths, max_length=batch.max_length)
         outputs_SO: Tensor = self.model(
-            batch.ids_N, packed, batch.used_N, batch.owner_P, len(batch.rows), batch.pooled_SD
+            batch.ids_N,
+            packed,
+            batch.used_N,
+            batch.owner_P,
+            len(batch.rows),
+            batch.pooled_SD,
+            batch.covers_Q2,
         )
         return outputs_SO
 
@@ -124,11 +132,11 @@ class Finetuning(StepTraining):
     def _judged(self, part: Part, answers: Answers) -> Verdict:
         rows = self.division.parts[part]
         labels = torch.from_numpy(rows.labels)
-        outputs_RO = answers.over_ranks(len(rows))
+        outputs_RO = answers.over_ranks(len(labels))
         loss = mean_loss(
             self.kind, outputs_RO, self._as_learned(labels.double() if labels.is_floating_point() else labels)
         )
         scores = scores_of(self.kind, outputs_RO) * self.scale + self.center
         truth = labels.double() if labels.is_floating_point() else labels
-        figures = judge(self.kind, scores, truth, num_outputs=self.division.num_classes)
+        figures = judge(self.task.metrics, self.kind, scores, truth, num_outputs=self.division.num_classes)
         return Verdict(scores, figures, float(loss.mean()))

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from dnalm.data import BatchPlan
-from dnalm.data.labelled import Division, SequenceData, SequenceRecipe, Task
+from dnalm.data.labelled import AnyTask, Division, NextKmer, SequenceData, SequenceRecipe
 from dnalm.errors import ConfigError
 from dnalm.models import Encoder, MaskedLM, Pretrained, check_vocabulary
 from dnalm.tokenizers import BpeRecipe, KmerTokenizer, Tokenizer, load_tokenizer
@@ -52,7 +52,7 @@ class Preparation:
 
     model: Pretrained | Callable[..., Encoder]
     tokenizer: Tokenizer | None
-    task: Task
+    task: AnyTask
     division: Division
     sequences: SequenceRecipe
     tuning: Tuning
@@ -69,10 +69,21 @@ class Preparation:
         """The sequences, held against the tokenizer and what the encoder takes.
 
         Raises:
-            ConfigError: CFG-18, pieces are longer than the encoder takes, or there is no first token.
+            ConfigError: CFG-18, pieces are longer than the encoder takes, there is no first token, or a
+                strand would be turned whose labels do not turn.
             CheckpointError: the model cannot be read, or the tokenizer is another model's.
             DataError: a sequence is too short or too long.
         """
+        if isinstance(self.task, NextKmer) and (
+            self.sequences.reverse_complement or self.sequences.average_strands
+        ):
+            raise _misfit(
+                "sequences.reverse_complement, sequences.average_strands",
+                "both strands, and on the other one the next bases come first",
+                "false, for next-k-mer prediction",
+            )
+        if self.task.kind == "segmentation":
+            self._check_per_base()
         tokenizer = self._tokenizer()
         self._spare = self._backbone(tokenizer)
         data = SequenceData(
@@ -154,6 +165,14 @@ class Preparation:
             heads={"task": head} if head else None,
             described=describe_head(module, data),
         )
+
+    def _check_per_base(self) -> None:
+        if self.sequences.long == "truncate":
+            raise _misfit("sequences.long", "truncate, and every base has a label", "pieces or refuse")
+        if self.tuning.pooling == "cls":
+            raise _misfit("tuning.pooling", "cls, which has no vector for a base", "mean, max or attention")
+        if self.tuning.encoder == "cached":
+            raise _misfit("tuning.encoder", "cached, which keeps a vector a sequence", "frozen or full")
 
     def _tokenizer(self) -> Tokenizer:
         if isinstance(self.tokenizer, BpeRecipe):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from dnalm.data.labelled import SequenceData, Task
+from dnalm.data.labelled import AnyTask, SequenceData
 from dnalm.training.finetuning import Finetuning
 from dnalm.training.processes import done_by_first, patient_group
 from dnalm.training.session import Session
@@ -13,7 +13,7 @@ from dnalm.training.training_state import read_state
 from dnalm.training.tuning import Tuning, merge
 
 
-def criterion(task: Task, tuning: Tuning) -> tuple[str, Literal["min", "max"]]:
+def criterion(task: AnyTask, tuning: Tuning) -> tuple[str, Literal["min", "max"]]:
     """The column of `metrics.csv` by which checkpoints are compared, and what is best of it."""
     return (f"val_{task.declared}", "max") if tuning.select == "metric" else ("val_loss", "min")
 

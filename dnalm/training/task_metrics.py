@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812 -- its usual name
 from torchmetrics.functional import classification as of_classes
 from torchmetrics.functional import regression as of_values
 
-from dnalm.data.labelled import METRICS, MetricName, TaskKind
+from dnalm.data.labelled import MetricName, TaskKind
 
 Figure = Callable[[Tensor, Tensor, int], Tensor]  # scores, labels, number of outputs
 
@@ -55,10 +55,13 @@ def mean_loss(
     return losses if weights_O is None else losses * weights_O[labels]
 
 
-def judge(kind: TaskKind, scores: Tensor, labels: Tensor, *, num_outputs: int) -> dict[MetricName, float]:
-    """All figures of a kind of task; one that is not defined on these rows is NaN.
+def judge(
+    names: Iterable[MetricName], kind: TaskKind, scores: Tensor, labels: Tensor, *, num_outputs: int
+) -> dict[MetricName, float]:
+    """Figures of a task; one that is not defined on these rows is NaN.
 
     Args:
+        names: those that are wanted.
         kind: of the task.
         scores: as of `scores_of`.
         labels: (R,) classes or values, or (R, O) labels.
@@ -70,7 +73,14 @@ def judge(kind: TaskKind, scores: Tensor, labels: Tensor, *, num_outputs: int) -
         scores, labels, num_outputs = scores[:, there], labels[:, there], len(there)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # torchmetrics warns of what is NaN here
-        return {name: _value(figures[name], scores, labels, num_outputs) for name in METRICS[kind]}
+        return {name: _value(figures[name], scores, labels, num_outputs) for name in names}
+
+
+def figure(kind: TaskKind, name: MetricName, scores: Tensor, labels: Tensor, *, num_outputs: int) -> float:
+    """One figure of a task of classes or of values; NaN where it is not defined."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return _value(_FIGURES[kind][name], scores, labels, num_outputs)
 
 
 def _value(figure: Figure, scores: Tensor, labels: Tensor, num_outputs: int) -> float:
@@ -113,6 +123,7 @@ _FIGURES: dict[TaskKind, dict[MetricName, Figure]] = {
     "multiclass": _MULTICLASS,
     "multilabel": _MULTILABEL,
     "regression": _REGRESSION,
+    "segmentation": _MULTICLASS,
 }
 
 

@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "dnalm"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-EVERYWHERE = {"errors", "console", "paths", "durable", "faults"}
+EVERYWHERE = {"errors", "console", "paths", "durable", "faults", "tables"}
 MAY_IMPORT = {
     "genome": {"genome"},
     "tokenizers": {"tokenizers", "genome"},
@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "data": {"data", "genome", "tokenizers"},
     "training": {"training", "data", "models", "genome", "tokenizers"},
     "evaluation": {"evaluation", "training", "data", "models", "genome", "tokenizers"},
-    "commands": {"commands", "evaluation", "training", "data", "models", "genome", "tokenizers"},
+    "commands": {"commands", "sweeps", "evaluation", "training", "data", "models", "genome", "tokenizers"},
     "compose": {"compose"},
     "sweeps": {"sweeps", "compose"},
     "cli": {"compose", "sweeps"},
@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "paths": set(),
     "durable": set(),
     "faults": set(),
+    "tables": set(),
     "__init__": set(),
 }
 FORBIDDEN_LIBRARIES = {

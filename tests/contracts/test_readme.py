@@ -38,7 +38,7 @@ def test_every_command_composes_and_checks(
     (tmp_path / "my_configs/experiment").mkdir(parents=True)
     (tmp_path / "my_configs/experiment/mine.yaml").write_text("# @package _global_\ndefaults:\n  - dnabert\n")
     files = ("sacCer3.fa.gz", "hg38.2bit", "runs/bpe/tokenizer.json", "dnabert2/tokenizer.json")
-    files = (*files, "genes.gff3", "liver.bed", "phylop.bw")
+    files = (*files, "genes.gff3", "liver.bed", "phylop.bw", "variants.vcf.gz", "sequences.fa", "peaks.bed")
     files = (*files, *(f"{genome}.gff3.gz" for genome in ("sacCer3", "SK1", "Sarb")))
     files = (
         *files,

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from dnalm.sweeps import Ledger, Record
 from dnalm.sweeps.ledger import read_summary
 from dnalm.sweeps.plot import plot_sweep
-from dnalm.sweeps.table import harmless, write_tables
+from dnalm.sweeps.table import write_tables
+from dnalm.tables import harmless
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 records = st.builds(

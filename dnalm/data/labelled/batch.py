@@ -27,6 +27,7 @@ class LabelledSample:
         label: a class, a value, or the labels of a multi-label task.
         num_bases: its length.
         pooled: its vector, where that is known already.
+        bases: where bases are labelled, the place of each among those of its part; -1 as of `row`.
     """
 
     index: int
@@ -35,6 +36,7 @@ class LabelledSample:
     label: npt.NDArray[np.int64] | npt.NDArray[np.float32]
     num_bases: int
     pooled: npt.NDArray[np.float32] | None = None
+    bases: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class LabelledBatch:
         num_masked: none.
         num_bases: bases of all sequences.
         pooled_SD: vectors of the sequences, where they are known already.
+        covers_Q2: where bases are labelled, pairs of a packed token and a base of the batch that it spells,
+            (Q, 2) int64; the S labels and rows are then of bases.
     """
 
     ids_N: Tensor  # noqa: N815
@@ -68,6 +72,7 @@ class LabelledBatch:
     num_bases: int
     num_masked: int = 0
     pooled_SD: Tensor | None = None  # noqa: N815
+    covers_Q2: Tensor | None = None  # noqa: N815
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> LabelledBatch:
         """The same batch with its tensors on `device`."""
@@ -98,6 +103,8 @@ def collate_labelled(samples: list[LabelledSample], *, first_tokens: bool) -> La
         used = np.zeros_like(spells)
         used[cu_lengths[:-1]] = True
     owners = np.repeat(np.arange(len(samples)), [len(sample.pieces.lengths) for sample in samples])
+    covers, labels = _of_bases(samples)
+    rows = [sample.row for sample in samples] if labels is None else _places(samples)
     pooled = [sample.pooled for sample in samples if sample.pooled is not None]
     return LabelledBatch(
         ids_N=torch.from_numpy(np.concatenate([sample.pieces.ids for sample in samples])),
@@ -105,10 +112,31 @@ def collate_labelled(samples: list[LabelledSample], *, first_tokens: bool) -> La
         max_length=int(lengths.max(initial=0)),
         used_N=torch.from_numpy(used),
         owner_P=torch.from_numpy(owners),
-        labels_S=torch.from_numpy(np.stack([sample.label for sample in samples])),
-        rows=tuple(sample.row for sample in samples),
+        labels_S=torch.from_numpy(
+            np.stack([sample.label for sample in samples]) if labels is None else labels
+        ),
+        rows=tuple(rows),
         samples=tuple(sample.index for sample in samples),
         num_content=int(spells.sum()),
         num_bases=sum(sample.num_bases for sample in samples),
         pooled_SD=torch.from_numpy(np.stack(pooled)) if pooled else None,
+        covers_Q2=None if covers is None else torch.from_numpy(covers),
     )
+
+
+def _of_bases(
+    samples: list[LabelledSample],
+) -> tuple[npt.NDArray[np.int64] | None, npt.NDArray[np.int64] | npt.NDArray[np.float32] | None]:
+    """Pairs of token and base, (Q, 2), and labels of all bases; nothing where sequences are labelled."""
+    if samples[0].bases is None:
+        return None, None
+    pairs, token, base = [], 0, 0
+    for sample in samples:
+        assert sample.pieces.covers is not None, "asked for where bases are labelled"
+        pairs.append(sample.pieces.covers + np.array([token, base]))
+        token, base = token + len(sample.pieces.ids), base + sample.num_bases
+    return np.concatenate(pairs), np.concatenate([sample.label for sample in samples])
+
+
+def _places(samples: list[LabelledSample]) -> list[int]:
+    return [place for sample in samples if sample.bases is not None for place in sample.bases.tolist()]

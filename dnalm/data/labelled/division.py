@@ -6,10 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dnalm.data.corpus import Corpus
+from dnalm.data.labelled.next_kmer import NextKmer
 from dnalm.data.labelled.reading import read_table
 from dnalm.data.labelled.rows import table_error
 from dnalm.data.labelled.table import LabelledTable, TablePart, fold_numbers, whole
 from dnalm.data.labelled.task import Part, Task
+from dnalm.errors import ConfigError
+
+AnyTask = Task | NextKmer
 
 _TENTH = 10
 _NAMED = 3
@@ -39,16 +44,32 @@ class Division:
         return {"train": self.train, "val": self.val, "test": self.test}
 
 
-def divide(task: Task, *, seed: int) -> Division:
-    """Read the tables of a task and divide them.
+def divide(task: AnyTask, *, seed: int, data: Corpus | None = None) -> Division:
+    """Read the tables of a task and divide them, or draw those of next-k-mer prediction.
 
     Args:
         task: the task.
-        seed: of the folds, and of the tenth that stands in for a validation table.
+        seed: of the folds, of the tenth that stands in for a validation table, and of what is drawn.
+        data: the genomes of a task that reads genomes.
 
     Raises:
+        ConfigError: CFG-18, genomes are wanted and not given, or given and not wanted.
         DataError: CSV-01 to 15, DSET-01.
     """
+    if isinstance(task, NextKmer) != (data is not None):
+        wants = isinstance(task, NextKmer)
+        raise ConfigError(
+            "CFG-18",
+            where="data",
+            found="no genome" if wants else "a genome beside a task that has tables",
+            expected="a genome that rows are drawn from" if wants else "none, which would have no effect",
+            fix="set data=fasta data.fasta=…, or data=demo"
+            if wants
+            else "leave data out, or set task=next_kmer",
+        )
+    if isinstance(task, NextKmer):
+        assert data is not None, "just checked"
+        return _drawn(task, data, seed)
     sources = task.sources()
     known = len(task.classes) or task.num_classes or {"binary": 2, "multilabel": 2}.get(task.kind)
     train = read_table(task, "train", source=sources["train"], num_classes=known)
@@ -70,6 +91,12 @@ def divide(task: Task, *, seed: int) -> Division:
     return division
 
 
+def _drawn(task: NextKmer, data: Corpus, seed: int) -> Division:
+    tables = task.tables(data, seed=seed)
+    train, val, test = (whole(tables[part]) for part in ("train", "val", "test"))
+    return Division(train, val, test, task.num_classes, notes=())
+
+
 def _divided(
     task: Task,
     train: LabelledTable,
@@ -82,7 +109,8 @@ def _divided(
     trains, val, test = whole(train), others.get("val"), others.get("test")
     judged = whole(test) if test is not None else None
     if task.folds or val is None:
-        numbers = fold_numbers(train.labels, folds=task.folds or _TENTH, seed=seed)
+        by = np.zeros((len(train), 1), np.int64) if train.per_base else train.labels
+        numbers = fold_numbers(by, folds=task.folds or _TENTH, seed=seed)
         chooses = numbers == (task.fold if judged or not task.folds else (task.fold + 1) % task.folds)
         judges = numbers == task.fold if judged is None and task.folds > 0 else np.zeros_like(chooses)
         chosen = TablePart(train, np.flatnonzero(chooses & ~judges))
@@ -134,7 +162,7 @@ def _check_labels(task: Task, part: Part, rows: TablePart, division: Division) -
                 "at least two different labels, without which nothing is learned and no metric is defined",
                 "check how the table was divided",
             )
-    if task.kind in ("binary", "multiclass"):
+    if task.kind in ("binary", "multiclass", "segmentation"):
         trained = np.bincount(division.train.labels, minlength=division.num_classes)
         missing = [number for number in np.unique(labels).tolist() if not trained[number]]
         if missing:

@@ -7,19 +7,16 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader
 
 from dnalm.data.batching import BatchPlan, StepBatches, validation_batches
-from dnalm.data.labelled.batch import LabelledBatch, LabelledSample, collate_labelled
-from dnalm.data.labelled.division import Division
+from dnalm.data.labelled.batch import LabelledBatch, collate_labelled
+from dnalm.data.labelled.division import AnyTask, Division
 from dnalm.data.labelled.pieces import SequenceRecipe
 from dnalm.data.labelled.samples import JudgedSequences, SequenceReader, TrainingSequences, Vectors
-from dnalm.data.labelled.task import Part, Task
+from dnalm.data.labelled.task import Part
+from dnalm.data.loading import Loader
 from dnalm.tokenizers import Tokenizer
-
-_WORKER_TIMEOUT_S = 300  # a worker that is stuck for longer is reported rather than waited for
 
 
 class SequenceData(LightningDataModule):
@@ -38,7 +35,7 @@ class SequenceData(LightningDataModule):
 
     def __init__(
         self,
-        task: Task,
+        task: AnyTask,
         division: Division,
         *,
         tokenizer: Tokenizer,
@@ -75,7 +72,7 @@ class SequenceData(LightningDataModule):
         rows, vectors = self.division.parts[part], self.vectors.get(part)
         return SequenceReader(rows, self.tokenizer, self.recipe, self.limit, vectors)
 
-    def train_dataloader(self) -> DataLoader[LabelledBatch]:
+    def train_dataloader(self) -> Loader[LabelledBatch]:
         """Micro-batches without end, from the trainer's current step on."""
         trainer = self.trainer
         assert trainer is not None, "the trainer asks for its loaders"
@@ -89,15 +86,15 @@ class SequenceData(LightningDataModule):
         )
         return self._loader(samples, order)
 
-    def val_dataloader(self) -> DataLoader[LabelledBatch]:
+    def val_dataloader(self) -> Loader[LabelledBatch]:
         """The rows that choose a checkpoint, of this rank."""
         return self.judged("val")
 
-    def test_dataloader(self) -> list[DataLoader[LabelledBatch]]:
+    def test_dataloader(self) -> list[Loader[LabelledBatch]]:
         """The rows that choose a checkpoint and those that judge, of this rank."""
         return [self.judged("val"), self.judged("test")]
 
-    def judged(self, part: Part) -> DataLoader[LabelledBatch]:
+    def judged(self, part: Part) -> Loader[LabelledBatch]:
         """The rows of a part in a fixed order, of this rank."""
         trainer = self.trainer
         assert trainer is not None, "the trainer asks for its loaders"
@@ -110,7 +107,7 @@ class SequenceData(LightningDataModule):
         )
         return self._loader(samples, order)
 
-    def both_strands(self, part: Part) -> DataLoader[LabelledBatch]:
+    def both_strands(self, part: Part) -> Loader[LabelledBatch]:
         """Every row of a part on its own strand and on the other, for whoever runs alone."""
         reader = replace(self.reader(part), recipe=replace(self.recipe, average_strands=True), vectors=None)
         samples = JudgedSequences(reader)
@@ -119,17 +116,9 @@ class SequenceData(LightningDataModule):
 
     def _loader(
         self, samples: TrainingSequences | JudgedSequences, order: StepBatches | list[list[int]]
-    ) -> DataLoader[LabelledBatch]:
-        workers = self.batch.num_workers
-        return DataLoader[LabelledSample](  # type: ignore[return-value]
-            samples,
-            batch_sampler=order,
-            collate_fn=partial(collate_labelled, first_tokens=self.first_tokens),
-            num_workers=workers,
-            pin_memory=torch.cuda.is_available(),
-            multiprocessing_context="forkserver" if workers else None,
-            timeout=_WORKER_TIMEOUT_S if workers else 0,
-        )
+    ) -> Loader[LabelledBatch]:
+        made = partial(collate_labelled, first_tokens=self.first_tokens)
+        return Loader(samples, order, collate=made, num_workers=self.batch.num_workers)
 
 
 class LengthBuckets(StepBatches):

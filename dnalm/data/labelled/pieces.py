@@ -40,15 +40,23 @@ class Pieces(NamedTuple):
         ids: of all pieces end to end, (T,).
         spells: which of them spell bases, (T,).
         lengths: tokens of each piece, (P,).
+        covers: where bases are labelled, the pairs of a token in `ids` and a base that it spells, (Q, 2).
     """
 
     ids: Ids
     spells: npt.NDArray[np.bool_]
     lengths: Ids
+    covers: Ids | None = None
 
 
 def cut(
-    codes: Codes, tokenizer: Tokenizer, recipe: SequenceRecipe, *, limit: int | None, where: str
+    codes: Codes,
+    tokenizer: Tokenizer,
+    recipe: SequenceRecipe,
+    *,
+    limit: int | None,
+    where: str,
+    per_base: bool = False,
 ) -> Pieces:
     """Tokenize a sequence and cut it where it is too long.
 
@@ -58,6 +66,7 @@ def cut(
         recipe: what is done with a long one.
         limit: tokens of a piece at most, special ones not counted.
         where: file and line, for the error.
+        per_base: whether it must be known which bases a token spells.
 
     Raises:
         DataError: SEQ-01, it is too short for a token; SEQ-02, it is too long and `long` is `refuse`.
@@ -90,8 +99,20 @@ def cut(
     spells = [special.wrap(np.zeros_like(part)) * 0 for part in parted]
     for flags, part in zip(spells, parted, strict=True):
         flags[first : first + len(part)] = 1
+    spelling = np.concatenate(spells).astype(np.bool_)
+    spans = tokenizer.spans(codes, ids)[first:last] if per_base else None
     return Pieces(
         np.concatenate(wrapped),
-        np.concatenate(spells).astype(np.bool_),
+        spelling,
         np.array([len(piece) for piece in wrapped], dtype=np.int64),
+        None if spans is None else _covers(np.flatnonzero(spelling), spans, len(codes)),
     )
+
+
+def _covers(tokens: Ids, spans: Ids, num_bases: int) -> Ids:
+    """Pairs of a token and a base, (Q, 2)."""
+    lengths = spans[:, 1] - spans[:, 0]
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    covers = np.stack([np.repeat(tokens, lengths), np.repeat(spans[:, 0], lengths) + within], axis=1)
+    assert len(np.unique(covers[:, 1])) == num_bases, "every base is spelt by a token"
+    return covers

@@ -12,7 +12,7 @@ from dnalm.data.labelled.labels import LabelReader
 from dnalm.data.labelled.rows import Row, read_rows, table_error
 from dnalm.data.labelled.table import LabelledTable, Labels
 from dnalm.data.labelled.task import Part, Task
-from dnalm.genome.alphabet import AMBIGUOUS, FIRST_AMBIGUOUS, ILLEGAL, LETTER_TABLE, STORED_TABLE
+from dnalm.genome.alphabet import AMBIGUOUS, FIRST_AMBIGUOUS, ILLEGAL, LETTER_TABLE, STORED_TABLE, Codes
 
 
 def read_table(task: Task, part: Part, *, source: str, num_classes: int | None) -> LabelledTable:
@@ -25,7 +25,7 @@ def read_table(task: Task, part: Part, *, source: str, num_classes: int | None) 
         num_classes: of a task of classes, where it is known.
 
     Raises:
-        DataError: CSV-01 to 12, DSET-01.
+        DataError: CSV-01 to 12, CSV-16, DSET-01.
     """
     filling = _Filling(task, source, LabelReader(task, num_classes))
     for row in read_rows(source, part=part, delimiter=task.delimiter):
@@ -35,6 +35,34 @@ def read_table(task: Task, part: Part, *, source: str, num_classes: int | None) 
             "CSV-04", source, "no rows", "a labelled sequence on each line", f"fill task.{part}"
         )
     return filling.table()
+
+
+def read_letters(value: object, *, column: str, where: str) -> Codes:
+    """The letters of a cell as `alphabet.LETTER_TABLE` has them, ambiguous ones kept apart, (L,) uint8.
+
+    Raises:
+        DataError: CSV-04, it is empty; CSV-10, a letter is none of DNA's.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise table_error("CSV-04", where, f"{column} is {value!r}", "a sequence", "leave the row out")
+    text = value.strip()
+    letters = np.frombuffer(text.encode("utf-8").translate(LETTER_TABLE), dtype=np.uint8)
+    if (illegal := np.flatnonzero(letters == ILLEGAL)).size:
+        place = len(text.encode("utf-8")[: illegal[0]].decode("utf-8", "ignore"))
+        raise table_error(
+            "CSV-10",
+            where,
+            f"{text[place]!r} at position {place + 1} of {column}",
+            f"bases A, C, G, T, N and the ambiguous {AMBIGUOUS}",
+            "correct the sequence; RNA is written with T",
+        )
+    return letters
+
+
+def read_codes(value: object, *, column: str, where: str) -> Codes:
+    """The sequence of a cell, ambiguous letters read as N; raises as `read_letters`."""
+    letters = read_letters(value, column=column, where=where)
+    return np.frombuffer(letters.tobytes().translate(STORED_TABLE), dtype=np.uint8)
 
 
 @dataclass
@@ -58,7 +86,10 @@ class _Filling:
         self._add_name(row, where)
         self._add_sequence(row.values[self.task.sequence], where)
         for column in self.task.label_columns:
-            self.labels.append(self.reader.read(row.values[column], column=column, where=where))
+            if self.task.kind == "segmentation":
+                self.labels.extend(self._of_bases(row.values[column], column, where))
+            else:
+                self.labels.append(self.reader.read(row.values[column], column=column, where=where))
         self.lines.append(row.line)
 
     def table(self) -> LabelledTable:
@@ -73,7 +104,25 @@ class _Filling:
             names=np.array(self.names),
             lines=np.array(self.lines, dtype=np.int64),
             num_ambiguous=self.num_ambiguous,
+            per_base=task.kind == "segmentation",
         )
+
+    def _of_bases(self, value: object, column: str, where: str) -> list[float]:
+        """The class of each base, one letter or item each."""
+        letters = value if isinstance(value, list) else list(str(value).strip())
+        num_bases = self.ends[-1] - self.ends[-2]
+        if len(letters) != num_bases:
+            raise table_error(
+                "CSV-16",
+                where,
+                f"{column} has {len(letters):,} labels for {num_bases:,} bases",
+                "one letter a base",
+                "correct the row, or choose another task.kind",
+            )
+        classes = {
+            each: self.reader.read(each, column=column, where=where) for each in dict.fromkeys(letters)
+        }
+        return [classes[each] for each in letters]
 
     def _check_columns(self, row: Row, where: str) -> None:
         for column in self._columns():
@@ -105,20 +154,7 @@ class _Filling:
         self.names.append(name)
 
     def _add_sequence(self, value: object, where: str) -> None:
-        if not isinstance(value, str) or not value.strip():
-            found = f"{self.task.sequence} is {value!r}"
-            raise table_error("CSV-04", where, found, "a sequence", "leave the row out")
-        text = value.strip()
-        letters = np.frombuffer(text.encode("utf-8").translate(LETTER_TABLE), dtype=np.uint8)
-        if (illegal := np.flatnonzero(letters == ILLEGAL)).size:
-            place = len(text.encode("utf-8")[: illegal[0]].decode("utf-8", "ignore"))
-            raise table_error(
-                "CSV-10",
-                where,
-                f"{text[place]!r} at position {place + 1} of {self.task.sequence}",
-                f"bases A, C, G, T, N and the ambiguous {AMBIGUOUS}",
-                "correct the sequence; RNA is written with T",
-            )
+        letters = read_letters(value, column=self.task.sequence, where=where)
         if self.task.length_bp not in (None, len(letters)):
             found, expected = f"{len(letters)} bases", f"task.length_bp={self.task.length_bp}"
             raise table_error(

@@ -55,12 +55,19 @@ class SequenceReader:
         pieces = _NO_TOKENS
         if self.vectors is None:
             where = table.place(number)
-            pieces = cut(codes, self.tokenizer, self.recipe, limit=self.limit, where=where)
+            pieces = cut(
+                codes, self.tokenizer, self.recipe, limit=self.limit, where=where, per_base=table.per_base
+            )
+        label, places = table.label(number), None
+        if table.per_base:
+            places = np.full(len(codes), -1) if fills else self.part.starts[row] + np.arange(len(codes))
+            label, places = (label[::-1], places[::-1]) if reverse else (label, places)
         return LabelledSample(
             index=index,
             row=-1 if fills else row,
             pieces=pieces,
-            label=table.labels[number],
+            label=label,
+            bases=places,
             num_bases=len(codes),
             pooled=None if self.vectors is None else np.array(self.vectors[row, int(reverse)]),
         )

@@ -26,10 +26,12 @@ class LabelledTable:
         source: the file.
         codes: bases of all sequences end to end, 0-4 and soft-masked, uint8.
         offsets: where each sequence begins, and the end, (R + 1,).
-        labels: classes (R,) int64; of multi-label tasks (R, K) of 0 and 1; of regression (R,) float32.
+        labels: classes (R,) int64; of multi-label tasks (R, K) of 0 and 1; of regression (R,) float32; of
+            segmentation the classes of all bases end to end, as `codes`.
         names: of the rows, (R,) text.
         lines: where each stands in the file, (R,).
         num_ambiguous: IUPAC letters that became N.
+        per_base: whether labels are of bases.
     """
 
     source: str
@@ -39,6 +41,7 @@ class LabelledTable:
     names: npt.NDArray[np.str_]
     lines: Rows
     num_ambiguous: int = 0
+    per_base: bool = False
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -46,6 +49,13 @@ class LabelledTable:
     def sequence(self, row: int) -> Codes:
         """The bases of a row."""
         return self.codes[self.offsets[row] : self.offsets[row + 1]]
+
+    def label(self, row: int) -> Labels:
+        """Of a row, or of its bases."""
+        if self.per_base:
+            return self.labels[self.offsets[row] : self.offsets[row + 1]]
+        label: Labels = self.labels[row]
+        return label
 
     @property
     def lengths(self) -> Rows:
@@ -77,9 +87,17 @@ class TablePart:
 
     @property
     def labels(self) -> Labels:
-        """Labels of its rows."""
+        """Labels of its rows, or of their bases end to end."""
+        if self.table.per_base:
+            return np.concatenate([self.table.label(row) for row in self.rows.tolist()])
         chosen: Labels = self.table.labels[self.rows]
         return chosen
+
+    @cached_property
+    def starts(self) -> Rows:
+        """Where the bases of each row begin, all put end to end, (R,)."""
+        starts: Rows = np.cumsum(self.lengths) - self.lengths
+        return starts
 
     @property
     def lengths(self) -> Rows:

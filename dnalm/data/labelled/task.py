@@ -11,7 +11,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from dnalm.genome.clade import Clade, find_or_simulate
 
-TaskKind = Literal["binary", "multiclass", "multilabel", "regression"]
+TaskKind = Literal["binary", "multiclass", "multilabel", "regression", "segmentation"]
 MetricName = Literal[
     "mcc", "f1_macro", "accuracy", "auroc", "auprc", "spearman", "pearson", "r2"
 ]  # fmt: skip
@@ -24,6 +24,7 @@ METRICS: dict[
     "multiclass": ("mcc", "f1_macro", "accuracy", "auroc", "auprc"),
     "multilabel": ("auroc", "auprc", "f1_macro", "accuracy"),
     "regression": ("spearman", "pearson", "r2"),
+    "segmentation": ("mcc", "f1_macro", "accuracy", "auroc", "auprc"),  # over bases, as of classes
 }
 
 
@@ -37,7 +38,7 @@ class Task:
         val: the table that chooses a checkpoint; a tenth of `train` if absent.
         test: the table that judges; the validation table if absent.
         name: what the task is called; if absent the folder of `train`, or the task of the clade.
-        kind: what a label is.
+        kind: what a label is; of `segmentation` a text of one letter a base, each a class.
         sequence: the column of sequences.
         label: the column of labels; of a multi-label task the columns, of 0 and 1 each.
         id: the column of names, which no two rows share; rows are numbered if absent.
@@ -90,6 +91,11 @@ class Task:
             raise ValueError("val is given beside folds; a fold of the training table judges")
         if (self.train is None) == (self.clade is None):
             raise ValueError("train is not given; name a table: task.train=<file>")
+
+    @property
+    def metrics(self) -> tuple[MetricName, ...]:
+        """What answers are judged by."""
+        return METRICS[self.kind]
 
     @property
     def declared(self) -> MetricName:

@@ -1,0 +1,124 @@
+"""The jobs of a benchmark: the one place where the command line of a task, a model and a seed is made."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dnalm.durable import file_sha256
+from dnalm.errors import DnalmError
+from dnalm.evaluation.benchmark import PARTS, PreparedTask, read_recipes
+from dnalm.models import Pretrained
+from dnalm.models.weight_files import find_weights
+from dnalm.sweeps import Grid, Job
+from dnalm.sweeps.axes import Axis
+from dnalm.sweeps.command_line import what_is_wrong
+from dnalm.sweeps.job import job_id, quoted
+
+CLASSICAL = ("kmer_logistic", "cnn")
+UNTRAINED = "random"
+_WITHOUT_CHANCE = ("kmer_logistic",)  # one seed says all of it
+
+
+@dataclass(frozen=True)
+class Work:
+    """A task, a model and a seed.
+
+    Attributes:
+        task: prepared.
+        model: as it was given.
+        seed: of the job.
+        checksum: of the model's weights; empty where it has none.
+        words: further words of `dnalm finetune`.
+    """
+
+    task: PreparedTask
+    model: str
+    seed: int
+    checksum: str
+    words: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """What runs it."""
+        return "baseline" if self.model in CLASSICAL else "finetune"
+
+    @property
+    def overrides(self) -> dict[str, str]:
+        """What tells it from other jobs of the benchmark."""
+        return {"task": self.task.task.name, "model": self.model, "seed": str(self.seed)}
+
+    def line(self) -> list[str]:
+        """The words of its command line, without the run directory."""
+        listed = self.task.task
+        if self.command == "baseline":
+            chosen = [f"baseline={self.model}"]
+        else:
+            chosen = [f"model={self.model}", *read_recipes()[listed.recipe], *self.words]
+        parts = [f"task.{part}={quoted(str(self.task.file(part)))}" for part in PARTS]
+        about = [f"task.name={listed.name}", f"task.kind={listed.kind}", f"task.metric={listed.metric}"]
+        return [*chosen, *parts, *about, f"task.num_classes={listed.labels}", f"seed={self.seed}"]
+
+    def job(self, folder: Path) -> Job:
+        """As a job of a sweep; another model of the same name is another job."""
+        line = self.line()
+        name = job_id(self.command, [*line, self.checksum], self.overrides)
+        again = ("run.replace=true",) if self.command == "baseline" else ()
+        where = f"run.dir={quoted(str(folder / name))}"
+        return Job(name, self.overrides, (sys.executable, "-m", "dnalm", self.command, *line, *again, where))
+
+    def what_is_wrong(self) -> str:
+        """The sentence that says what is wrong with its config, or nothing."""
+        return what_is_wrong(self.command, self.line())
+
+    def made_by(self) -> dict[str, str]:
+        """What the job is made of."""
+        return {
+            "model_sha256": self.checksum,
+            "data_sha256": self.task.sha256,
+            "command": " ".join(["dnalm", self.command, *self.line()]),
+        }
+
+
+def all_work(
+    tasks: Sequence[PreparedTask], models: Sequence[str], seeds: int, words: tuple[str, ...]
+) -> list[Work]:
+    """Every task with every model and every seed, from 1."""
+    checksums = {model: weights_checksum(model) for model in models}
+    return [
+        Work(task, model, seed, checksums[model], words)
+        for task in tasks
+        for model in models
+        for seed in range(1, (1 if model in _WITHOUT_CHANCE else seeds) + 1)
+    ]
+
+
+def weights_checksum(model: str) -> str:
+    """Sha256 of the weights of a pretrained model; empty where there is none, which its job will tell."""
+    if model in (*CLASSICAL, UNTRAINED):
+        return ""
+    try:
+        return file_sha256(find_weights(Pretrained(source=model).folder()))
+    except (DnalmError, OSError):
+        return ""
+
+
+class JobList(Grid):
+    """A sweep of these jobs, in this order.
+
+    Args:
+        overrides: of each.
+    """
+
+    def __init__(self, overrides: Iterable[Mapping[str, str]]) -> None:
+        self._overrides = list(overrides)
+
+    def known(
+        self,
+        axes: Sequence[Axis],  # noqa: ARG002 -- the interface of searches
+        tried: Sequence[Mapping[str, str]],  # noqa: ARG002
+    ) -> list[Mapping[str, str]]:
+        """All of them."""
+        return self._overrides

@@ -1,0 +1,110 @@
+"""`dnalm cluster`: do a model's vectors fall into the classes of a label that it was never told?
+
+The run directory holds `embeddings.parquet`; `clusters.csv` (adjusted Rand index, silhouette over all rows
+and by label, of the model and of k-mer frequencies); `clusters.png` and `clusters.svg`; `summary.json` with
+`rows`, `labels`, `label`, `k`, `seed` and the same figures.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from dnalm.console import stdout
+from dnalm.evaluation.embedding import (
+    EmbeddingPlan,
+    EmbeddingRecipe,
+    SequenceInput,
+    embed_file,
+    read_embeddings,
+)
+from dnalm.evaluation.embedding.clusters import Clustering, check_labels, cluster, plot_clusters
+from dnalm.evaluation.embedding.kmers import kmer_frequencies
+from dnalm.models import Pretrained
+from dnalm.paths import InputPath
+from dnalm.tokenizers import Tokenizer
+from dnalm.training import RunDirectory
+
+
+def clusters(
+    *,
+    model: Pretrained,
+    input: InputPath,  # noqa: A002 -- the key's name
+    label: str,
+    run: RunDirectory,
+    config: dict[str, object],
+    reference: InputPath | None = None,
+    sequence: str = "sequence",
+    layer: int = -1,
+    pooling: Literal["mean", "cls", "max"] = "mean",
+    k: Annotated[int, Field(ge=1, le=8)] = 4,
+    seed: NonNegativeInt = 1,
+    tokenizer: Tokenizer | None = None,
+    cache: Path | None = None,
+    workers: PositiveInt = 1,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> None:
+    """Embed, cluster, hold clusters against labels, and draw both, beside k-mer frequencies.
+
+    Args:
+        model: a run, a model directory or a published model.
+        input: a table, or BED with `reference`.
+        label: the column of labels.
+        run: the run directory.
+        config: the composed config.
+        reference: the genome of a BED.
+        sequence: of a table: the column of sequences.
+        layer: 0 the embeddings, -1 the last block's output.
+        pooling: of a sequence's vector.
+        k: of the baseline.
+        seed: of k-means and UMAP.
+        tokenizer: what the model's ids mean; that of its folder if absent.
+        cache: folder of stores; the user's cache if absent.
+        workers: processes.
+        device: where to compute.
+
+    Raises:
+        ConfigError: CFG-53, 54, choices that do not fit each other or the model.
+        DataError: the input cannot be used; CLUS-01, its labels cannot.
+        CheckpointError: the model cannot be read.
+    """
+    run.claim(goes_on=True)
+    source = SequenceInput(path=input, reference=reference, cache=cache, sequence=sequence, keep=(label,))
+    rows = [(item.codes, item.kept[0]) for item in source]
+    labels = check_labels([row[1] for row in rows], where=f"{input} {label}")
+    run.create(config)
+    recipe = EmbeddingRecipe(layer=layer, pooling=pooling)
+    plan = EmbeddingPlan(model, recipe, tokenizer, (label,), device)
+    embed_file(source, run.path / "embeddings.parquet", plan, workers=workers)
+    vectors = {
+        "model": read_embeddings(run.path / "embeddings.parquet").vectors,
+        f"{k}-mer frequencies": kmer_frequencies([row[0] for row in rows], k=k),
+    }
+    spaces = {name: (found, cluster(found, labels, seed=seed)) for name, found in vectors.items()}
+    _write_table(run.path / "clusters.csv", {name: found for name, (_, found) in spaces.items()})
+    pictures = [run.path / f"clusters.{kind}" for kind in ("png", "svg")]
+    plot_clusters(spaces, labels, pictures, seed=seed)
+    counts = {name: labels.count(name) for name in sorted(set(labels))}
+    told = {"label": label, "labels": counts, "rows": len(labels), "k": k, "seed": seed}
+    figures = {
+        name: {"rand": found.rand, "silhouette": found.silhouette, "by_label": found.by_label}
+        for name, (_, found) in spaces.items()
+    }
+    path = run.write_summary({**told, "figures": figures})
+    for name, (_, found) in spaces.items():
+        stdout.print(f"{name}: adjusted Rand index {found.rand:.3f}, silhouette {found.silhouette:.3f}")
+    stdout.print(f"picture: {pictures[0]}")
+    stdout.print(f"summary: {path}")
+
+
+def _write_table(path: Path, found: dict[str, Clustering]) -> None:
+    with path.open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["vectors", "label", "adjusted_rand", "silhouette"])
+        for name, clustering in found.items():
+            table.writerow([name, "all", f"{clustering.rand:.4f}", f"{clustering.silhouette:.4f}"])
+            for label, value in clustering.by_label.items():
+                table.writerow([name, label, "", f"{value:.4f}"])

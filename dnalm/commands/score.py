@@ -1,0 +1,154 @@
+"""`dnalm score`: what a model thinks of variants: VCF in, VCF out; or tables."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Literal
+
+from pydantic import PositiveInt
+
+from dnalm.console import stdout
+from dnalm.durable import write_text
+from dnalm.errors import ConfigError
+from dnalm.evaluation.variants import ScoreName, Scorer, ScoringPlan
+from dnalm.evaluation.variants.file_scoring import score_file, scored_records
+from dnalm.evaluation.variants.output import output_kind
+from dnalm.evaluation.variants.ranking import Labels, rank
+from dnalm.genome.building import open_or_build
+from dnalm.genome.store import GenomeStore
+from dnalm.genome.variants import Survey, survey
+from dnalm.models import Pretrained
+from dnalm.paths import InputPath
+
+
+def score(
+    *,
+    model: Pretrained,
+    variants: InputPath,
+    reference: InputPath,
+    out: Path,
+    config: dict[str, object],
+    score: list[ScoreName] = ["llr"],  # noqa: B006 -- read only
+    layers: list[int] = [],  # noqa: B006 -- read only
+    window_bp: PositiveInt | None = None,
+    pll_bp: PositiveInt = 64,
+    max_allele_bp: PositiveInt = 50,
+    mismatch: Literal["stop", "flag"] = "stop",
+    other_contigs: Literal["stop", "skip"] = "stop",
+    labels: str | None = None,
+    group: str | None = None,
+    tokenizer: InputPath | None = None,
+    cache: Path | None = None,
+    batch_tokens: PositiveInt = 2048,
+    workers: PositiveInt = 1,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> None:
+    """Survey the file, score what is not yet scored, write the output and its summary.
+
+    Args:
+        model: a run, a model directory or a published model.
+        variants: VCF (plain, gzip, bgzip), five tab columns without a header, or a table with one.
+        reference: FASTA, 2bit or store.
+        out: ends in .vcf.gz, .tsv or .parquet.
+        config: the composed config.
+        score: llr, pll, distance, prediction (of a fine-tuned model); several in one pass.
+        layers: of distance, 0 the embeddings; the last if absent.
+        window_bp: bases around a variant; those of the model's training windows if absent.
+        pll_bp: bases around a variant whose pseudo-likelihood is summed.
+        max_allele_bp: longer alleles are not scored.
+        mismatch: whether more than 0.1 % of REFs that are not the reference's stop the work.
+        other_contigs: what to do with contigs that the reference lacks.
+        labels: a column or INFO field with 0 and 1, or values, to hold the scores against; or a file with
+            the columns chrom, pos, ref, alt, label.
+        group: a column or INFO field to break the figures down by.
+        tokenizer: its folder; that of the model if absent.
+        cache: folder of stores; the user's cache if absent.
+        batch_tokens: tokens of a batch.
+        workers: processes.
+        device: where to compute.
+
+    Raises:
+        DataError: the variants, the reference or the tokenizer cannot be used.
+        CheckpointError: the model cannot be read.
+        ConfigError: the output's name, the layers or the labels make no sense.
+    """
+    began = time.monotonic()
+    folder = model.folder()
+    plan = ScoringPlan(
+        folder, tokenizer, model.kernel, tuple(score), tuple(layers), window_bp, pll_bp, batch_tokens, device
+    )
+    store = open_or_build(reference, cache)
+    names = Scorer.open(plan, store).names
+    found = survey(
+        variants, store, max_allele_bp=max_allele_bp, mismatch=mismatch, other_contigs=other_contigs
+    )
+    output_kind(out, found.form)
+    truth = Labels.find(labels, group, found, store) if labels else None
+    _make_folder(out)
+    parts = score_file(
+        variants,
+        out,
+        plan=plan,
+        store=store,
+        found=found,
+        names=names,
+        max_allele_bp=max_allele_bp,
+        workers=workers,
+    )
+    figures = rank(scored_records(variants, found, parts), truth, names) if truth else []
+    _tell(out, found, store, names, figures, config, time.monotonic() - began)
+    parts.remove()
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            "CFG-52",
+            where="out",
+            found=f"{out.parent} cannot be made: {error.strerror}",
+            expected="a folder that may be written",
+            fix="choose another",
+        ) from error
+
+
+def _tell(
+    out: Path,
+    found: Survey,
+    store: GenomeStore,
+    names: tuple[str, ...],
+    figures: list[dict[str, object]],
+    config: dict[str, object],
+    seconds: float,
+) -> None:
+    skipped = sum(found.reasons.values())
+    summary = {
+        "out": str(out),
+        "reference": store.fingerprint,
+        "variants_sha256": found.sha256,
+        "records": found.num_records,
+        "alleles": found.num_alleles,
+        "scored": found.num_alleles - skipped,
+        "skipped": found.reasons,
+        "undeclared_info": found.undeclared,
+        "sorted": found.is_sorted,
+        "scores": list(names),
+        "seconds": round(seconds, 1),
+        "evaluation": figures,
+        "config": config,
+    }
+    path = out.with_name(out.name + ".summary.json")
+    write_text(path, json.dumps(summary, indent=2, default=str) + "\n")
+    reasons = ", ".join(f"{number} {reason}" for reason, number in found.reasons.items())
+    told = f", {skipped} not ({reasons})" if skipped else ""
+    stdout.print(f"{found.num_alleles - skipped:,} alleles scored{told}: {out}")
+    if found.undeclared:
+        stdout.print(f"INFO fields that the header does not declare: {', '.join(found.undeclared)}")
+    if not found.is_sorted and out.name.endswith(".vcf.gz"):
+        stdout.print("the variants are not sorted, so there is no tabix index")
+    for row in figures:
+        stdout.print("  ".join(f"{key}={value}" for key, value in row.items()))
+    stdout.print(f"summary: {path}")

@@ -1,0 +1,71 @@
+"""Batches from worker processes: their death is noticed within seconds, their slowness is waited for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+_LOOK_S = 5  # between looks at whether the workers live
+_PATIENCE_S = 300  # a batch that takes longer is reported rather than waited for
+_TIMED_OUT = "DataLoader timed out"  # torch's words
+
+Fetched = TypeVar("Fetched")
+
+
+class Loader(Generic[Fetched], Iterable[Fetched]):
+    """A DataLoader that looks at its workers more often than it gives up.
+
+    torch looks only when its time for a batch is up, and workers that are not its own children (those of a
+    fork server) send it no signal; it may be asked for the same batch again.
+
+    Args:
+        samples: by index.
+        order: the indices of each batch.
+        collate: samples to a batch.
+        num_workers: processes; 0 fetches in this one.
+        keep_workers: whether they live on when an iteration ends.
+    """
+
+    def __init__(
+        self,
+        samples: Dataset[Any],
+        order: Iterable[list[int]],
+        *,
+        collate: Callable[[list[Any]], Fetched],
+        num_workers: int,
+        keep_workers: bool = False,
+    ) -> None:
+        self._order = order
+        self._loader: DataLoader[Any] = DataLoader(
+            samples,
+            batch_sampler=order,
+            collate_fn=collate,
+            num_workers=num_workers,
+            pin_memory=torch.cuda.is_available(),
+            multiprocessing_context="forkserver" if num_workers else None,
+            persistent_workers=keep_workers and num_workers > 0,
+            timeout=_LOOK_S if num_workers else 0,
+        )
+
+    def __len__(self) -> int:
+        if not isinstance(self._order, Sized):
+            raise TypeError("batches without end have no number")
+        return len(self._order)
+
+    def __iter__(self) -> Iterator[Fetched]:
+        batches, asked = iter(self._loader), time.monotonic()
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if _TIMED_OUT in str(error) and time.monotonic() - asked < _PATIENCE_S:
+                    continue
+                raise
+            yield batch
+            asked = time.monotonic()

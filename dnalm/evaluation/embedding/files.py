@@ -1,0 +1,186 @@
+"""From a file of sequences to a file of vectors: Parquet, NumPy or Zarr, streamed part by part.
+
+`.parquet` holds the table of `rows`. `.npy` is the vectors alone, (R, D); `.zarr` a group whose array
+`vectors` they are. Beside these two, `<out>.index.parquet` is the table without the vectors, row by row.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zarr
+
+from dnalm.console import progress_bar
+from dnalm.durable import file_sha256, sync
+from dnalm.errors import ConfigError
+from dnalm.evaluation.embedding.inputs import SequenceInput
+from dnalm.evaluation.embedding.parts import EmbeddingPlan, PartFolder, embed_parts, parts_of
+from dnalm.evaluation.embedding.reader import SequenceReader
+from dnalm.evaluation.embedding.rows import schema_of, vectors_of
+from dnalm.genome.building import open_or_build
+from dnalm.training.embeddings import weights_checksum
+
+_ENDINGS = (".parquet", ".npy", ".zarr")
+_CHUNK_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class EmbeddedFile:
+    """What was written.
+
+    Attributes:
+        path: the file or folder of vectors.
+        num_sequences: of the input.
+        num_rows: R.
+        width: D.
+        contract: what the vectors depend on.
+    """
+
+    path: Path
+    num_sequences: int
+    num_rows: int
+    width: int
+    contract: dict[str, object]
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """Vectors read back, with the table of whom they are of."""
+
+    index: pa.Table
+    vectors: npt.NDArray[np.floating]
+
+
+def embed_file(source: SequenceInput, out: Path, plan: EmbeddingPlan, *, workers: int = 1) -> EmbeddedFile:
+    """Embed all sequences of a file; goes on where a run that was killed has ended.
+
+    Args:
+        source: the input.
+        out: ends in .parquet, .npy or .zarr; replaced if it is there.
+        plan: the model, and what is read off it.
+        workers: processes.
+
+    Raises:
+        ConfigError: CFG-52, `out` has another ending or cannot be written; CFG-53, 54, choices that do not
+            fit each other.
+        DataError: the input cannot be read.
+        CheckpointError: the model cannot be read.
+    """
+    check_out(out)
+    reader = plan.open()
+    schema = schema_of(plan.recipe, reader.encoder.hidden_size, plan.keep)
+    contract = _contract(source, plan, reader)
+    folder = PartFolder(out.with_name(out.name + ".parts"))
+    folder.begin(contract)
+    with progress_bar("Embedding", total=None) as advance:
+        count = embed_parts(parts_of(source), folder, plan, reader, workers=workers, advance=advance)
+    num_rows = folder.num_rows
+    _write(out, folder.read(), num_rows, schema)
+    folder.remove()
+    return EmbeddedFile(out, count, num_rows, reader.encoder.hidden_size, contract)
+
+
+def read_embeddings(path: Path) -> Embeddings:
+    """Read a whole file of vectors, with its table."""
+    if path.suffix == ".parquet":
+        table = pq.read_table(path)
+        return Embeddings(table.drop_columns("vector"), vectors_of(table))
+    index = pq.read_table(index_path(path))
+    if path.suffix == ".npy":
+        return Embeddings(index, np.load(path, mmap_mode="r"))
+    array = zarr.open_group(path, mode="r")["vectors"]
+    assert isinstance(array, zarr.Array), "as it was written"
+    return Embeddings(index, np.asarray(array[:]))
+
+
+def index_path(out: Path) -> Path:
+    """The table beside a file that holds vectors alone."""
+    return out.with_name(out.name + ".index.parquet")
+
+
+def check_out(out: Path) -> None:
+    """Refuse an output that cannot be, before any work; make its folder.
+
+    Raises:
+        ConfigError: CFG-52.
+    """
+    found = None if out.suffix in _ENDINGS else f"{out} ends in {out.suffix or 'nothing'}"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        found = f"{out.parent} cannot be made: {error.strerror}"
+    if found:
+        raise ConfigError(
+            "CFG-52",
+            where="out",
+            found=found,
+            expected=f"a file that ends in {', '.join(_ENDINGS)}, in a folder that may be written",
+            fix="choose another",
+        )
+
+
+def _contract(source: SequenceInput, plan: EmbeddingPlan, reader: SequenceReader) -> dict[str, object]:
+    """What vectors depend on: equal contracts, equal vectors to the byte."""
+    genome = open_or_build(source.reference, source.cache).fingerprint if source.reference else None
+    return {
+        "weights": weights_checksum(reader.encoder),
+        "tokenizer": reader.tokenizer.fingerprint,
+        "input": file_sha256(source.path),
+        "reference": genome,
+        "columns": [source.sequence, source.id, *source.keep],
+        "kernel": plan.model.kernel,
+        "device": plan.device,
+        **asdict(plan.recipe),
+    }
+
+
+def _write(out: Path, parts: Iterable[pa.Table], num_rows: int, schema: pa.Schema) -> None:
+    beside = out.with_name(f".{out.stem}.part{out.suffix}")
+    if beside.is_dir():
+        shutil.rmtree(beside)
+    if out.suffix == ".parquet":
+        with pq.ParquetWriter(beside, schema) as writer:
+            for part in parts:
+                writer.write_table(part)
+    else:
+        _write_array(beside, index_path(out), parts, num_rows, schema)
+    for path in [*beside.rglob("*"), beside]:  # Zarr's is a folder
+        sync(path)
+    if out.is_dir():
+        shutil.rmtree(out)
+    beside.rename(out)
+    sync(out.parent)
+
+
+def _write_array(
+    target: Path, index: Path, parts: Iterable[pa.Table], num_rows: int, schema: pa.Schema
+) -> None:
+    column = schema.field("vector").type
+    shape, dtype = (num_rows, column.list_size), np.dtype(column.value_type.to_pandas_dtype())
+    array: zarr.Array[Any] | np.memmap[tuple[int, ...], np.dtype[np.floating]]
+    if target.suffix == ".npy":
+        array = np.lib.format.open_memmap(target, mode="w+", dtype=dtype, shape=shape)
+    else:
+        chunks = (min(_CHUNK_ROWS, num_rows), shape[1])
+        array = zarr.open_group(target, mode="w").create_array(
+            "vectors", shape=shape, dtype=dtype, chunks=chunks
+        )
+    done = 0
+    beside = index.with_name(f".{index.name}.part")
+    with pq.ParquetWriter(beside, schema.remove(schema.get_field_index("vector"))) as writer:
+        for part in parts:
+            array[done : done + len(part)] = vectors_of(part)
+            writer.write_table(part.drop_columns("vector"))
+            done += len(part)
+    if isinstance(array, np.memmap):
+        array.flush()
+    sync(beside)
+    beside.rename(index)

@@ -1,0 +1,150 @@
+"""How sure a metric of predictions is, and whether two models differ: by resampling the test items.
+
+Every draw comes from the generator given, so that the same predictions always give the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.stats import t as student
+
+from dnalm.data.labelled import MetricName, TaskKind
+from dnalm.training.task_metrics import figure
+
+Labels = npt.NDArray[np.integer] | npt.NDArray[np.floating]
+Scores = npt.NDArray[np.floating]
+Metric = Callable[[Labels, Scores], float]
+
+RESAMPLES = 1000
+_LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95 % interval."""
+
+    low: float
+    high: float
+
+
+def metric_of(kind: TaskKind, name: MetricName, *, num_outputs: int) -> Metric:
+    """A figure of a task as a function of labels and scores."""
+
+    def metric(labels: Labels, scores: Scores) -> float:
+        answers, truth = torch.as_tensor(scores), torch.as_tensor(labels)
+        return figure(kind, name, answers, truth, num_outputs=num_outputs)
+
+    return metric
+
+
+def seed_interval(values: Sequence[float]) -> Interval:
+    """Of the mean over seeds, by Student's t; two values or more.
+
+    Raises:
+        ValueError: fewer than two values.
+    """
+    if len(values) < 2:
+        raise ValueError("one seed says nothing of the spread over seeds")
+    array = np.asarray(values, dtype=np.float64)
+    half = student.ppf((1 + _LEVEL) / 2, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array))
+    return Interval(float(array.mean() - half), float(array.mean() + half))
+
+
+def bootstrap_interval(
+    metric: Metric, labels: Labels, scores: Scores, rng: np.random.Generator, *, resamples: int = RESAMPLES
+) -> Interval:
+    """Of a metric over test items, by the percentile bootstrap.
+
+    Args:
+        metric: a function of labels and scores.
+        labels: (N,).
+        scores: (N,) or (N, K).
+        rng: draws the items.
+        resamples: how often; those where the metric is not defined are left out.
+
+    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
+    """
+    number, drawn = len(labels), []
+    for _ in range(resamples):
+        items = rng.integers(number, size=number)
+        drawn.append(metric(labels[items], scores[items]))
+    if not np.isfinite(drawn).any():
+        return Interval(np.nan, np.nan)
+    low, high = np.nanquantile(drawn, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    return Interval(float(low), float(high))
+
+
+def permutation_test(
+    metric: Metric,
+    labels: Labels,
+    first: Sequence[Scores],
+    second: Sequence[Scores],
+    rng: np.random.Generator,
+    *,
+    resamples: int = RESAMPLES,
+) -> float:
+    """Probability of a difference as large if it did not matter which model made which prediction.
+
+    For each test item, by a fair coin, the predictions of both models are swapped; the statistic is the
+    difference of the metric's means over seeds.
+
+    Args:
+        metric: a function of labels and scores.
+        labels: (N,) of the same items for both.
+        first: of each seed, scores of those items.
+        second: likewise; a model of one seed is held against every seed of the other, and of unequal numbers
+            as many are used as both have.
+        rng: tosses the coins.
+        resamples: how often.
+
+    Returns:
+        The two-sided p, at least 1 / (resamples + 1).
+
+    Source: approximate randomization (Noreen 1989, Computer-Intensive Methods for Testing Hypotheses).
+    """
+    number = max(len(first), len(second)) if 1 in (len(first), len(second)) else min(len(first), len(second))
+    pairs = [(first[n % len(first)], second[n % len(second)]) for n in range(number)]
+
+    def difference(swap: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> float:
+        total = 0.0
+        for one, other in pairs:
+            where = swap[:, None] if one.ndim == 2 else swap
+            total += metric(labels, np.where(where, other, one)) - metric(labels, np.where(where, one, other))
+        return total / len(pairs)
+
+    observed = abs(difference(np.zeros(len(labels), dtype=np.bool_)))
+    as_large = sum(
+        abs(difference(rng.random(len(labels)) < 0.5)) >= observed - 1e-12 for _ in range(resamples)
+    )
+    return (1 + as_large) / (1 + resamples)
+
+
+def holm(probabilities: Sequence[float]) -> list[float]:
+    """Probabilities of several tests, corrected so that the chance of any false one is kept.
+
+    Source: Holm 1979, Scand J Stat 6:65.
+    """
+    order = np.argsort(probabilities, kind="stable")
+    corrected, so_far = [0.0] * len(probabilities), 0.0
+    for place, index in enumerate(order.tolist()):
+        so_far = max(so_far, min(1.0, probabilities[index] * (len(probabilities) - place)))
+        corrected[index] = so_far
+    return corrected
+
+
+def mean_ranks(values: Sequence[Sequence[float]]) -> list[float]:
+    """The mean over tasks of each model's rank, 1 the best, ties at their mean.
+
+    Args:
+        values: a row for each task, higher better; a column for each model; NaN ranks last.
+    """
+    table = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=-np.inf)
+    better = (table[:, None, :] > table[:, :, None]).sum(axis=2)
+    tied = (table[:, None, :] == table[:, :, None]).sum(axis=2)
+    means: list[float] = (better + (tied + 1) / 2).mean(axis=0).tolist()
+    return means

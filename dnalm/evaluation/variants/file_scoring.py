@@ -1,0 +1,54 @@
+"""From a file of variants to a scored file: survey, parts, output; see `parts` for what a kill leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from dnalm.console import progress_bar
+from dnalm.evaluation.variants.output import Scored, write_output
+from dnalm.evaluation.variants.parts import PartFolder, parts_of, score_parts
+from dnalm.evaluation.variants.plan import ScoringPlan
+from dnalm.genome.store import GenomeStore
+from dnalm.genome.variants import Survey, judge, read_records
+
+
+def score_file(
+    variants: Path,
+    out: Path,
+    *,
+    plan: ScoringPlan,
+    store: GenomeStore,
+    found: Survey,
+    names: tuple[str, ...],
+    max_allele_bp: int,
+    workers: int,
+) -> PartFolder:
+    """Score a surveyed file and write the output.
+
+    Returns:
+        The parts, which the caller removes when it needs them no more.
+    """
+    contract = plan.contract(
+        genome=store.fingerprint, variants_sha256=found.sha256, max_allele_bp=max_allele_bp
+    )
+    folder = PartFolder(out.with_name(out.name + ".parts"))
+    folder.begin(contract)
+    judged = (
+        (
+            number,
+            [judge(record, found.aliases, store, max_allele_bp=max_allele_bp) for record in records],
+        )
+        for number, records in parts_of(read_records(variants, found.form))
+    )
+    with progress_bar("Scoring", total=found.num_records, unit="variants") as advance:
+        score_parts(judged, folder, plan=plan, store=store, workers=workers, advance=advance)
+    scored = scored_records(variants, found, folder)
+    write_output(out, found.form, names, scored, index=found.is_sorted)
+    return folder
+
+
+def scored_records(variants: Path, found: Survey, folder: PartFolder) -> Iterator[Scored]:
+    """Every record with its results, in order."""
+    for number, records in parts_of(read_records(variants, found.form)):
+        yield from zip(records, folder.read(number), strict=True)

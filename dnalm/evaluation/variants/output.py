@@ -1,0 +1,174 @@
+"""Writing scored variants: VCF with our INFO fields, a table of tabs, or Parquet, in the order of the input.
+
+A VCF keeps its header, its lines and their INFO. Tables have one row for each ALT: the columns of the
+input (of a VCF the first five), then the scores, then `skipped` with the reason where there are none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Literal, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pysam
+
+from dnalm.durable import sync
+from dnalm.errors import ConfigError
+from dnalm.evaluation.variants.parts import PART_RECORDS, Entry
+from dnalm.genome.variants import Form, Record
+
+Scored = tuple[Record, list[Entry]]
+OutputKind = Literal["vcf", "tsv", "parquet"]
+_ENDINGS: dict[str, OutputKind] = {".vcf.gz": "vcf", ".tsv": "tsv", ".parquet": "parquet"}
+_OURS = "DNALM_"
+
+
+def output_kind(out: Path, form: Form) -> OutputKind:
+    """By the ending of its name.
+
+    Raises:
+        ConfigError: CFG-52, another ending, or a VCF of a table.
+    """
+    kind = next((kind for ending, kind in _ENDINGS.items() if out.name.endswith(ending)), None)
+    if kind is None or (kind == "vcf" and form.kind == "table"):
+        what = (
+            "a name that does not tell its form" if kind is None else "a VCF of a table with its own columns"
+        )
+        ending = " or ".join(_ENDINGS if form.kind != "table" else [".tsv", ".parquet"])
+        raise ConfigError(
+            "CFG-52",
+            where="out",
+            found=f"{out}: {what}",
+            expected=f"a file that ends in {ending}",
+            fix="name it so",
+        )
+    return kind
+
+
+def write_output(
+    out: Path, form: Form, names: tuple[str, ...], scored: Iterable[Scored], *, index: bool
+) -> None:
+    """Write all, beside `out` first, so that it is whole or absent.
+
+    Args:
+        out: the file.
+        form: of the input.
+        names: of the numbers.
+        scored: the records in order.
+        index: whether a VCF gets a tabix index, for which it must be sorted.
+    """
+    kind = output_kind(out, form)
+    beside = out.with_name(f".{out.name}.tmp")
+    write: Callable[[Path, Form, tuple[str, ...], Iterable[Scored]], None]
+    write = {"vcf": _write_vcf, "tsv": _write_tsv, "parquet": _write_parquet}[kind]
+    write(beside, form, names, scored)
+    sync(beside)
+    beside.replace(out)
+    stale = out.with_name(out.name + ".tbi")
+    if kind == "vcf" and index:
+        pysam.tabix_index(str(out), preset="vcf", force=True)
+    elif kind == "vcf":
+        stale.unlink(missing_ok=True)
+
+
+def number_text(value: float) -> str:
+    """Six significant digits; `.` where there is no number."""
+    return "." if math.isnan(value) else f"{value:.6g}"
+
+
+def _write_vcf(path: Path, form: Form, names: tuple[str, ...], scored: Iterable[Scored]) -> None:
+    fields = {name: f"{_OURS}{name.upper()}" for name in names}
+    skip = f"{_OURS}SKIP"
+    ours = (*fields.values(), skip)
+    header = form.header or ("##fileformat=VCFv4.3", "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO")
+    told = [
+        *(
+            f'##INFO=<ID={field},Number=A,Type=Float,Description="dnalm {name}, both strands averaged">'
+            for name, field in fields.items()
+        ),
+        f'##INFO=<ID={skip},Number=A,Type=String,Description="Why dnalm has not scored this allele">',
+    ]
+    kept = [line for line in header[:-1] if not any(line.startswith(f"##INFO=<ID={name},") for name in ours)]
+    with pysam.BGZFile(str(path), "wb", None) as file:
+        file.write(("\n".join([*kept, *told, header[-1]]) + "\n").encode())
+        for record, entries in scored:
+            columns = list(record.fields if form.kind == "vcf" else (*record.fields[:5], ".", ".", "."))
+            columns[7] = _info(columns[7], _values(names, entries), tuple(fields.values()), skip)
+            file.write(("\t".join(columns) + "\n").encode())
+
+
+def _info(text: str, columns: list[list[str]], fields: tuple[str, ...], skip: str) -> str:
+    ours = dict(zip((*fields, skip), columns, strict=True))
+    old = [
+        entry for entry in text.split(";") if entry not in (".", "") and entry.partition("=")[0] not in ours
+    ]
+    new = [f"{field}={','.join(values)}" for field, values in ours.items() if set(values) != {"."}]
+    return ";".join([*old, *new]) or "."
+
+
+def _values(names: tuple[str, ...], entries: list[Entry]) -> list[list[str]]:
+    """Texts by column, the reason last, then by ALT."""
+    scores = [
+        ["." if isinstance(entry, str) else number_text(entry[place]) for entry in entries]
+        for place in range(len(names))
+    ]
+    return [*scores, [entry if isinstance(entry, str) else "." for entry in entries]]
+
+
+def rows_of(form: Form, scored: Iterable[Scored]) -> Iterator[tuple[list[str], Entry]]:
+    """The columns of the input and the result, for each ALT."""
+    width = 5 if form.kind == "vcf" else len(form.columns)
+    for record, entries in scored:
+        for alt, entry in zip(record.alts, entries, strict=True):
+            columns = list(record.fields[:width])
+            if len(record.alts) > 1:
+                columns[form.places["alt"]] = alt
+            yield columns, entry
+
+
+def _table_columns(form: Form, names: tuple[str, ...]) -> list[str]:
+    """A name of ours that the input has already is told apart by `dnalm_`."""
+    old = list(form.columns[:5] if form.kind == "vcf" else form.columns)
+    return [*old, *(f"dnalm_{name}" if name in old else name for name in (*names, "skipped"))]
+
+
+def _write_tsv(path: Path, form: Form, names: tuple[str, ...], scored: Iterable[Scored]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write("\t".join(_table_columns(form, names)) + "\n")
+        for columns, entry in rows_of(form, scored):
+            texts = [values[0] for values in _values(names, [entry])]
+            file.write("\t".join([*columns, *texts]) + "\n")
+
+
+def _write_parquet(path: Path, form: Form, names: tuple[str, ...], scored: Iterable[Scored]) -> None:
+    columns = _table_columns(form, names)
+    num_old = len(columns) - len(names) - 1
+    types = [*[pa.string()] * num_old, *[pa.float64()] * len(names), pa.string()]
+    types[form.places["pos"]] = pa.int64()
+    schema = pa.schema(list(zip(columns, types, strict=True)))
+    with pq.ParquetWriter(path, schema) as writer:
+        rows: list[list[object]] = []
+        for old, entry in rows_of(form, scored):
+            rows.append(_parquet_row(old, entry, form.places["pos"], len(names)))
+            if len(rows) >= PART_RECORDS * 40:
+                writer.write_table(_table(rows, schema))
+                rows = []
+        writer.write_table(_table(rows, schema))
+
+
+def _parquet_row(old: list[str], entry: Entry, pos: int, width: int) -> list[object]:
+    row = cast("list[object]", list(old))
+    row[pos] = int(old[pos])
+    if isinstance(entry, str):
+        return [*row, *[None] * width, entry]
+    return [*row, *(None if math.isnan(value) else value for value in entry), None]
+
+
+def _table(rows: list[list[object]], schema: pa.Schema) -> pa.Table:
+    return pa.table(
+        [pa.array([row[place] for row in rows], field.type) for place, field in enumerate(schema)],
+        schema=schema,
+    )

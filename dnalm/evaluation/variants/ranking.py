@@ -1,0 +1,186 @@
+"""Scores held against labels: AUROC, AUPRC or Spearman, with bootstrap intervals, over all and by group.
+
+Labels 0 and 1 ask whether scores rank the ones first; a ratio is turned round for that, for an allele that a
+model finds unlikely is the suspicious one, as is the dot product. Other labels are values: their rank
+correlation with the scores as they are, and of the sizes of both.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import rankdata
+
+from dnalm.errors import ConfigError, DataError
+from dnalm.evaluation.resampling import Metric, Scores, bootstrap_interval, metric_of
+from dnalm.evaluation.variants.output import Scored
+from dnalm.genome.contig_aliases import ContigAliases
+from dnalm.genome.store import GenomeStore
+from dnalm.genome.variants import Form, Record, Survey, find_form, read_records
+
+_SMALLEST_GROUP = 10
+_SEED = 0
+_spearman = metric_of("regression", "spearman", num_outputs=1)
+_CORRELATIONS: dict[str, Metric] = {
+    "spearman": _spearman,
+    "spearman_of_sizes": lambda true, told: _spearman(np.abs(true), np.abs(told)),
+}
+_RANKINGS: dict[str, Metric] = {
+    "auroc": metric_of("binary", "auroc", num_outputs=2),
+    "auprc": metric_of("binary", "auprc", num_outputs=2),
+}
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Where the label and the group of an allele are.
+
+    Attributes:
+        form: of the file of variants.
+        aliases: its contigs.
+        label: a column or an INFO field; `label` of the `table` if there is one.
+        group: likewise of the file of variants.
+        table: labels by contig, start, REF and ALT, of a file beside.
+    """
+
+    form: Form
+    aliases: ContigAliases
+    label: str
+    group: str | None
+    table: dict[tuple[str, int, str, str], float] | None
+
+    @classmethod
+    def find(cls, labels: str, group: str | None, found: Survey, store: GenomeStore) -> Labels:
+        """Make sense of what was given.
+
+        Raises:
+            ConfigError: CFG-53, there is no such column, INFO field or file.
+            DataError: the file of labels cannot be read.
+        """
+        known = {*found.form.columns, *found.form.counts, *found.undeclared}
+        for key, name in (("labels", labels), ("group", group)):
+            if name is None or name in known or (key == "labels" and Path(name).is_file()):
+                continue
+            raise ConfigError(
+                "CFG-53",
+                where=key,
+                found=f"{name} is no column and no INFO field of the variants",
+                expected=", ".join(sorted(known)) + (", or a file" if key == "labels" else ""),
+                fix="name one of these",
+            )
+        table = None if labels in known else _read_table(Path(labels), store)
+        return cls(found.form, found.aliases, labels, group, table)
+
+    def label_of(self, record: Record, place: int) -> float:
+        """Of an ALT of a record; NaN if it has none."""
+        if self.table is not None:
+            contig = self.aliases.find(record.contig)
+            key = (contig.name if contig else "", record.start, record.ref, record.alts[place])
+            return self.table.get(key, float("nan"))
+        return _number(_entry(self.form, record, self.label, place), record.line, self.label)
+
+    def group_of(self, record: Record, place: int) -> str:
+        """Of an ALT of a record."""
+        return _entry(self.form, record, self.group, place) if self.group else ""
+
+
+def rank(scored: Iterable[Scored], truth: Labels, names: tuple[str, ...]) -> list[dict[str, object]]:
+    """Figures for each score, over all and for each group of ten and more."""
+    labels, groups, rows = [], [], []
+    for record, entries in scored:
+        for place, entry in enumerate(entries):
+            label = truth.label_of(record, place)
+            if isinstance(entry, str) or np.isnan(label):
+                continue
+            labels.append(label)
+            groups.append(truth.group_of(record, place))
+            rows.append(entry)
+    label_N, score_NS = np.asarray(labels), np.asarray(rows).reshape(len(rows), len(names))
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, group in enumerate(groups):
+        members[group].append(index)
+    chosen = {"all": np.arange(len(labels))}
+    if truth.group:
+        chosen |= {
+            name: np.array(each) for name, each in sorted(members.items()) if len(each) >= _SMALLEST_GROUP
+        }
+    is_class = set(np.unique(label_N)) <= {0.0, 1.0}
+    return [
+        _figures(group, name, label_N[items], score_NS[items, place], is_class=is_class)
+        for group, items in chosen.items()
+        for place, name in enumerate(names)
+    ]
+
+
+def _figures(
+    group: str, name: str, labels_N: Scores, scores_N: Scores, *, is_class: bool
+) -> dict[str, object]:
+    there = np.isfinite(scores_N)
+    labels_N, scores_N = labels_N[there], scores_N[there]
+    row: dict[str, object] = {"group": group, "score": name, "alleles": len(labels_N)}
+    metrics = _RANKINGS if is_class else _CORRELATIONS
+    if is_class:
+        turned = name in ("llr", "pll") or name.startswith("dot_")
+        scores_N = -scores_N if turned else scores_N
+        row["ones"] = int((labels_N == 1).sum())
+        labels_N = labels_N.astype(np.int64)
+        scores_N = rankdata(scores_N) / max(1, len(scores_N))  # torchmetrics squeezes what is no probability
+    if not len(labels_N):
+        return row
+    for key, metric in metrics.items():
+        interval = bootstrap_interval(metric, labels_N, scores_N, np.random.default_rng(_SEED))
+        row |= {key: _short(metric(labels_N, scores_N))}
+        row |= {f"{key}_low": _short(interval.low), f"{key}_high": _short(interval.high)}
+    return row
+
+
+def _short(value: float) -> float | None:
+    return round(value, 4) if np.isfinite(value) else None
+
+
+def _entry(form: Form, record: Record, name: str | None, place: int) -> str:
+    if name in form.columns:
+        return record.fields[form.columns.index(name)]
+    for entry in record.fields[7].split(";"):
+        key, _, value = entry.partition("=")
+        if key == name:
+            values = value.split(",")
+            return values[place] if len(values) == len(record.alts) else value
+    return "."
+
+
+def _number(text: str, line: int, name: str) -> float:
+    try:
+        return float("nan") if text in (".", "", "NA") else float(text)
+    except ValueError:
+        raise DataError(
+            "VCF-26",
+            where=f"line {line}",
+            found=f"label `{text}` in {name}",
+            expected="0 and 1, or values",
+            fix="name a column of numbers by labels=",
+        ) from None
+
+
+def _read_table(path: Path, store: GenomeStore) -> dict[tuple[str, int, str, str], float]:
+    form = find_form(path)
+    if "label" not in form.columns:
+        raise DataError(
+            "VCF-26",
+            where=str(path),
+            found=f"the columns {', '.join(form.columns)}",
+            expected="a table with the columns chrom, pos, ref, alt, label",
+            fix="add a column `label`",
+        )
+    aliases = ContigAliases(store, {record.contig for record in read_records(path, form)})
+    column, table = form.columns.index("label"), {}
+    for record in read_records(path, form):
+        contig = aliases.find(record.contig)
+        for alt in record.alts if contig else ():
+            label = _number(record.fields[column], record.line, "label")
+            table[contig.name if contig else "", record.start, record.ref, alt] = label
+    return table

@@ -1,0 +1,125 @@
+"""Which form a file of variants has: told by its first lines, never by its name.
+
+`vcf` begins with `##fileformat` or `#CHROM`; `table` with a row that names chrom, pos, ref and alt in any
+order and case; `five` with data at once, in the columns CHROM POS ID REF ALT that VCF begins with.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from dnalm.genome.bgzf import read_chunks
+from dnalm.genome.variants.faults import CODES, fault
+
+FIXED_COLUMNS = ("CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO")
+_NAMES = {
+    "chrom": ("chrom", "#chrom", "chr", "chromosome", "contig"),
+    "pos": ("pos", "position"),
+    "ref": ("ref", "reference"),
+    "alt": ("alt", "alternate"),
+    "id": ("id", "name", "rsid"),
+}
+_INFO = re.compile(r"##INFO=<ID=([^,>]+),Number=([^,>]+)")
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the lines of a file are to be read.
+
+    Attributes:
+        kind: of the file.
+        header: its lines before the data, without line ends.
+        columns: names of the data's columns.
+        places: which column holds `chrom`, `pos`, `ref`, `alt`, and `id` if there is one.
+        counts: of a VCF, the declared `Number` of each INFO field.
+    """
+
+    kind: Literal["vcf", "five", "table"]
+    header: tuple[str, ...]
+    columns: tuple[str, ...]
+    places: dict[str, int]
+    counts: dict[str, str] = field(default_factory=dict)
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number, from 1, and text of every line of a plain, gzip or bgzip file, in bounded memory.
+
+    Raises:
+        DataError: VCF-20 (a NUL byte or no UTF-8), VCF-23 (the compressed data is damaged or cut).
+    """
+    number, rest = 0, b""
+    for chunk in read_chunks(path, chunk_bytes=_CHUNK_BYTES, codes=CODES):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            number += 1
+            yield number, _decode(path, number, line)
+    if rest:
+        yield number + 1, _decode(path, number + 1, rest)
+
+
+def find_form(path: Path) -> Form:
+    """Read the beginning of a file.
+
+    Raises:
+        DataError: VCF-01, the file is empty or has no header that can be read.
+    """
+    header: list[str] = []
+    for number, line in read_lines(path):
+        if line.startswith("##"):
+            header.append(line)
+        elif line.startswith("#CHROM\t") and "\tALT\tQUAL\t" in line:
+            return _vcf(path, number, (*header, line))
+        elif header:
+            raise fault("VCF-01", path, number, "the `#CHROM` line is missing", "it ends the header of a VCF")
+        elif line.strip():
+            return _bare(path, number, line)
+    found = "the `#CHROM` line is missing" if header else "the file is empty"
+    raise fault("VCF-01", path, len(header) + 1, found, "variants with their columns")
+
+
+def _vcf(path: Path, number: int, header: tuple[str, ...]) -> Form:
+    columns = tuple(header[-1].removeprefix("#").split("\t"))
+    if columns[:8] != FIXED_COLUMNS:
+        found = f"the header names the columns {', '.join(columns[:8])}"
+        raise fault("VCF-01", path, number, found, f"{', '.join(FIXED_COLUMNS)}")
+    if not header[0].startswith("##fileformat=VCF"):
+        raise fault("VCF-01", path, 1, "the `##fileformat` line is missing", "it begins a VCF")
+    samples = columns[9:]
+    if len(set(samples)) < len(samples):
+        twice = next(name for name in samples if samples.count(name) > 1)
+        raise fault("VCF-19", path, number, f"sample `{twice}` occurs twice", "one column for each sample")
+    counts = {match[1]: match[2] for line in header if (match := _INFO.match(line))}
+    return Form("vcf", header, columns, {"chrom": 0, "pos": 1, "id": 2, "ref": 3, "alt": 4}, counts)
+
+
+def _bare(path: Path, number: int, line: str) -> Form:
+    fields = line.split("\t")
+    lower = [name.strip().lower() for name in fields]
+    places = {
+        key: next(lower.index(name) for name in names if name in lower)
+        for key, names in _NAMES.items()
+        if any(name in lower for name in names)
+    }
+    if {"chrom", "pos", "ref", "alt"} <= set(places):
+        return Form("table", (line,), tuple(fields), places)
+    if len(fields) == 1 and len(line.split()) >= 4:
+        raise fault("VCF-14", path, number, "fields are separated by spaces", "fields separated by tabs")
+    if len(fields) < 5 or not fields[1].lstrip("-").isdigit():
+        found = f"no `##fileformat` line, and the first line has {len(fields)} columns: {line[:60]!r}"
+        raise fault("VCF-01", path, number, found, "a header, or five columns CHROM POS ID REF ALT")
+    extra = tuple(f"column{place}" for place in range(6, len(fields) + 1))
+    return Form("five", (), (*FIXED_COLUMNS[:5], *extra), {"chrom": 0, "pos": 1, "id": 2, "ref": 3, "alt": 4})
+
+
+def _decode(path: Path, number: int, line: bytes) -> str:
+    if b"\0" in line:
+        raise fault("VCF-20", path, number, "byte 0x00", "text")
+    try:
+        return line.decode().removesuffix("\r")
+    except UnicodeDecodeError as error:
+        raise fault("VCF-20", path, number, f"byte 0x{line[error.start]:02x}", "text in UTF-8") from None

@@ -1,0 +1,90 @@
+"""Variants a second of `llr`, against one variant at a time: the ratio in the same run.
+
+    python experiments/throughput/variant_scores.py [number of SNVs, 10000]
+
+The model is dnabert at size=tiny with random weights; the genome is random. The loop scores as a first
+script would: for each variant, each strand and each allele one forward of one window; it is timed on a part.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dnalm.evaluation.variants import Scorer, ScoringPlan
+from dnalm.evaluation.variants.scores import MaskedRatio
+from dnalm.evaluation.variants.windows import make_pair
+from dnalm.genome.building import open_or_build
+from dnalm.genome.store import GenomeStore
+from dnalm.genome.variants import Allele
+from dnalm.models import Encoder, MaskedLM, Packed
+from dnalm.tokenizers import KmerTokenizer
+from dnalm.training.bits import base_indicator
+
+GENOME_BP, WINDOW_BP, LOOPED = 1_000_000, 67, 500  # 62 6-mers, the windows of size=tiny
+
+
+def main() -> None:
+    """Measure and print one line each."""
+    number = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    rng, tokenizer = np.random.default_rng(0), KmerTokenizer(k=6)
+    torch.manual_seed(0)
+    encoder = Encoder(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=128,
+        num_layers=2,
+        num_heads=4,
+        intermediate_size=512,
+        max_positions=512,
+        padding_id=tokenizer.special.padding,
+        mask_id=tokenizer.special.mask,
+    )
+    model = MaskedLM(encoder).eval()
+    with tempfile.TemporaryDirectory() as folder:
+        text = "".join(rng.choice(list("ACGT"), GENOME_BP))
+        fasta = Path(folder) / "g.fa"
+        fasta.write_text(f">c\n{text}\n")
+        store = open_or_build(fasta, Path(folder) / "cache")
+        places = rng.choice(GENOME_BP, number, replace=False)
+        alleles = [Allele("c", int(p), text[p], "CGTA"["ACGT".index(text[p])]) for p in places]
+        plan = ScoringPlan(Path(folder), window_bp=WINDOW_BP)
+        scorer = Scorer(model, tokenizer, store, [MaskedRatio()], plan)
+        scorer.score(alleles[:50])
+        began = time.perf_counter()
+        scores = scorer.score(alleles)
+        rate = number / (time.perf_counter() - began)
+        began = time.perf_counter()
+        looped = [_one(model, tokenizer, store, allele) for allele in alleles[:LOOPED]]
+        loop_rate = LOOPED / (time.perf_counter() - began)
+    worst = np.abs(np.array(scores[:LOOPED])[:, 0] - looped).max()
+    print(f"{number} SNVs: {rate:.1f} variants/s; loop of {LOOPED}: {loop_rate:.1f} variants/s")
+    print(f"ratio {rate / loop_rate:.1f}, largest difference {worst:.1e}, {torch.get_num_threads()} threads")
+
+
+@torch.inference_mode()
+def _one(model: MaskedLM, tokenizer: KmerTokenizer, store: GenomeStore, allele: Allele) -> float:
+    indicator, total = base_indicator(torch.from_numpy(tokenizer.token_bases)), 0.0
+    pair = make_pair(store, allele, window_bp=WINDOW_BP)
+    for strand in (pair, pair.reverse_complement()):
+        for window, sign in ((strand.alt, 1), (strand.ref, -1)):
+            ids = tokenizer.encode(window.codes)
+            spans = tokenizer.spans(window.codes, ids)
+            over = np.flatnonzero((spans[:, 0] <= window.start) & (spans[:, 1] > window.start))
+            masked = ids.copy()
+            masked[over] = tokenizer.special.mask
+            packed = Packed.from_lengths([len(ids)])
+            logits = model(torch.from_numpy(masked), packed, torch.from_numpy(over))
+            marginal = (logits.softmax(-1) @ indicator).view(len(over), -1, 4)
+            votes = marginal[np.arange(len(over)), window.start - spans[over, 0]]
+            votes = votes / votes.sum(-1, keepdim=True)
+            total += sign * float(votes[:, window.codes[window.start]].mean().log())
+    return total / 2
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""A benchmark's command lines can be run; killed anywhere and run again, it ends in the same table."""
+
+import csv
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dnalm.commands.benchmark_jobs import Work, all_work, weights_checksum
+from dnalm.compose.config import options
+from dnalm.durable import file_sha256
+from dnalm.evaluation.benchmark import Benchmark
+from tests.commands.tiny_benchmark import MODELS, TASKS, lay_out
+from tests.evaluation.benchmark.test_benchmark import benchmark, write_split
+
+TABLES = [f"benchmark.{kind}" for kind in ("md", "csv", "tex", "html")]
+
+
+def works(tmp_path: Path, *models: str, seeds: int = 1, words: tuple[str, ...] = ()) -> list[Work]:
+    for split in ("train", "dev", "test"):
+        write_split(tmp_path / f"a = {{b}}/toy/{split}.csv", [("ACGT", "0"), ("ACGA", "1")])
+    toy: Benchmark = benchmark(tmp_path, root=tmp_path / "a = {b}")
+    return all_work(toy.prepare(toy.choose(None)), models, seeds, words)
+
+
+@pytest.mark.parametrize("model", ["random", "kmer_logistic", "cnn", "runs/x", "owner/name"])
+def test_every_command_line_is_a_config(tmp_path: Path, model: str) -> None:
+    (work,) = works(tmp_path, model)
+    assert work.what_is_wrong() == ""
+    job = work.job(tmp_path / "out")
+    assert job.command[1:4] == ("-m", "dnalm", work.command)
+    assert job.overrides == {"task": "toy", "model": model, "seed": "1"}
+
+
+def test_words_for_finetune_win_over_the_recipe_and_do_not_reach_baselines(tmp_path: Path) -> None:
+    tuned, classical = works(tmp_path, "random", "cnn", words=("budget=gue", "epochs=x"))
+    line = tuned.line()
+    assert line.index("budget=tiny") < line.index("budget=gue")
+    assert "epochs" in tuned.what_is_wrong()
+    assert "budget=gue" not in classical.line()
+
+
+def test_a_model_without_chance_has_one_seed(tmp_path: Path) -> None:
+    found = [(each.model, each.seed) for each in works(tmp_path, "kmer_logistic", "cnn", seeds=2)]
+    assert found == [("kmer_logistic", 1), ("cnn", 1), ("cnn", 2)]
+
+
+def test_other_weights_of_the_same_name_are_another_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    weights = tmp_path / "runs/x/model.safetensors"
+    weights.parent.mkdir(parents=True)
+    (tmp_path / "runs/x/config.json").write_text("{}")
+    names = set()
+    for content in ("old", "new"):
+        weights.write_text(content)
+        (work,) = works(tmp_path, "runs/x")
+        assert work.made_by()["model_sha256"] == file_sha256(weights)
+        names.add(work.job(tmp_path).id)
+    assert len(names) == 2
+    assert weights_checksum("runs/absent") == ""
+
+
+def test_classical_models_are_the_options_of_baseline() -> None:
+    from dnalm.commands.benchmark_jobs import CLASSICAL
+
+    assert sorted(CLASSICAL) == options("baseline")
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny benchmark, run once without a kill in `whole/`."""
+    folder = tmp_path_factory.mktemp("toy")
+    lay_out(folder)
+    process = start(folder, "whole")
+    out, errors = process.communicate()
+    assert process.returncode == 1, errors
+    assert "10 jobs: 6 done, 4 failed" in out
+    assert f"benchmark: {folder / 'whole/benchmark.md'}" in out
+    return folder
+
+
+def start(folder: Path, target: str) -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", "tests.commands.tiny_benchmark", str(folder), str(folder / target)]
+    return subprocess.Popen(words, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "benchmark.csv").open(newline="") as file:
+        found = list(csv.DictReader(file, strict=True))
+    assert all(None not in row and None not in row.values() for row in found)
+    return found
+
+
+def test_the_table_has_a_row_for_each_cell_and_says_what_failed(toy: Path) -> None:
+    found = {(row["task"], row["model"]): row for row in rows(toy / "whole")}
+    assert set(found) == {(task, model) for task in TASKS for model in MODELS}
+    assert found["a", "random"]["seeds"] == "1 2"
+    assert found["a", "kmer_logistic"]["seeds"] == "1"
+    assert found["a", "absent/model"]["error"].startswith("failed: ")
+    assert found["a", "random"]["command"].startswith("dnalm finetune model=random budget=tiny steps=60")
+    leakage = json.loads((toy / "whole/leakage.json").read_text())
+    assert [each["exact"] for each in leakage["a"]] == [2, 2, 2]
+    assert (toy / "whole/heatmap.png").is_file()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_anywhere_and_run_again_it_ends_in_the_same_table(toy: Path, seed: int) -> None:
+    chance, target = random.Random(seed), toy / f"killed{seed}"
+    for _ in range(2):
+        process = start(toy, target.name)
+        while not (target / "benchmark.csv").exists() and process.poll() is None:
+            time.sleep(0.01)
+        for _ in range(chance.randrange(60)):
+            rows(target)
+            time.sleep(0.01)
+        process.kill()
+        process.communicate()
+    process = start(toy, target.name)
+    process.communicate()
+    for name in TABLES:
+        assert (target / name).read_bytes() == (toy / "whole" / name).read_bytes()

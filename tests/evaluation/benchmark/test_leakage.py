@@ -1,0 +1,101 @@
+"""Planted copies are counted, whatever their form; real sets have as many as they have."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dnalm.compose import build
+from dnalm.data.labelled import LabelledTable, Part
+from dnalm.evaluation.benchmark.leakage import K, find_leakage, leakage_of, shared_kmers
+from dnalm.genome.alphabet import from_text
+from tests.conftest import random_sequence
+from tests.evaluation.benchmark.test_benchmark import benchmark, node, write_split
+
+COMPLEMENT = str.maketrans("ACGT", "TGCA")
+
+
+def table(rows: list[tuple[str, int]]) -> LabelledTable:
+    ends = np.cumsum([0, *(len(text) for text, _ in rows)])
+    return LabelledTable(
+        source="table.csv",
+        codes=np.concatenate([from_text(text) for text, _ in rows]),
+        offsets=ends,
+        labels=np.array([label for _, label in rows]),
+        names=np.array([str(row) for row in range(len(rows))]),
+        lines=np.arange(2, len(rows) + 2),
+    )
+
+
+def turned(text: str) -> str:
+    return text[::-1].translate(COMPLEMENT)
+
+
+def set_of(text: str) -> set[str]:
+    """Its k-mers without N, each as the smaller of it and its reverse complement."""
+    words = (text[place : place + K] for place in range(len(text) - K + 1))
+    return {min(word, turned(word)) for word in words if "N" not in word}
+
+
+@given(st.integers(0, 10**6), st.integers(0, 3), st.integers(0, 3), st.integers(0, 3))
+@settings(max_examples=20)
+def test_planted_copies_are_counted(seed: int, exact: int, reverse: int, near: int) -> None:
+    texts = [random_sequence(80, seed + row) for row in range(12)]
+    copies = [*texts[:exact], *(turned(text) for text in texts[3 : 3 + reverse])]
+    copies += ["A" + text[1:40] + "C" + text[41:] for text in texts[6 : 6 + near] if text[40] != "C"]
+    planted = len(copies) - exact - reverse
+    new = [random_sequence(80, seed + 10**7 + row) for row in range(5)]
+    tables: dict[Part, LabelledTable] = {
+        "train": table([(text, 1) for text in texts]),
+        "test": table([(text, 0) for text in [*copies, *new]]),
+    }
+    (found,) = find_leakage(tables)
+    assert (found.part, found.other, found.rows) == ("test", "train", len(copies) + 5)
+    assert (found.exact, found.reverse, found.near) == (exact, reverse, planted)
+    assert found.other_label == exact + reverse
+
+
+@given(st.text("ACGTN", min_size=1, max_size=60), st.text("ACGTN", min_size=1, max_size=60))
+def test_shared_kmers_are_jaccards_of_sets(first: str, second: str) -> None:
+    one, other = set_of(first), set_of(second + first[: K + 3])
+    expected = len(one & other) / max(len(one | other), 1)
+    tables = [table([(text, 0)]) for text in (first, second + first[: K + 3])]
+    assert shared_kmers(tables[0], 0, tables[1], 0) == pytest.approx(expected)
+
+
+def test_a_repeated_copy_is_one_distinct_sequence_and_case_does_not_matter() -> None:
+    text = random_sequence(50)
+    (found,) = find_leakage({"train": table([(text, 0)]), "test": table([(text.lower(), 0)] * 3)})
+    assert (found.exact, found.distinct, found.other_label) == (3, 1, 0)
+
+
+def test_sequences_without_kmers_are_no_near_duplicates() -> None:
+    (found,) = find_leakage({"train": table([("ACGT", 0)]), "test": table([("ACG", 0), ("N" * 40, 0)])})
+    assert (found.exact, found.near) == (0, 0)
+
+
+def test_leakage_is_kept_beside_the_tables(tmp_path: Path) -> None:
+    for split in ("train", "dev", "test"):
+        write_split(tmp_path / f"toy/{split}.csv", [("ACGT", "0"), ("ACGA", "1")])
+    toy = benchmark(tmp_path, root=tmp_path)
+    (task,) = toy.prepare(toy.choose(None))
+    first = leakage_of(task)
+    assert [each.exact for each in first] == [2, 2, 2]
+    task.file("train").unlink()
+    assert leakage_of(task) == first
+
+
+def test_the_published_prom_core_all_has_42_sequences_in_two_splits(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    gue = build({**node("gue"), "root": str(shared_data / "gue"), "cache": str(tmp_path)})
+    (task,) = gue.prepare(gue.choose(["prom_core_all"]))
+    found = {(each.part, each.other): each for each in leakage_of(task)}
+    assert found["test", "train"].distinct == 42
+    assert {pair: each.exact for pair, each in found.items()} == {
+        ("val", "train"): 54,
+        ("test", "train"): 43,
+        ("test", "val"): 8,
+    }

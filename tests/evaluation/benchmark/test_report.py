@@ -1,0 +1,120 @@
+"""Tables parse in every form, say what they should, and no name in them does harm."""
+
+import csv
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from dnalm.evaluation.benchmark import Judge, Published, read_published, write_report
+from dnalm.evaluation.benchmark.leakage import Leakage
+from dnalm.evaluation.benchmark.plots import plot_standing
+from tests.evaluation.benchmark.outcomes import listed, outcome
+
+TASKS = [listed("a_1"), listed("b")]
+ODD = "=cmd()|<b>&_{x}$%"
+MODELS = [ODD, "random"]
+OUTCOMES = [outcome(TASKS[0], model, seed) for model in MODELS for seed in (1, 2)]
+PUBLISHED = [Published("a_1", "NT", 0.5, "paper.csv"), Published("elsewhere", "NT", 0.5, "paper.csv")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("report")
+    failures = {("b", "random"): "oom: killed for want of memory", ("a_1", "random"): "timeout: stopped"}
+    leakage = {"a_1": [Leakage("test", "train", 40, 3, 2, 1, 4, 0)]}
+    standing = Judge(TASKS, MODELS).standing(OUTCOMES)
+    write_report(place, "toy", standing, PUBLISHED, failures, leakage)
+    assert plot_standing(standing, place)
+    return place
+
+
+class Cells(HTMLParser):
+    """Texts of cells, by row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.tags: set[str] = set()
+        self.inside = False
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002 -- the interface
+        self.tags.add(tag)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.inside = True
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = self.inside and tag not in ("td", "th")
+
+    def handle_data(self, data: str) -> None:
+        if self.inside:
+            self.rows[-1][-1] += data
+
+
+def test_the_csv_has_everything_and_no_formula(folder: Path) -> None:
+    with (folder / "benchmark.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert all(None not in row and None not in row.values() for row in rows)
+    found = {(row["task"], row["model"]): row for row in rows}
+    mine = found["a_1", f"'{ODD}"]
+    values = [each.value for each in OUTCOMES if each.model == ODD]
+    assert [float(value) for value in mine["values"].split()] == values
+    assert float(mine["mean"]) == pytest.approx(sum(values) / 2)
+    assert (mine["seeds"], mine["seconds"], mine["from"]) == ("1 2", "11.5", "ours")
+    assert mine["command"] == f"dnalm finetune model={ODD}"
+    assert found["b", "random"]["error"] == "oom: killed for want of memory"
+    assert (found["a_1", "NT"]["mean"], found["a_1", "NT"]["from"]) == ("0.5", "paper.csv")
+
+
+def test_markdown_and_html_hold_the_same_cells(folder: Path) -> None:
+    page = Cells()
+    page.feed((folder / "benchmark.html").read_text())
+    assert "b" not in page.tags
+    lines = [line for line in (folder / "benchmark.md").read_text().splitlines() if line.startswith("| ")]
+    split = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
+    plain = [[re.sub(r"\\(.)", r"\1", cell.strip()) for cell in row] for row in split]
+    assert [row for row in plain if set(row) != {"---"}] == page.rows
+
+
+def test_published_numbers_stand_beside_ours_with_the_difference(folder: Path) -> None:
+    standing = Judge(TASKS, MODELS).standing(OUTCOMES)
+    text = (folder / "benchmark.md").read_text()
+    ours = standing.best("a_1")
+    assert f"| a\\_1 | {ours:.4f} | 0.5000 ({ours - 0.5:+.4f}) |" in text
+    assert "elsewhere" not in text
+    assert "| oom |" in text
+    assert text.count(", a seed timeout |") == 1
+    assert "| a\\_1 | test | train | 40 | 3 | 2 | 1 | 4 | 0 |" in text
+
+
+def test_latex_has_as_many_cells_in_each_row_and_no_bare_special_letter(folder: Path) -> None:
+    for body in re.findall(
+        r"\\begin{tabular}{(l+)}(.*?)\\end{tabular}", (folder / "benchmark.tex").read_text(), re.S
+    ):
+        rows = [line for line in body[1].splitlines() if line.endswith(r" \\")]
+        assert {len(re.split(r"(?<!\\)&", row)) for row in rows} == {len(body[0])}
+        assert not re.search(r"(?<!\\)[%$#_]", body[1])
+
+
+def test_pictures_are_drawn(folder: Path) -> None:
+    for name in ("heatmap.png", "tasks.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_empty_standing_is_a_table_too_and_no_picture(tmp_path: Path) -> None:
+    standing = Judge(TASKS, MODELS).standing([])
+    write_report(tmp_path, "toy", standing, [], {}, {})
+    assert "| b | mcc |  |  |" in (tmp_path / "benchmark.md").read_text()
+    assert not plot_standing(standing, tmp_path)
+
+
+def test_the_transcribed_means_of_gue_are_the_published_ones() -> None:
+    found = read_published(["gue_dnabert2_table4.csv"])
+    for model, mean in {"DNABERT-3": 61.62, "NT-2500M-multi": 66.93, "DNABERT-2": 66.81}.items():
+        values = [each.value for each in found if each.model == model]
+        assert len(values) == 28
+        assert 100 * sum(values) / 28 == pytest.approx(mean, abs=0.011)

@@ -1,0 +1,103 @@
+"""Intervals and tests against independent computations, and against what they promise."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from dnalm.evaluation.resampling import (
+    bootstrap_interval,
+    holm,
+    mean_ranks,
+    metric_of,
+    permutation_test,
+    seed_interval,
+)
+
+finite = st.floats(-1, 1)
+accuracy = metric_of("binary", "accuracy", num_outputs=2)
+mcc = metric_of("binary", "mcc", num_outputs=2)
+accuracy_of_three = metric_of("multiclass", "accuracy", num_outputs=3)
+
+
+@given(st.lists(finite, min_size=2, max_size=10).filter(lambda values: np.std(values) > 1e-6))
+def test_the_interval_over_seeds_is_that_of_student(values: list[float]) -> None:
+    expected = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
+    found = seed_interval(values)
+    assert (found.low, found.high) == pytest.approx(expected)
+
+
+def test_one_seed_has_no_spread() -> None:
+    with pytest.raises(ValueError, match="one seed says nothing"):
+        seed_interval([0.5])
+
+
+@pytest.mark.parametrize("metric", [accuracy, mcc])
+def test_the_bootstrap_agrees_with_that_of_scipy(metric: object) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 400)
+    scores = np.where(rng.random(400) < 0.8, labels, 1 - labels).astype(np.float64)
+    found = bootstrap_interval(metric, labels, scores, np.random.default_rng(1), resamples=2000)
+    expected = stats.bootstrap(
+        (labels, scores), metric, paired=True, vectorized=False, method="percentile", n_resamples=2000,
+        rng=np.random.default_rng(2),
+    ).confidence_interval  # fmt: skip
+    assert (found.low, found.high) == pytest.approx(tuple(expected), abs=0.01)
+
+
+@given(st.integers(0, 2**16))
+@settings(max_examples=10)
+def test_the_same_draws_give_the_same_interval(seed: int) -> None:
+    labels, scores = np.array([0, 1, 1, 0, 1]), np.array([0.2, 0.9, 0.4, 0.6, 0.7])
+    first, second = (
+        bootstrap_interval(accuracy, labels, scores, np.random.default_rng(seed), resamples=50)
+        for _ in range(2)
+    )
+    assert first == second
+
+
+def test_the_permutation_test_approaches_the_exact_one() -> None:
+    labels = np.array([1, 1, 1, 1, 1, 0, 0, 0])
+    first = labels.astype(np.float64)
+    second = np.array([0.0, 0, 0, 0, 1, 0, 0, 1])
+    differs = (first == labels).astype(int) - (second == labels)
+    sums = [abs(np.dot(signs, differs)) for signs in product((1, -1), repeat=len(labels))]
+    exact = np.mean(np.array(sums) >= abs(differs.sum()))
+    found = permutation_test(accuracy, labels, [first], [second], np.random.default_rng(0), resamples=4000)
+    assert found == pytest.approx(exact, abs=0.015)
+
+
+def test_models_that_say_the_same_do_not_differ() -> None:
+    labels, scores = np.array([0, 1, 1, 0]), np.array([0.2, 0.9, 0.4, 0.6])
+    assert permutation_test(mcc, labels, [scores], [scores], np.random.default_rng(0), resamples=99) == 1.0
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=20)
+def test_neither_model_is_first(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, 30)
+    one, other = rng.random((30, 3)), rng.random((30, 3))
+    forth = permutation_test(
+        accuracy_of_three, labels, [one], [other], np.random.default_rng(3), resamples=50
+    )
+    back = permutation_test(accuracy_of_three, labels, [other], [one], np.random.default_rng(3), resamples=50)
+    assert forth == back
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_keeps_the_order_and_never_lowers(probabilities: list[float]) -> None:
+    corrected = holm(probabilities)
+    assert all(new >= old for new, old in zip(corrected, probabilities, strict=True))
+    assert min(corrected) == pytest.approx(min(1.0, min(probabilities) * len(probabilities)))
+    order = np.argsort(probabilities, kind="stable")
+    assert np.all(np.diff(np.array(corrected)[order]) >= 0)
+    assert max(corrected) <= 1
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), min_size=1, max_size=6))
+def test_mean_ranks_are_those_of_scipy(rows: list[list[int]]) -> None:
+    assert mean_ranks(rows) == pytest.approx(stats.rankdata(-np.array(rows), axis=1).mean(axis=0).tolist())
