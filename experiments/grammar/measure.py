@@ -30,6 +30,7 @@ HELD_OUT = "chr8"
 DECOYS = 5  # of each planted motif, its columns shuffled
 AROUND_SPLICE_BP = 30
 CONTEXT_BP = 4  # on either side, of the counts that the model is held against
+WINDOWS_BP = (31, 67, 128, 507)  # 67 is 62 tokens, as in training, 507 the most that the config takes
 ELEMENTS = ("enhancer", "promoter")
 Rows = list[list[object]]
 
@@ -51,6 +52,7 @@ def main() -> None:
     print(f"{time.perf_counter() - began:.0f} s for motifs")
     reader = Reader.of(Pretrained(source=given["model"]), None, window_bp=None, batch_tokens=16_384)
     write(out / "variants.csv", variants(clade, store, reader))
+    write(out / "windows.csv", windows(clade, store, given["model"]))
     print(f"{time.perf_counter() - began:.0f} s in all")
 
 
@@ -145,20 +147,15 @@ def control(out: Path) -> Rows:
 
 def variants(clade: Path, store: GenomeStore, reader: Reader) -> Rows:
     """AUROC of log p(REF) - log p(ALT), functional against neutral variants, of the model and of counts."""
-    lines = [line.split("\t") for line in (clade / "variants.vcf").read_text().splitlines()]
-    lines = [columns for columns in lines if not columns[0].startswith("#")]
+    lines = variant_lines(clade)
     texts = {name: bases(store.fetch(name, 0, store.contig(name).length)) for name in store}
-    ref = np.array(["ACGT".index(columns[3]) for columns in lines])
-    alt = np.array(["ACGT".index(columns[4]) for columns in lines])
-    places = [int(columns[1]) - 1 for columns in lines]
-    asked = [Question(texts[columns[0]], place) for columns, place in zip(lines, places, strict=True)]
+    asked, ref, alt, kinds = questions_of(lines, texts)
     told = reader.log_probabilities(asked)
     counted = counts_of_context({name: text for name, text in texts.items() if name != HELD_OUT})
     context = np.array([code_of_context(q.codes, q.place) for q in asked])
     known = np.log(counted[context])
     order = np.arange(len(lines))
     losses = {"model": told[order, ref] - told[order, alt], "counts": known[order, ref] - known[order, alt]}
-    kinds = np.array([columns[7].split(";")[0].removeprefix("CLASS=") for columns in lines])
     contigs = np.array([columns[0] for columns in lines])
     rows: Rows = [["contigs", "class", "functional", "neutral", "scored_by", "auroc", "low", "high"]]
     for where, chosen in {HELD_OUT: contigs == HELD_OUT, "all": contigs != ""}.items():
@@ -169,6 +166,41 @@ def variants(clade: Path, store: GenomeStore, reader: Reader) -> Rows:
                 area = f"{auroc(inside, outside):.4f}"
                 rows.append([where, kind, len(inside), len(outside), name, area, *interval])
     return rows
+
+
+def windows(clade: Path, store: GenomeStore, model: str) -> Rows:
+    """The same AUROC, and bits of REF, of 1,000 variants by how much the model reads around them."""
+    lines = variant_lines(clade)
+    lines = [lines[at] for at in np.random.default_rng(1).permutation(len(lines))[:1000]]
+    texts = {name: bases(store.fetch(name, 0, store.contig(name).length)) for name in store}
+    asked, ref, alt, kinds = questions_of(lines, texts)
+    order = np.arange(len(lines))
+    rows: Rows = [["window_bp", "motif", "splice", "bits_of_ref"]]
+    for window_bp in WINDOWS_BP:
+        reader = Reader.of(Pretrained(source=model), None, window_bp=window_bp, batch_tokens=16_384)
+        told = reader.log_probabilities(asked)
+        loss = told[order, ref] - told[order, alt]
+        areas = [auroc(loss[kinds == kind], loss[kinds == "neutral"]) for kind in ("motif", "splice")]
+        bits = float(-told[order, ref].mean() / np.log(2))
+        rows.append([window_bp, *(f"{value:.4f}" for value in (*areas, bits))])
+    return rows
+
+
+def variant_lines(clade: Path) -> list[list[str]]:
+    """Columns of the clade's VCF."""
+    lines = [line.split("\t") for line in (clade / "variants.vcf").read_text().splitlines()]
+    return [columns for columns in lines if not columns[0].startswith("#")]
+
+
+def questions_of(
+    lines: list[list[str]], texts: dict[str, np.ndarray]
+) -> tuple[list[Question], np.ndarray, np.ndarray, np.ndarray]:
+    """Each variant's place to be hidden, REF, ALT and class."""
+    asked = [Question(texts[columns[0]], int(columns[1]) - 1) for columns in lines]
+    ref = np.array(["ACGT".index(columns[3]) for columns in lines])
+    alt = np.array(["ACGT".index(columns[4]) for columns in lines])
+    kinds = np.array([columns[7].split(";")[0].removeprefix("CLASS=") for columns in lines])
+    return asked, ref, alt, kinds
 
 
 def code_of_context(text: np.ndarray, place: int) -> int:

@@ -11,6 +11,7 @@ import pytest
 
 from dnalm.cli import main
 from dnalm.evaluation.interpretation import Question, Reader
+from dnalm.genome.meme import write_meme
 from dnalm.models import Pretrained, save_pretrained
 from dnalm.tokenizers import KmerTokenizer
 from tests.conftest import random_sequence
@@ -92,7 +93,11 @@ def test_attention(folder: Path, tmp_path: Path) -> None:
 
 def test_motifs_of_two_short_regions_are_none(folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    assert program(*words(folder, "motifs", run)) == 0
+    table = np.full((6, 4), 0.25)
+    table[:, 0], table[:, 1] = 0.4, 0.1
+    write_meme(folder / "known.meme", {"m1": table, "m2": table[::-1]}, num_sites={"m1": 9, "m2": 9})
+    assert program(*words(folder, "motifs", run, f"known={folder}/known.meme")) == 0
+    assert [row["known"] for row in rows_of(run / "sites.tsv")] == ["m1", "m2"]
     assert json.loads((run / "summary.json").read_text())["found"] == 0
     assert len(rows_of(run / "scores.tsv")) == 8 + 6
     assert rows_of(run / "found.tsv") == []
@@ -104,3 +109,11 @@ def test_a_region_too_long_to_be_read_whole_is_told(
 ) -> None:
     assert program(*words(folder, "attention", tmp_path / "run", "window_bp=7")) == 3
     assert "INT-01 one: 8 bases; at most 7" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told_in_a_sentence(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DNALM_FAULT", "interpret.region=enospc")
+    assert program(*words(folder, "attention", tmp_path / "run")) == 3
+    assert "it cannot be written: No space left on device" in capsys.readouterr().err.replace("\n", " ")

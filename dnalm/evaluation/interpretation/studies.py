@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from dnalm.durable import DISK_FULL, NOT_WRITABLE
 from dnalm.errors import DataError
 from dnalm.evaluation.interpretation import pictures
 from dnalm.evaluation.interpretation.attention import HeadSummary, summarize, to_bases
@@ -23,6 +24,7 @@ from dnalm.evaluation.interpretation.mutagenesis import of_text, saturate
 from dnalm.evaluation.interpretation.reader import Floats, Reader
 from dnalm.evaluation.interpretation.regions import Region
 from dnalm.evaluation.interpretation.seqlets import FoundMotif, find_seqlets, pile_up, scores_in_bits
+from dnalm.faults import fault
 from dnalm.genome.alphabet import Codes
 from dnalm.genome.meme import write_meme
 
@@ -50,9 +52,30 @@ class Study:
     folder: Path
     done: Done
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Say in a sentence that there is no room, or no permission, for what is left.
+
+        Raises:
+            DataError: INT-05.
+        """
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (*DISK_FULL, *NOT_WRITABLE):
+                raise
+            raise DataError(
+                "INT-05",
+                where=str(self.folder),
+                found=f"it cannot be written: {error.strerror}",
+                expected="room and permission for data and pictures",
+                fix="make room, or choose another run.dir",
+            ) from error
+
     def each(self) -> Iterator[tuple[Region, Path | None]]:
         """The regions, each with where its picture goes, or None once there are enough."""
         for number, region in enumerate(self.regions):
+            fault("interpret.region")
             yield region, self.folder / region.file_name if number < MOST_PICTURES else None
             self.done(1)
 
@@ -191,16 +214,7 @@ def _write_found(folder: Path, found: list[FoundMotif], matches: list[Match]) ->
 @contextmanager
 def _table(path: Path, header: list[str]) -> Iterator[Callable[[list[Any]], None]]:
     """A table of tab-separated columns; yields what writes a row."""
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-            writer.writerow(header)
-            yield writer.writerow
-    except OSError as error:
-        raise DataError(
-            "INT-06",
-            where=str(path),
-            found=f"it cannot be written: {error.strerror}",
-            expected="room and permission",
-            fix="choose another run.dir",
-        ) from error
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(header)
+        yield writer.writerow

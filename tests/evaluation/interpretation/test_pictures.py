@@ -1,0 +1,43 @@
+"""Pictures show what they are given, and the same is drawn in the same bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dnalm.evaluation.interpretation import FoundMotif, Mutagenesis
+from dnalm.evaluation.interpretation.known import Match
+from dnalm.evaluation.interpretation.pictures import draw_dependency, draw_motifs, draw_mutagenesis
+from dnalm.genome.alphabet import UNKNOWN
+from tests.evaluation.interpretation.small import random_codes, region_of
+
+
+def test_the_same_is_drawn_in_the_same_bytes(tmp_path: Path) -> None:
+    region = region_of(random_codes(12))
+    values = np.random.default_rng(0).random((12, 12))
+    draw_dependency(region, values, tmp_path / "one.x")
+    draw_dependency(region, values, tmp_path / "two.x")
+    for ending in ("png", "svg"):
+        assert (tmp_path / f"one.x.{ending}").read_bytes() == (tmp_path / f"two.x.{ending}").read_bytes()
+
+
+@pytest.mark.parametrize("unknown", [[], [3], list(range(12))], ids=["none", "one", "all"])
+def test_unknown_bases_leave_gaps(unknown: list[int], tmp_path: Path) -> None:
+    codes = random_codes(12)
+    codes[unknown] = UNKNOWN
+    log_p = np.log(np.full((12, 4), 0.25))
+    log_p[unknown] = np.nan
+    draw_mutagenesis(region_of(codes), Mutagenesis(log_p, log_p - log_p, log_p - log_p), tmp_path / "m")
+    draw_dependency(region_of(codes), np.full((12, 12), np.nan), tmp_path / "d")
+    assert {path.name for path in tmp_path.iterdir()} == {"m.png", "m.svg", "d.png", "d.svg"}
+
+
+def test_no_motif_and_motifs_with_their_matches(tmp_path: Path) -> None:
+    draw_motifs([], [], {}, tmp_path / "none")
+    found = FoundMotif("found1", np.eye(4, dtype=np.int64) * 9, 9, 1.0)
+    match = Match("found1", "a & b", 0.1, 0.2, 4, "-")
+    draw_motifs([found], [match], {"a & b": np.full((3, 4), 0.25)}, tmp_path / "one")
+    assert "a &amp; b (-), E = 0.2" in (tmp_path / "one.svg").read_text()
+    assert (tmp_path / "none.png").is_file()
