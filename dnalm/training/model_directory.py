@@ -79,3 +79,14 @@ def write_model_directory(
         save_file(tensors, folder / HEADS_FILE)
         provenance["heads"] = {"file": HEADS_FILE, "names": list(heads)}
     (folder / PROVENANCE_FILE).write_text(yaml.safe_dump(provenance, sort_keys=False))
+
+
+def window_tokens(folder: Path) -> int | None:
+    """Tokens of the windows that a model was trained on, special ones not counted; None if that is unknown.
+
+    It may take longer ones, but learned positions beyond are as they were drawn.
+    """
+    path = folder / PROVENANCE_FILE
+    config = (yaml.safe_load(path.read_text()) or {}).get("config", {}) if path.is_file() else {}
+    found = (config.get("windows") or {}).get("max_tokens")
+    return int(found) if found else None

@@ -5,7 +5,7 @@
 
 Five yeasts of ../shared/data/genomes, whose gene names are shared, or the five species of the simulated clade
 with its `orthologs.tsv`. A region is the 500 bases before a gene's start, read on the gene's strand. Genes
-are those that all five have, once each; of them 1,500, drawn with seed 1. Vectors are means over tokens of
+are those that all five have, once each; of them 600, drawn with seed 1. Vectors are means over tokens of
 the last layer. Written here: <set>.csv, <set>.md, <set>.png.
 """
 
@@ -41,7 +41,7 @@ from dnalm.models import Pretrained
 HERE = Path(__file__).parent
 YEASTS = ("sacCer3", "SK1", "CBS432", "N44", "Sarb")
 GENOMES = HERE.parents[2] / "shared/data/genomes"
-UPSTREAM_BP, NUM_GENES = 500, 1500
+UPSTREAM_BP, NUM_GENES = 500, 600
 Starts = dict[str, tuple[str, int, str]]  # by gene: contig, boundary before its first base, strand
 
 
@@ -62,7 +62,7 @@ def main() -> None:
         vectors = {name: kmer_frequencies(mine, k=k) for name, mine in sequences.items()}
         found[f"{k}-mers"] = retrieve_orthologs({s: SpeciesRegions(genes[s], v) for s, v in vectors.items()})
     for name, _, model in (word.partition("=") for word in given.models):
-        plan = EmbeddingPlan(Pretrained(source=model), EmbeddingRecipe())
+        plan = EmbeddingPlan(Pretrained(source=model), EmbeddingRecipe(overlap=0))
         regions = {}
         for one, source in inputs.items():
             out = given.folder / f"{one}.{name}.npy"

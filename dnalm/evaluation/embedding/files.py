@@ -138,7 +138,8 @@ def _contract(source: SequenceInput, plan: EmbeddingPlan, reader: SequenceReader
         "columns": [source.sequence, source.id, *source.keep],
         "kernel": plan.model.kernel,
         "device": plan.device,
-        **asdict(plan.recipe),
+        **asdict(reader.recipe),
+        "window_tokens": reader.limit,
     }
 
 

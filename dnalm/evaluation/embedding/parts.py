@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +36,7 @@ from dnalm.evaluation.embedding.rows import rows_of, schema_of
 from dnalm.models import Pretrained, check_vocabulary
 from dnalm.tokenizers import Tokenizer, load_tokenizer
 from dnalm.training.launch import die_with_parent
+from dnalm.training.model_directory import window_tokens
 
 PART_SEQUENCES, PART_BP = 1024, 1 << 17
 Part = list[NamedSequence]
@@ -66,11 +67,14 @@ class EmbeddingPlan:
             CheckpointError: it cannot be read, or the tokenizer is not its own.
             ConfigError: the recipe does not fit it.
         """
-        network, tokenizer = self.model.load(), self.tokenizer or load_tokenizer(self.model.folder())
+        folder = self.model.folder()
+        network, tokenizer = self.model.load(), self.tokenizer or load_tokenizer(folder)
         check_vocabulary(network, tokenizer.vocab_size, where=self.model.source)
         has_cuda = torch.cuda.is_available()
         device = ("cuda" if has_cuda else "cpu") if self.device == "auto" else self.device
-        return SequenceReader(network.encoder.to(device), tokenizer, self.recipe)
+        trained = window_tokens(folder) if self.recipe.max_tokens is None else None
+        recipe = replace(self.recipe, max_tokens=trained) if trained else self.recipe
+        return SequenceReader(network.encoder.to(device), tokenizer, recipe)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ class EmbeddingRecipe:
             cover it, NaN where none does.
         long: `windows`, or `refuse`, which makes a longer sequence an error.
         overlap: share of a window that lies in the next one too, at least.
-        max_tokens: tokens of a window, special ones not counted; those of the model's training if absent.
+        max_tokens: tokens of a window, special ones not counted; those of the windows that it was trained
+            on if absent, or what it takes where they are unknown.
         dtype: of the vectors in the file; they are computed in float32.
         batch_tokens: tokens of a batch, about; changes speed and memory, and no vector.
     """
