@@ -89,7 +89,7 @@ def test_the_table_of_the_committed_study_is_that_of_its_figures() -> None:
             )
             for row in csv.DictReader(file)
         ]
-    assert markdown_text(found) in (folder / "README.md").read_text()
+    assert outcomes_markdown(found) in (folder / "README.md").read_text()
     assert choose(mean_ranks(found)) == 100
 
 
