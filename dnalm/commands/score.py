@@ -21,6 +21,7 @@ from dnalm.genome.store import GenomeStore
 from dnalm.genome.variants import Survey, survey
 from dnalm.models import Pretrained
 from dnalm.paths import InputPath
+from dnalm.tokenizers import Tokenizer
 
 
 def score(
@@ -39,7 +40,7 @@ def score(
     other_contigs: Literal["stop", "skip"] = "stop",
     labels: str | None = None,
     group: str | None = None,
-    tokenizer: InputPath | None = None,
+    tokenizer: Tokenizer | None = None,
     cache: Path | None = None,
     batch_tokens: PositiveInt = 2048,
     workers: PositiveInt = 1,
@@ -63,7 +64,7 @@ def score(
         labels: a column or INFO field with 0 and 1, or values, to hold the scores against; or a file with
             the columns chrom, pos, ref, alt, label.
         group: a column or INFO field to break the figures down by.
-        tokenizer: its folder; that of the model if absent.
+        tokenizer: bases to ids; that of the model's folder if absent.
         cache: folder of stores; the user's cache if absent.
         batch_tokens: tokens of a batch.
         workers: processes.

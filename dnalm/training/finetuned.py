@@ -91,5 +91,11 @@ def load_finetuned(folder: Path, *, kernel: KernelName = "sdpa") -> Finetuned:
     )
 
 
+def head_length_bp(folder: Path) -> int | None:
+    """Median bases of the sequences that a head was trained on; None of a model without one."""
+    described = yaml.safe_load((folder / PROVENANCE_FILE).read_text()) if _is_there(folder) else {}
+    return int(described["head"]["length_bp"]) if "head" in described else None
+
+
 def _is_there(folder: Path) -> bool:
     return (folder / PROVENANCE_FILE).is_file()

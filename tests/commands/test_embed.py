@@ -75,8 +75,8 @@ PROGRAM = "\n".join(
         "from dnalm.evaluation.embedding import parts",
         "from dnalm.cli import main",
         "parts.PART_BP = 3000",
-        "write = parts.PartFolder.write",
-        "parts.PartFolder.write = lambda *given: (write(*given), time.sleep(0.05))",
+        "keep = parts.PartFolder.keep",
+        "parts.PartFolder.keep = lambda *given: (keep(*given), time.sleep(0.05))",
         "if __name__ == '__main__': main()",
     ]
 )

@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from dnalm.cli import main
-from dnalm.evaluation.variants import parts
 from dnalm.genome.alphabet import from_text, reverse_complement
 from dnalm.models import Encoder, MaskedLM, Packed, save_pretrained
 from dnalm.tokenizers import KmerTokenizer
@@ -117,16 +116,6 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(folder: Path) -> None:
     assert (folder / "killed.vcf.gz").read_bytes() == (folder / "whole.vcf.gz").read_bytes()
 
 
-def test_parts_of_another_contract_are_not_used(folder: Path) -> None:
-    left = parts.PartFolder(folder / "x.tsv.parts")
-    assert not left.begin({"window_bp": 40})
-    left.write(0, [[[1.0]]])
-    assert left.begin({"window_bp": 40})
-    assert left.has(0)
-    assert not left.begin({"window_bp": 41})
-    assert not left.has(0)
-
-
 def test_labels_are_ranked_over_all_and_by_group(folder: Path) -> None:
     rows = [f"20\t{place + 1}\t{TEXT[place]}\t{other(TEXT[place])}" for place in range(100, 1000, 9)]
     table = [f"{row}\t{index % 2}\t{'ab'[index < 30]}" for index, row in enumerate(rows)]
@@ -153,8 +142,8 @@ def test_labels_are_ranked_over_all_and_by_group(folder: Path) -> None:
         (["layers=[1]"], "o.tsv", 2, "CFG-50 layers: layers=[1] without score=distance"),
         (["score=[distance]", "layers=[9]"], "o.tsv", 2, "CFG-50 layers: layer 9 of a model of 1"),
         (["score=[llr,llr]"], "o.tsv", 2, "CFG-50 score: score=['llr', 'llr']"),
-        (["labels=nothing"], "o.tsv", 2, "CFG-53 labels: nothing is no column and no INFO field"),
-        (["labels=LABEL", "group=no"], "o.tsv", 2, "CFG-53 group: no is no column and no INFO field"),
+        (["labels=nothing"], "o.tsv", 2, "CFG-55 labels: nothing is no column and no INFO field"),
+        (["labels=LABEL", "group=no"], "o.tsv", 2, "CFG-55 group: no is no column and no INFO field"),
         (["labels=ID"], "o.tsv", 3, "VCF-26 line 4: label `v100` in ID"),
     ],
 )
@@ -231,3 +220,9 @@ def test_a_model_without_a_head_predicts_nothing(folder: Path, capsys: pytest.Ca
         main(words(folder, "out.tsv", "score=[prediction]"))
     assert ended.value.code == 4
     assert "CKPT-04" in capsys.readouterr().err
+
+
+def test_a_tokenizer_is_chosen_as_in_every_command(folder: Path) -> None:
+    assert run(folder, "own.tsv") == 0
+    assert run(folder, "given.tsv", "tokenizer=kmer3") == 0
+    assert (folder / "own.tsv").read_bytes() == (folder / "given.tsv").read_bytes()

@@ -21,8 +21,9 @@ import zarr
 from dnalm.console import progress_bar
 from dnalm.durable import file_sha256, sync
 from dnalm.errors import ConfigError
+from dnalm.evaluation.durable_parts import PartFolder, work_on
 from dnalm.evaluation.embedding.inputs import SequenceInput
-from dnalm.evaluation.embedding.parts import EmbeddingPlan, PartFolder, embed_parts, parts_of
+from dnalm.evaluation.embedding.parts import EmbeddingPlan, parts_of
 from dnalm.evaluation.embedding.reader import SequenceReader
 from dnalm.evaluation.embedding.rows import schema_of, vectors_of
 from dnalm.genome.building import open_or_build
@@ -78,12 +79,12 @@ def embed_file(source: SequenceInput, out: Path, plan: EmbeddingPlan, *, workers
     reader = plan.open()
     schema = schema_of(plan.recipe, reader.encoder.hidden_size, plan.keep)
     contract = _contract(source, plan, reader)
-    folder = PartFolder(out.with_name(out.name + ".parts"))
+    folder = PartFolder.beside(out, ".parquet")
     folder.begin(contract)
     with progress_bar("Embedding", total=None) as advance:
-        count = embed_parts(parts_of(source), folder, plan, reader, workers=workers, advance=advance)
-    num_rows = folder.num_rows
-    _write(out, folder.read(), num_rows, schema)
+        count = work_on(parts_of(source), folder, plan, workers=workers, advance=advance)
+    num_rows = sum(pq.read_metadata(path).num_rows for path in folder.files())
+    _write(out, map(pq.read_table, folder.files()), num_rows, schema)
     folder.remove()
     return EmbeddedFile(out, count, num_rows, reader.encoder.hidden_size, contract)
 

@@ -22,7 +22,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-import yaml
 
 from dnalm.errors import CheckpointError, DataError
 from dnalm.genome.alphabet import Codes
@@ -31,7 +30,7 @@ from dnalm.tokenizers import Tokenizer, load_tokenizer
 from dnalm.tokenizers.protocol import Ids
 from dnalm.tokenizers.spans import covering_tokens
 from dnalm.training.bits import base_indicator
-from dnalm.training.model_directory import PROVENANCE_FILE
+from dnalm.training.model_directory import window_tokens
 
 Floats = npt.NDArray[np.floating]
 _TINY = 1e-30  # no probability is below, so that logarithms are finite
@@ -215,8 +214,6 @@ def training_window(folder: Path, model: MaskedLM, tokenizer: Tokenizer) -> int:
     limits = []
     if model.encoder.longest_sequence is not None:
         limits.append(model.encoder.longest_sequence - tokenizer.special.num_wrapping)
-    if (folder / PROVENANCE_FILE).is_file():
-        told = yaml.safe_load((folder / PROVENANCE_FILE).read_text(encoding="utf-8"))
-        tokens = ((told.get("config") or {}).get("windows") or {}).get("max_tokens")
-        limits += [tokens] if isinstance(tokens, int) else []
+    if (tokens := window_tokens(folder)) is not None:
+        limits.append(tokens)
     return tokenizer.length_in_bases(min(limits)) if limits else _DEFAULT_BP

@@ -1,4 +1,4 @@
-"""From a file of variants to a scored file: survey, parts, output; see `parts` for what a kill leaves."""
+"""A file of variants to a scored file: survey, parts, output; `durable_parts` tells what a kill leaves."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dnalm.console import progress_bar
+from dnalm.evaluation.durable_parts import PartFolder, work_on
 from dnalm.evaluation.variants.output import Scored, write_output
-from dnalm.evaluation.variants.parts import PartFolder, parts_of, score_parts
+from dnalm.evaluation.variants.parts import ScoringWork, parts_of, read_part
 from dnalm.evaluation.variants.plan import ScoringPlan
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.variants import Survey, judge, read_records
@@ -32,17 +33,14 @@ def score_file(
     contract = plan.contract(
         genome=store.fingerprint, variants_sha256=found.sha256, max_allele_bp=max_allele_bp
     )
-    folder = PartFolder(out.with_name(out.name + ".parts"))
+    folder = PartFolder.beside(out, ".json")
     folder.begin(contract)
     judged = (
-        (
-            number,
-            [judge(record, found.aliases, store, max_allele_bp=max_allele_bp) for record in records],
-        )
-        for number, records in parts_of(read_records(variants, found.form))
+        [judge(record, found.aliases, store, max_allele_bp=max_allele_bp) for record in records]
+        for records in parts_of(read_records(variants, found.form))
     )
     with progress_bar("Scoring", total=found.num_records, unit="variants") as advance:
-        score_parts(judged, folder, plan=plan, store=store, workers=workers, advance=advance)
+        work_on(judged, folder, ScoringWork(plan, store), workers=workers, advance=advance)
     scored = scored_records(variants, found, folder)
     write_output(out, found.form, names, scored, index=found.is_sorted)
     return folder
@@ -50,5 +48,6 @@ def score_file(
 
 def scored_records(variants: Path, found: Survey, folder: PartFolder) -> Iterator[Scored]:
     """Every record with its results, in order."""
-    for number, records in parts_of(read_records(variants, found.form)):
-        yield from zip(records, folder.read(number), strict=True)
+    parts = parts_of(read_records(variants, found.form))
+    for records, path in zip(parts, folder.files(), strict=True):
+        yield from zip(records, read_part(path), strict=True)

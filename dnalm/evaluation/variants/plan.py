@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
 from dnalm.durable import file_sha256
 from dnalm.errors import ConfigError
 from dnalm.evaluation.variants.prediction import Prediction
@@ -16,12 +14,12 @@ from dnalm.evaluation.variants.scores import Distance, MaskedRatio, PseudoLikeli
 from dnalm.models import MaskedLM
 from dnalm.models.kernels import KernelName
 from dnalm.tokenizers import Tokenizer
-from dnalm.training.finetuned import Finetuned
-from dnalm.training.model_directory import PROVENANCE_FILE
+from dnalm.training.finetuned import Finetuned, head_length_bp
+from dnalm.training.model_directory import window_tokens
 
 ScoreName = Literal["llr", "pll", "distance", "prediction"]
 _WINDOW_BP = 512
-_MODEL_FILES = (".safetensors", ".bin", ".json", ".yaml")
+_MODEL_FILES = (".safetensors", ".bin", ".json", ".yaml", ".txt")
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class ScoringPlan:
 
     Attributes:
         model: the model directory, tokenizer included.
-        tokenizer: another folder of the tokenizer.
+        tokenizer: bases to ids; that of the model's folder if absent.
         kernel: how attention is computed.
         scores: by name, in the order of the output.
         layers: of `distance`, 0 the embeddings, the last if none is given.
@@ -42,7 +40,7 @@ class ScoringPlan:
     """
 
     model: Path
-    tokenizer: Path | None = None
+    tokenizer: Tokenizer | None = None
     kernel: KernelName = "sdpa"
     scores: tuple[ScoreName, ...] = ("llr",)
     layers: tuple[int, ...] = ()
@@ -55,12 +53,10 @@ class ScoringPlan:
         """Bases around a variant."""
         if self.window_bp is not None:
             return self.window_bp
-        told = self.model / PROVENANCE_FILE
-        provenance = yaml.safe_load(told.read_text()) if told.is_file() else {}
-        if "head" in provenance:
-            return int(provenance["head"]["length_bp"])
-        tokens = (provenance.get("config", {}).get("windows") or {}).get("max_tokens")
-        return tokenizer.length_in_bases(tokens) if isinstance(tokens, int) else _WINDOW_BP
+        if (length_bp := head_length_bp(self.model)) is not None:
+            return length_bp
+        tokens = window_tokens(self.model)
+        return tokenizer.length_in_bases(tokens) if tokens else _WINDOW_BP
 
     def chosen_layers(self, num_layers: int) -> tuple[int, ...]:
         """Those of `distance`, in ascending order.
@@ -95,7 +91,7 @@ class ScoringPlan:
         """What results depend on: equal contracts, equal results."""
         return {
             "model": _sum_of(self.model),
-            "tokenizer": _sum_of(self.tokenizer) if self.tokenizer else None,
+            "tokenizer": self.tokenizer.fingerprint if self.tokenizer else None,
             "reference": genome,
             "variants": variants_sha256,
             "kernel": self.kernel,
@@ -110,9 +106,8 @@ class ScoringPlan:
 
 
 def _sum_of(folder: Path) -> str:
-    """Checksum of a model directory's or tokenizer's files."""
-    files = [folder] if folder.is_file() else sorted(folder.iterdir())
-    named = [path for path in files if path.is_file() and path.suffix in (*_MODEL_FILES, ".txt")]
+    """Checksum of a model directory's files, its tokenizer's among them."""
+    named = [path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix in _MODEL_FILES]
     text = "\n".join(f"{path.name} {file_sha256(path)}" for path in named)
     return hashlib.sha256(text.encode()).hexdigest()
 

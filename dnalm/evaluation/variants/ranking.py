@@ -58,7 +58,7 @@ class Labels:
         """Make sense of what was given.
 
         Raises:
-            ConfigError: CFG-53, there is no such column, INFO field or file.
+            ConfigError: CFG-55, there is no such column, INFO field or file.
             DataError: the file of labels cannot be read.
         """
         known = {*found.form.columns, *found.form.counts, *found.undeclared}
@@ -66,7 +66,7 @@ class Labels:
             if name is None or name in known or (key == "labels" and Path(name).is_file()):
                 continue
             raise ConfigError(
-                "CFG-53",
+                "CFG-55",
                 where=key,
                 found=f"{name} is no column and no INFO field of the variants",
                 expected=", ".join(sorted(known)) + (", or a file" if key == "labels" else ""),

@@ -59,7 +59,7 @@ class Scorer:
         wants_head = "prediction" in plan.scores
         finetuned = load_finetuned(plan.model, kernel=plan.kernel) if wants_head else None
         model = finetuned.model.backbone if finetuned else load_pretrained(plan.model, kernel=plan.kernel)
-        tokenizer = load_tokenizer(plan.tokenizer or plan.model)
+        tokenizer = plan.tokenizer or load_tokenizer(plan.model)
         check_vocabulary(model, tokenizer.vocab_size, where=str(plan.model))
         has_cuda = torch.cuda.is_available()
         if plan.device == "cuda" and not has_cuda:
