@@ -30,6 +30,8 @@ def unreadable(words: Sequence[str]) -> ConfigError | None:
         key, equals, value = word.partition("=")
         try:
             parser.parse_override(word)
+        except RecursionError:  # brackets within brackets: quotes are not what it lacks
+            return None
         except HydraException:
             return ConfigError(
                 "CFG-01",
