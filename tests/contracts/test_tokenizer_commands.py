@@ -176,7 +176,7 @@ def test_half_of_a_command_is_refused(words: list[str], capsys: pytest.CaptureFi
     code, _, errors = run(capsys, *words)
     assert code == 2
     assert errors.startswith("dnalm: CLI-01 tokenizer")
-    assert "; tokenizer train or tokenizer inspect. Fix: see dnalm --help." in errors
+    assert "; tokenizer train or tokenizer select or tokenizer inspect. Fix: see dnalm --help." in errors
     assert errors.count("\n") == 1
 
 
