@@ -25,6 +25,16 @@ def test_every_published_number_is_of_a_listed_task_and_has_a_source(name: str) 
     assert (published_folder() / name).read_text().startswith("# ")
 
 
+def test_the_averages_of_gue_are_the_published_ones() -> None:
+    values: dict[str, list[float]] = {}
+    for each in read_published(["gue_dnabert2_table4.csv"]):
+        values.setdefault(each.model, []).append(each.value)
+    assert {len(of) for of in values.values()} == {28}
+    means = [100 * sum(of) / len(of) for of in values.values()]
+    published = [61.62, 61.14, 60.05, 60.51, 55.43, 57.79, 61.41, 66.93, 66.81, 67.78]
+    assert means == pytest.approx(published, abs=0.011)
+
+
 def test_scale_and_empty_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "paper.csv").write_text("# A paper\n# scale: 100\ntask,x,y\na,50,\nb,,25\n")
     monkeypatch.setattr("dnalm.evaluation.benchmark.published.published_folder", lambda: tmp_path)
