@@ -62,8 +62,14 @@ class Launcher(Protocol):
 
     poll_s: float
 
-    def start(self, job: Job, places: Places, *, handle: str, started: Started) -> Running:
-        """Start a job, or find the one that an earlier sweep started under this handle.
+    def start(self, job: Job, places: Places, *, handle: str | None, started: Started) -> Running:
+        """Start a job, or find the one that an earlier sweep started.
+
+        Args:
+            job: the job.
+            places: where its files are.
+            handle: how it is found again, where the ledger says that it runs; None if it was not started.
+            started: told how a new process is found again.
 
         Raises:
             OSError: it cannot be started.
@@ -80,17 +86,25 @@ class LocalLauncher:
         job: Job,
         places: Places,
         *,
-        handle: str,  # noqa: ARG002 -- the lock tells
+        handle: str | None,
         started: Started,
     ) -> LocalRun:
         """Start a job, or wait for the process of it that an earlier sweep left."""
-        return LocalRun(job, places, started=started)
+        return LocalRun(job, places, started=started, earlier=handle is not None)
 
 
 class LocalRun:
-    """A job on this machine."""
+    """A job on this machine.
 
-    def __init__(self, job: Job, places: Places, *, started: Started) -> None:
+    Args:
+        job: the job.
+        places: where its files are.
+        started: told that a new process is on its way.
+        earlier: whether an earlier sweep has started it; what that left may have ended a moment ago, so its
+            summary is looked for before the job is launched again.
+    """
+
+    def __init__(self, job: Job, places: Places, *, started: Started, earlier: bool = False) -> None:
         self._job, self._places, self._started = job, places, started
         self._process: subprocess.Popen[bytes] | None = None
         self._began = time.monotonic()
@@ -99,7 +113,7 @@ class LocalRun:
         self._log_start = 0
         self._memory_kills = 0
         self._lock = Lock(places.lock)
-        if self._lock.acquire():
+        if not earlier and self._lock.acquire():
             self._launch()
 
     def stop(self, why: Stopped) -> None:

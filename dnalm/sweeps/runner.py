@@ -112,7 +112,7 @@ class Runner:
 
     def _start(self, job: Job) -> None:
         last = self._ledger.last.get(job.id)
-        handle = last.handle if last and last.status == "running" else ""
+        handle = last.handle if last and last.status == "running" else None
         started = partial(self._started, job)
         self._display.started(job.id)
         try:

@@ -64,10 +64,10 @@ class SlurmLauncher:
         self.parameters: dict[str, Any] = {"timeout_min": minutes, "cpus_per_task": cpus}
         self.parameters |= {name: value for name, value in chosen.items() if value is not None}
 
-    def start(self, job: Job, places: Places, *, handle: str, started: Started) -> SlurmRun:
+    def start(self, job: Job, places: Places, *, handle: str | None, started: Started) -> SlurmRun:
         """Submit a job, or find the one that an earlier sweep submitted."""
         executor = self._executor(places.run.parent / ".submitit")
-        if handle.startswith(_HANDLE) and self.cluster == "slurm":
+        if handle and handle.startswith(_HANDLE) and self.cluster == "slurm":
             import submitit
 
             return SlurmRun(submitit.SlurmJob(executor.folder, handle.removeprefix(_HANDLE)), places)

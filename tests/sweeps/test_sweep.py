@@ -14,7 +14,7 @@ import pytest
 from dnalm.errors import ConfigError
 from dnalm.sweeps import Axis, Grid, Job, Ledger, LocalLauncher, SweepFolder, run_sweep
 from dnalm.sweeps.lock import Lock
-from tests.sweeps.tiny_jobs import BAD, sweep
+from tests.sweeps.tiny_jobs import BAD, make_job, sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -165,6 +165,25 @@ def wait_until_free(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_job_that_ends_between_the_start_of_a_sweep_and_its_turn_is_not_run_again(tmp_path: Path) -> None:
+    """It ran while the sweep looked what is missing, and had ended when a place for it was free."""
+    job = make_job(tmp_path, {"what": "good", "number": "0"})
+    places = SweepFolder(dir=tmp_path).places(job)
+    places.run.mkdir(parents=True)
+    places.summary.write_text("{}")
+    told: list[str] = []
+    run = LocalLauncher().start(job, places, handle="", started=told.append)
+    ended = run.poll()
+    assert ended is not None
+    assert (ended.status, told) == ("done", [])
+    assert places.summary.exists()
+    anew = LocalLauncher().start(job, places, handle=None, started=told.append)
+    assert not places.summary.exists(), "nobody has said that it ran"
+    while (ended := anew.poll()) is None:
+        time.sleep(0.01)
+    assert (ended.status, told) == ("done", [""])
+
+
 def test_a_signal_is_passed_on_to_the_jobs_and_the_table_is_written(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
