@@ -22,7 +22,7 @@ from dnalm.evaluation.embedding import (
     read_embeddings,
 )
 from dnalm.evaluation.embedding.clusters import Clustering, check_labels, cluster, plot_clusters
-from dnalm.evaluation.embedding.kmers import kmer_frequencies
+from dnalm.evaluation.kmers import kmer_frequencies
 from dnalm.models import Pretrained
 from dnalm.paths import InputPath
 from dnalm.tokenizers import Tokenizer

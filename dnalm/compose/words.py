@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 
 from dnalm.errors import ConfigError
 
 
-def quoted(key: str, value: str) -> str:
-    """`key=value` as it is typed into a shell so that the value arrives as it is.
+def quoted(text: str) -> str:
+    """A text as one value of Hydra's grammar, whatever letters it has; `${` refers to nothing in it."""
+    from hydra.core.override_parser.types import Quote, QuotedString
 
-    Hydra reads a quoted value: backslashes count only before a quotation mark and at the end, and `${` begins
-    an interpolation. The shell's own quotation stands around that.
-    """
-    held = value.replace("${", "\\${")
-    held = re.sub(r'(\\*)("|\Z)', lambda found: found[1] * 2 + ('\\"' if found[2] else ""), held)
-    return shlex.quote(f'{key}="{held}"')
+    return QuotedString(text.replace("${", "\\${"), Quote.double).with_quotes()
+
+
+def pasteable(key: str, value: str) -> str:
+    """`key=value` as it is typed into a shell so that the value arrives as it is."""
+    return shlex.quote(f"{key}={quoted(value)}")
 
 
 def unreadable(words: Sequence[str]) -> ConfigError | None:
@@ -38,6 +38,6 @@ def unreadable(words: Sequence[str]) -> ConfigError | None:
                 where=key.lstrip("+") or "config",
                 found=value or word,
                 expected="a value in Hydra's grammar, in which spaces, commas, braces and '=' are quoted",
-                fix=f"write {quoted(key, value)}" if equals else "write key=value",
+                fix=f"write {pasteable(key, value)}" if equals else "write key=value",
             )
     return None

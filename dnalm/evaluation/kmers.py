@@ -1,6 +1,8 @@
-"""Overlapping k-mers of a sequence as numbers."""
+"""Overlapping k-mers of sequences: as numbers, and how often each stands in them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -20,3 +22,17 @@ def kmers(codes: Codes, k: int) -> npt.NDArray[np.int64]:
         numbers = numbers * 4 + letters
         known &= letters != UNKNOWN
     return numbers[known]
+
+
+def kmer_frequencies(sequences: Sequence[Codes], *, k: int) -> npt.NDArray[np.float32]:
+    """The share of each k-mer among those of a sequence that hold no N, (S, 4^k); zeros where none is left.
+
+    Args:
+        sequences: (L,) codes each.
+        k: 1 to 8.
+    """
+    counts = np.zeros((len(sequences), 4**k), dtype=np.float32)
+    for row, codes in enumerate(sequences):
+        counts[row] = np.bincount(kmers(codes, k), minlength=4**k)
+    frequencies: npt.NDArray[np.float32] = counts / counts.sum(1, keepdims=True).clip(1)
+    return frequencies

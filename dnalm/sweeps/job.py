@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dnalm.compose.words import quoted
+
 _GOES_ON = ("pretrain", "prepare")  # commands that go on with what an earlier try has left; others begin anew
 _NAME_LENGTH = 60
 
@@ -75,10 +77,3 @@ def program_job(
     again = () if command in _GOES_ON else ("run.replace=true",)
     given = [*command.split(), *words, *assign(overrides), *again, where, *options]
     return Job(name, overrides, (sys.executable, "-m", "dnalm", *given))
-
-
-def quoted(text: str) -> str:
-    """A text as one value of Hydra's grammar, whatever letters it has."""
-    from hydra.core.override_parser.types import Quote, QuotedString
-
-    return QuotedString(text, Quote.double).with_quotes()

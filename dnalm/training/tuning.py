@@ -50,11 +50,11 @@ class Tuning:
         """Refuse what cannot be computed.
 
         Raises:
-            ConfigError: CFG-32, an adapter is to be sharded, which cannot be merged.
+            ConfigError: CFG-35, an adapter is to be sharded, which cannot be merged.
         """
         if self.adapter is not None and trainer.strategy == "fsdp":
             raise ConfigError(
-                "CFG-32",
+                "CFG-35",
                 where="tuning.adapter, trainer.strategy",
                 found="an adapter in a sharded model",
                 expected="a replicated model, whose adapter can be merged at the end",
@@ -65,7 +65,7 @@ class Tuning:
         """A network whose trained parameters alone require gradients.
 
         Raises:
-            ConfigError: CFG-31, the adapter fits no layer of the encoder.
+            ConfigError: CFG-34, the adapter fits no layer of the encoder.
         """
         shape = HeadShape(
             num_outputs=num_outputs, pooling=self.pooling, dense=self.dense, dropout=self.dropout
@@ -80,7 +80,7 @@ def attach(adapter: Any, network: SequenceModel) -> None:  # noqa: ANN401 -- a c
     """Put an adapter into the encoder; its weights require gradients, the encoder's do so no more.
 
     Raises:
-        ConfigError: CFG-31, it fits no layer.
+        ConfigError: CFG-34, it fits no layer.
     """
     from peft import inject_adapter_in_model
 
@@ -91,7 +91,7 @@ def attach(adapter: Any, network: SequenceModel) -> None:  # noqa: ANN401 -- a c
             name.rpartition(".")[2] for name, part in network.encoder.named_modules() if _is_linear(part)
         }
         raise ConfigError(
-            "CFG-31",
+            "CFG-34",
             where="tuning.adapter",
             found=str(error).splitlines()[0].rstrip("."),
             expected=f"layers of the encoder: {', '.join(sorted(layers))}",

@@ -16,7 +16,7 @@ import numpy as np
 
 from dnalm.evaluation.embedding import EmbeddingPlan, EmbeddingRecipe, SequenceInput
 from dnalm.evaluation.embedding.clusters import cluster
-from dnalm.evaluation.embedding.kmers import kmer_frequencies
+from dnalm.evaluation.kmers import kmer_frequencies
 from dnalm.models import Pretrained
 
 SEED, BATCH = 1, 400

@@ -26,13 +26,13 @@ from dnalm.evaluation.embedding import (
     embed_file,
     read_embeddings,
 )
-from dnalm.evaluation.embedding.kmers import kmer_frequencies
 from dnalm.evaluation.embedding.retrieval import (
     Retrieval,
     SpeciesRegions,
     plot_retrieval,
     retrieve_orthologs,
 )
+from dnalm.evaluation.kmers import kmer_frequencies
 from dnalm.genome.annotations.gff import GffReader
 from dnalm.genome.building import open_or_build
 from dnalm.genome.clade import Clade, find_or_simulate

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnalm.compose.config import read_config
-from dnalm.compose.words import quoted, unreadable
+from dnalm.compose.words import pasteable, unreadable
 
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=12)
 
 
 @given(TEXT | st.text("a\\\"'${}[],= :", min_size=1, max_size=8))
 def test_a_quoted_word_arrives_as_it_was(value: str) -> None:
-    (word,) = shlex.split(quoted("run.dir", value))
+    (word,) = shlex.split(pasteable("run.dir", value))
     assert unreadable([word]) is None
     if "\\${" not in value:  # a backslash before an interpolation is OmegaConf's own
         assert read_config("pretrain", [word, "data=demo"])["run"]["dir"] == value

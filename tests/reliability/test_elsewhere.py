@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dnalm.compose.words import quoted
+from dnalm.compose.words import pasteable
 from dnalm.data import BatchPlan, GenomeCorpus, GenomeData, Masking, WindowRecipe
 from dnalm.data.batch import collate
 from dnalm.data.batching import StepBatches
@@ -140,6 +140,6 @@ def test_a_run_in_an_odd_folder_goes_on_and_is_begun_from(own: Place) -> None:
         assert code == 0, said
     assert "goes on after step 5" in said
     (checkpoint,) = (odd / "checkpoints").glob("*8")
-    (word,) = shlex.split(quoted("resume", str(checkpoint)))
+    (word,) = shlex.split(pasteable("resume", str(checkpoint)))
     code, said = commanded(own, "next", word, "steps=10", *STILL)
     assert code == 0, said
