@@ -164,7 +164,6 @@ def wait_until_free(folder: Path) -> None:
     lock.release()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_job_that_ends_between_the_start_of_a_sweep_and_its_turn_is_not_run_again(tmp_path: Path) -> None:
     """It ran while the sweep looked what is missing, and had ended when a place for it was free."""
     job = make_job(tmp_path, {"what": "good", "number": "0"})
@@ -184,6 +183,7 @@ def test_a_job_that_ends_between_the_start_of_a_sweep_and_its_turn_is_not_run_ag
     assert (ended.status, told) == ("done", [""])
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_is_passed_on_to_the_jobs_and_the_table_is_written(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +23,11 @@ import numpy.typing as npt
 import torch
 
 from dnalm.errors import CheckpointError, DataError
+from dnalm.evaluation.board import Board
 from dnalm.genome.alphabet import Codes
 from dnalm.models import MaskedLM, Packed, Pretrained, check_vocabulary
 from dnalm.tokenizers import Tokenizer, load_tokenizer
-from dnalm.tokenizers.protocol import Ids
 from dnalm.tokenizers.spans import covering_tokens
-from dnalm.training.bits import base_indicator
 from dnalm.training.model_directory import window_tokens
 
 Floats = npt.NDArray[np.floating]
@@ -43,15 +41,6 @@ class Question:
 
     codes: Codes
     place: int
-
-
-@dataclass(frozen=True, eq=False)
-class _Masked:
-    """A question in tokens: ids with masks, the masks' places, and the base's place in each."""
-
-    ids: Ids
-    masked_M: Ids  # noqa: N815
-    offset_M: Ids  # noqa: N815
 
 
 class Reader:
@@ -88,7 +77,7 @@ class Reader:
                 fix="name a model trained without model.causal",
             )
         self.model, self.tokenizer, self.window_bp = model.eval(), tokenizer, window_bp
-        self._batch_tokens, self._device = batch_tokens, next(model.parameters()).device
+        self._board = Board(self.model, tokenizer, batch_tokens=batch_tokens)
 
     @classmethod
     def of(
@@ -129,9 +118,12 @@ class Reader:
 
     def attention(self, codes: Codes) -> Iterator[Floats]:
         """The attention weights of every layer in turn, (H, T, T): what each token (row) takes from each."""
-        ids = torch.from_numpy(self.tokenizer.encode(codes)).to(self._device)
+        device = self._board.device
+        ids = torch.from_numpy(self.tokenizer.encode(codes)).to(device)
+        packed = Packed.from_lengths([len(ids)])
+        packed = Packed(packed.cu_lengths.to(device), packed.max_length)
         with torch.no_grad():
-            for maps_BHTT in self.model.encoder.attention_maps(ids, self._packed([len(ids)])):
+            for maps_BHTT in self.model.encoder.attention_maps(ids, packed):
                 weights: Floats = maps_BHTT[0].float().numpy(force=True)
                 yield weights
 
@@ -146,61 +138,29 @@ class Reader:
         A base that no token covers has NaN. Results do not depend on what else is asked, but for the last
         bits.
         """
-        masked = [self._mask(question) for question in questions]
-        answers: Floats = np.full((len(masked), 4), np.nan)
-        order = sorted(range(len(masked)), key=lambda index: len(masked[index].ids))
-        for batch in self._batches([index for index in order if len(masked[index].masked_M)], masked):
-            answers[batch] = self._ask([masked[index] for index in batch])
+        answers: Floats = np.full((len(questions), 4), np.nan)
+        for question, answer_4 in zip(questions, answers, strict=True):
+            self._ask(question, answer_4)
+        self._board.answer()
         return answers
 
-    def _batches(self, order: list[int], masked: list[_Masked]) -> Iterator[list[int]]:
-        """Questions of about equal length, as many as fit."""
-        batch: list[int] = []
-        total = 0
-        for index in order:
-            size = len(masked[index].ids)
-            if batch and total + size > self._batch_tokens:
-                yield batch
-                batch, total = [], 0
-            batch.append(index)
-            total += size
-        if batch:
-            yield batch
-
-    def _mask(self, question: Question) -> _Masked:
+    def _ask(self, question: Question, answer_4: Floats) -> None:
+        """Let the answer be filled in when the board answers; one that no token covers stays as it is."""
         first, last = self.window(question.codes, question.place)
         codes, place = question.codes[first:last], question.place - first
         ids = self.tokenizer.encode(codes)
         spans = self.tokenizer.spans(codes, ids)
-        masked_M = np.arange(*covering_tokens(spans, len(codes))[place])
-        ids[masked_M] = self.tokenizer.special.mask
-        return _Masked(ids, masked_M, place - spans[masked_M, 0])
+        hidden_M = np.arange(*covering_tokens(spans, len(codes))[place])
+        if not len(hidden_M):
+            return
+        ids[hidden_M] = self.tokenizer.special.mask
+        offset_M = place - spans[hidden_M, 0]
 
-    @cached_property
-    def _indicator_VX(self) -> torch.Tensor:  # noqa: N802
-        return base_indicator(torch.from_numpy(self.tokenizer.token_bases)).to(self._device)
+        def fill(logs_MK4: Floats) -> None:
+            told_M4 = np.exp(logs_MK4[np.arange(len(hidden_M)), offset_M])
+            answer_4[:] = np.log(np.maximum(told_M4.mean(axis=0), _TINY))
 
-    def _packed(self, lengths: list[int]) -> Packed:
-        packed = Packed.from_lengths(lengths)
-        return Packed(packed.cu_lengths.to(self._device), packed.max_length)
-
-    @torch.no_grad()
-    def _ask(self, batch: list[_Masked]) -> Floats:
-        """(Q, 4) answers of questions that each mask a token at least."""
-        lengths = [len(item.ids) for item in batch]
-        starts = np.cumsum([0, *lengths[:-1]])
-        masked_M = np.concatenate([item.masked_M + start for item, start in zip(batch, starts, strict=True)])
-        ids_N = torch.from_numpy(np.concatenate([item.ids for item in batch])).to(self._device)
-        logits_MV = self.model(ids_N, self._packed(lengths), torch.from_numpy(masked_M).to(self._device))
-        sums_MX = logits_MV.float().softmax(-1) @ self._indicator_VX
-        marginal_MK4 = sums_MX.view(len(masked_M), -1, 4).double().numpy(force=True)
-        offset_M = np.concatenate([item.offset_M for item in batch])
-        told_M4 = marginal_MK4[np.arange(len(masked_M)), offset_M]
-        told_M4 /= np.maximum(told_M4.sum(axis=1, keepdims=True), _TINY)
-        counts = np.array([len(item.masked_M) for item in batch])
-        means = np.add.reduceat(told_M4, np.cumsum([0, *counts[:-1]])) / counts[:, None]
-        answers: Floats = np.log(np.maximum(means, _TINY))
-        return answers
+        self._board.ask_bases(ids, hidden_M, fill)
 
 
 def training_window(folder: Path, model: MaskedLM, tokenizer: Tokenizer) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dnalm.evaluation.variants.board import Board, Floats
+from dnalm.evaluation.board import Board, Floats
 from dnalm.genome.alphabet import UNKNOWN, Codes
 from dnalm.tokenizers.protocol import Ids
 
@@ -65,11 +65,13 @@ def ask(board: Board, text: Text, tokens: Ids, told: Ids, into: Likelihood) -> N
         return
     ids = text.ids.copy()
     ids[tokens] = board.tokenizer.special.mask
-    read = _of_bases if board.overlaps else _of_tokens
-    board.ask_masked(ids, tokens, lambda values: read(values, text, tokens, told, into))
+    if board.overlaps:
+        board.ask_bases(ids, tokens, lambda values: _of_bases(values, text, tokens, told, into))
+    else:
+        board.ask_tokens(ids, tokens, lambda values: _of_tokens(values, text, tokens, into))
 
 
-def _of_tokens(values: Floats, text: Text, tokens: Ids, told: Ids, into: Likelihood) -> None:  # noqa: ARG001
+def _of_tokens(values: Floats, text: Text, tokens: Ids, into: Likelihood) -> None:
     spans = text.spans[tokens]
     known = np.array([UNKNOWN not in text.codes[start:end] for start, end in spans])
     into.nats += float(values[np.arange(len(tokens)), text.ids[tokens]][known].sum())

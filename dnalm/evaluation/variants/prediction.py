@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dnalm.evaluation.variants.board import Board, Floats
+from dnalm.evaluation.board import Board, Floats
 from dnalm.evaluation.variants.scores import Tell, read_text
 from dnalm.evaluation.variants.windows import Pair
 from dnalm.training.finetuned import Finetuned

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from dnalm.errors import ConfigError
-from dnalm.evaluation.variants.board import Board
+from dnalm.evaluation.board import Board
 from dnalm.evaluation.variants.plan import ScoringPlan
 from dnalm.evaluation.variants.scores import Score, Tell
 from dnalm.evaluation.variants.windows import Pair, make_pair

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from dnalm.evaluation.variants.board import Board, Floats
+from dnalm.evaluation.board import Board, Floats
 from dnalm.evaluation.variants.likelihood import Likelihood, Text, ask, difference
 from dnalm.evaluation.variants.windows import Pair, Window
 from dnalm.tokenizers import Tokenizer

@@ -29,7 +29,7 @@ Reader = Callable[[Floats], None]
 _TINY = torch.finfo(torch.float32).tiny
 
 
-_Kind = Literal["masked", "hidden", "outputs"]
+_Kind = Literal["tokens", "bases", "hidden", "outputs"]
 
 
 @dataclass
@@ -70,16 +70,19 @@ class Board:
     def __len__(self) -> int:
         return len(self._questions)
 
-    def ask_masked(self, ids: Ids, places: Ids, reader: Reader) -> None:
-        """Ask for the distributions at places of a text whose hidden tokens are masked already.
+    def ask_tokens(self, ids: Ids, places: Ids, reader: Reader) -> None:
+        """Ask for the log-probabilities of all ids at places of a text, whose hidden tokens are masked.
 
         Args:
             ids: (T,).
             places: (M,) tokens, at least one.
-            reader: is given log-probabilities of ids, (M, V), or where tokens overlap those of the base
-                at each place of the token, (M, K, 4), as `training.bits` derives them.
+            reader: is given (M, V).
         """
-        self._ask("masked", ids, places, reader)
+        self._ask("tokens", ids, places, reader)
+
+    def ask_bases(self, ids: Ids, places: Ids, reader: Reader) -> None:
+        """Likewise for those of the base at each place of a token, (M, K, 4); see `training.bits`."""
+        self._ask("bases", ids, places, reader)
 
     def ask_hidden(self, ids: Ids, reader: Reader) -> None:
         """Ask for hidden states at the chosen layers; the reader is given (layers, T, D)."""
@@ -91,7 +94,12 @@ class Board:
 
     def answer(self) -> None:
         """Compute all that is asked, call the readers, and forget the questions."""
-        compute = {"masked": self._masked, "hidden": self._hidden, "outputs": self._outputs}
+        compute = {
+            "tokens": self._masked,
+            "bases": self._masked,
+            "hidden": self._hidden,
+            "outputs": self._outputs,
+        }
         for batch in self._batches():
             answers = compute[batch[0].kind](batch)
             for question, values in zip(batch, answers, strict=True):
@@ -122,7 +130,7 @@ class Board:
         masked = [asked.places + start for asked, start in zip(batch, starts, strict=True)]
         masked_M = torch.from_numpy(np.concatenate(masked)).to(self.device)
         values = self.model(ids_N, packed, masked_M).float().log_softmax(-1)
-        if self.overlaps:
+        if batch[0].kind == "bases":
             sums_MK4 = (values.exp() @ self._indicator).view(len(values), -1, 4)
             values = (sums_MK4 / sums_MK4.sum(-1, keepdim=True).clamp_min(_TINY)).clamp_min(_TINY).log()
         told = values.double().cpu().numpy()
