@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnalm.compose.words import quoted
 from dnalm.durable import file_sha256
 from dnalm.errors import DnalmError
 from dnalm.evaluation.benchmark import PARTS, PreparedTask, read_recipes
 from dnalm.models import Pretrained
 from dnalm.models.weight_files import find_weights
-from dnalm.sweeps import Grid, Job
+from dnalm.sweeps import Grid, Job, quoted
 from dnalm.sweeps.axes import Axis
 from dnalm.sweeps.command_line import what_is_wrong
 from dnalm.sweeps.job import job_id

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import select
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -47,6 +51,7 @@ class Loader(Generic[Fetched], Iterable[Fetched]):
             num_workers=num_workers,
             pin_memory=torch.cuda.is_available(),
             multiprocessing_context="forkserver" if num_workers else None,
+            worker_init_fn=partial(_end_with, os.getpid()) if num_workers else None,
             persistent_workers=keep_workers and num_workers > 0,
             timeout=_LOOK_S if num_workers else 0,
         )
@@ -69,3 +74,25 @@ class Loader(Generic[Fetched], Iterable[Fetched]):
                 raise
             yield batch
             asked = time.monotonic()
+
+
+def _end_with(process: int, worker: int) -> None:  # noqa: ARG001 -- torch gives its number
+    """Let this worker end as soon as a process does, however that went.
+
+    torch's workers find out by themselves unless they are sending what nobody fetches any more: then they
+    would wait for ever, and hold whatever they share with the process that is gone, its output among it.
+    """
+    threading.Thread(target=_exit_after, args=(process,), name="end with trainer", daemon=True).start()
+
+
+def _exit_after(process: int) -> None:
+    try:
+        if hasattr(os, "pidfd_open"):  # Linux
+            select.select([os.pidfd_open(process)], [], [])
+        else:
+            while True:
+                os.kill(process, 0)
+                time.sleep(1)
+    except ProcessLookupError:
+        pass
+    os._exit(1)

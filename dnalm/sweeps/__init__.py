@@ -3,6 +3,7 @@
 A job is an id, its overrides and a command line; nothing here knows what it trains.
 """
 
+from dnalm.compose.words import quoted
 from dnalm.sweeps.axes import Axis, Interval, read_axes
 from dnalm.sweeps.folder import SweepFolder
 from dnalm.sweeps.grid import Grid, Trial
@@ -25,6 +26,7 @@ __all__ = [
     "SlurmLauncher",
     "SweepFolder",
     "Trial",
+    "quoted",
     "read_axes",
     "run_sweep",
 ]

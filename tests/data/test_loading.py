@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from torch.utils.data import Dataset
 
 from dnalm.data import loading
 from dnalm.data.loading import Loader
+from tests.reliability.harness import alive
+
+ROOT = Path(__file__).parents[2]
 
 
 class Numbers(Dataset[int]):
@@ -61,6 +67,44 @@ def test_a_worker_that_takes_too_long_is_an_error(monkeypatch: pytest.MonkeyPatc
 def test_a_worker_that_is_killed_is_noticed_though_it_sends_no_signal(workers: int) -> None:
     with pytest.raises((RuntimeError, ConnectionError, EOFError)):
         list(loader(Numbers(kills=8), workers))
+
+
+PROGRAM = """
+import os, sys
+from tests.data.test_loading import Pids, hand_over
+from dnalm.data.loading import Loader
+if __name__ == "__main__":
+    batches = iter(Loader(Pids(), [[n] for n in range(50)], collate=hand_over, num_workers=2))
+    pids = {next(batches)[0] for _ in range(6)}
+    os.write(1, (" ".join(map(str, pids)) + "\\n").encode())
+    sys.stdin.read()
+"""
+
+
+class Pids(Dataset[tuple[int, bytes]]):
+    """The process that fetched a sample, and more bytes than a pipe holds."""
+
+    def __getitem__(self, index: int) -> tuple[int, bytes]:
+        return os.getpid(), bytes(1 << 20)
+
+
+def hand_over(samples: list[tuple[int, bytes]]) -> tuple[int, bytes]:
+    return samples[0]
+
+
+def test_workers_end_with_a_process_that_is_killed_while_they_send() -> None:
+    """Nobody reads any more what they are about to send, so that they could not end by themselves."""
+    words = [sys.executable, "-c", PROGRAM]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True
+    ) as process:
+        assert process.stdout is not None
+        workers = [int(word) for word in process.stdout.readline().split()]
+        assert len(workers) == 2
+        time.sleep(0.5)  # both fill their pipes
+        process.kill()
+        assert process.communicate(timeout=30)[0] == "", "the output ends when no process holds it"
+    assert alive(workers) == []
 
 
 def test_batches_without_end_have_no_number() -> None:

@@ -13,7 +13,8 @@ from tests.models import zoo
 
 FILES = sorted(path.stem for path in zoo.CONF.glob("*.yaml"))
 SIZED = [name for name in FILES if name.startswith(("nt_v1_", "nt_v2_"))]  # an architecture and its sizes
-MODELS = [name for name in FILES if name not in [*SIZED, "files"]]
+UNTRAINED = "random"  # no architecture of its own: BERT at a size
+MODELS = [name for name in FILES if name not in [*SIZED, "files", UNTRAINED]]
 SIZES = sorted(path.stem for path in (zoo.CONF.parent / "size").glob("*.yaml"))
 
 
@@ -30,7 +31,14 @@ def test_every_model_composes_at_every_size(name: str, size: str) -> None:
             assert config["model"][argument] == value
 
 
-@pytest.mark.parametrize("name", [*MODELS, *SIZED])
+def test_a_model_that_has_learned_nothing_is_bert_at_the_tiny_size() -> None:
+    words = ["task=demo_promoter", "model=random"]
+    config = read_config("finetune", words)
+    check(config, given=frozenset({"config"}))
+    assert config["model"] == read_config("pretrain", ["model=bert", "size=tiny", "data=demo"])["model"]
+
+
+@pytest.mark.parametrize("name", [*MODELS, *SIZED, UNTRAINED])
 def test_no_default_is_restated(name: str) -> None:
     parameters = inspect.signature(Encoder).parameters
     for argument, value in zoo.switches(name).items():
@@ -39,7 +47,7 @@ def test_no_default_is_restated(name: str) -> None:
         assert value != parameters[argument].default, argument
 
 
-@pytest.mark.parametrize("name", [*MODELS, *SIZED])
+@pytest.mark.parametrize("name", [*MODELS, *SIZED, UNTRAINED])
 def test_every_number_has_its_source(name: str) -> None:
     for line in (zoo.CONF / f"{name}.yaml").read_text().splitlines():
         if ":" in line and not line.startswith(("#", "_", "defaults")):

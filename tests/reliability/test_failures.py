@@ -81,7 +81,7 @@ def test_a_loader_worker_that_dies_is_a_data_error_with_the_samples(action: str,
 
 def test_a_loader_worker_that_is_stuck_is_a_data_error(own: Place) -> None:
     """R10; after some seconds here, and after five minutes elsewhere."""
-    patch = patched(own.folder / "patch", "dnalm.data.loading", "_PATIENCE_S = 4")
+    patch = patched(own.folder / "patch", "dnalm.data.loading", "_PATIENCE_S = 10")
     words = ("steps=8", "batch.num_workers=2", *STILL)
     began = time.monotonic()
     code, said = own.run("run", *words, environment={**patch, "DNALM_FAULT": "data.sample:6=sleep"})

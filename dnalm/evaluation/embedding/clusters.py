@@ -108,7 +108,9 @@ def plane(vectors: Floats, *, seed: int, method: str) -> Floats:
     if method == "pca":
         flat: Floats = PCA(2, svd_solver="full").fit_transform(scaled)
         return flat
-    import umap  # compiles for seconds
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImportWarning)  # of TensorFlow, which nobody asked for
+        import umap  # compiles for seconds
 
     neighbours = min(15, len(vectors) - 1)
     drawn: Floats = umap.UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1).fit_transform(scaled)
