@@ -266,6 +266,7 @@ def _write_model(
         data_fingerprint=data.fingerprint,
         precision=trainer.precision,
         steps=steps,
+        window_tokens=data.windows.max_tokens,
         heads=heads,
     )
 

@@ -107,6 +107,7 @@ class GenomeCorpus:
         clade: without `fasta`, the clade to simulate on first use.
         species: of a simulated clade, the genome to read; the first if absent.
         split: which part judges the model.
+        regions: BED file of what windows lie in, in training and in judging; the whole genome if absent.
         cache: folder for built stores; the user's cache if absent.
         tracks: what is known of the genome's bases, by names of the user's choice. A clade has its own where
             none are given, `region`, `chromatin`, `knowledge` and `conservation`, opened only where they are
@@ -123,6 +124,7 @@ class GenomeCorpus:
         clade: Clade | None = None,
         species: str | None = None,
         split: Split | None = None,
+        regions: InputPath | None = None,
         cache: Path | None = None,
         tracks: dict[str, TrackRecipe] | None = None,
     ) -> None:
@@ -137,7 +139,7 @@ class GenomeCorpus:
             raise ValueError(f"species is {species}; the clade has {', '.join(clade.species)}")
         self.fasta, self.clade, self.species = fasta, clade, species
         self.cache, self.split = cache, split or SplitByContig()
-        self.tracks = tracks
+        self.tracks, self.regions = tracks, regions
 
     def prepare(self, tracks: Collection[str] | None = None, part: Part = WHOLE) -> None:
         """Build the store and the tracks that are not there."""
@@ -157,7 +159,10 @@ class GenomeCorpus:
         opened = {
             name: recipe.prepare(store, folder) for name, recipe in self._wanted(tracks, source).items()
         }
-        return CorpusGenome(source.name, source, store, self.split.divide(store), tracks=opened)
+        division = self.split.divide(store)
+        if self.regions is not None:
+            division = division.within(self.regions, store)
+        return CorpusGenome(source.name, source, store, division, tracks=opened)
 
     def genomes(self, tracks: Collection[str] | None = None) -> list[CorpusGenome]:
         """The one genome."""

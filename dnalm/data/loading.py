@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import select
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from functools import partial
+from multiprocessing.context import BaseContext
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -50,7 +52,7 @@ class Loader(Generic[Fetched], Iterable[Fetched]):
             collate_fn=collate,
             num_workers=num_workers,
             pin_memory=torch.cuda.is_available(),
-            multiprocessing_context="forkserver" if num_workers else None,
+            multiprocessing_context=_fork_server(samples) if num_workers else None,
             worker_init_fn=partial(_end_with, os.getpid()) if num_workers else None,
             persistent_workers=keep_workers and num_workers > 0,
             timeout=_LOOK_S if num_workers else 0,
@@ -74,6 +76,16 @@ class Loader(Generic[Fetched], Iterable[Fetched]):
                 raise
             yield batch
             asked = time.monotonic()
+
+
+def _fork_server(samples: Dataset[Any]) -> BaseContext:
+    """Starts workers from a process that has imported what they use, once and not once a worker.
+
+    That process has neither threads nor a GPU's context, which a fork would break.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([type(samples).__module__])
+    return context
 
 
 def _end_with(process: int, worker: int) -> None:  # noqa: ARG001 -- torch gives its number

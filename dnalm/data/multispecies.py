@@ -11,6 +11,7 @@ from pydantic import PositiveInt
 from dnalm.data.corpus import WHOLE, CorpusGenome, Part
 from dnalm.data.species import (
     Species,
+    check_names,
     check_taxa,
     hold_out,
     shares_of,
@@ -44,6 +45,7 @@ class MultispeciesCorpus:
             length, 0 gives every genome the same.
         held_out: species that judge the model and train nothing.
         split: which part of every other genome judges the model.
+        regions: BED file of what a genome's windows lie in, in training and judging; others are read whole.
         cache: folder for built stores, tracks and downloads; the user's cache if absent.
         prepare_workers: processes that download and build side by side.
         tracks: what is known of the genomes' bases, by names of the user's choice: for each track the genomes
@@ -65,6 +67,7 @@ class MultispeciesCorpus:
         length_power: float = 1.0,
         held_out: tuple[str, ...] = (),
         split: Split | None = None,
+        regions: dict[str, InputPath] | None = None,
         cache: Path | None = None,
         prepare_workers: PositiveInt = 1,
         tracks: dict[str, dict[str, TrackRecipe]] | None = None,
@@ -88,11 +91,13 @@ class MultispeciesCorpus:
                 f"length_power is {length_power}; it lies between 0 (uniform) and 1 (proportional)"
             )
         check_tracks(tracks or {}, self.species)
+        check_names("regions", regions or (), self.species)
         for species in self.species if clade is None else ():
             if species.remote is None:
                 check_source(species.path)
         self.clade, self.tracks, self.taxon_weights = clade, tracks, taxon_weights
         self.length_power, self.cache = length_power, cache
+        self.regions = regions or {}
         self.split, self.prepare_workers = split or SplitByContig(), prepare_workers
 
     def prepare(self, tracks: Collection[str] | None = None, part: Part = WHOLE) -> None:
@@ -150,6 +155,11 @@ class MultispeciesCorpus:
         return self.tracks or {}
 
     def _divide(self, species: Species, store: GenomeStore) -> Division:
+        division = self._divide_whole(species, store)
+        bed = self.regions.get(species.name)
+        return division if bed is None else division.within(bed, store)
+
+    def _divide_whole(self, species: Species, store: GenomeStore) -> Division:
         whole, none = store.intervals, np.zeros((0, 2), dtype=np.int64)
         if species.split == "validation":
             return Division(none, whole, f"{species.name} is held out")

@@ -15,9 +15,11 @@ import numpy as np
 
 from dnalm.data.order import Integers
 from dnalm.errors import ConfigError, DataError
-from dnalm.genome.intervals import merge, read_bed, subtract
+from dnalm.genome.intervals import flat_intervals, intersect, merge, read_bed, subtract
 from dnalm.genome.manifest import Contig
 from dnalm.genome.store import GenomeStore
+
+_VERBS = {"train": "trains", "validation": "judges"}
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,32 @@ class Division:
     train: Integers
     validation: Integers
     description: str
+
+    def within(self, bed: Path, store: GenomeStore) -> Division:
+        """What of both sides lies in the regions of a BED file, such as those that regulate genes.
+
+        Args:
+            bed: the file; regions that touch are one.
+            store: the genome that is divided.
+
+        Raises:
+            DataError: the file is malformed or names what the genome lacks; DATA-11, a side is left
+                without bases.
+        """
+        regions = merge(flat_intervals(read_bed(bed, store), store))
+        sides = {"train": self.train, "validation": self.validation}
+        inside = {name: intersect(side, regions) for name, side in sides.items()}
+        for name, side in sides.items():
+            if len(side) and not len(inside[name]):
+                raise DataError(
+                    "DATA-11",
+                    where=str(bed),
+                    found=f"none of its {len(regions):,} regions lies where the genome {_VERBS[name]}",
+                    expected="regions on both sides of the split",
+                    fix="give regions on more contigs, or change data.split",
+                )
+        told = f"{self.description}; windows lie in {len(regions):,} regions of {bed.name}"
+        return Division(**inside, description=told)
 
 
 class Split(Protocol):
@@ -98,10 +126,7 @@ class SplitByRegion:
         Raises:
             DataError: the file is malformed or names what the genome lacks.
         """
-        intervals = read_bed(self.bed, store)
-        offsets = np.array([store.contig(interval.contig).offset for interval in intervals])
-        local = np.array([(interval.start, interval.end) for interval in intervals])
-        validation = merge(local + offsets[:, None])
+        validation = merge(flat_intervals(read_bed(self.bed, store), store))
         return Division(
             train=_without(store, validation, self.gap),
             validation=validation,

@@ -138,6 +138,13 @@ def read_bed(path: Path, store: GenomeStore, *, other_contigs: OtherContigs = "e
     return [Interval(row.contig.name, row.start, row.end) for row in reader]
 
 
+def flat_intervals(intervals: Sequence[Interval], store: GenomeStore) -> Intervals:
+    """Intervals of contigs as (R, 2) flat ones, in the same order."""
+    offsets = {contig.name: contig.offset for contig in store.contigs}
+    rows = [(offsets[i.contig] + i.start, offsets[i.contig] + i.end) for i in intervals]
+    return np.array(rows, dtype=np.int64).reshape(-1, 2)
+
+
 def check_disjoint(train: Sequence[Interval], test: Sequence[Interval], *, where: str) -> None:
     """Make sure that no base lies in both sets.
 

@@ -35,6 +35,7 @@ def write_model_directory(
     data_fingerprint: str,
     precision: str,
     steps: int,
+    window_tokens: int | None,
     heads: Mapping[str, Mapping[str, Tensor]] | None = None,
     described: Mapping[str, object] | None = None,
 ) -> None:
@@ -49,6 +50,7 @@ def write_model_directory(
         data_fingerprint: of the genome it was trained on.
         precision: it was trained in.
         steps: optimizer steps it was trained for.
+        window_tokens: longest sequence it was trained on, special tokens not counted; None for any.
         heads: weights of the heads of further objectives; they are named `<name>.<weight>`.
         described: further entries of `dnalm.yaml`.
     """
@@ -67,6 +69,7 @@ def write_model_directory(
         "tokenizer_fingerprint": tokenizer.fingerprint,
         "precision": precision,
         "steps": steps,
+        "window_tokens": window_tokens,
         **(described or {}),
         "config": config,
     }
@@ -82,11 +85,10 @@ def write_model_directory(
 
 
 def window_tokens(folder: Path) -> int | None:
-    """Tokens of the windows that a model was trained on, special ones not counted; None if that is unknown.
+    """Longest sequence that a model was trained on, special tokens not counted; None if that is unknown.
 
     It may take longer ones, but learned positions beyond are as they were drawn.
     """
     path = folder / PROVENANCE_FILE
-    config = (yaml.safe_load(path.read_text()) or {}).get("config", {}) if path.is_file() else {}
-    found = (config.get("windows") or {}).get("max_tokens")
+    found = (yaml.safe_load(path.read_text()) or {}).get("window_tokens") if path.is_file() else None
     return int(found) if found else None

@@ -107,6 +107,19 @@ def test_samples_read_the_genome_and_place_they_are_of(genomes: dict[str, Path])
         assert (samples[index].ids == data.tokenizer.encode(np.asarray(codes))).all()
 
 
+def test_windows_of_a_genome_lie_in_its_regions(genomes: dict[str, Path], tmp_path: Path) -> None:
+    bed = tmp_path / "large.bed"
+    bed.write_text("chr1\t1000\t1200\nchr1\t4000\t4100\nchr2\t0\t300\n")
+    samples = data_of(corpus_of(genomes, regions={"large": bed})).training_samples()
+    read = {genome.name: genome.training for genome in samples.genomes}
+    assert read["large"] is not None
+    assert read["middle"] is not None
+    of_large, of_middle = ([read[name][number] for number in range(600)] for name in ("large", "middle"))
+    inside = [(1_000, 1_200), (4_000, 4_100)]
+    assert all(any(a <= window.start < window.end <= b for a, b in inside) for window in of_large)
+    assert any(window.start > 1_200 for window in of_middle)
+
+
 def test_genomes_of_the_same_length_are_cut_differently(tmp_path: Path) -> None:
     paths = {}
     for name in ("one", "two"):

@@ -76,6 +76,38 @@ def test_regions_of_a_bed_file(store: GenomeStore, tmp_path: Path) -> None:
     assert train.sum() == 10_000 - 260 - 80
 
 
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.tuples(st.integers(0, 5900), st.integers(1, 100)), min_size=1))
+def test_within_regions_both_sides_keep_what_lies_there(
+    store: GenomeStore, tmp_path: Path, rows: list[tuple[int, int]]
+) -> None:
+    bed = tmp_path / "regions.bed"
+    lines = [f"chrA\t{start}\t{start + length}\n" for start, length in rows]
+    bed.write_text("".join(lines) + "chrC\t100\t300\n")
+    whole = SplitByContig().divide(store)
+    train, validation = check_apart(whole.within(bed, store), 10_000)
+    wanted = covered(np.array([*((a, a + n) for a, n in rows), (9_100, 9_300)]), 10_000)
+    assert (train == (covered(whole.train, 10_000) & wanted)).all()
+    assert (validation == (covered(whole.validation, 10_000) & wanted)).all()
+
+
+def test_regions_are_told(store: GenomeStore, tmp_path: Path) -> None:
+    bed = tmp_path / "regions.bed"
+    bed.write_text("chrA\t0\t10\nchrA\t5\t90\nchrC\t100\t300\n")
+    division = SplitByContig().divide(store).within(bed, store)
+    assert division.description == "validation on chrC; windows lie in 2 regions of regions.bed"
+
+
+@pytest.mark.parametrize(("contig", "verb"), [("chrA", "judges"), ("chrC", "trains")])
+def test_regions_on_one_side_only_are_an_error(
+    store: GenomeStore, tmp_path: Path, contig: str, verb: str
+) -> None:
+    bed = tmp_path / "regions.bed"
+    bed.write_text(f"{contig}\t0\t100\n")
+    with pytest.raises(DataError, match=f"DATA-11 .*: none of its 1 regions lies where the genome {verb}"):
+        SplitByContig().divide(store).within(bed, store)
+
+
 def test_an_unknown_contig_is_an_error(store: GenomeStore) -> None:
     with pytest.raises(DataError, match="chrb"):
         SplitByContig(validation=["chrb"]).divide(store)

@@ -20,6 +20,7 @@ from dnalm.data.labelled.pieces import cut
 from dnalm.genome.alphabet import from_text
 from dnalm.models import Packed
 from dnalm.training.finetuned import load_finetuned
+from dnalm.training.model_directory import window_tokens
 from tests.conftest import random_sequence
 
 SMALL = ["model=random", "model.hidden_size=16", "model.num_layers=1", "model.num_heads=2"]
@@ -149,6 +150,19 @@ def test_a_run_that_stopped_goes_on_as_if_it_had_not(tables: Path, tmp_path: Pat
 def test_a_sequence_longer_than_a_piece_is_read_whole(tables: Path, tmp_path: Path) -> None:
     summary = finetune(tables, tmp_path / "run", "sequences.max_tokens=10", "sequences.average_strands=true")
     assert summary["rows"] == {"train": 40, "val": 16, "test": 24}
+
+
+def test_where_positions_are_learned_pieces_are_no_longer_than_those_of_the_training(
+    tables: Path, tmp_path: Path
+) -> None:
+    finetune(tables, tmp_path / "first", "sequences.max_tokens=9", "model.max_positions=64")
+    assert window_tokens(tmp_path / "first/model") == 9
+    for words, tokens in (([], 9), (["sequences.max_tokens=20"], 20)):
+        run = tmp_path / f"again{tokens}"
+        model = [word for word in SMALL if not word.startswith(("model", "tokenizer"))]
+        parts = [f"task.{part}={tables}/{part}.csv" for part in ("train", "val", "test")]
+        program("finetune", *model, f"model={tmp_path}/first/model", *parts, f"run.dir={run}", *words)
+        assert load_finetuned(run / "model").limit == tokens
 
 
 def test_what_is_wrong_in_a_table_ends_the_program_with_3(

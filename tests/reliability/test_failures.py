@@ -63,33 +63,42 @@ def test_a_rank_that_hangs_is_found_and_its_stacks_are_left(own: Place) -> None:
         assert "in close_step" in (own.folder / f"run/ranks/{rank}.stacks").read_text()
 
 
+FETCHED = ("steps=8", "batch.num_workers=2", *STILL)
+
+
+@pytest.fixture(scope="module")
+def fetched(place: Place) -> str:
+    """A run whose loader workers all live."""
+    assert place.run("fetched", *FETCHED)[0] == 0
+    return "fetched"
+
+
 @pytest.mark.parametrize("action", ["kill9", "raise", "exit"])
-def test_a_loader_worker_that_dies_is_a_data_error_with_the_samples(action: str, own: Place) -> None:
+def test_a_loader_worker_that_dies_is_a_data_error_with_the_samples(
+    action: str, own: Place, place: Place, fetched: str
+) -> None:
     """R10; the resumed run is exact."""
-    words = ("steps=8", "batch.num_workers=2", *STILL)
     fault = {"DNALM_FAULT": f"data.sample:6={action}"}
-    code, said = own.run("cut", *words, "trainer.checkpoint_every=1", environment=fault)
+    code, said = own.run("cut", *FETCHED, "trainer.checkpoint_every=1", environment=fault)
     assert code == 3, said
     assert "DATA-20 rank 0, " in said
     told = ("DataLoader worker (pid", "a loader worker is gone", "RuntimeError: fault data.sample")
     assert any(words in said for words in told)
     assert "Traceback" not in said
-    assert own.run("cut", *words, "trainer.checkpoint_every=1")[0] == 0
-    assert own.run("whole", *words)[0] == 0
-    assert own.ledger("cut") == own.ledger("whole")
+    assert own.run("cut", *FETCHED, "trainer.checkpoint_every=1")[0] == 0
+    assert own.ledger("cut") == place.ledger(fetched)
 
 
 def test_a_loader_worker_that_is_stuck_is_a_data_error(own: Place) -> None:
     """R10; after some seconds here, and after five minutes elsewhere."""
     patch = patched(own.folder / "patch", "dnalm.data.loading", "_PATIENCE_S = 10")
-    words = ("steps=8", "batch.num_workers=2", *STILL)
     began = time.monotonic()
-    code, said = own.run("run", *words, environment={**patch, "DNALM_FAULT": "data.sample:6=sleep"})
+    code, said = own.run("run", *FETCHED, environment={**patch, "DNALM_FAULT": "data.sample:6=sleep"})
     assert time.monotonic() - began < 40
     assert code == 3, said
     assert "DATA-20 rank 0, step" in said
     assert "DataLoader timed out after 5 seconds" in said
-    assert own.run("run", *words)[0] == 0
+    assert own.run("run", *FETCHED)[0] == 0
 
 
 NAN = {

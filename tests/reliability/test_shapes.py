@@ -97,6 +97,8 @@ def _weights(place: Place, run: str):  # type: ignore[no-untyped-def] # noqa: AN
 
 
 RESHARD = """
+import gc
+gc.disable()
 import hashlib, os, sys, torch, torch.distributed as dist
 from pathlib import Path
 from torch.distributed.device_mesh import init_device_mesh

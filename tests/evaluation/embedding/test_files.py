@@ -239,6 +239,6 @@ def test_outputs_and_columns_that_cannot_be_are_refused_before_any_work(tmp_path
 def test_windows_are_as_long_as_those_that_the_model_was_trained_on(tmp_path: Path) -> None:
     chosen = plan(tmp_path)
     assert chosen.open().limit == 22  # 24 positions, two special tokens
-    (tmp_path / "model/dnalm.yaml").write_text("steps: 3\nconfig:\n  windows:\n    max_tokens: 7\n")
+    (tmp_path / "model/dnalm.yaml").write_text("steps: 3\nwindow_tokens: 7\n")
     assert chosen.open().limit == 7
     assert plan(tmp_path, max_tokens=9).open().limit == 9

@@ -86,7 +86,7 @@ def test_a_window_is_that_of_the_training_where_it_is_known(tmp_path: Path) -> N
     tokenizer = KmerTokenizer(k=6)
     model = make_model(tokenizer)
     assert training_window(tmp_path, model, tokenizer) == 64 - 2 + 5  # positions, less [CLS] and [SEP]
-    (tmp_path / "dnalm.yaml").write_text("config: {windows: {max_tokens: 30}}\n")
+    (tmp_path / "dnalm.yaml").write_text("window_tokens: 30\n")
     assert training_window(tmp_path, model, tokenizer) == 35
     endless = make_model(tokenizer, positions="alibi")
     assert training_window(tmp_path / "nowhere", endless, tokenizer) == 512

@@ -163,6 +163,6 @@ def test_the_other_strand_of_the_other_strand_is_this_one(text: str, data: st.Da
 def test_windows_are_those_that_the_model_was_trained_on(tmp_path: Path) -> None:
     tokenizer = TOKENIZERS["3-mer"]
     assert ScoringPlan(tmp_path).chosen_window_bp(tokenizer) == 512
-    (tmp_path / "dnalm.yaml").write_text("config: {windows: {max_tokens: 62}}")
+    (tmp_path / "dnalm.yaml").write_text("window_tokens: 62")
     assert ScoringPlan(tmp_path).chosen_window_bp(tokenizer) == 62 + 2
     assert ScoringPlan(tmp_path, window_bp=7).chosen_window_bp(tokenizer) == 7
