@@ -21,7 +21,7 @@ from dnalm.training.embeddings import find_or_embed
 from dnalm.training.finetuned import describe_head
 from dnalm.training.finetuning import Finetuning
 from dnalm.training.guard import StepGuard
-from dnalm.training.model_directory import window_tokens, write_model_directory
+from dnalm.training.model_directory import write_model_directory
 from dnalm.training.plan import StepPlan
 from dnalm.training.schedules import Schedule
 from dnalm.training.trainer import TrainerRecipe
@@ -162,7 +162,7 @@ class Preparation:
             data_fingerprint=data.fingerprint,
             precision=self.trainer.precision,
             steps=steps,
-            window_tokens=data.limit,
+            window_tokens=data.longest_piece,
             heads={"task": head} if head else None,
             described=describe_head(module, data),
         )
@@ -195,15 +195,13 @@ class Preparation:
         return MaskedLM(encoder)
 
     def _limit(self, encoder: Encoder, tokenizer: Tokenizer) -> int | None:
-        """Tokens of a piece at most: learned positions beyond the pretraining's windows know nothing."""
         longest, asked = encoder.longest_sequence, self.sequences.max_tokens
         if longest is None:
             return asked
         fits = longest - tokenizer.special.num_wrapping
         if asked is not None and asked > fits:
             raise _misfit("sequences.max_tokens", f"{asked}", f"at most {fits}, which the encoder takes")
-        trained = window_tokens(self.model.folder()) if isinstance(self.model, Pretrained) else None
-        return asked or min(fits, trained or fits)
+        return asked or fits
 
 
 def _misfit(where: str, found: str, expected: str) -> ConfigError:

@@ -152,17 +152,14 @@ def test_a_sequence_longer_than_a_piece_is_read_whole(tables: Path, tmp_path: Pa
     assert summary["rows"] == {"train": 40, "val": 16, "test": 24}
 
 
-def test_where_positions_are_learned_pieces_are_no_longer_than_those_of_the_training(
+def test_the_model_directory_tells_the_longest_piece_that_it_was_trained_on(
     tables: Path, tmp_path: Path
 ) -> None:
-    finetune(tables, tmp_path / "first", "sequences.max_tokens=9", "model.max_positions=64")
-    assert window_tokens(tmp_path / "first/model") == 9
-    for words, tokens in (([], 9), (["sequences.max_tokens=20"], 20)):
-        run = tmp_path / f"again{tokens}"
-        model = [word for word in SMALL if not word.startswith(("model", "tokenizer"))]
-        parts = [f"task.{part}={tables}/{part}.csv" for part in ("train", "val", "test")]
-        program("finetune", *model, f"model={tmp_path}/first/model", *parts, f"run.dir={run}", *words)
-        assert load_finetuned(run / "model").limit == tokens
+    """The longest of the training rows has 36 bases: 34 overlapping 3-mers, or 4 pieces of 8 or 9."""
+    finetune(tables, tmp_path / "whole", "tuning=probe")
+    finetune(tables, tmp_path / "parted", "sequences.max_tokens=10")
+    assert window_tokens(tmp_path / "whole/model") == 34
+    assert window_tokens(tmp_path / "parted/model") == 9
 
 
 def test_what_is_wrong_in_a_table_ends_the_program_with_3(

@@ -67,6 +67,13 @@ class SequenceData(LightningDataModule):
             for row in (int(order[0]), int(order[-1])):
                 self.reader(part).read(row, reverse=False, index=0)
 
+    @property
+    def longest_piece(self) -> int:
+        """Tokens of the longest piece that trains, special ones not counted."""
+        reader = replace(self.reader("train"), vectors=None)
+        sample = reader.read(int(np.argmax(reader.part.lengths)), reverse=False, index=0)
+        return int(sample.pieces.lengths.max()) - self.tokenizer.special.num_wrapping
+
     def reader(self, part: Part) -> SequenceReader:
         """Reads the rows of a part."""
         rows, vectors = self.division.parts[part], self.vectors.get(part)

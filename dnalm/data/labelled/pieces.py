@@ -19,8 +19,7 @@ class SequenceRecipe:
     """How sequences are read.
 
     Args:
-        max_tokens: tokens of a piece at most, special ones not counted. If absent: any where positions are
-            computed; where they are learned, as many as the pretraining's windows had.
+        max_tokens: tokens of a piece at most, special ones not counted; what the encoder takes if absent.
         long: of a sequence that is longer: `pieces` cuts it into pieces of about equal length, encodes each
             and pools over all; `truncate` reads its beginning; `refuse` is an error.
         reverse_complement: whether training reads half of the sequences on the other strand, drawn anew each
