@@ -1,0 +1,101 @@
+"""What of a network trains, an adapter that leaves no trace but in the weights, and weights of classes."""
+
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from peft import LoraConfig
+from sklearn.utils.class_weight import compute_class_weight
+
+from dnalm.errors import ConfigError
+from dnalm.models import Packed, SequenceModel
+from dnalm.training import TrainerRecipe, Tuning
+from dnalm.training.answers import Answers
+from dnalm.training.task_metrics import class_weights
+from dnalm.training.tuning import merge
+from tests.models import zoo
+
+
+def outputs(network: SequenceModel) -> torch.Tensor:
+    ids = torch.arange(5, 12)
+    used, owner = torch.ones(7, dtype=torch.bool), torch.tensor([0, 0, 0, 0, 1, 1, 1])
+    with torch.inference_mode():
+        told: torch.Tensor = network.eval()(ids, Packed.from_lengths([4, 3]), used, owner, 2, None)
+    return told
+
+
+def trained(network: SequenceModel) -> set[str]:
+    return {name for name, weight in network.named_parameters() if weight.requires_grad}
+
+
+@pytest.mark.parametrize("encoder", ["full", "frozen", "cached"])
+def test_the_pretraining_head_never_trains_and_the_encoder_only_if_full(
+    encoder: Literal["full", "frozen", "cached"],
+) -> None:
+    found = trained(Tuning(encoder=encoder).network(zoo.model("bert"), num_outputs=3))
+    heads = {"head.dense.weight", "head.dense.bias", "head.output.weight", "head.output.bias"}
+    assert found >= heads
+    others = found - heads
+    assert all(name.startswith("backbone.encoder.") for name in others)
+    assert bool(others) == (encoder == "full")
+
+
+def test_a_merged_adapter_leaves_a_plain_network_of_the_same_outputs() -> None:
+    torch.manual_seed(0)
+    lora = LoraConfig(r=4, lora_alpha=16, target_modules=["query", "value"])
+    network = Tuning(adapter=lora).network(zoo.model("bert"), num_outputs=3)
+    plain_names = {name for name, _ in zoo.model("bert").encoder.named_parameters()}
+    assert all("lora_" in name or name.startswith("head.") for name in trained(network))
+    for name, weight in network.named_parameters():
+        if "lora_B" in name:  # begins at zero, so the adapter would change nothing
+            torch.nn.init.normal_(weight, std=0.5)
+    adapted = outputs(network)
+    merge(network)
+    assert {name for name, _ in network.encoder.named_parameters()} == plain_names
+    torch.testing.assert_close(outputs(network), adapted, atol=1e-4, rtol=1e-4)
+    fresh = Tuning().network(zoo.model("bert"), num_outputs=3)
+    fresh.load_state_dict(network.state_dict())
+    assert not torch.allclose(outputs(Tuning().network(zoo.model("bert"), num_outputs=3)), adapted, atol=1e-2)
+    torch.testing.assert_close(outputs(fresh), adapted, atol=1e-4, rtol=1e-4)
+
+
+def test_an_adapter_that_fits_no_layer_names_those_there_are() -> None:
+    lora = LoraConfig(target_modules=["q_proj"])
+    with pytest.raises(ConfigError, match=r"CFG-34 tuning\.adapter: .*q_proj.*key, .*query.*target_modules"):
+        Tuning(adapter=lora).network(zoo.model("bert"), num_outputs=2)
+
+
+def test_an_adapter_is_not_sharded() -> None:
+    with pytest.raises(ConfigError, match=r"CFG-35 .*trainer\.strategy=ddp"):
+        Tuning(adapter=LoraConfig(target_modules=["query"])).check(TrainerRecipe(strategy="fsdp"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"encoder": "cached", "pooling": "attention"}, "attention, which trains"),
+        ({"encoder": "frozen", "adapter": object()}, "beside an encoder that does not train"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Tuning(**arguments)  # type: ignore[arg-type]
+
+
+@given(labels=st.lists(st.integers(0, 3), min_size=1))
+def test_class_weights_are_those_of_scikit_learn_and_0_where_there_is_no_row(labels: list[int]) -> None:
+    ours = class_weights(torch.tensor(labels), 5).numpy()
+    there = np.unique(labels)
+    theirs = compute_class_weight("balanced", classes=there, y=np.array(labels))
+    np.testing.assert_allclose(ours[there], theirs, rtol=1e-6)
+    assert not np.delete(ours, there).any()
+
+
+def test_answers_come_in_the_order_of_the_rows_both_strands_averaged() -> None:
+    answers = Answers()
+    answers.append((2, 0, -1), torch.tensor([[4.0, 1.0], [1.0, 0.0], [99.0, 99.0]]))
+    answers.append((1, 2), torch.tensor([[7.0, 7.0], [2.0, 3.0]]))
+    assert answers.over_ranks(3).tolist() == [[1.0, 0.0], [7.0, 7.0], [3.0, 2.0]]
