@@ -144,7 +144,7 @@ def _judge(
     judgement = judge_run(genome, hidden)
     plot_training(run.metrics, judgement, run.path / "loss.png")
     scores = trained.scores if isinstance(trained, MultiObjectiveTraining) else {}
-    summary = summarize(experiment, session, judgement, scores)
+    summary = summarize(experiment, session, trained, judgement, scores)
     summary["seconds"] = round(time.perf_counter() - began, 1)
     sentences = [judgement.sentences(), *objective_sentences(scores)]
     conclude(run, experiment, sentences, run.write_summary(summary), goals=goals)

@@ -21,8 +21,7 @@ _NAMED = 20  # genomes that are told one by one
 
 def introduce(run: RunDirectory, genome: GenomeData, steps: int, module: MaskedLMTraining) -> None:
     """Say what trains on what, and how the labels of tracks are balanced, which is drawn too."""
-    parameters = sum(parameter.numel() for parameter in module.model.parameters())
-    stdout.print(f"model of {parameters:,} parameters, {steps:,} steps")
+    stdout.print(f"model of {num_parameters(module):,} parameters, {steps:,} steps")
     for opened in genome.opened[:_NAMED]:
         stdout.print(
             f"genome {opened.path}: {len(opened.store.contigs)} contigs, "
@@ -52,9 +51,15 @@ def judge_run(data: GenomeData, hidden: HiddenBits) -> Judgement:
     )
 
 
+def num_parameters(module: MaskedLMTraining) -> int:
+    """Of the whole network, however it is sharded."""
+    return sum(parameter.numel() for parameter in module.model.parameters())
+
+
 def summarize(
     experiment: str,
     session: Session[GenomeData, MaskedLMTraining],
+    module: MaskedLMTraining,
     judgement: Judgement,
     scores: Mapping[str, Scores],
 ) -> dict[str, object]:
@@ -63,6 +68,7 @@ def summarize(
     metrics = {name: float(value) for name, value in fitter.callback_metrics.items()}
     return {
         "experiment": experiment,
+        "parameters": num_parameters(module),
         "steps": fitter.global_step,
         "tokens": throughput.tokens,
         "bases": throughput.bases,
