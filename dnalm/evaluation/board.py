@@ -129,11 +129,13 @@ class Board:
         ids_N, packed, starts = self._pack(batch)
         masked = [asked.places + start for asked, start in zip(batch, starts, strict=True)]
         masked_M = torch.from_numpy(np.concatenate(masked)).to(self.device)
-        values = self.model(ids_N, packed, masked_M).float().log_softmax(-1)
+        logits_MV = self.model(ids_N, packed, masked_M).float()
         if batch[0].kind == "bases":
-            sums_MK4 = (values.exp() @ self._indicator).view(len(values), -1, 4)
+            sums_MK4 = (logits_MV.softmax(-1) @ self._indicator).view(len(logits_MV), -1, 4).double()
             values = (sums_MK4 / sums_MK4.sum(-1, keepdim=True).clamp_min(_TINY)).clamp_min(_TINY).log()
-        told = values.double().cpu().numpy()
+        else:
+            values = logits_MV.double().log_softmax(-1)
+        told = values.cpu().numpy()
         ends = np.cumsum([len(asked.places) for asked in batch])
         yield from np.split(told, ends[:-1])
 

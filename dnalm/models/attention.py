@@ -33,12 +33,14 @@ class Attention(nn.Module):
         self.value = nn.Linear(hidden_size, hidden_size)
         self.output = nn.Linear(hidden_size, hidden_size)
 
-    def forward(self, hidden_ND: Tensor, layout: Layout) -> Tensor:
-        """What each token takes from its sequence, (N, D)."""
+    def forward(self, hidden_ND: Tensor, layout: Layout, kept_M: Tensor | None = None) -> Tensor:
+        """What each token, or each of those kept, takes from its sequence, (N, D) or (M, D)."""
         query_NHK, key_NHK = self._queries_and_keys(hidden_ND, layout)
         value_NHK = self._heads(self.value(hidden_ND))
         dropout = self.dropout if self.training else 0.0
         mixed_NHK = self.kernel.attend(query_NHK, key_NHK, value_NHK, layout, dropout)
+        if kept_M is not None:
+            mixed_NHK = mixed_NHK.index_select(0, kept_M)
         mixed_ND: Tensor = self.output(mixed_NHK.flatten(1))
         return mixed_ND
 

@@ -51,9 +51,11 @@ class Block(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(hidden_size, eps=norm_eps)
         self.feed_forward_dropout = Dropout(feed_forward_dropout)
 
-    def forward(self, hidden_ND: Tensor, layout: Layout) -> Tensor:
-        """The next hidden states, (N, D)."""
-        attended_ND = self.attention(self._attention_input(hidden_ND), layout)
+    def forward(self, hidden_ND: Tensor, layout: Layout, kept_M: Tensor | None = None) -> Tensor:
+        """The next hidden states, (N, D); or only those at places `kept_M`, (M, D), for less work."""
+        attended_ND = self.attention(self._attention_input(hidden_ND), layout, kept_M)
+        if kept_M is not None:
+            hidden_ND = hidden_ND.index_select(0, kept_M)
         hidden_ND = hidden_ND + self.attention_dropout(attended_ND)
         if self.norm_first:
             transformed_ND = self.feed_forward(self.feed_forward_norm(hidden_ND))

@@ -142,8 +142,14 @@ class Encoder(nn.Module):
         """Draw the initial weights anew, as after `to_empty` from the meta device."""
         initialize(self, std=self.initializer_range)
 
-    def forward(self, ids_N: Tensor, packed: Packed, annotations_NC: Tensor | None = None) -> Tensor:
-        """Hidden states of the last block, normed where blocks norm their inputs only, (N, D).
+    def forward(
+        self,
+        ids_N: Tensor,
+        packed: Packed,
+        annotations_NC: Tensor | None = None,
+        kept_M: Tensor | None = None,
+    ) -> Tensor:
+        """Hidden states of the last block, normed where blocks norm their inputs only, (N, D) or (M, D).
 
         Args:
             ids_N: token ids of all sequences end to end, (N,), int64 or int32.
@@ -151,6 +157,9 @@ class Encoder(nn.Module):
             annotations_NC: what each channel says of each token, int8: 1 it holds, 0 it does not, -1
                 unknown, which adds nothing. All are unknown where None is given, as whoever knows the
                 sequence alone does.
+            kept_M: the places whose hidden states are wanted, (M,), int64; all if None. Of the last block,
+                three quarters of the work are left out at the others: its output projection and
+                feed-forward network.
 
         Raises:
             DataError: a sequence is longer than `longest_sequence`.
@@ -158,8 +167,10 @@ class Encoder(nn.Module):
         """
         layout = self._layout(ids_N, packed)
         hidden_ND: Tensor = self.embeddings(ids_N, layout, annotations_NC)
-        for block in self._layers():
+        *blocks, last = self._layers()
+        for block in blocks:
             hidden_ND = block(hidden_ND, layout)
+        hidden_ND = last(hidden_ND, layout, kept_M)
         return hidden_ND if self.final_norm is None else self.final_norm(hidden_ND)
 
     def hidden_states(self, ids_N: Tensor, packed: Packed) -> Iterator[Tensor]:

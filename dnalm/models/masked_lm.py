@@ -52,7 +52,9 @@ class MaskedLM(nn.Module):
         Raises:
             DataError: a sequence is longer than the encoder's `longest_sequence`.
         """
-        return self.predict(self.encode(ids_N, packed, annotations_NC), masked_M)
+        hidden_MD = self.encoder(ids_N, packed, annotations_NC, masked_M)
+        logits_MV: Tensor = self.head(hidden_MD, self.encoder.embeddings.token.weight)
+        return logits_MV
 
     def encode(self, ids_N: Tensor, packed: Packed, annotations_NC: Tensor | None = None) -> Tensor:
         """Hidden states of all packed tokens, (N, D); arguments as of `forward`."""

@@ -89,7 +89,7 @@ class KmerTokenizer:
         """(L - k + 3, 2) half-open base intervals; those of `[CLS]` and `[SEP]` are empty."""
         require_bases(codes, self.k, unit=f"{self.k}-mer")
         starts = np.arange(len(codes) - self.k + 1)
-        return self.special.wrap_spans(np.stack([starts, starts + self.k], axis=1))
+        return self.special.wrap_spans(starts[:, None] + np.array([0, self.k]))
 
     def decode(self, ids: Ids) -> Codes:
         """(T,) ids to bases: the first k-mer, then the last base of every next one.

@@ -75,8 +75,8 @@ class MaskedLMTraining(StepTraining):
     def forward(self, batch: Batch) -> Tensor:
         """Logits at the tokens to predict, (M, V)."""
         packed = Packed(cu_lengths=batch.cu_lengths, max_length=batch.max_length)
-        hidden_ND = self.model.encode(batch.ids_N, packed, batch.annotations_NC)
-        return self.model.predict(hidden_ND, batch.targets_M)
+        logits_MV: Tensor = self.model(batch.ids_N, packed, batch.targets_M, batch.annotations_NC)
+        return logits_MV
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """The sum of the micro-batch's losses; dropout is keyed by (seed, step, micro-batch)."""

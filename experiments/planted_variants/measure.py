@@ -33,9 +33,9 @@ MODELS = {
     "DNABERT-2 (BPE)": ["experiment=dnabert2", "windows.max_tokens=30"],
 }
 UNTRAINED = [
-    "steps=1",
+    "steps=2",
     "optim.lr=0.0",
-    "schedule.warmup_steps=0",
+    "schedule.warmup_steps=1",
 ]  # the same start, without learning anything
 Row = dict[str, object]
 

@@ -103,8 +103,9 @@ def test_neither_order_nor_batch_size_matters(
     expected = np.array(make_scorer(tokenizer, store, model=model).score(variants()))
     scorer = make_scorer(tokenizer, store, batch_tokens=batch_tokens, model=model)
     found = np.array(scorer.score([variants()[index] for index in order]))
-    ratios = slice(0, 2)
-    np.testing.assert_allclose(found[:, ratios], expected[order][:, ratios], atol=2e-6)
+    llr, pll = 0, 1
+    np.testing.assert_allclose(found[:, llr], expected[order][:, llr], atol=1e-6)
+    np.testing.assert_allclose(found[:, pll], expected[order][:, pll], atol=2e-6)  # a sum over 13 bases
     np.testing.assert_allclose(found, expected[order], atol=1e-5, rtol=1e-5)
 
 
@@ -125,7 +126,7 @@ def test_swapping_ref_and_alt_negates_both_ratios(
     scorer = make_scorer(TOKENIZERS[kind], store)
     there = scorer.score([Allele("c", 77, TEXT[77], "GG")])[0]
     back = scorer.score([Allele("d", 77, "GG", TEXT[77])])[0]
-    np.testing.assert_allclose(there[:2], [-value for value in back[:2]], atol=2e-6)
+    np.testing.assert_allclose(there[:2], [-value for value in back[:2]], atol=1e-6)
 
 
 def test_alleles_of_one_place_share_their_hidden_text(store: GenomeStore) -> None:
