@@ -161,9 +161,7 @@ def plot(rows: list[Row]) -> None:
     axes.set_yticks(range(len(rows)), names)
     axes.invert_yaxis()
     axes.axvline(0.5, color="0.6", linewidth=0.8)
-    axes.set_xlabel(
-        f"AUROC, motif-breaking against neutral ({rows[0]['alleles']} variants, held-out contigs)"
-    )
+    axes.set_xlabel(f"AUROC of {rows[0]['alleles']} variants on held-out contigs")
     figure.savefig(HERE / "variants.png", dpi=150)
 
 
