@@ -1,4 +1,4 @@
-"""R7c, R8, R9, R10, R12: what fails is named, ends the run in time, and is never saved."""
+"""R7c, R8, R9, R10: what fails is named and ends the run in time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from dnalm.training.checkpoints import open_checkpoint
 from tests.reliability.harness import STILL, Place, alive, children, killed_at_the_end, patched
 
 TWO = ("steps=40", "trainer.devices=2", *STILL)
@@ -91,81 +90,14 @@ def test_a_loader_worker_that_dies_is_a_data_error_with_the_samples(
 
 def test_a_loader_worker_that_is_stuck_is_a_data_error(own: Place) -> None:
     """R10; after some seconds here, and after five minutes elsewhere."""
-    patch = patched(own.folder / "patch", "dnalm.data.loading", "_PATIENCE_S = 10")
+    patch = patched(own.folder / "patch", "dnalm.data.loading", "_LOOK_S, _PATIENCE_S = 1, 3")
     began = time.monotonic()
     code, said = own.run("run", *FETCHED, environment={**patch, "DNALM_FAULT": "data.sample:6=sleep"})
     assert time.monotonic() - began < 40
     assert code == 3, said
     assert "DATA-20 rank 0, step" in said
-    assert "DataLoader timed out after 5 seconds" in said
+    assert "DataLoader timed out after 1 seconds" in said
     assert own.run("run", *FETCHED)[0] == 0
-
-
-NAN = {
-    "loss": "_right = MaskedLMTraining.add_to_step\n"
-    "def _bad(self, batch, loss):\n"
-    "    _right(self, batch, loss)\n"
-    "    if self.global_rank == 1 and self.global_step == 6:\n"
-    "        self.step_totals.loss = self.step_totals.loss * float('nan')\n"
-    "MaskedLMTraining.add_to_step = _bad\n",
-    "gradient": "_right = MaskedLMTraining.on_after_backward\n"
-    "def _bad(self):\n"
-    "    _right(self)\n"
-    "    if self.global_rank == 1 and self.global_step == 6:\n"
-    "        next(p for p in self.parameters() if p.grad is not None).grad.mul_(float('inf'))\n"
-    "MaskedLMTraining.on_after_backward = _bad\n",
-}
-
-
-@pytest.mark.parametrize("what", NAN)
-@pytest.mark.parametrize(("policy", "code"), [("raise", 5), ("skip", 0), ("rollback", 0)])
-def test_all_ranks_treat_a_step_that_is_not_finite_alike(
-    policy: str, code: int, what: str, own: Place
-) -> None:
-    """R12. Of step 6, whose checkpoint before is that of step 5."""
-    environment = patched(own.folder / "patch", "dnalm.training.masked_lm", NAN[what])
-    words = ("steps=12", "trainer.devices=2", f"trainer.not_finite={policy}", *STILL)
-    found, said = own.run("run", *words, environment=environment)
-    assert found == code, said
-    if policy == "raise":
-        assert "NUM-01 optimizer step 6, rank 1: " in said
-        assert "on samples 24 to 27" in said
-    states = [open_checkpoint(path).state for path in sorted((own.folder / "run/checkpoints").iterdir())]
-    assert [state["step"] for state in states] == ([5] if policy == "raise" else [10, 12])
-    if policy != "raise":
-        assert states[-1]["left_out"] == [6]
-        assert {step for step, _ in own.ledger("run")} == set(range(12))
-    if policy == "rollback":
-        assert "step 6 is not finite: back to step 5, and on without it" in said
-
-
-WEIGHT = (
-    "_right = MaskedLMTraining.training_step\n"
-    "_done = []\n"
-    "def _bad(self, batch, index):\n"
-    "    if self.global_rank == 1 and self.global_step == 6 and not _done:\n"
-    "        _done.append(1)\n"
-    "        next(self.parameters()).data.fill_(float('nan'))\n"
-    "    return _right(self, batch, index)\n"
-    "MaskedLMTraining.training_step = _bad\n"
-)
-
-
-@pytest.mark.parametrize(("policy", "code"), [("raise", 5), ("skip", 5), ("rollback", 0)])
-def test_a_weight_that_is_not_finite_is_never_saved(policy: str, code: int, own: Place) -> None:
-    """R12. It stays so however many steps are skipped, and only a checkpoint mends it."""
-    environment = patched(own.folder / "patch", "dnalm.training.masked_lm", WEIGHT)
-    words = ("steps=12", "trainer.devices=2", f"trainer.not_finite={policy}", *STILL)
-    found, said = own.run("run", *words, environment=environment)
-    assert found == code, said
-    states = [open_checkpoint(path).state for path in sorted((own.folder / "run/checkpoints").iterdir())]
-    assert [state["step"] for state in states] == ([5] if code else [10, 12])
-    told = {
-        "raise": "NUM-01 optimizer step 6, rank ",
-        "skip": "CKPT-08 step 10: ",
-        "rollback": "back to step 5",
-    }
-    assert told[policy] in said
 
 
 CHANGES = {

@@ -128,7 +128,7 @@ class SequenceInput:
             strand = "-" if len(row.columns) > 5 and row.columns[5] == "-" else "+"
             codes = store.fetch(row.contig.name, row.start, row.end)
             yield NamedSequence(
-                id=_bed_name(row),
+                id=row.title,
                 codes=reverse_complement(codes) if strand == "-" else codes,
                 where=f"{self.path}:{row.line.number}",
                 contig=row.contig.name,
@@ -151,11 +151,6 @@ class SequenceInput:
             name = str(number if self.id is None else row.values[self.id])
             kept = tuple(None if row.values[key] is None else str(row.values[key]) for key in self.keep)
             yield NamedSequence(name, codes, where, None, 0, len(codes), kept=kept)
-
-
-def _bed_name(row: BedRow) -> str:
-    named = len(row.columns) > 3 and row.columns[3] not in ("", ".")
-    return row.columns[3] if named else f"{row.contig.name}:{row.start}-{row.end}"
 
 
 def _bed_column(row: BedRow, column: str) -> str:

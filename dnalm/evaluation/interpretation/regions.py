@@ -100,11 +100,10 @@ def read_regions(
 def _read_bed(path: Path, reference: Path, flank_bp: int, cache: Path | None) -> Iterator[Region]:
     store = open_or_build(reference, cache)
     for number, row in enumerate(BedReader(path, store), start=1):
-        name = row.columns[3] if len(row.columns) > 3 else ""
         first, last = max(0, row.start - flank_bp), min(row.contig.length, row.end + flank_bp)
         yield Region(
             number,
-            name if name not in ("", ".") else f"{row.contig.name}:{row.start}-{row.end}",
+            row.title,
             row.contig.name,
             row.start,
             bases(store.fetch(row.contig.name, first, last)),

@@ -44,6 +44,12 @@ class BedRow:
     start: int
     end: int
 
+    @property
+    def title(self) -> str:
+        """The name in column 4; where it has none, contig:start-end."""
+        named = len(self.columns) > 3 and self.columns[3] not in ("", ".")
+        return self.columns[3] if named else f"{self.contig.name}:{self.start}-{self.end}"
+
 
 def read_bed_table(
     path: Path,
