@@ -1,4 +1,4 @@
-"""`dnalm cluster` end to end: figures of the saved vectors, a baseline that is known, and labels that cannot be."""
+"""`dnalm cluster` end to end: figures of the saved vectors, a known baseline, labels that cannot be."""
 
 from __future__ import annotations
 
