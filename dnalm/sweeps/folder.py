@@ -59,6 +59,7 @@ class SweepFolder:
             lock=folder / f".{job.id}.lock",
             timeout_s=self.timeout_s,
             grace_s=self.grace_s,
+            parallel=self.parallel,
         )
 
     @contextmanager

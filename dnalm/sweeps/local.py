@@ -32,6 +32,7 @@ class Places:
     lock: Path
     timeout_s: float | None
     grace_s: float
+    parallel: int = 1  # jobs side by side
 
     @property
     def summary(self) -> Path:
@@ -179,7 +180,7 @@ class LocalRun:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=job_environment(self._places.run),
+                env=job_environment(self._places.run, parallel=self._places.parallel),
                 pass_fds=(self._lock.descriptor,),
                 start_new_session=True,
             )

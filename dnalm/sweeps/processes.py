@@ -13,16 +13,28 @@ from contextlib import suppress
 from pathlib import Path
 
 _MARK = "DNALM_SWEEP_JOB"
+_THREADS = "DNALM_JOB_THREADS"  # a job's share of the cores, which its ranks share in turn
 _RANKS = (
     *("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE"),
     *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "DNALM_START"),
 )
 
 
-def job_environment(run: Path) -> Mapping[str, str]:
-    """The environment of a job: ours, its mark, and no sign that it is a rank of a larger job."""
+def job_environment(run: Path, *, parallel: int) -> Mapping[str, str]:
+    """The environment of a job: ours, its mark, and no sign that it is a rank of a larger job.
+
+    Jobs side by side share the cores, unless OMP_NUM_THREADS says otherwise: threads of several jobs that
+    wait for each other on one core make all of them several times slower.
+    """
     kept = {name: value for name, value in os.environ.items() if name not in _RANKS}
+    if parallel > 1 and ("OMP_NUM_THREADS" not in kept or _THREADS in kept):
+        kept[_THREADS] = kept["OMP_NUM_THREADS"] = str(max(1, _cores(kept) // parallel))
     return {**kept, _MARK: str(run.resolve()), "PYTHONUNBUFFERED": "1"}
+
+
+def _cores(environment: Mapping[str, str]) -> int:
+    """Of this machine; or of the job that this sweep is itself."""
+    return int(environment.get(_THREADS, os.cpu_count() or 1))
 
 
 def signal_job(run: Path, number: signal.Signals, *, group: int | None = None) -> None:

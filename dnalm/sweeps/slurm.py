@@ -126,7 +126,7 @@ class SlurmRun:
 
 def run_here(job: Job, places: Places) -> Ended:
     """Run a job to its end; what happens on the node."""
-    run = LocalRun(job, places, started=lambda _: None)
+    run = LocalRun(job, replace(places, parallel=1), started=lambda _: None)  # its cores are its own
     while True:
         try:
             if (ended := run.poll()) is not None:

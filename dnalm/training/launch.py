@@ -24,7 +24,7 @@ from types import FrameType
 
 from dnalm.errors import DistributedError
 from dnalm.training.crash import Crash, forget_crashes, last_sign, read_crashes
-from dnalm.training.ranks import LAUNCHED
+from dnalm.training.ranks import JOB_THREADS, LAUNCHED
 
 _POLL_S = 0.1
 _REPORTS_S = 3.0  # time that the other ranks have to say how they fared once one has failed
@@ -76,10 +76,12 @@ def launch(command: Sequence[str], *, num_ranks: int, folder: Path, start: Path 
 
 
 def _environment(rank: int, num_ranks: int, port: int, start: Path | None) -> dict[str, str]:
-    threads = max(1, (os.cpu_count() or 1) // num_ranks)
+    cores = int(os.environ.get(JOB_THREADS, os.cpu_count() or 1))
+    threads = {"OMP_NUM_THREADS": str(max(1, cores // num_ranks))}
     return {
-        "OMP_NUM_THREADS": str(threads),
+        **threads,
         **os.environ,
+        **(threads if JOB_THREADS in os.environ else {}),
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(num_ranks),

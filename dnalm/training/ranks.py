@@ -15,6 +15,7 @@ from typing import Literal
 from dnalm.errors import DistributedError
 
 LAUNCHED = "DNALM_START"  # set by `launch`: the checkpoint to start from, or nothing
+JOB_THREADS = "DNALM_JOB_THREADS"  # set by a sweep: a job's share of the cores
 Cluster = Literal["local", "slurm"]
 
 _NAMES: dict[Cluster, tuple[str, str, str, str]] = {
