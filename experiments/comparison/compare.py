@@ -82,8 +82,10 @@ def fine_tuned(given: argparse.Namespace) -> Scores:
     """Fine-tune every model on every task."""
     models = [*(str(run_of(name, given)) for name in MODELS), *BASELINES]
     words = [f"benchmark.root={DATA}/gue", f"tasks=[{','.join(TASKS)}]", f"models=[{','.join(models)}]"]
+    recipe = ["tuning.pooling=mean"]  # LOGO has no first token, which GUE's recipe reads
     if given.size != "full":  # else the published recipes
-        words.append('finetune=["budget=tiny","steps=300","trainer.validate_every=50"]')
+        recipe += ["budget=tiny", "steps=300", "trainer.validate_every=50"]
+    words.append(f"finetune={json.dumps(recipe)}")
     folder = given.work / "gue"
     words += [f"seeds={given.seeds}", f"sweep.dir={folder}", "sweep.parallel=2"]
     dnalm("benchmark", "benchmark=gue", *words)

@@ -15,8 +15,20 @@ from tests.reliability.harness import STILL, Place, alive, children, killed_at_t
 TWO = ("steps=40", "trainer.devices=2", *STILL)
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize("action", ["raise", "exit", "kill9"])
+LONG = pytest.mark.long
+
+
+@pytest.mark.parametrize(
+    ("action", "rank"),
+    [
+        ("raise", 0),
+        ("exit", 0),
+        ("kill9", 1),
+        pytest.param("raise", 1, marks=LONG),
+        pytest.param("exit", 1, marks=LONG),
+        pytest.param("kill9", 0, marks=LONG),
+    ],
+)
 def test_a_rank_that_fails_ends_the_run_and_is_named(action: str, rank: int, own: Place) -> None:
     """R8. At its fourth step, so after samples 0 to 11 and before a checkpoint."""
     fault = {"DNALM_FAULT": f"train.gradients@{rank}:4={action}"}
@@ -72,7 +84,7 @@ def fetched(place: Place) -> str:
     return "fetched"
 
 
-@pytest.mark.parametrize("action", ["kill9", "raise", "exit"])
+@pytest.mark.parametrize("action", ["kill9", "raise", pytest.param("exit", marks=LONG)])
 def test_a_loader_worker_that_dies_is_a_data_error_with_the_samples(
     action: str, own: Place, place: Place, fetched: str
 ) -> None:

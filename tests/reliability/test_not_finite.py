@@ -23,8 +23,17 @@ NAN = {
 }
 
 
-@pytest.mark.parametrize("what", NAN)
-@pytest.mark.parametrize(("policy", "code"), [("raise", 5), ("skip", 0), ("rollback", 0)])
+@pytest.mark.parametrize(
+    ("policy", "code", "what"),
+    [
+        ("raise", 5, "loss"),
+        ("skip", 0, "loss"),
+        ("rollback", 0, "loss"),
+        ("skip", 0, "gradient"),
+        pytest.param("raise", 5, "gradient", marks=pytest.mark.long),
+        pytest.param("rollback", 0, "gradient", marks=pytest.mark.long),
+    ],
+)
 def test_all_ranks_treat_a_step_that_is_not_finite_alike(
     policy: str, code: int, what: str, own: Place
 ) -> None:
@@ -57,7 +66,9 @@ WEIGHT = (
 )
 
 
-@pytest.mark.parametrize(("policy", "code"), [("raise", 5), ("skip", 5), ("rollback", 0)])
+@pytest.mark.parametrize(
+    ("policy", "code"), [("raise", 5), ("rollback", 0), pytest.param("skip", 5, marks=pytest.mark.long)]
+)
 def test_a_weight_that_is_not_finite_is_never_saved(policy: str, code: int, own: Place) -> None:
     """R12. It stays so however many steps are skipped, and only a checkpoint mends it."""
     environment = patched(own.folder / "patch", "dnalm.training.masked_lm", WEIGHT)
