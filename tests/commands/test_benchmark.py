@@ -103,7 +103,7 @@ def test_the_table_has_a_row_for_each_cell_and_says_what_failed(toy: Path) -> No
     assert found["a", "random"]["seeds"] == "1 2"
     assert found["a", "kmer_logistic"]["seeds"] == "1"
     assert found["a", "absent/model"]["error"].startswith("failed: ")
-    assert found["a", "random"]["command"].startswith("dnalm finetune model=random budget=tiny steps=40")
+    assert found["a", "random"]["command"].startswith("dnalm finetune model=random budget=tiny steps=60")
     leakage = json.loads((toy / "whole/leakage.json").read_text())
     assert [each["exact"] for each in leakage["a"]] == [2, 2, 2]
     assert (toy / "whole/heatmap.png").is_file()
