@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dnalm.errors import ConfigError, DataError
 from dnalm.models import Encoder, MaskedLM, Packed
+from tests.models import zoo
 
 TINY = {"vocab_size": 37, "hidden_size": 16, "num_layers": 2, "num_heads": 2, "intermediate_size": 24}
 
@@ -168,3 +169,17 @@ def test_a_compiled_encoder_gives_the_same(dropout: float) -> None:
         torch.manual_seed(2)
         outputs.append(way(ids, packed))
     torch.testing.assert_close(outputs[1], outputs[0], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", zoo.ARCHITECTURES)
+@pytest.mark.parametrize("kept", [[], [4], [9, 0, 5, 5]])
+def test_hidden_states_at_chosen_places_are_those_of_all(name: str, kept: list[int]) -> None:
+    encoder, lengths = zoo.model(name).encoder.eval(), [3, 7]
+    ids, packed, places = (
+        zoo.random_ids(10),
+        Packed.from_lengths(lengths),
+        torch.tensor(kept, dtype=torch.long),
+    )
+    with torch.inference_mode():
+        chosen, every = encoder(ids, packed, kept_M=places), encoder(ids, packed)
+    torch.testing.assert_close(chosen, every[places], atol=1e-5, rtol=1e-5)

@@ -36,7 +36,6 @@ def test_one_two_four_two_one_processes_give_the_same_bits(place: Place, straigh
     assert judged[0]["hidden_bases"] == judged[1]["hidden_bases"]
 
 
-@pytest.mark.long
 def test_ordinary_replicas_see_the_same_and_compute_nearly_the_same(place: Place) -> None:
     """Dropout is keyed by micro-batch, so it is left out where micro-batches change."""
     still = (*LARGE, "model.dropout=0.0")

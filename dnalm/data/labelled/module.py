@@ -69,10 +69,14 @@ class SequenceData(LightningDataModule):
 
     @property
     def longest_piece(self) -> int:
-        """Tokens of the longest piece that trains, special ones not counted."""
+        """Tokens of the longest piece that trains, special ones not counted, by a row of each length.
+
+        The longest row need not have it: cut into pieces of one length, a shorter one may fill them better.
+        """
         reader = replace(self.reader("train"), vectors=None)
-        sample = reader.read(int(np.argmax(reader.part.lengths)), reverse=False, index=0)
-        return int(sample.pieces.lengths.max()) - self.tokenizer.special.num_wrapping
+        _, rows = np.unique(reader.part.lengths, return_index=True)
+        lengths = [reader.read(int(row), reverse=False, index=0).pieces.lengths.max() for row in rows]
+        return int(max(lengths)) - self.tokenizer.special.num_wrapping
 
     def reader(self, part: Part) -> SequenceReader:
         """Reads the rows of a part."""
