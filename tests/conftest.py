@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from dnalm.data import GenomeData
+from dnalm.data.module import GenomeData
 from dnalm.data.windows import Window
 from dnalm.genome.building import open_or_build
 from dnalm.genome.store import GenomeStore

@@ -27,7 +27,8 @@ from torch.optim import Optimizer
 
 from dnalm.commands.finetune_report import conclude, introduce, summarize
 from dnalm.data import BatchPlan, Corpus
-from dnalm.data.labelled import AnyTask, SequenceData, SequenceRecipe, divide
+from dnalm.data.labelled import AnyTask, SequenceRecipe, divide
+from dnalm.data.labelled.module import SequenceData
 from dnalm.evaluation.predictions import write_predictions
 from dnalm.models import Encoder, Pretrained
 from dnalm.tokenizers import Tokenizer

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dnalm.console import stdout
-from dnalm.data.labelled import SequenceData
+from dnalm.data.labelled.module import SequenceData
 from dnalm.training import RunDirectory, peak_memory_bytes
 from dnalm.training.finetuning import Finetuning, Verdict
 from dnalm.training.session import Session

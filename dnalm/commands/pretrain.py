@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from dnalm.commands.pretrain_report import conclude, introduce, judge_run, summarize
-from dnalm.data import BatchPlan, Corpus, GenomeData, Masking, WindowRecipe
+from dnalm.data import BatchPlan, Corpus, Masking, WindowRecipe
+from dnalm.data.module import GenomeData
 from dnalm.errors import ConfigError
 from dnalm.evaluation import plot_training
 from dnalm.evaluation.objectives import objective_sentences

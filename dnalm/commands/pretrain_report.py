@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dnalm.console import stdout
-from dnalm.data import GenomeData
+from dnalm.data.module import GenomeData
 from dnalm.evaluation import Judgement, count, judge
 from dnalm.evaluation.objectives import describe_track, objective_figures
 from dnalm.evaluation.track_plot import plot_tracks

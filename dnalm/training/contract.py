@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from dnalm.data import GenomeData
+from dnalm.data.module import GenomeData
 from dnalm.data.targets import AbsentTrack
 from dnalm.errors import ConfigError
 

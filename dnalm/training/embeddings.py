@@ -17,7 +17,8 @@ from filelock import FileLock
 from torch import nn
 
 from dnalm.console import progress_bar
-from dnalm.data.labelled import LabelledBatch, Part, SequenceData
+from dnalm.data.labelled import LabelledBatch, Part
+from dnalm.data.labelled.module import SequenceData
 from dnalm.data.labelled.samples import Vectors
 from dnalm.models import Packed, SequenceModel
 

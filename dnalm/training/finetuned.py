@@ -9,7 +9,8 @@ import numpy as np
 import yaml
 from safetensors.torch import load_file
 
-from dnalm.data.labelled import SequenceData, TaskKind
+from dnalm.data.labelled import TaskKind
+from dnalm.data.labelled.module import SequenceData
 from dnalm.errors import CheckpointError
 from dnalm.models import SequenceModel, head_shape, load_pretrained
 from dnalm.models.kernels import KernelName

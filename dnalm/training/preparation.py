@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from dnalm.data import BatchPlan
-from dnalm.data.labelled import AnyTask, Division, NextKmer, SequenceData, SequenceRecipe
+from dnalm.data.labelled import AnyTask, Division, NextKmer, SequenceRecipe
+from dnalm.data.labelled.module import SequenceData
 from dnalm.errors import ConfigError
 from dnalm.models import Encoder, MaskedLM, Pretrained, check_vocabulary
 from dnalm.tokenizers import BpeRecipe, KmerTokenizer, Tokenizer, load_tokenizer

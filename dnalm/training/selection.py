@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from dnalm.data.labelled import AnyTask, SequenceData
+from dnalm.data.labelled import AnyTask
+from dnalm.data.labelled.module import SequenceData
 from dnalm.training.finetuning import Finetuning
 from dnalm.training.processes import done_by_first, patient_group
 from dnalm.training.session import Session

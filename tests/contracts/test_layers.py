@@ -1,6 +1,8 @@
 """The house's rules, read off the source: who may import whom, how long things are."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,14 @@ def test_package_inits_only_reexport() -> None:
                 "__version__",
             }
             assert docstring or assignment or isinstance(node, ast.ImportFrom), f"{path}: {ast.unparse(node)}"
+
+
+@pytest.mark.parametrize("module", ["dnalm.data.samples", "dnalm.data.labelled.samples"])
+def test_loader_workers_start_without_lightning(module: str) -> None:
+    """They import where their samples are defined; Lightning would take two thirds of their start."""
+    code = f"import sys, {module}; print({{'torch', 'lightning', 'torchmetrics'}} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "{'torch'}"
 
 
 def test_conf_is_no_package() -> None:

@@ -11,10 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnalm.data import BatchPlan, GenomeCorpus, GenomeData, Masking, WindowRecipe
+from dnalm.data import BatchPlan, GenomeCorpus, Masking, WindowRecipe
 from dnalm.data.batch import collate
 from dnalm.data.channels import Channels, find_channels
 from dnalm.data.corpus import CorpusGenome
+from dnalm.data.module import GenomeData
 from dnalm.data.windows import Window
 from dnalm.errors import ConfigError, DataError
 from dnalm.genome.alphabet import reverse_complement

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dnalm.data import BatchPlan, GenomeCorpus, GenomeData, Masking, SplitByContig, WindowRecipe
+from dnalm.data import BatchPlan, GenomeCorpus, Masking, SplitByContig, WindowRecipe
+from dnalm.data.module import GenomeData
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import UNKNOWN, bases, reverse_complement
 from dnalm.tokenizers import KmerTokenizer

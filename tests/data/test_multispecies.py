@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dnalm.data import BatchPlan, GenomeData, Masking, MultispeciesCorpus, WindowRecipe
+from dnalm.data import BatchPlan, Masking, MultispeciesCorpus, WindowRecipe
 from dnalm.data.corpus import Corpus
+from dnalm.data.module import GenomeData
 from dnalm.errors import DataError
 from dnalm.genome.building import open_or_build
 from dnalm.genome.species_manifest import COLUMNS

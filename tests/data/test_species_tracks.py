@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from dnalm.data import BatchPlan, GenomeData, Masking, MultispeciesCorpus, WindowRecipe
+from dnalm.data import BatchPlan, Masking, MultispeciesCorpus, WindowRecipe
 from dnalm.data.batch import collate, is_known
 from dnalm.data.corpus import Corpus
+from dnalm.data.module import GenomeData
 from dnalm.data.step_targets import count_targets
 from dnalm.errors import DataError
 from dnalm.genome.building import open_or_build

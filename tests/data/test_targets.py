@@ -11,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnalm.data import BatchPlan, GenomeCorpus, GenomeData, Masking, MultispeciesCorpus, WindowRecipe
+from dnalm.data import BatchPlan, GenomeCorpus, Masking, MultispeciesCorpus, WindowRecipe
 from dnalm.data.batch import Batch, collate, is_known
+from dnalm.data.module import GenomeData
 from dnalm.data.step_targets import MASKED_TOKENS, CountedSteps, count_targets
 from dnalm.data.targets import (
     AbsentTrack,

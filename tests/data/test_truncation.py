@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnalm.data import BatchPlan, GenomeCorpus, GenomeData, Masking, WindowRecipe
+from dnalm.data import BatchPlan, GenomeCorpus, Masking, WindowRecipe
+from dnalm.data.module import GenomeData
 from dnalm.data.samples import _read
 from dnalm.data.windows import Window
 from dnalm.genome.alphabet import bases, is_unknown, reverse_complement

@@ -17,9 +17,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from dnalm.compose.words import pasteable
-from dnalm.data import BatchPlan, GenomeCorpus, GenomeData, Masking, WindowRecipe
+from dnalm.data import BatchPlan, GenomeCorpus, Masking, WindowRecipe
 from dnalm.data.batch import collate
 from dnalm.data.batching import StepBatches
+from dnalm.data.module import GenomeData
 from dnalm.tokenizers import KmerTokenizer
 from tests.reliability.harness import ROOT, STILL, Place
 

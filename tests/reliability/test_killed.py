@@ -15,7 +15,7 @@ import pytest
 from tests.reliability.harness import STILL, Place, killed_at_the_end, patched
 
 KILLS = int(os.environ.get("DNALM_KILLS", "25"))
-STEPS = 36 * KILLS  # six kills of ten come after some fifteen of them, the others earlier
+STEPS = 16 * KILLS  # six kills of ten come after some fifteen of them, the others by the first
 EVERY = 5
 CHAIN = ("trainer.strategy=exact", f"steps={STEPS}")
 
@@ -40,12 +40,11 @@ def test_after_random_kills_every_step_and_the_weights_are_the_same(
         devices, workers = dice.choice((1, 1, 2)), dice.choice((0, 0, 1, 2))
         shape = (f"trainer.devices={devices}", f"batch.num_workers={workers}")
         with killed_at_the_end(place.start("killed", *CHAIN, *shape)) as process:
-            if dice.random() < 0.6:
-                until = _written(place) + 2 * dice.randrange(1, 30)
-                while _written(place) < until and process.poll() is None:
-                    time.sleep(0.02)
-            else:
-                time.sleep(dice.uniform(0.2, 4))  # while it starts
+            training = dice.random() < 0.6  # else while it starts
+            lines, seconds = (2 * dice.randrange(1, 30), 120.0) if training else (1, dice.uniform(0.2, 4))
+            enough, until = _written(place) + lines, time.monotonic() + seconds
+            while _written(place) < enough and time.monotonic() < until and process.poll() is None:
+                time.sleep(0.02)
             if process.poll() is not None:
                 break  # a fast machine has come to the end
             os.killpg(process.pid, signal.SIGKILL)

@@ -99,61 +99,57 @@ def _weights(place: Place, run: str):  # type: ignore[no-untyped-def] # noqa: AN
 RESHARD = """
 import gc
 gc.disable()
-import hashlib, os, sys, torch, torch.distributed as dist
+import hashlib, os, sys, torch, torch.distributed as dist, torch.multiprocessing as mp
 from pathlib import Path
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from dnalm.training.training_state import read_state, state_tensors, write_state
 torch.set_num_threads(1)
-folder, act, layout = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-if layout == "sharded":
-    dist.init_process_group("gloo")
-torch.manual_seed(0 if act == "save" else 1)
-model = torch.nn.Sequential(torch.nn.Linear(33, 65), torch.nn.Linear(65, 7), torch.nn.Linear(7, 1))
-if layout == "sharded":
-    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
-    for part in (*model, model):
-        fully_shard(part, mesh=mesh)
-optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-if act == "save":
-    for _ in range(3):
-        model(torch.ones(2, 33)).sum().backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    write_state(folder, state_tensors(model, optimizer))
-else:
-    read_state(folder, model, optimizer)
-digest = hashlib.sha256()
-for name, tensor in sorted(state_tensors(model, optimizer).items()):
-    whole = tensor.full_tensor() if layout == "sharded" and hasattr(tensor, "full_tensor") else tensor
-    digest.update(name.encode() + whole.detach().contiguous().numpy().tobytes())
-os.write(1, f"state {digest.hexdigest()}\\n".encode())  # whole lines, though ranks write at once
-if layout == "sharded":
-    dist.barrier()
-    os._exit(0)  # gloo sometimes aborts where ranks end one after the other
+
+def share(rank, folder, act, ranks):
+    if ranks:
+        meeting = f"file://{folder}/{act}{ranks}"
+        dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=ranks)
+    torch.manual_seed(0 if act == "save" else 1)
+    model = torch.nn.Sequential(torch.nn.Linear(33, 65), torch.nn.Linear(65, 7), torch.nn.Linear(7, 1))
+    if ranks:
+        mesh = init_device_mesh("cpu", (ranks,))
+        for part in (*model, model):
+            fully_shard(part, mesh=mesh)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    if act == "save":
+        for _ in range(3):
+            model(torch.ones(2, 33)).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        write_state(folder / "state", state_tensors(model, optimizer))
+    else:
+        read_state(folder / "state", model, optimizer)
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state_tensors(model, optimizer).items()):
+        whole = tensor.full_tensor() if ranks and hasattr(tensor, "full_tensor") else tensor
+        digest.update(name.encode() + whole.detach().contiguous().numpy().tobytes())
+    os.write(1, f"{act} {ranks} {digest.hexdigest()}\\n".encode())  # whole lines, though ranks write at once
+    if ranks:
+        dist.barrier()
+        os._exit(0)  # gloo sometimes aborts where ranks end one after the other
+
+for act, ranks in (("save", 2), ("load", 0), ("load", 1), ("load", 2), ("load", 4)):
+    words = (Path(sys.argv[1]), act, ranks)
+    mp.start_processes(share, words, nprocs=max(ranks, 1), start_method="fork")
 """
 
 
-def _state(folder: Path, act: str, ranks: int) -> set[str]:
-    script = folder / "reshard.py"
-    script.write_text(RESHARD)
-    words = [str(script), str(folder / "state"), act, "sharded" if ranks else "whole"]
-    program = [sys.executable]
-    if ranks:
-        program += ["-m", "torch.distributed.run", f"--nproc-per-node={ranks}", "--standalone"]
+def test_what_two_ranks_have_sharded_one_two_and_four_load_to_the_bit(tmp_path: Path) -> None:
+    """R5c: odd shapes, with the optimizer's state; 0 ranks are a process that shards nothing."""
+    (tmp_path / "state").mkdir()
     done = subprocess.run(
-        [*program, *words], env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+        [sys.executable, "-c", RESHARD, str(tmp_path)],
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    found = {line for line in done.stdout.splitlines() if line.startswith("state ")}
-    assert found, (done.returncode, done.stdout, done.stderr[-2000:])
-    return found
-
-
-def test_what_two_ranks_have_sharded_one_two_and_four_load_to_the_bit(tmp_path: Path) -> None:
-    """R5c: odd shapes, with the optimizer's state; ranks = 0 is a process that shards nothing."""
-    (tmp_path / "state").mkdir()
-    saved = _state(tmp_path, "save", 2)
-    assert len(saved) == 1
-    for ranks in (0, 1, 2, 4):
-        assert _state(tmp_path, "load", ranks) == saved, f"{ranks} ranks"
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = [line.split() for line in done.stdout.splitlines()]
+    told = [(act, int(ranks)) for act, ranks, _ in sorted(found)]
+    assert told == [("load", ranks) for ranks in (0, 1, 2, 2, 4, 4, 4, 4)] + [("save", 2)] * 2
+    assert len({digest for _, _, digest in found}) == 1

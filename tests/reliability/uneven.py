@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback
 
-from dnalm.data import BatchPlan, GenomeCorpus, GenomeData, Masking, WindowRecipe
+from dnalm.data import BatchPlan, GenomeCorpus, Masking, WindowRecipe
+from dnalm.data.module import GenomeData
 from dnalm.models import Encoder, MaskedLM
 from dnalm.tokenizers import KmerTokenizer
 from dnalm.training import MaskedLMTraining, TrainerRecipe, quiet_frameworks

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from dnalm.compose.build import build
-from dnalm.data import BatchPlan, GenomeCorpus, GenomeData, Masking, SplitByContig, WindowRecipe
+from dnalm.data import BatchPlan, GenomeCorpus, Masking, SplitByContig, WindowRecipe
+from dnalm.data.module import GenomeData
 from dnalm.errors import ConfigError, DataError, DnalmError
 from dnalm.genome.alphabet import from_text
 from dnalm.tokenizers import (

@@ -10,8 +10,9 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 -- its usual name
 
-from dnalm.data import Batch, BatchPlan, GenomeCorpus, GenomeData, Masking, WindowRecipe
+from dnalm.data import Batch, BatchPlan, GenomeCorpus, Masking, WindowRecipe
 from dnalm.data.batch import collate
+from dnalm.data.module import GenomeData
 from dnalm.genome.tracks import IntervalLabels, Signal
 from dnalm.models import Encoder, MaskedLM, Packed
 from dnalm.training import MaskedLMTraining, MultiObjectiveTraining

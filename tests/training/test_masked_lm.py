@@ -9,8 +9,9 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.nn import functional as F  # noqa: N812
 
-from dnalm.data import BatchPlan, GenomeCorpus, GenomeData, Masking, WindowRecipe
+from dnalm.data import BatchPlan, GenomeCorpus, Masking, WindowRecipe
 from dnalm.data.batch import Batch
+from dnalm.data.module import GenomeData
 from dnalm.errors import NumericsError
 from dnalm.models import Encoder, MaskedLM, Packed
 from dnalm.tokenizers import KmerTokenizer

@@ -10,8 +10,9 @@ import torch
 from lightning.pytorch import Trainer
 from torch.nn import functional as F  # noqa: N812
 
-from dnalm.data import BatchPlan, GenomeCorpus, GenomeData, Masking, WindowRecipe
+from dnalm.data import BatchPlan, GenomeCorpus, Masking, WindowRecipe
 from dnalm.data.batch import Batch, collate, is_known
+from dnalm.data.module import GenomeData
 from dnalm.errors import NumericsError
 from dnalm.genome.tracks import IntervalClasses, IntervalLabels, Signal
 from dnalm.models import MaskedLM, Packed

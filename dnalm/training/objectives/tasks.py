@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from dnalm.data import GenomeData
+from dnalm.data.module import GenomeData
 from dnalm.data.targets import Target
 from dnalm.models import Encoder
 from dnalm.training.objectives.task import TrackObjective, TrackTask

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 -- its usual name
 
 from dnalm.cli import main
-from dnalm.data import GenomeData
 from dnalm.data.batch import Batch, collate, is_known
+from dnalm.data.module import GenomeData
 from dnalm.data.targets import target_name
 from dnalm.training import MultiObjectiveTraining
 from dnalm.training.objectives import (
