@@ -11,10 +11,10 @@ from pydantic import PositiveInt
 
 from dnalm.console import stdout
 from dnalm.durable import write_text
-from dnalm.errors import ConfigError
+from dnalm.evaluation.out_file import check_out
 from dnalm.evaluation.variants import ScoreName, Scorer, ScoringPlan
 from dnalm.evaluation.variants.file_scoring import score_file, scored_records
-from dnalm.evaluation.variants.output import output_kind
+from dnalm.evaluation.variants.output import ENDINGS, output_kind
 from dnalm.evaluation.variants.ranking import Labels, rank
 from dnalm.genome.building import open_or_build
 from dnalm.genome.store import GenomeStore
@@ -76,6 +76,7 @@ def score(
         ConfigError: the output's name, the layers or the labels make no sense.
     """
     began = time.monotonic()
+    check_out(out, ENDINGS)
     folder = model.folder()
     plan = ScoringPlan(
         folder, tokenizer, model.kernel, tuple(score), tuple(layers), window_bp, pll_bp, batch_tokens, device
@@ -87,7 +88,6 @@ def score(
     )
     output_kind(out, found.form)
     truth = Labels.find(labels, group, found, store) if labels else None
-    _make_folder(out)
     parts = score_file(
         variants,
         out,
@@ -101,19 +101,6 @@ def score(
     figures = rank(scored_records(variants, found, parts), truth, names) if truth else []
     _tell(out, found, store, names, figures, config, time.monotonic() - began)
     parts.remove()
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            "CFG-52",
-            where="out",
-            found=f"{out.parent} cannot be made: {error.strerror}",
-            expected="a folder that may be written",
-            fix="choose another",
-        ) from error
 
 
 def _tell(

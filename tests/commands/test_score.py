@@ -159,6 +159,12 @@ def test_what_makes_no_sense_is_said(
     assert sentence.format(folder=folder) in capsys.readouterr().err
 
 
+def test_an_output_that_cannot_be_is_refused_before_the_genome_is_read(folder: Path) -> None:
+    cache = folder / "untouched"
+    assert run(folder, "out.txt", f"cache={cache}") == 2
+    assert not cache.exists()
+
+
 def test_a_table_becomes_no_vcf(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "t.tsv").write_text(f"chrom\tpos\tref\talt\n20\t101\t{TEXT[100]}\tN\n")
     assert run(folder, "o.vcf.gz", variants="t.tsv") == 2

@@ -20,16 +20,16 @@ import zarr
 
 from dnalm.console import progress_bar
 from dnalm.durable import file_sha256, sync
-from dnalm.errors import ConfigError
 from dnalm.evaluation.durable_parts import PartFolder, work_on
 from dnalm.evaluation.embedding.inputs import SequenceInput
 from dnalm.evaluation.embedding.parts import EmbeddingPlan, parts_of
 from dnalm.evaluation.embedding.reader import SequenceReader
 from dnalm.evaluation.embedding.rows import schema_of, vectors_of
+from dnalm.evaluation.out_file import check_out
 from dnalm.genome.building import open_or_build
 from dnalm.training.embeddings import weights_checksum
 
-_ENDINGS = (".parquet", ".npy", ".zarr")
+ENDINGS = (".parquet", ".npy", ".zarr")
 _CHUNK_ROWS = 1024
 
 
@@ -75,7 +75,7 @@ def embed_file(source: SequenceInput, out: Path, plan: EmbeddingPlan, *, workers
         DataError: the input cannot be read.
         CheckpointError: the model cannot be read.
     """
-    check_out(out)
+    check_out(out, ENDINGS)
     reader = plan.open()
     schema = schema_of(plan.recipe, reader.encoder.hidden_size, plan.keep)
     contract = _contract(source, plan, reader)
@@ -105,27 +105,6 @@ def read_embeddings(path: Path) -> Embeddings:
 def index_path(out: Path) -> Path:
     """The table beside a file that holds vectors alone."""
     return out.with_name(out.name + ".index.parquet")
-
-
-def check_out(out: Path) -> None:
-    """Refuse an output that cannot be, before any work; make its folder.
-
-    Raises:
-        ConfigError: CFG-52.
-    """
-    found = None if out.suffix in _ENDINGS else f"{out} ends in {out.suffix or 'nothing'}"
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        found = f"{out.parent} cannot be made: {error.strerror}"
-    if found:
-        raise ConfigError(
-            "CFG-52",
-            where="out",
-            found=found,
-            expected=f"a file that ends in {', '.join(_ENDINGS)}, in a folder that may be written",
-            fix="choose another",
-        )
 
 
 def _contract(source: SequenceInput, plan: EmbeddingPlan, reader: SequenceReader) -> dict[str, object]:

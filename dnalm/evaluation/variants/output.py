@@ -22,27 +22,24 @@ from dnalm.genome.variants import Form, Record
 
 Scored = tuple[Record, list[Entry]]
 OutputKind = Literal["vcf", "tsv", "parquet"]
-_ENDINGS: dict[str, OutputKind] = {".vcf.gz": "vcf", ".tsv": "tsv", ".parquet": "parquet"}
+_KINDS: dict[str, OutputKind] = {".vcf.gz": "vcf", ".tsv": "tsv", ".parquet": "parquet"}
+ENDINGS = tuple(_KINDS)
 _OURS = "DNALM_"
 
 
 def output_kind(out: Path, form: Form) -> OutputKind:
-    """By the ending of its name.
+    """By the ending of its name, which is one of `ENDINGS`.
 
     Raises:
-        ConfigError: CFG-52, another ending, or a VCF of a table.
+        ConfigError: CFG-52, a VCF of a table.
     """
-    kind = next((kind for ending, kind in _ENDINGS.items() if out.name.endswith(ending)), None)
-    if kind is None or (kind == "vcf" and form.kind == "table"):
-        what = (
-            "a name that does not tell its form" if kind is None else "a VCF of a table with its own columns"
-        )
-        ending = " or ".join(_ENDINGS if form.kind != "table" else [".tsv", ".parquet"])
+    kind = next(kind for ending, kind in _KINDS.items() if out.name.endswith(ending))
+    if kind == "vcf" and form.kind == "table":
         raise ConfigError(
             "CFG-52",
             where="out",
-            found=f"{out}: {what}",
-            expected=f"a file that ends in {ending}",
+            found=f"{out}: a VCF of a table with its own columns",
+            expected="a file that ends in .tsv or .parquet",
             fix="name it so",
         )
     return kind
@@ -67,6 +64,7 @@ def write_output(
     write(beside, form, names, scored)
     sync(beside)
     beside.replace(out)
+    sync(out.parent)
     stale = out.with_name(out.name + ".tbi")
     if kind == "vcf" and index:
         pysam.tabix_index(str(out), preset="vcf", force=True)

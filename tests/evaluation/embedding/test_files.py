@@ -224,12 +224,15 @@ def test_a_sequence_too_long_to_hold_is_refused(tmp_path: Path) -> None:
 def test_outputs_and_columns_that_cannot_be_are_refused_before_any_work(tmp_path: Path) -> None:
     source = write_inputs(tmp_path)["fasta"]
     with pytest.raises(
-        ConfigError, match=r"CFG-52 out: .*out.txt ends in .txt; a file that ends in .parquet"
+        ConfigError, match=r"CFG-52 out: .*out.txt: a name that does not tell its form; .* ends in .parquet"
     ):
         embed_file(source, tmp_path / "out.txt", plan(tmp_path))
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"CFG-52 out: .*file cannot be made: File exists"):
         embed_file(source, tmp_path / "file/out.npy", plan(tmp_path))
+    (tmp_path / "folder.npy").mkdir()
+    with pytest.raises(ConfigError, match=r"CFG-52 out: .*folder.npy is a folder"):
+        embed_file(source, tmp_path / "folder.npy", plan(tmp_path))
     with pytest.raises(
         ConfigError, match=r"CFG-54 keep: id; each once, and none of the table's own: id, contig"
     ):
