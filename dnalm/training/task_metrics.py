@@ -18,6 +18,7 @@ from torchmetrics.functional import regression as of_values
 from dnalm.data.labelled import MetricName, TaskKind
 
 Figure = Callable[[Tensor, Tensor, int], Tensor]  # scores, labels, number of outputs
+_LIKELY = 0.5
 
 
 def scores_of(kind: TaskKind, outputs_RO: Tensor) -> Tensor:
@@ -93,19 +94,47 @@ def _spearman(scores: Tensor, labels: Tensor, _: int) -> Tensor:
     return of_values.spearman_corrcoef(scores, labels)
 
 
+def _mcc(scores: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """0 where all rows are told alike, or are alike, as is the custom; torchmetrics puts a limit there."""
+    told = (scores > _LIKELY).long() if scores.ndim == 1 else scores.argmax(1)
+    if (told == told[0]).all() or (labels == labels[0]).all():
+        return scores.new_zeros(())
+    return of_classes.multiclass_matthews_corrcoef(told, labels, num_classes)
+
+
+def _of_both(curve: Callable[[Tensor, Tensor], Tensor]) -> Figure:
+    """The area under a curve, which rows of one class have not; torchmetrics says 0 there."""
+
+    def area(scores: Tensor, labels: Tensor, _: int) -> Tensor:
+        return curve(scores, labels) if 0 < labels.sum() < len(labels) else scores.new_tensor(math.nan)
+
+    return area
+
+
+def _of_each(curve: Callable[..., Tensor]) -> Figure:
+    """The mean of the areas of each class against the others, of those classes that have one."""
+
+    def area(scores: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+        counts = torch.bincount(labels, minlength=num_classes)
+        there = (counts > 0) & (counts < len(labels))
+        return curve(scores, labels, num_classes, average=None)[there].mean()
+
+    return area
+
+
 _BINARY: dict[MetricName, Figure] = {
-    "mcc": lambda s, y, _: of_classes.binary_matthews_corrcoef(s, y),
-    "f1_macro": lambda s, y, _: of_classes.multiclass_f1_score((s > 0.5).long(), y, 2, average="macro"),
+    "mcc": _mcc,
+    "f1_macro": lambda s, y, _: of_classes.multiclass_f1_score((s > _LIKELY).long(), y, 2, average="macro"),
     "accuracy": lambda s, y, _: of_classes.binary_accuracy(s, y),
-    "auroc": lambda s, y, _: of_classes.binary_auroc(s, y),
-    "auprc": lambda s, y, _: of_classes.binary_average_precision(s, y),
+    "auroc": _of_both(of_classes.binary_auroc),
+    "auprc": _of_both(of_classes.binary_average_precision),
 }
 _MULTICLASS: dict[MetricName, Figure] = {
-    "mcc": lambda s, y, n: of_classes.multiclass_matthews_corrcoef(s, y, n),
+    "mcc": _mcc,
     "f1_macro": lambda s, y, n: of_classes.multiclass_f1_score(s, y, n, average="macro"),
     "accuracy": lambda s, y, n: of_classes.multiclass_accuracy(s, y, n, average="micro"),
-    "auroc": lambda s, y, n: of_classes.multiclass_auroc(s, y, n, average="macro"),
-    "auprc": lambda s, y, n: of_classes.multiclass_average_precision(s, y, n, average="macro"),
+    "auroc": _of_each(of_classes.multiclass_auroc),
+    "auprc": _of_each(of_classes.multiclass_average_precision),
 }
 _MULTILABEL: dict[MetricName, Figure] = {
     "auroc": lambda s, y, n: of_classes.multilabel_auroc(s, y, n, average="macro"),
