@@ -103,7 +103,7 @@ def permutation_test(
         resamples: how often.
 
     Returns:
-        The two-sided p, at least 1 / (resamples + 1).
+        The two-sided p, at least 1 / (resamples + 1); 1 where the metric of either is not defined.
 
     Source: approximate randomization (Noreen 1989, Computer-Intensive Methods for Testing Hypotheses).
     """
@@ -118,6 +118,8 @@ def permutation_test(
         return total / len(pairs)
 
     observed = abs(difference(np.zeros(len(labels), dtype=np.bool_)))
+    if np.isnan(observed):
+        return 1.0
     as_large = sum(
         abs(difference(rng.random(len(labels)) < 0.5)) >= observed - 1e-12 for _ in range(resamples)
     )

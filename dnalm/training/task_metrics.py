@@ -91,7 +91,9 @@ def _value(figure: Figure, scores: Tensor, labels: Tensor, num_outputs: int) -> 
 
 
 def _spearman(scores: Tensor, labels: Tensor, _: int) -> Tensor:
-    return of_values.spearman_corrcoef(scores, labels)
+    """Not defined where all rows are told alike; torchmetrics says 0 there."""
+    constant = (scores == scores[0]).all() or (labels == labels[0]).all()
+    return scores.new_tensor(math.nan) if constant else of_values.spearman_corrcoef(scores, labels)
 
 
 def _mcc(scores: Tensor, labels: Tensor, num_classes: int) -> Tensor:

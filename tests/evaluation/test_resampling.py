@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from dnalm.data.labelled import MetricName
 from dnalm.evaluation.resampling import (
     bootstrap_interval,
     holm,
@@ -73,6 +74,15 @@ def test_the_permutation_test_approaches_the_exact_one() -> None:
 def test_models_that_say_the_same_do_not_differ() -> None:
     labels, scores = np.array([0, 1, 1, 0]), np.array([0.2, 0.9, 0.4, 0.6])
     assert permutation_test(mcc, labels, [scores], [scores], np.random.default_rng(0), resamples=99) == 1.0
+
+
+@pytest.mark.parametrize("name", ["spearman", "pearson"])
+def test_a_model_of_one_value_is_not_said_to_differ(name: MetricName) -> None:
+    """It has no correlation with anything: the metric is NaN, not 0, and so is any difference."""
+    labels, rising, same = np.arange(6.0), np.arange(6.0) ** 2, np.full(6, 2.5)
+    metric = metric_of("regression", name, num_outputs=1)
+    assert np.isnan(metric(labels, same))
+    assert permutation_test(metric, labels, [rising], [same], np.random.default_rng(0), resamples=99) == 1.0
 
 
 @given(st.integers(0, 1000))
