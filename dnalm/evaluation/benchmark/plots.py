@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePath
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -51,9 +52,9 @@ def _draw_map(standing: Standing, target: Path) -> None:
         if np.isfinite(value):
             dark = (value - low) / (1.0 - low) < _DARK
             panel.text(column, row, f"{value:.3f}", ha="center", va="center", color="w" if dark else "k")
-    panel.set_xticks(range(len(standing.models)), map(_short, standing.models), rotation=30, ha="right")
+    panel.set_xticks(range(len(standing.models)), model_titles(standing.models), rotation=30, ha="right")
     panel.set_yticks(range(len(standing.tasks)), [f"{task.name} ({task.metric})" for task in standing.tasks])
-    figure.colorbar(image, label="metric on the test set")
+    figure.colorbar(image, label="test set")
     figure.savefig(target, dpi=120)
 
 
@@ -81,11 +82,14 @@ def _draw_task(panel: Axes, standing: Standing, task: ListedTask) -> None:
         panel.plot([low, high], [place, place], color=f"C{place % 10}", linewidth=2)
         panel.plot(list(cell.values.values()), [place] * len(cell.values), ".", color="0.5", markersize=4)
         panel.plot([cell.mean], [place], "o", color=f"C{place % 10}")
-    panel.set_yticks(range(len(standing.models)), list(map(_short, standing.models)))
+    panel.set_yticks(range(len(standing.models)), model_titles(standing.models))
     panel.set_ylim(len(standing.models) - 0.5, -0.5)
     panel.set(title=task.name, xlabel=task.metric)
     panel.grid(axis="x", color="0.9")
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= _LABEL else f"…{name[1 - _LABEL :]}"
+def model_titles(models: Sequence[str]) -> list[str]:
+    """Names of models without their folders, where these do not tell two apart."""
+    names = [PurePath(model).name for model in models]
+    told = [name if names.count(name) == 1 else model for name, model in zip(names, models, strict=True)]
+    return [name if len(name) <= _LABEL else f"…{name[1 - _LABEL :]}" for name in told]

@@ -9,7 +9,7 @@ import pytest
 
 from dnalm.evaluation.benchmark import Judge, Published, read_published, write_report
 from dnalm.evaluation.benchmark.leakage import Leakage
-from dnalm.evaluation.benchmark.plots import plot_standing
+from dnalm.evaluation.benchmark.plots import model_titles, plot_standing
 from tests.evaluation.benchmark.outcomes import listed, outcome
 
 TASKS = [listed("a_1"), listed("b")]
@@ -103,6 +103,12 @@ def test_latex_has_as_many_cells_in_each_row_and_no_bare_special_letter(folder: 
 def test_pictures_are_drawn(folder: Path) -> None:
     for name in ("heatmap.png", "tasks.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_models_are_drawn_without_the_folders_that_tell_nothing() -> None:
+    assert model_titles(["runs/mine", "owner/name", "cnn"]) == ["mine", "name", "cnn"]
+    assert model_titles(["a/model", "b/model", "cnn"]) == ["a/model", "b/model", "cnn"]
+    assert model_titles(["x" * 40]) == ["…" + "x" * 27]
 
 
 def test_an_empty_standing_is_a_table_too_and_no_picture(tmp_path: Path) -> None:
