@@ -157,6 +157,8 @@ def _compose_and_run(command: str, line: _Line) -> None:
     with _uncollected():
         if line.config is None:
             config = read_config(_config_name(command), line.overrides, extra_folder=line.config_dir)
+            if line.config_dir and "config_dir" in config:  # its jobs compose configs of their own
+                config["config_dir"] = str(line.config_dir.resolve())
         else:
             config = read_resolved(line.config, line.overrides)
         check(config, given=frozenset({"config"}))

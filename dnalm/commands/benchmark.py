@@ -48,6 +48,7 @@ def benchmark(
     tasks: tuple[str, ...] | None = None,
     seeds: PositiveInt = 3,
     finetune: tuple[str, ...] = (),
+    config_dir: Path | None = None,
 ) -> None:
     """Run all jobs, those that are done excepted, and leave the tables.
 
@@ -60,9 +61,10 @@ def benchmark(
         tasks: names; all if absent.
         seeds: how many, from 1; of a model without chance one.
         finetune: further words of `dnalm finetune`, which win over the tasks' recipes: `["budget=tiny"]`.
+        config_dir: a folder of the user's own configs, which the jobs see too; `--config-dir` sets it.
     """
     prepared = benchmark.prepare(benchmark.choose(tasks))
-    work = all_work(prepared, models, seeds, finetune)
+    work = all_work(prepared, models, seeds, finetune, config_dir)
     name = f"{benchmark.name}-{short_hash('benchmark', [word for each in work for word in each.line()])}"
     folder = sweep.at(Path("benchmarks") / name)
     by_overrides = {tuple(each.overrides.values()): each for each in work}

@@ -32,6 +32,7 @@ class Work:
         seed: of the job.
         checksum: of the model's weights; empty where it has none.
         words: further words of `dnalm finetune`.
+        config_dir: a folder of the user's own configs.
     """
 
     task: PreparedTask
@@ -39,6 +40,7 @@ class Work:
     seed: int
     checksum: str
     words: tuple[str, ...]
+    config_dir: Path | None = None
 
     @property
     def command(self) -> str:
@@ -67,11 +69,13 @@ class Work:
         name = job_id(self.command, [*line, self.checksum], self.overrides)
         again = ("run.replace=true",) if self.command == "baseline" else ()
         where = f"run.dir={quoted(str(folder / name))}"
-        return Job(name, self.overrides, (sys.executable, "-m", "dnalm", self.command, *line, *again, where))
+        options = ("--config-dir", str(self.config_dir)) if self.config_dir else ()
+        program = (sys.executable, "-m", "dnalm", self.command)
+        return Job(name, self.overrides, (*program, *line, *again, where, *options))
 
     def what_is_wrong(self) -> str:
         """The sentence that says what is wrong with its config, or nothing."""
-        return what_is_wrong(self.command, self.line())
+        return what_is_wrong(self.command, self.line(), self.config_dir)
 
     def made_by(self) -> dict[str, str]:
         """What the job is made of."""
@@ -83,12 +87,16 @@ class Work:
 
 
 def all_work(
-    tasks: Sequence[PreparedTask], models: Sequence[str], seeds: int, words: tuple[str, ...]
+    tasks: Sequence[PreparedTask],
+    models: Sequence[str],
+    seeds: int,
+    words: tuple[str, ...],
+    config_dir: Path | None = None,
 ) -> list[Work]:
     """Every task with every model and every seed, from 1."""
     checksums = {model: weights_checksum(model) for model in models}
     return [
-        Work(task, model, seed, checksums[model], words)
+        Work(task, model, seed, checksums[model], words, config_dir)
         for task in tasks
         for model in models
         for seed in range(1, (1 if model in _WITHOUT_CHANCE else seeds) + 1)

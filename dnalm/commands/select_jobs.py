@@ -50,6 +50,7 @@ class Rounds:
         data: config of the genomes.
         pretrain: what pretraining differs in from its defaults.
         finetune: what fine-tuning does.
+        config_dir: a folder of the user's own configs.
     """
 
     folder: Path
@@ -57,6 +58,7 @@ class Rounds:
     data: object
     pretrain: Settings
     finetune: Settings
+    config_dir: Path | None = None
 
     def first(self, reading: Reading) -> Job:
         """The job that pretrains a model.
@@ -66,7 +68,7 @@ class Rounds:
         """
         parts = {"data": self.data, "tokenizer": reading.tokenizer(self.bpe)}
         told = {"tokenizer": reading.name}
-        return composed_job("pretrain", as_words(self.pretrain), self.folder, told, parts=parts)
+        return self._job("pretrain", as_words(self.pretrain), told, parts)
 
     def second(self, pretraining: Job, k: int) -> Job:
         """The job that fine-tunes the model of another.
@@ -78,7 +80,12 @@ class Rounds:
         parts = {"data": self.data, "model": {"_target_": "dnalm.models.Pretrained", "source": source}}
         words = ["task=next_kmer", f"task.k={k}", *as_words(self.finetune)]
         told = {**pretraining.overrides, "k": str(k)}
-        return composed_job("finetune", words, self.folder, told, parts=parts)
+        return self._job("finetune", words, told, parts)
+
+    def _job(
+        self, command: str, words: Sequence[str], told: Mapping[str, str], parts: Mapping[str, object]
+    ) -> Job:
+        return composed_job(command, words, self.folder, told, parts=parts, config_dir=self.config_dir)
 
 
 def readings(merges: Sequence[int], kmers: Sequence[int]) -> list[Reading]:

@@ -55,6 +55,7 @@ def select_vocabulary(
     kmers: tuple[PositiveInt, ...] = (4, 5, 6),
     ks: tuple[PositiveInt, ...] = (2, 3, 4, 5, 6),
     parallel: PositiveInt = 1,
+    config_dir: Path | None = None,
 ) -> None:
     """Run the jobs, and leave table, plot and choice; exit code 1 if a job failed.
 
@@ -70,6 +71,7 @@ def select_vocabulary(
         kmers: lengths of fixed k-mers to compare with, 1 to 6.
         ks: how many bases are told.
         parallel: jobs side by side.
+        config_dir: a folder of the user's own configs, which the jobs see too; `--config-dir` sets it.
     """
     run.claim(goes_on=True)
     run.create(config)
@@ -78,7 +80,7 @@ def select_vocabulary(
     _learn(kind, max(merges, default=1), data).save(bpe)
     compared = readings(merges, kmers)
     folder = SweepFolder(dir=run.path / "jobs", parallel=parallel, metric="score", direction="maximize")
-    rounds = Rounds(run.path / "jobs", bpe, config["data"], pretrain, finetune)
+    rounds = Rounds(run.path / "jobs", bpe, config["data"], pretrain, finetune, config_dir)
     with folder.opened() as ledger:
         first = {reading: rounds.first(reading) for reading in compared}
         number = run_jobs(folder, ledger, launcher, list(first.values()))

@@ -26,6 +26,7 @@ def composed_job(
     overrides: Mapping[str, str],
     *,
     parts: Mapping[str, object],
+    config_dir: Path | None = None,
 ) -> Job:
     """A job that runs a command of dnalm on a config of its own, which is written beside its run directory.
 
@@ -37,11 +38,13 @@ def composed_job(
         folder: where the job's run directory is made.
         overrides: what tells it from other jobs, for its name and the table.
         parts: parts of the config, by key, in place of what the words compose.
+        config_dir: a folder of the user's own configs.
 
     Raises:
         ConfigError: the words cannot be read.
     """
-    config = {**read_config(command.replace(" ", "_"), words), **parts}
+    composed = read_config(command.replace(" ", "_"), words, extra_folder=config_dir)
+    config = {**composed, **parts}
     run = {name: value for name, value in config["run"].items() if name not in ("dir", "name")}
     content = json.dumps({**config, "run": run}, sort_keys=True, default=str)
     name = job_id(command, [content], overrides)

@@ -6,10 +6,12 @@ import random
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dnalm.cli import main
 from dnalm.commands.benchmark_jobs import Work, all_work, weights_checksum
 from dnalm.compose.config import options
 from dnalm.durable import file_sha256
@@ -42,6 +44,20 @@ def test_words_for_finetune_win_over_the_recipe_and_do_not_reach_baselines(tmp_p
     assert line.index("budget=tiny") < line.index("budget=gue")
     assert "epochs" in tuned.what_is_wrong()
     assert "budget=gue" not in classical.line()
+
+
+def test_jobs_see_the_users_own_configs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tmp_path / "mine"
+    (mine / "budget").mkdir(parents=True)
+    (mine / "budget/ours.yaml").write_text("# @package _global_\ndefaults:\n  - tiny\nsteps: 7\n")
+    (work,) = works(tmp_path, "random", words=("budget=ours",))
+    assert "CFG-" in work.what_is_wrong()
+    own = replace(work, config_dir=mine)
+    assert own.what_is_wrong() == ""
+    assert own.job(tmp_path).command[-2:] == ("--config-dir", str(mine))
+    with pytest.raises(SystemExit):
+        main(["benchmark", "--config-dir", str(mine), "models=[random]", "--cfg"])
+    assert f"config_dir: {mine}\n" in capsys.readouterr().out
 
 
 def test_a_model_without_chance_has_one_seed(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ def fake_job(
     overrides: Mapping[str, str],
     *,
     parts: Mapping[str, object],  # noqa: ARG001
+    config_dir: Path | None,  # noqa: ARG001
 ) -> Job:
     """A job that leaves a summary; those of pretraining on 20 merges fail while a file `broken` is there."""
     name = "-".join([command, *(value.replace(" ", "_") for value in overrides.values())])

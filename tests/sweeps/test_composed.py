@@ -51,6 +51,17 @@ def test_words_that_cannot_be_read_are_told_at_once(tmp_path: Path) -> None:
         job(tmp_path, "size=tinny")
 
 
+def test_a_job_may_be_composed_of_the_users_own_configs(tmp_path: Path) -> None:
+    (tmp_path / "mine/size").mkdir(parents=True)
+    (tmp_path / "mine/size/ours.yaml").write_text("# @package _global_\nsteps: 7\n")
+    told = {"tokenizer": "3-mers"}
+    mine = tmp_path / "mine"
+    made = composed_job(
+        "pretrain", ["size=ours"], tmp_path, told, parts={"tokenizer": KMERS}, config_dir=mine
+    )
+    assert yaml.safe_load((tmp_path / f"{made.id}.yaml").read_text())["steps"] == 7
+
+
 def test_nested_settings_are_words() -> None:
     settings = {"size": "tiny", "optim": {"lr": 0.1, "betas": [0.9, 0.98]}, "flag": True, "none": None}
     assert as_words(settings) == [
