@@ -52,6 +52,15 @@ class RegionClass:
         return RegionTask(self.track, num_classes=len(track.names), encoder=encoder, per=self.per)
 
 
+class Matthews(MulticlassMatthewsCorrCoef):
+    """0 where all answers or all classes are one, as is the custom; of two torchmetrics puts a limit there."""
+
+    def compute(self) -> Tensor:
+        """Over all tokens so far."""
+        varied = all((self.confmat.sum(axis) > 0).sum() > 1 for axis in (0, 1))
+        return super().compute() if varied else torch.zeros((), device=self.confmat.device)
+
+
 class RegionTask(TrackTask):
     """See `RegionClass`. The baseline knows how common each class is, and says the most common always.
 
@@ -69,7 +78,7 @@ class RegionTask(TrackTask):
         self.register_buffer("log_frequencies", torch.zeros(num_classes), persistent=False)
         self.accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.majority = MulticlassAccuracy(num_classes, average="micro")
-        self.mcc = MulticlassMatthewsCorrCoef(num_classes)
+        self.mcc = Matthews(num_classes)
 
     def begin_at(self, targets: Tensor) -> None:
         """Count the classes; each is given half a token more, so that none is impossible."""

@@ -93,6 +93,16 @@ def test_region_figures() -> None:
     assert scores.baseline["loss"] == pytest.approx(frequencies, rel=1e-6)
 
 
+@pytest.mark.parametrize("chosen", [[0] * 10, [0] * 9 + [1]])
+def test_of_two_classes_a_constant_answer_has_no_correlation(chosen: list[int]) -> None:
+    """By the formula 0 / 0 for ten times the first, which counts as 0; torchmetrics gives 0.276 there."""
+    task = RegionTask("r", num_classes=2, encoder=encoder())
+    true = torch.tensor([0] * 7 + [1] * 3)
+    task.judge(torch.nn.functional.one_hot(torch.tensor(chosen), 2).float(), true)
+    # one of the three found and no false one: (1 x 7 - 0 x 2) / sqrt(1 x 3 x 7 x 9)
+    assert task.scores().model["mcc"] == pytest.approx(7 / math.sqrt(189) if 1 in chosen else 0.0)
+
+
 def test_chromatin_figures_and_its_missing_labels() -> None:
     task = ChromatinTask("chromatin", names=("a", "b", "c"), encoder=encoder())
     task.begin_at(torch.tensor([[1, 0, -1], [0, 0, -1], [0, -1, -1]]).char())
