@@ -53,7 +53,7 @@ class RegionClass:
 
 
 class Matthews(MulticlassMatthewsCorrCoef):
-    """0 where all answers or all classes are one, as is the custom; of two torchmetrics puts a limit there."""
+    """0 where all answers or all classes are one; of two classes torchmetrics has a limit there."""
 
     def compute(self) -> Tensor:
         """Over all tokens so far."""
