@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import select
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 _LOOK_S = 5  # between looks at whether the workers live
 _PATIENCE_S = 300  # a batch that takes longer is reported rather than waited for
+_TELL_AFTER_S = 1  # an error that no batch is to blame for
 _TIMED_OUT = "DataLoader timed out"  # torch's words
 
 Fetched = TypeVar("Fetched")
@@ -95,6 +97,13 @@ def _end_with(process: int, worker: int) -> None:  # noqa: ARG001 -- torch gives
     would wait for ever, and hold whatever they share with the process that is gone, its output among it.
     """
     threading.Thread(target=_exit_after, args=(process,), name="end with trainer", daemon=True).start()
+    sys.excepthook = partial(_tell_later, sys.excepthook)
+
+
+def _tell_later(tell: Callable[..., object], *error: object) -> None:
+    """Leave a worker the time to end with its trainer, whose death breaks what it was just sending."""
+    time.sleep(_TELL_AFTER_S)
+    tell(*error)
 
 
 def _exit_after(process: int) -> None:

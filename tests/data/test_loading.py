@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -105,6 +106,32 @@ def test_workers_end_with_a_process_that_is_killed_while_they_send() -> None:
         process.kill()
         assert process.communicate(timeout=30)[0] == "", "the output ends when no process holds it"
     assert alive(workers) == []
+
+
+class Broken(Pids):
+    """Its workers meet an error outside of any sample, as where they hand on what is no longer fetched."""
+
+    def __getitem__(self, index: int) -> tuple[int, bytes]:
+        loading._TELL_AFTER_S = 3  # for a busy machine
+        broken = BrokenPipeError("nobody fetches this")
+        threading.Thread(target=lambda: sys.excepthook(BrokenPipeError, broken, None)).start()
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize(("lives_s", "told"), [(0, ""), (6, "BrokenPipeError: nobody fetches this\n")])
+def test_a_worker_says_nothing_of_what_the_death_of_its_trainer_broke(lives_s: float, told: str) -> None:
+    program = PROGRAM.replace("Pids", "Broken")
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert len(process.stdout.readline().split()) == 2
+        time.sleep(lives_s)
+        process.kill()
+        said = process.communicate(timeout=30)[1]
+    lines = [line for line in said.splitlines(keepends=True) if "resource_tracker" not in line]
+    assert {line for line in lines if "warnings.warn" not in line} == ({told} if told else set())
 
 
 def test_batches_without_end_have_no_number() -> None:
