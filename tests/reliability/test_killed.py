@@ -45,8 +45,9 @@ def test_after_random_kills_every_step_and_the_weights_are_the_same(
             enough, until = _written(place) + lines, time.monotonic() + seconds
             while _written(place) < enough and time.monotonic() < until and process.poll() is None:
                 time.sleep(0.02)
-            if process.poll() is not None:
-                break  # a fast machine has come to the end
+            if process.poll() is not None:  # a fast machine has come to the end
+                assert process.returncode == 0, process.communicate()[0]
+                break
             os.killpg(process.pid, signal.SIGKILL)
             kills += 1
             said, _ = process.communicate()
