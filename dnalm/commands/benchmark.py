@@ -44,11 +44,11 @@ def benchmark(
     models: tuple[str, ...],
     sweep: BenchmarkFolder,
     launcher: LocalLauncher | SlurmLauncher,
+    config_dir: Path | None,
     config: dict[str, object],  # noqa: ARG001 -- every command is given it
     tasks: tuple[str, ...] | None = None,
     seeds: PositiveInt = 3,
     finetune: tuple[str, ...] = (),
-    config_dir: Path | None = None,
 ) -> None:
     """Run all jobs, those that are done excepted, and leave the tables.
 

@@ -48,6 +48,7 @@ def select_vocabulary(
     data: Corpus,
     kind: BpeRecipe,
     launcher: LocalLauncher | SlurmLauncher,
+    config_dir: Path | None,
     config: dict[str, object],
     pretrain: dict[str, object],
     finetune: dict[str, object],
@@ -55,7 +56,6 @@ def select_vocabulary(
     kmers: tuple[PositiveInt, ...] = (4, 5, 6),
     ks: tuple[PositiveInt, ...] = (2, 3, 4, 5, 6),
     parallel: PositiveInt = 1,
-    config_dir: Path | None = None,
 ) -> None:
     """Run the jobs, and leave table, plot and choice; exit code 1 if a job failed.
 

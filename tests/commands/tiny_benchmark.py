@@ -63,6 +63,7 @@ def run(root: Path, target: Path) -> None:
         models=MODELS,
         sweep=BenchmarkFolder(dir=target),
         launcher=LocalLauncher(),
+        config_dir=None,
         config={},
         seeds=2,
     )
