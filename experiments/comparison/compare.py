@@ -83,7 +83,7 @@ def fine_tuned(given: argparse.Namespace) -> Scores:
     models = [*(str(run_of(name, given)) for name in MODELS), *BASELINES]
     words = [f"benchmark.root={DATA}/gue", f"tasks=[{','.join(TASKS)}]", f"models=[{','.join(models)}]"]
     recipe = ["tuning.pooling=mean"]  # LOGO has no first token, which GUE's recipe reads
-    if given.size != "full":  # else the published recipes
+    if given.size != "full":  # else the published recipes otherwise
         recipe += ["budget=tiny", "steps=300", "trainer.validate_every=50"]
     words.append(f"finetune={json.dumps(recipe)}")
     folder = given.work / "gue"
