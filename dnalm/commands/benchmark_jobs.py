@@ -69,9 +69,8 @@ class Work:
         name = job_id(self.command, [*line, self.checksum], self.overrides)
         again = ("run.replace=true",) if self.command == "baseline" else ()
         where = f"run.dir={quoted(str(folder / name))}"
-        options = ("--config-dir", str(self.config_dir)) if self.config_dir else ()
         program = (sys.executable, "-m", "dnalm", self.command)
-        return Job(name, self.overrides, (*program, *line, *again, where, *options))
+        return Job(name, self.overrides, (*program, *line, *again, where, *self._options))
 
     def what_is_wrong(self) -> str:
         """The sentence that says what is wrong with its config, or nothing."""
@@ -82,8 +81,12 @@ class Work:
         return {
             "model_sha256": self.checksum,
             "data_sha256": self.task.sha256,
-            "command": " ".join(["dnalm", self.command, *self.line()]),
+            "command": " ".join(["dnalm", self.command, *self.line(), *self._options]),
         }
+
+    @property
+    def _options(self) -> tuple[str, ...]:
+        return ("--config-dir", str(self.config_dir)) if self.config_dir else ()
 
 
 def all_work(

@@ -55,6 +55,7 @@ def test_jobs_see_the_users_own_configs(tmp_path: Path, capsys: pytest.CaptureFi
     own = replace(work, config_dir=mine)
     assert own.what_is_wrong() == ""
     assert own.job(tmp_path).command[-2:] == ("--config-dir", str(mine))
+    assert own.made_by()["command"].endswith(f" --config-dir {mine}")
     with pytest.raises(SystemExit):
         main(["benchmark", "--config-dir", str(mine), "models=[random]", "--cfg"])
     assert f"config_dir: {mine}\n" in capsys.readouterr().out
