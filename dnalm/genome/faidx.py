@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dnalm.errors import DataError
+from dnalm.genome.text import FAIDX, read_lines
 
 _FIX = "delete the index or make it anew with `samtools faidx`"
 
@@ -44,12 +45,7 @@ def read_index(path: Path) -> list[IndexEntry]:
         DataError: FASTA-25, FASTA-26; a line has other than five columns, or numbers that cannot be.
     """
     entries = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        found = f"the index cannot be read ({error})"
-        raise _error("FASTA-26", path, 1, found, "expected text of 5 columns") from error
-    for number, line in enumerate(lines, start=1):
+    for _, number, line, _ in read_lines(path, FAIDX):
         columns = line.split("\t")
         if len(columns) != 5:
             found = f"index line {number} has {len(columns)} column{'s' if len(columns) > 1 else ''}"

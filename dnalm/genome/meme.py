@@ -2,7 +2,8 @@
 
 Every `MOTIF` line names a motif; a `letter-probability matrix` line follows, then a row of four numbers a
 place. Other lines are skipped. Errors: MEME-01 no motif, 02 another alphabet, 03 a row that is not four
-numbers that sum to 1, 04 a motif without rows, 05 a name that stands twice, 06 not text.
+numbers that sum to 1, 04 a motif without rows, 05 a name that stands twice, 06 not
+text, compressed data that is damaged.
 
 Format: https://meme-suite.org/meme/doc/meme-format.html
 """
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dnalm.errors import DataError
+from dnalm.genome.text import MEME, read_lines
 
 Table = npt.NDArray[np.float64]
 _TOLERANCE = 0.02  # of a row's sum: files are rounded
@@ -27,14 +29,10 @@ def read_meme(path: Path) -> dict[str, Table]:
     Raises:
         DataError: MEME-01 to MEME-06, naming the line.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise _error("06", path, 1, "bytes that are not text", "a text file, not compressed") from error
     rows: dict[str, list[list[float]]] = {}
     number_of: dict[str, int] = {}
     name, in_table = "", False
-    for number, line in enumerate(lines, start=1):
+    for _, number, line, _ in read_lines(path, MEME):
         words = line.split()
         if line.startswith("ALPHABET") and line.partition("=")[2].split() not in (["ACGT"], []):
             raise _error("02", path, number, f"the line {line!r}", "ALPHABET= ACGT")

@@ -13,7 +13,7 @@ nothing says that a value is absent.
 | split | `train`, `validation` or `test`: the whole genome; absent: the run divides it |
 | taxon | a group, for reports |
 
-CRLF and a byte-order mark are accepted.
+CRLF and a byte-order mark are accepted, and gzip.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dnalm.genome.species_fields import ABSENT, Place, SpeciesEntry, SpeciesSplit, read_entry
+from dnalm.genome.text import SPECIES, read_lines
 
 __all__ = ["COLUMNS", "SpeciesEntry", "SpeciesSplit", "read_species_manifest", "write_species_manifest"]
 
@@ -37,7 +38,7 @@ def read_species_manifest(path: Path) -> tuple[SpeciesEntry, ...]:
         path: the table.
 
     Raises:
-        DataError: the first fault, with its line: MANI-01 not readable, 02 not UTF-8, 03 no header,
+        DataError: the first fault, with its line: MANI-01 not readable, 02 not text in UTF-8, 03 no header,
             04 another delimiter, 05 columns, 06 cells in a row, 07 a name, 08 a name twice, 09 neither
             or both of path and url, 10 an address, 11 a checksum, 12 a weight, 13 weights for some
             only, 14 a split, 15 no genomes.
@@ -89,21 +90,9 @@ def write_species_manifest(path: Path, entries: Iterable[SpeciesEntry]) -> None:
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Number and cells of the lines that hold any."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        found = f"cannot be read ({error.strerror})"
-        raise Place(path, None).error("MANI-01", found, "a readable table", "check the path") from error
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        place = Place(path, data.count(b"\n", 0, error.start) + 1)
-        fix = "save the table as UTF-8, tab-separated"
-        found = f"byte 0x{data[error.start]:02x} is not UTF-8"
-        raise place.error("MANI-02", found, "UTF-8 text", fix) from error
-    for number, line in enumerate(text.split("\n"), start=1):
+    for _, number, line, _ in read_lines(path, SPECIES):
         if line.strip() and not line.startswith("#"):
-            yield number, [cell.strip() for cell in line.removesuffix("\r").split("\t")]
+            yield number, [cell.strip() for cell in line.split("\t")]
 
 
 def _check_header(place: Place, header: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,12 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, message:
     assert str(error.value).startswith(message.format(path=path))
 
 
-def test_a_compressed_file_is_told(tmp_path: Path) -> None:
-    (tmp_path / "m.meme").write_bytes(b"\x1f\x8b\x08\xff\xfe")
-    with pytest.raises(DataError, match=r"MEME-06 .*a text file, not compressed"):
-        read_meme(tmp_path / "m.meme")
+def test_a_compressed_file_is_read_and_a_damaged_one_refused(tmp_path: Path) -> None:
+    path, motif = tmp_path / "m.meme", {"a": np.full((2, 4), 0.25)}
+    write_meme(path, motif, num_sites={"a": 9})
+    whole = gzip.compress(path.read_bytes())
+    path.write_bytes(whole)
+    np.testing.assert_array_equal(read_meme(path)["a"], motif["a"])
+    path.write_bytes(whole[:-9])
+    with pytest.raises(DataError, match=r"MEME-06 .*before its end"):
+        read_meme(path)

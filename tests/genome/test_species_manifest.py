@@ -193,14 +193,15 @@ def test_other_encodings_are_refused_with_their_line(tmp_path: Path) -> None:
     path = tmp_path / "species.tsv"
     path.write_bytes(f"{HEADER}\n{row(taxon='Pl')}".encode() + b"\xe4ttchen\n")
     assert refusal(path) == (
-        "MANI-02 species.tsv:2: byte 0xe4 is not UTF-8; UTF-8 text. Fix: save the table as UTF-8, "
-        "tab-separated."
+        "MANI-02 species.tsv:2: byte 0xe4 at offset 71; the text of a tab-separated table of genomes, in "
+        "UTF-8. Fix: save it as UTF-8 text, or copy the file again."
     )
 
 
 def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none.tsv") == (
-        "MANI-01 none.tsv: cannot be read (No such file or directory); a readable table. Fix: check the path."
+        "MANI-01 none.tsv: the file cannot be read (No such file or directory); a readable tab-separated "
+        "table of genomes. Fix: check the path."
     )
 
 

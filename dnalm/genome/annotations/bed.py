@@ -4,7 +4,7 @@ Header lines (`track`, `browser`, `#`) and blank lines are skipped and counted, 
 that stands twice is noted. Codes of errors: BED-01 columns, 02 start >= end, 03 negative, 04 past the
 contig, 05 not a whole number, 06 unknown contig, 07 spaces, 09 strand, 10 another number of columns, 11
 empty, 13 too large, 16 blocks of BED12, 17 no number, 18 no such key in column 4, 19 peak columns, 20 to 22
-damaged compression, 23 not text.
+damaged compression, 23 not text, 25 a line too long.
 
 Formats: https://genome.ucsc.edu/FAQ/FAQformat.html; columns 4 and up may hold other things than BED's in
 files of fewer than 12, so only what is asked for is checked there, and the strand.
@@ -26,10 +26,10 @@ from dnalm.genome.annotations.bed_checks import (
     number,
 )
 from dnalm.genome.annotations.interval_table import IntervalTable, OtherContigs, TableBuilder, duplicates
-from dnalm.genome.annotations.text_lines import BED, Line, OnRead, read_lines
 from dnalm.genome.contig_aliases import ContigAliases
 from dnalm.genome.manifest import Contig
 from dnalm.genome.store import GenomeStore
+from dnalm.genome.text import BED, Line, OnRead, read_lines
 
 _PEAK_COLUMNS = {"signalValue": 6, "pValue": 7, "qValue": 8}
 
@@ -115,7 +115,7 @@ class BedReader:
     ) -> None:
         self.path, self.kind, self._on_read = Path(path), bed_kind(Path(path)), on_read
         self._skips_others = other_contigs == "skip"
-        self.num_headers = self.num_skipped = 0
+        self.num_headers = self.num_skipped = self.num_latin = 0
         names = (line.text.split("\t", 1)[0] for line in self._data_lines())
         self.aliases = ContigAliases(store, names)
 
@@ -130,7 +130,8 @@ class BedReader:
                 num_rows += 1
                 yield row
         if not num_rows and not self.num_skipped:
-            raise BED.empty_error(self.path)
+            found, fix = "the file has no intervals", "give another file"
+            raise Line(self.path, 1, "").error("BED-11", found, "at least one line of a BED file", fix)
         if not num_rows:
             raise self.aliases.error("BED-06", str(self.path), columns[0])
 
@@ -142,14 +143,17 @@ class BedReader:
         if self.num_skipped:
             contigs = len(self.aliases.unknown)
             notes.append(f"BED-06 {self.path}: {self.num_skipped} lines on {contigs} other contigs skipped")
+        if self.num_latin:
+            notes.append(f"BED-23 {self.path}: {self.num_latin} lines are not UTF-8, read as Latin-1")
         return notes
 
     def _data_lines(self) -> Iterator[Line]:
-        self.num_headers = 0
+        self.num_headers = self.num_latin = 0
         for line in read_lines(self.path, BED, self._on_read):
             if line.text.startswith(("#", "track ", "track\t", "browser ", "browser\t")):
                 self.num_headers += 1
             elif line.text.strip():
+                self.num_latin += not line.is_utf8
                 yield line
 
     def _row(self, line: Line, columns: list[str]) -> BedRow | None:

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from dnalm.genome.annotations.text_lines import Line
+from dnalm.genome.text import Line
 
 BedKind = Literal["bed", "narrowPeak", "broadPeak", "bedGraph"]
 _COORDINATE_LIMIT = 1 << 31

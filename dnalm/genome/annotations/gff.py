@@ -2,9 +2,10 @@
 
 Codes of errors: GFF-01 columns, 02 start > end, 03 start 0, 04 the other format's attributes, 05 quotes, 07
 phase, 09 unknown contig, 13 past the contig, 14 not a whole number, 15 strand, 16 empty, 17 spaces, 20 to 22
-damaged compression, 23 not text. Policies: comments, directives and blank lines are skipped; `##FASTA` or a
-`>` ends the annotation (GFF-06); `%09` and the like are decoded in names, and a `%` without two hexadecimal
-digits stands for itself (GFF-11); a CDS without phase is counted, as many tools leave it out (GFF-07).
+damaged compression, 23 not text, 24 a line too long. Policies: comments, directives and blank lines are
+skipped; `##FASTA` or a `>` ends the annotation (GFF-06); `%09` and the like are decoded in names, and a `%`
+without two hexadecimal digits stands for itself (GFF-11); a CDS without phase is counted, as many tools leave
+it out (GFF-07).
 
 Formats: https://github.com/The-Sequence-Ontology/Specifications/blob/master/gff3.md (1.26);
 https://mblab.wustl.edu/GTF22.html.
@@ -22,10 +23,10 @@ from urllib.parse import unquote
 from dnalm.errors import DataError
 from dnalm.genome.annotations.gff_attributes import GffFormat, infer_format, read_attributes
 from dnalm.genome.annotations.interval_table import OtherContigs
-from dnalm.genome.annotations.text_lines import GFF, Line, OnRead, read_lines
 from dnalm.genome.contig_aliases import ContigAliases
 from dnalm.genome.manifest import Contig
 from dnalm.genome.store import GenomeStore
+from dnalm.genome.text import GFF, Line, OnRead, read_lines
 
 _DIRECTIVE = re.compile(r"##sequence-region\s+(\S+)\s+(\d+)\s+(\d+)")
 
@@ -78,7 +79,7 @@ class GffReader:
     ) -> None:
         self.path, self._on_read = Path(path), on_read
         self._skips_others = other_contigs == "skip"
-        self.num_skipped = self.num_without_phase = 0
+        self.num_skipped = self.num_without_phase = self.num_latin = 0
         self._regions: dict[str, tuple[Line, int, int]] = {}
         self._has_version = False
         first: str | None = None
@@ -97,7 +98,7 @@ class GffReader:
         return list(self.aliases.table.values())
 
     def __iter__(self) -> Iterator[GffFeature]:
-        self.num_skipped = self.num_without_phase = num_features = 0
+        self.num_skipped = self.num_without_phase = self.num_latin = num_features = 0
         columns: list[str] = []
         for line in self._data_lines():
             columns = line.text.split("\t")
@@ -106,7 +107,8 @@ class GffReader:
                 num_features += 1
                 yield feature
         if not num_features and not self.num_skipped:
-            raise GFF.empty_error(self.path)
+            found, fix = "the file has no records", "give another file"
+            raise Line(self.path, 1, "").error("GFF-16", found, "at least one line of a GFF or GTF file", fix)
         if not num_features:
             raise self.aliases.error("GFF-09", str(self.path), unquote(columns[0]))
 
@@ -120,6 +122,8 @@ class GffReader:
             )
         if self.num_without_phase:
             notes.append(f"GFF-07 {self.path}: {self.num_without_phase} CDS lines have no phase")
+        if self.num_latin:
+            notes.append(f"GFF-23 {self.path}: {self.num_latin} lines are not UTF-8, read as Latin-1")
         return notes
 
     def _data_lines(self) -> Iterator[Line]:
@@ -133,6 +137,7 @@ class GffReader:
                 if region:
                     self._regions[unquote(region[1])] = line, int(region[2]), int(region[3])
             elif text.strip():
+                self.num_latin += not line.is_utf8
                 yield line
 
     def _check_regions(self) -> None:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from dnalm.genome.annotations.text_lines import Line
+from dnalm.genome.text import Line
 
 GffFormat = Literal["gff3", "gtf"]
 _GTF_ATTRIBUTE = re.compile(r"""\s*([^\s"=;]+)\s+(?:"([^"]*)"|([^\s";]+))\s*(?:;|$)""")

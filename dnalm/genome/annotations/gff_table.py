@@ -6,8 +6,8 @@ from pathlib import Path
 
 from dnalm.genome.annotations.gff import GffFeature, GffReader
 from dnalm.genome.annotations.interval_table import IntervalTable, OtherContigs, TableBuilder
-from dnalm.genome.annotations.text_lines import OnRead
 from dnalm.genome.store import GenomeStore
+from dnalm.genome.text import OnRead
 
 _SUFFIXES = {".gff", ".gff2", ".gff3", ".gtf"}
 _COMPRESSED = (".gz", ".bgz")

@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from dnalm.errors import DataError
-from dnalm.genome.bgzf import CompressionCodes
-
-CODES = CompressionCodes("VCF-23", "VCF-23", "VCF-23")
 
 _FIXES = {
     "VCF-01": "give a VCF, five tab columns CHROM POS ID REF ALT, or a table with these in its header",
@@ -20,7 +17,6 @@ _FIXES = {
     "VCF-16": "write a number or `.`",
     "VCF-17": "mend the INFO field, or remove it",
     "VCF-19": "make the columns of the line those of the header",
-    "VCF-20": "copy the file again, it holds bytes that are no text",
 }
 
 

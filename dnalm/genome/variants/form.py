@@ -7,13 +7,12 @@ order and case; `five` with data at once, in the columns CHROM POS ID REF ALT th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from dnalm.genome.bgzf import read_chunks
-from dnalm.genome.variants.faults import CODES, fault
+from dnalm.genome.text import VCF, read_lines
+from dnalm.genome.variants.faults import fault
 
 FIXED_COLUMNS = ("CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO")
 _NAMES = {
@@ -24,7 +23,6 @@ _NAMES = {
     "id": ("id", "name", "rsid"),
 }
 _INFO = re.compile(r"##INFO=<ID=([^,>]+),Number=([^,>]+)")
-_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -46,22 +44,6 @@ class Form:
     counts: dict[str, str] = field(default_factory=dict)
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Number, from 1, and text of every line of a plain, gzip or bgzip file, in bounded memory.
-
-    Raises:
-        DataError: VCF-20 (a NUL byte or no UTF-8), VCF-23 (the compressed data is damaged or cut).
-    """
-    number, rest = 0, b""
-    for chunk in read_chunks(path, chunk_bytes=_CHUNK_BYTES, codes=CODES):
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            number += 1
-            yield number, _decode(path, number, line)
-    if rest:
-        yield number + 1, _decode(path, number + 1, rest)
-
-
 def find_form(path: Path) -> Form:
     """Read the beginning of a file.
 
@@ -69,7 +51,7 @@ def find_form(path: Path) -> Form:
         DataError: VCF-01, the file is empty or has no header that can be read.
     """
     header: list[str] = []
-    for number, line in read_lines(path):
+    for _, number, line, _ in read_lines(path, VCF):
         if line.startswith("##"):
             header.append(line)
         elif line.startswith("#CHROM\t") and "\tALT\tQUAL\t" in line:
@@ -114,12 +96,3 @@ def _bare(path: Path, number: int, line: str) -> Form:
         raise fault("VCF-01", path, number, found, "a header, or five columns CHROM POS ID REF ALT")
     extra = tuple(f"column{place}" for place in range(6, len(fields) + 1))
     return Form("five", (), (*FIXED_COLUMNS[:5], *extra), {"chrom": 0, "pos": 1, "id": 2, "ref": 3, "alt": 4})
-
-
-def _decode(path: Path, number: int, line: bytes) -> str:
-    if b"\0" in line:
-        raise fault("VCF-20", path, number, "byte 0x00", "text")
-    try:
-        return line.decode().removesuffix("\r")
-    except UnicodeDecodeError as error:
-        raise fault("VCF-20", path, number, f"byte 0x{line[error.start]:02x}", "text in UTF-8") from None

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dnalm.genome.text import VCF, read_lines
 from dnalm.genome.variants.faults import fault
-from dnalm.genome.variants.form import Form, read_lines
+from dnalm.genome.variants.form import Form
 
 _DNA = frozenset("ACGTN")
 _IUPAC = _DNA | frozenset("RYSWKMBDHV")
@@ -44,7 +45,7 @@ def read_records(path: Path, form: Form) -> Iterator[Record]:
     Raises:
         DataError: VCF-02 to VCF-20, a line is malformed.
     """
-    for number, line in read_lines(path):
+    for _, number, line, _ in read_lines(path, VCF):
         if number <= len(form.header) or not line.strip():
             continue
         if line.startswith("#"):
