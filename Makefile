@@ -3,13 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-reliability check clean
+.PHONY: demo test test-wheel test-reliability check clean
 
 demo: .venv/installed ## pretrain a tiny DNABERT-6 on the simulated clade
 	$(BIN)/dnalm pretrain experiment=dnabert size=tiny data=demo run.dir=runs/demo run.replace=true
 
 test: .venv/installed-dev ## every test
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+test-wheel: ## every command of the wheel, installed with its runtime dependencies alone
+	tests/wheel.sh $(PYTHON)
 
 test-reliability: export DNALM_KILLS ?= 200
 test-reliability: export DNALM_FIGURES = experiments/reliability/figures.jsonl

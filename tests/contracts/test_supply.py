@@ -1,11 +1,14 @@
-"""S10: what is installed is pinned, none of it is a release known to be hostile, and imports do nothing."""
+"""What is imported is declared, what is installed is pinned and not known to be hostile, imports do nothing."""
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +31,31 @@ def pins() -> dict[str, str]:
     pairs = [line.split("==") for line in lines if not line.startswith("#")]
     assert all(len(pair) == 2 and re.fullmatch(r"[\w.!+]+", pair[1]) for pair in pairs), "each is exact"
     return {name.lower().replace("_", "-"): version for name, version in pairs}
+
+
+def imported_roots(tree: ast.AST) -> Iterator[str]:
+    """The first names of all imports of a file, those inside functions and blocks included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            yield node.module.partition(".")[0]
+
+
+def test_what_the_package_imports_it_declares_as_a_runtime_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {re.match(r"[\w-]+", word)[0].lower().replace("_", "-") for word in project["dependencies"]}  # type: ignore[index]
+    ours = {"dnalm", *sys.stdlib_module_names}
+    roots = {
+        root: path.relative_to(ROOT).as_posix()
+        for path in sorted((ROOT / "dnalm").rglob("*.py"))
+        for root in imported_roots(ast.parse(path.read_text()))
+        if root not in ours
+    }
+    assert {"torch", "pysam", "yaml", "sklearn"} <= set(roots)
+    owners = packages_distributions()
+    names = {root: {name.lower().replace("_", "-") for name in owners.get(root, [root])} for root in roots}
+    assert {root: roots[root] for root, found in names.items() if not found & declared} == {}
 
 
 def test_every_dependency_is_pinned_and_none_is_known_to_be_hostile() -> None:
