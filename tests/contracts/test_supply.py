@@ -1,4 +1,4 @@
-"""What is imported is declared, what is installed is pinned and not known to be hostile, imports do nothing."""
+"""What is imported is declared; what is installed is pinned and not known as hostile; imports do nothing."""
 
 from __future__ import annotations
 
