@@ -6,6 +6,7 @@ from pydantic import PositiveInt
 
 from dnalm.console import stdout
 from dnalm.data import Corpus, Part
+from dnalm.errors import ConfigError
 from dnalm.genome.store import GenomeStore
 from dnalm.training import RunDirectory
 
@@ -30,11 +31,17 @@ def prepare(
         parts: of how many.
 
     Raises:
-        ValueError: there is no such part.
+        ConfigError: CFG-18, there is no such part.
         DataError: a genome cannot be prepared; the others are.
     """
     if part > parts:
-        raise ValueError(f"part is {part} of parts={parts}; it lies between 1 and {parts}")
+        raise ConfigError(
+            "CFG-18",
+            where="part",
+            found=f"part={part} of parts={parts}",
+            expected=f"a part between 1 and {parts}",
+            fix="set part=1 to the number of parts, a different one for each job",
+        )
     run.claim(goes_on=True)
     mine = Part(part - 1, parts)
     data.prepare(part=mine)

@@ -1,35 +1,29 @@
-"""Build what a checked config describes."""
+"""Build what a checked config describes, and run its command."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from dnalm.compose.check import RESERVED, Node, argument_types, parse, targets_below
 from dnalm.compose.targets import resolve
-from dnalm.errors import ConfigError
+from dnalm.errors import ConfigError, DnalmError
 
 
-def build(node: Node, *, key: str = "", given: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401
+def build(node: Node, *, key: str = "") -> Any:  # noqa: ANN401
     """Build a node with `_target_`, its arguments first.
 
     Args:
         node: a mapping that `check` has accepted; with `_partial_: true` the result is a function
             of the arguments still missing.
         key: where it stands in the config.
-        given: arguments that the program fills.
 
     Raises:
         ConfigError: a component refuses its values, now or when the missing ones are given.
     """
     target = resolve(node["_target_"], key=key)
-    hints = argument_types(target)
-    arguments = {
-        name: _build_value(value, hints.get(name, Any), f"{key}.{name}" if key else name)
-        for name, value in node.items()
-        if name not in RESERVED
-    }
+    arguments = _arguments(node, target, key=key)
 
     @functools.wraps(target, assigned=("__name__", "__doc__"), updated=())
     def make(*positional: object, **missing: object) -> Any:  # noqa: ANN401 -- what the config names
@@ -43,16 +37,49 @@ def build(node: Node, *, key: str = "", given: Mapping[str, object] | None = Non
             )
         try:
             return target(*positional, **arguments, **missing)
-        except ValueError as error:
+        except (DnalmError, OSError, MemoryError):
+            raise
+        except _refusals(target) as error:
+            said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
             raise ConfigError(
                 "CFG-18",
                 where=key or "config",
-                found=str(error),
+                found=said or "a value that it refuses",
                 expected=f"values that {target.__name__} accepts",
                 fix=f"change what {key or target.__name__} is given",
             ) from error
 
-    return make if node.get("_partial_") else make(**(given or {}))
+    return make if node.get("_partial_") else make()
+
+
+def run_command(node: Node, *, given: Mapping[str, object]) -> Any:  # noqa: ANN401
+    """Build the components of a command's config, then call the command.
+
+    What the components refuse is a mistake in the config; what the command raises is not.
+
+    Args:
+        node: a command's whole config, which `check` has accepted.
+        given: arguments that the program fills.
+
+    Raises:
+        ConfigError: a component refuses its values.
+    """
+    command = resolve(node["_target_"], key="")
+    return command(**_arguments(node, command, key=""), **given)
+
+
+def _arguments(node: Node, target: Callable[..., Any], *, key: str) -> dict[str, Any]:
+    hints = argument_types(target)
+    return {
+        name: _build_value(value, hints.get(name, Any), f"{key}.{name}" if key else name)
+        for name, value in node.items()
+        if name not in RESERVED
+    }
+
+
+def _refusals(target: Callable[..., Any]) -> tuple[type[Exception], ...]:
+    """What a target raises if it refuses a value: ours a ValueError, those of other libraries anything."""
+    return (ValueError,) if target.__module__.partition(".")[0] == "dnalm" else (Exception,)
 
 
 def _build_value(value: Any, annotation: Any, key: str) -> Any:  # noqa: ANN401

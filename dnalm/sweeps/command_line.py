@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from dnalm.compose import build, check, read_config, with_defaults
+from dnalm.compose import build, check, read_config, run_command, with_defaults
 from dnalm.errors import ConfigError
 from dnalm.sweeps.axes import Axis, read_axes
 from dnalm.sweeps.job import Job, assign, program_job, short_hash
@@ -62,7 +62,7 @@ class Plan:
             "make_job": self.make_job,
             "check": self.wrong_with,
         }
-        code: int = build(self.settings, given=given)
+        code: int = run_command(self.settings, given=given)
         return code
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from dnalm.compose import build, check
+from dnalm.compose import build, check, run_command
 from dnalm.compose.targets import resolve
 from dnalm.data import BatchPlan, Masking
 from dnalm.errors import ConfigError
@@ -94,6 +95,54 @@ def test_a_partial_node_refuses_when_it_is_completed() -> None:
         make(global_size=4)
     node["micro_size"] = 2
     assert build(node)(global_size=4) == BatchPlan(global_size=4, micro_size=2)
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments", "found"),
+    [
+        ("torch.optim.Adam", {"betas": [0.9, 2.0]}, "Invalid beta parameter at index 1: 2.0"),
+        ("torch.optim.Adam", {"lr": -1.0}, "Invalid learning rate: -1.0"),
+        ("torch.optim.Adam", {"momentum_decay": 1}, "TypeError: .* unexpected keyword"),
+        ("torch.nn.Linear", {"out_features": -1}, "RuntimeError: .* negative dimension"),
+        ("torch.nn.MultiheadAttention", {"num_heads": 3}, "AssertionError: embed_dim must be divisible"),
+    ],
+)
+def test_another_librarys_component_that_fails_is_a_config_error(
+    target: str, arguments: dict[str, object], found: str
+) -> None:
+    given = [torch.nn.Parameter(torch.zeros(1))] if "optim" in target else 2
+    with pytest.raises(ConfigError, match=f"CFG-18 part: {found}") as refused:
+        build({"_target_": target, "_partial_": True, **arguments}, key="part")(given)
+    assert "Fix: change what part is given." in str(refused.value)
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), IndexError("x"), AssertionError("x")])
+def test_our_own_component_that_fails_otherwise_is_a_bug(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Masking, "__post_init__", broken)
+    with pytest.raises(type(error)):
+        build(MASKING, key="masking")
+
+
+@pytest.mark.parametrize("error", [ValueError("min() arg is an empty sequence"), KeyError("chr1")])
+def test_what_a_command_raises_is_never_the_config(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("dnalm.commands.prepare.prepare", broken)
+    broken.__module__ = "dnalm.commands.prepare"
+    with pytest.raises(type(error)):
+        run_command({"_target_": "dnalm.commands.prepare.prepare"}, given={"config": {}})
+
+
+def test_what_a_command_is_built_of_may_be_refused() -> None:
+    node = {"_target_": "dnalm.commands.prepare.prepare", "data": {**MASKING, "rate": 1.5}}
+    with pytest.raises(ConfigError, match=r"CFG-18 data: rate is 1\.5"):
+        run_command(node, given={"config": {}})
 
 
 HOSTILE = [
