@@ -2,21 +2,23 @@
 
 Help is answered without importing torch or lightning, whose import takes seconds. A failure that
 the user can act on is one sentence and an exit code (2 config, 3 data, 4 checkpoint, 5 numerics,
-6 distributed); `--debug` adds the traceback.
+6 distributed); `--debug` adds the traceback. A bug of ours ends with its traceback and exit code 1.
 """
 
 from __future__ import annotations
 
 import atexit
 import gc
+import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dnalm import __version__
-from dnalm.errors import ConfigError, DnalmError
+from dnalm.errors import BUG, ConfigError
 
 COMMANDS = {
     "pretrain": "train a model on a genome: experiment, size and data choose everything",
@@ -79,15 +81,31 @@ def main(arguments: list[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else arguments
     atexit.register(gc.freeze)  # collecting a million objects of libraries at the end takes a second
     try:
-        sys.exit(_run(_parse(words)))
-    except DnalmError as error:
-        if "--debug" in words:
-            raise
-        print(f"dnalm: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        code = _run(_parse(words))
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("dnalm: interrupted", file=sys.stderr)
-        sys.exit(130)
+        code = 130
+    except Exception as error:  # the last place where it can be told what it means
+        code = _fail(error, debug="--debug" in words)
+    sys.exit(code)
+
+
+def _fail(error: Exception, *, debug: bool) -> int:
+    """Say why the program ends: a sentence for whom it may concern, a traceback of a bug; the exit code."""
+    from dnalm.system_errors import bug_report, is_of_closed_stdout, translate
+
+    if is_of_closed_stdout(error):
+        return 128 + signal.SIGPIPE
+    known = translate(error)
+    if known is None or debug:
+        traceback.print_exception(error)
+    if known is not None:
+        print(f"dnalm: {known}", file=sys.stderr)
+    code = BUG if known is None else known.exit_code
+    if code == BUG:  # here, or in a rank that was started here
+        print(bug_report(), file=sys.stderr)
+    return code
 
 
 def _parse(words: list[str]) -> _Line:
@@ -152,7 +170,7 @@ def _sweep(command: str, line: _Line) -> int:
 
 
 def _compose_and_run(command: str, line: _Line) -> None:
-    from dnalm.compose import build, check, read_config, read_resolved, with_defaults
+    from dnalm.compose import check, read_config, read_resolved, run_command, with_defaults
 
     with _uncollected():
         if line.config is None:
@@ -167,7 +185,7 @@ def _compose_and_run(command: str, line: _Line) -> None:
 
         print(yaml.safe_dump(with_defaults(config), sort_keys=False), end="")
         return
-    build(config, given={"config": config})
+    run_command(config, given={"config": config})
 
 
 @contextmanager

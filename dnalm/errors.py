@@ -1,12 +1,15 @@
 """Errors a user can act on: one sentence each, and an exit code that says who must act.
 
 Every message reads `CODE where: found; expected. Fix: what to do.` and is printed without a
-traceback unless `--debug` is given. Code that fails for our own reasons uses `assert`.
+traceback unless `--debug` is given. Code that fails for our own reasons uses `assert`. What the operating
+system and libraries raise, `system_errors` translates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+
+BUG = 1  # the exit code of a fault of the program itself
 
 
 class DnalmError(Exception):
@@ -20,13 +23,17 @@ class DnalmError(Exception):
         fix: what the user can do about it.
     """
 
-    exit_code = 1
+    exit_code = BUG
 
     def __init__(self, code: str, *, where: str, found: str, expected: str, fix: str) -> None:
         self.code, self.where, self.found = code, where, found
         self.expected, self.fix = expected, fix
         stop = "" if fix.endswith("?") else "."
-        super().__init__(_without_controls(f"{code} {where}: {found}; {expected}. Fix: {fix}{stop}"))
+        super().__init__(escape_controls(f"{code} {where}: {found}; {expected}. Fix: {fix}{stop}"))
+
+    def __reduce__(self) -> tuple[Callable[[Mapping[str, str]], DnalmError], tuple[dict[str, str]]]:
+        """Travel between processes whole, which exceptions with arguments by name do not by themselves."""
+        return DnalmError.of_parts, (self.as_parts(),)
 
     def as_parts(self) -> dict[str, str]:
         """What another process can make the same error of."""
@@ -71,9 +78,19 @@ class DistributedError(DnalmError):
     exit_code = 6
 
 
-def _without_controls(text: str) -> str:
-    """Control characters of names and files as escapes, since they could rewrite a terminal or a log."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+def escape_controls(text: str) -> str:
+    """Invisible characters of names and files as escapes, since they could rewrite a terminal or a page.
+
+    Controls such as ESC, those that turn the direction of text, and characters without width; a line break
+    and a tab stay.
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else _escape(c) for c in text)
+
+
+def _escape(letter: str) -> str:
+    if 0xDC80 <= ord(letter) <= 0xDCFF:  # a byte of a file's name that is no UTF-8
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return letter.encode("unicode_escape").decode()
 
 
 def _kinds_below(kind: type[DnalmError]) -> list[type[DnalmError]]:

@@ -8,13 +8,18 @@ import select
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sized
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.context import BaseContext
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
+
+from dnalm.errors import DnalmError
+from dnalm.system_errors import translate
 
 _LOOK_S = 5  # between looks at whether the workers live
 _PATIENCE_S = 300  # a batch that takes longer is reported rather than waited for
@@ -49,9 +54,9 @@ class Loader(Generic[Fetched], Iterable[Fetched]):
     ) -> None:
         self._order = order
         self._loader: DataLoader[Any] = DataLoader(
-            samples,
+            _Guarded(samples) if num_workers else samples,
             batch_sampler=order,
-            collate_fn=collate,
+            collate_fn=partial(_guarded_collate, collate) if num_workers else collate,
             num_workers=num_workers,
             pin_memory=torch.cuda.is_available(),
             multiprocessing_context=_fork_server(samples) if num_workers else None,
@@ -76,8 +81,62 @@ class Loader(Generic[Fetched], Iterable[Fetched]):
                 if _TIMED_OUT in str(error) and time.monotonic() - asked < _PATIENCE_S:
                     continue
                 raise
+            if isinstance(batch, WorkerFailure):
+                batch.raise_again()
             yield batch
             asked = time.monotonic()
+
+
+@dataclass(frozen=True)
+class WorkerFailure:
+    """What went wrong in a worker, in place of a batch; torch would keep only the text of it.
+
+    Attributes:
+        error: an error that a user can act on; none of a bug.
+        traceback: of what was raised.
+    """
+
+    error: DnalmError | None
+    traceback: str
+
+    @classmethod
+    def of(cls, error: Exception) -> WorkerFailure:
+        """Of an error just caught."""
+        return cls(translate(error), "".join(traceback.format_exception(error)))
+
+    def raise_again(self) -> NoReturn:
+        """Raise it where the batch was wanted.
+
+        Raises:
+            DnalmError: as the worker has it.
+            RuntimeError: a bug; its text is the worker's traceback.
+        """
+        if self.error is not None:
+            raise self.error
+        raise RuntimeError(f"{self.traceback.splitlines()[-1]}\n\nin a loader worker:\n{self.traceback}")
+
+
+class _Guarded(Dataset[Any]):
+    """Samples, or what went wrong with them."""
+
+    def __init__(self, samples: Dataset[Any]) -> None:
+        self._samples = samples
+
+    def __getitem__(self, index: int) -> Any:  # noqa: ANN401
+        try:
+            return self._samples[index]
+        except Exception as error:  # it is raised in the process that asked
+            return WorkerFailure.of(error)
+
+
+def _guarded_collate(collate: Callable[[list[Any]], Any], samples: list[Any]) -> Any:  # noqa: ANN401
+    for sample in samples:
+        if isinstance(sample, WorkerFailure):
+            return sample
+    try:
+        return collate(samples)
+    except Exception as error:  # as above
+        return WorkerFailure.of(error)
 
 
 def _fork_server(samples: Dataset[Any]) -> BaseContext:

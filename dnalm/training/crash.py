@@ -14,7 +14,9 @@ import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dnalm.errors import DataError, DistributedError, DnalmError, NumericsError
+from dnalm.console import stderr
+from dnalm.errors import BUG, DataError, DistributedError, DnalmError, NumericsError
+from dnalm.system_errors import translate
 
 _SUFFIX = ".crash.json"
 _LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out", "timeout")
@@ -49,7 +51,7 @@ class OnOtherRanks(NumericsError):  # noqa: N818
 
 
 def explained(error: Exception, folder: Path, rank: int) -> Exception:
-    """A better error for what torch says of a loader whose processes are gone, at any moment; else the same.
+    """The error a user can act on: as `translate` has it, or of a loader that lost a process; else the same.
 
     Args:
         error: what has ended the training.
@@ -59,7 +61,9 @@ def explained(error: Exception, folder: Path, rank: int) -> Exception:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     told = isinstance(error, RuntimeError) and any(words in str(error) for words in _OF_WORKERS)
     if not told and not isinstance(error, ConnectionError | EOFError):  # multiprocessing's, of its pipes
-        return error
+        if (known := translate(error)) is None:
+            error.add_note(f"rank {rank}, {last_sign(folder, rank)}")
+        return known or error
     found = lines[-1] if lines[0].startswith("Caught") else lines[0]
     return DataError(
         "DATA-20",
@@ -73,20 +77,27 @@ def explained(error: Exception, folder: Path, rank: int) -> Exception:
 
 def report_crash(folder: Path, rank: int, error: BaseException) -> Crash:
     """Write the report of this rank."""
-    text = str(error) or type(error).__name__
-    code = error.exit_code if isinstance(error, DnalmError) else DistributedError.exit_code
+    text, known = str(error) or type(error).__name__, isinstance(error, DnalmError)
+    lost_peer = isinstance(error, OnOtherRanks) or (not known and any(words in text for words in _LOST_PEER))
+    at = last_sign(folder, rank)
+    if isinstance(error, DnalmError):
+        code = error.exit_code
+    else:
+        code = DistributedError.exit_code if lost_peer else BUG
     crash = Crash(
         rank=rank,
-        at=last_sign(folder, rank),
-        message=text if isinstance(error, DnalmError) else f"{type(error).__name__}: {text.splitlines()[0]}",
+        at=at,
+        message=text if known else f"rank {rank}, {at}: {type(error).__name__}: {text.splitlines()[0]}",
         exit_code=code,
-        lost_peer=isinstance(error, OnOtherRanks)
-        or (not isinstance(error, DnalmError) and any(words in text for words in _LOST_PEER)),
+        lost_peer=lost_peer,
         time=time.time(),
         traceback="".join(traceback.format_exception(error)),
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{rank}{_SUFFIX}").write_text(json.dumps(asdict(crash), indent=2))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{rank}{_SUFFIX}").write_text(json.dumps(asdict(crash), indent=2))
+    except OSError:  # such as the full disk that is being reported: the exit code is left, and this line
+        stderr.print(f"dnalm: {crash.message}")
     return crash
 
 

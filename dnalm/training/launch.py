@@ -22,7 +22,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from dnalm.errors import DistributedError
+from dnalm.console import stderr
+from dnalm.errors import BUG, DistributedError
 from dnalm.training.crash import Crash, forget_crashes, last_sign, read_crashes
 from dnalm.training.ranks import JOB_THREADS, LAUNCHED
 
@@ -31,6 +32,7 @@ _REPORTS_S = 3.0  # time that the other ranks have to say how they fared once on
 _STACKS_S = 0.5
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _WELL = (0, 130, 143)
+_SAID = (2, 3, 4, 5)  # exit codes of errors that a rank has told, even if its report could not be written
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -71,7 +73,10 @@ def launch(command: Sequence[str], *, num_ranks: int, folder: Path, start: Path 
         _end(processes)
     failed = [rank for rank, code in enumerate(codes) if code not in _WELL]
     if failed:
-        raise RankFailed(_cause(folder, failed, codes))
+        crash = _cause(folder, failed, codes)
+        if crash.exit_code == BUG:
+            stderr.print(crash.traceback)
+        raise RankFailed(crash)
     return max(code or 0 for code in codes)
 
 
@@ -178,7 +183,8 @@ def _cause(folder: Path, failed: Sequence[int], codes: Sequence[int | None]) -> 
         fix="see dmesg for the out-of-memory killer, and the rank's log beside; started again, the run goes "
         "on from its last checkpoint",
     )
-    return Crash(rank, at, str(error), error.exit_code, lost_peer=False, time=time.time(), traceback="")
+    said = code if code in _SAID else error.exit_code
+    return Crash(rank, at, str(error), said, lost_peer=False, time=time.time(), traceback="")
 
 
 def _free_port() -> int:

@@ -115,11 +115,30 @@ def test_a_data_error_is_one_line_and_exit_code_3(tmp_path: Path, capsys: pytest
     assert "chr1:5" in errors
 
 
-def test_debug_shows_the_traceback() -> None:
-    from dnalm.errors import ConfigError
+def test_debug_adds_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, errors = run(capsys, "pretrain", "optim.lrr=1", "--debug")
+    assert code == 2
+    assert errors.startswith("Traceback (most recent call last):")
+    assert errors.splitlines()[-1].startswith("dnalm: CFG-03 optim.lrr: unknown key")
 
-    with pytest.raises(ConfigError):
-        main(["pretrain", "optim.lrr=1", "--debug"])
+
+@pytest.mark.parametrize(
+    "error", [ValueError("min() arg is an empty sequence"), KeyError("chr1"), TypeError()]
+)
+def test_what_a_running_command_raises_is_a_bug_and_not_the_config(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("dnalm.data.GenomeCorpus.prepare", broken)
+    (tmp_path / "genome.fa").write_text(">chr1\nACGTN\n")
+    code, _, errors = run(capsys, "prepare", "data.fasta=genome.fa", "data.cache=cache")
+    assert code == 1
+    assert errors.startswith("Traceback (most recent call last):")
+    assert type(error).__name__ in errors
+    assert "CFG-" not in errors
+    assert errors.splitlines()[-1].startswith("dnalm: this is a bug in dnalm ")
 
 
 def test_prepare_builds_a_store_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

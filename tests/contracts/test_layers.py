@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "dnalm"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-EVERYWHERE = {"errors", "console", "paths", "durable", "faults", "tables"}
+EVERYWHERE = {"errors", "console", "paths", "durable", "faults", "tables", "system_errors"}
 MAY_IMPORT = {
     "genome": {"genome"},
     "tokenizers": {"tokenizers", "genome"},
@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "durable": set(),
     "faults": set(),
     "tables": set(),
+    "system_errors": set(),
     "__init__": set(),
 }
 FORBIDDEN_LIBRARIES = {
