@@ -19,6 +19,7 @@ from pathlib import Path
 
 from dnalm import __version__
 from dnalm.errors import BUG, ConfigError
+from dnalm.lifetime import StoppedBySignal, die_with_launcher, say_at_once, stopping_on_signals
 
 COMMANDS = {
     "pretrain": "train a model on a genome: experiment, size and data choose everything",
@@ -78,14 +79,17 @@ class _Line:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the console script."""
+    launched = die_with_launcher()
     words = sys.argv[1:] if arguments is None else arguments
     atexit.register(gc.freeze)  # collecting a million objects of libraries at the end takes a second
     try:
-        code = _run(_parse(words))
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        print("dnalm: interrupted", file=sys.stderr)
-        code = 130
+        with stopping_on_signals():
+            code = _run(_parse(words))
+            sys.stdout.flush()
+    except StoppedBySignal as stopped:
+        if not launched:  # else whoever launched this process says it
+            say_at_once(f"{stopped}: stopped. The same command continues from what is finished.")
+        code = stopped.exit_code
     except Exception as error:  # the last place where it can be told what it means
         code = _fail(error, debug="--debug" in words)
     sys.exit(code)

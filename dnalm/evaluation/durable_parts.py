@@ -11,13 +11,13 @@ thrown away.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -27,7 +27,7 @@ import torch
 from dnalm.console import hide_bars
 from dnalm.durable import sync, write_text
 from dnalm.errors import DistributedError
-from dnalm.training.launch import die_with_parent
+from dnalm.lifetime import worker_pool
 
 State = TypeVar("State")
 Part = TypeVar("Part", bound=Sized)
@@ -125,34 +125,26 @@ def work_on(
         DistributedError: DIST-20, a process was killed.
     """
     total, opened, running = 0, None, deque[tuple[int, Future[None]]]()
-    pool = _pool(work, workers) if workers > 1 else None
+    threads = max(1, torch.get_num_threads() // workers)
     try:
-        for number, part in enumerate(parts):
-            total += len(part)
-            if folder.has(number):
-                advance(len(part))
-            elif pool is None:
-                opened = opened or _Opened(work.open())
-                work.do(opened.state, folder, number, part)
-                advance(len(part))
-            else:
-                if len(running) >= 2 * workers:
-                    _finish(running, advance)
-                running.append((len(part), pool.submit(_do, work, folder, number, part)))
-        while running:
-            _finish(running, advance)
+        with worker_pool(workers, _start, work, threads) if workers > 1 else nullcontext() as pool:
+            for number, part in enumerate(parts):
+                total += len(part)
+                if folder.has(number):
+                    advance(len(part))
+                elif pool is None:
+                    opened = opened or _Opened(work.open())
+                    work.do(opened.state, folder, number, part)
+                    advance(len(part))
+                else:
+                    if len(running) >= 2 * workers:
+                        _finish(running, advance)
+                    running.append((len(part), pool.submit(_do, work, folder, number, part)))
+            while running:
+                _finish(running, advance)
     except BrokenProcessPool:
         raise _killed(folder) from None
-    finally:
-        if pool is not None:
-            pool.shutdown(cancel_futures=True)
     return total
-
-
-def _pool(work: PartWork[State, Part], workers: int) -> ProcessPoolExecutor:
-    threads = max(1, torch.get_num_threads() // workers)
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(work, threads))
 
 
 def _finish(running: deque[tuple[int, Future[None]]], advance: Callable[[int], None]) -> None:
@@ -165,7 +157,6 @@ _states: list[Any] = []  # of a process of the pool
 
 
 def _start(work: PartWork[State, Part], threads: int) -> None:
-    die_with_parent()
     hide_bars()
     torch.set_num_threads(threads)
     _states[:] = [work.open()]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from dnalm.genome.download import download
 from dnalm.genome.remote_file import RemoteFile
 from dnalm.genome.tracks import TrackRecipe
 from dnalm.genome.transfer import Patience
+from dnalm.lifetime import worker_pool
 
 _UNREACHED = "FETCH-01"
 
@@ -102,9 +102,8 @@ def _side_by_side(
     note: Callable[[str, _Faults], None],
 ) -> None:
     """Hand out a genome where a process is free, and not before, for hosts are learned of meanwhile."""
-    context = multiprocessing.get_context("spawn")
     left, running = deque(plans), dict[Future[_Faults], str]()
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=hide_bars) as pool:
+    with worker_pool(workers, hide_bars) as pool:
         while left or running:
             while left and len(running) < workers:
                 name = left.popleft()

@@ -158,7 +158,7 @@ class Beginning(Generic[Data, Module]):
         RunLock(self.run.path).__enter__()
         return str(self.begin(data).checkpoint or "")
 
-    def launch(self, start: Start) -> None:
+    def launch(self, start: Start, lock: RunLock) -> None:
         """Start the processes, and end with their exit code if they were told to stop.
 
         Raises:
@@ -167,5 +167,6 @@ class Beginning(Generic[Data, Module]):
         words = [sys.executable, "-m", "dnalm", self.work.command]
         words += ["--config", str(self.run.path / "config.yaml")]
         world = self.recipe.world_size
-        if code := launch(words, num_ranks=world, folder=self.run.ranks, start=start.checkpoint):
+        held, first = (lock.descriptor,), start.checkpoint
+        if code := launch(words, num_ranks=world, folder=self.run.ranks, start=first, held=held):
             sys.exit(code)

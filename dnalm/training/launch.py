@@ -10,30 +10,28 @@ reaches them only through here, and ends with this process whatever ends it.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 
 from dnalm.console import stderr
 from dnalm.errors import BUG, DistributedError
+from dnalm.lifetime import PARENT, STOP_CODES, STOPPING, SignalCount, say_at_once, signal_handlers
 from dnalm.training.crash import Crash, forget_crashes, last_sign, read_crashes
 from dnalm.training.ranks import JOB_THREADS, LAUNCHED
 
 _POLL_S = 0.1
 _REPORTS_S = 3.0  # time that the other ranks have to say how they fared once one has failed
 _STACKS_S = 0.5
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-_WELL = (0, 130, 143)
+_LEAVE_S = 10.0  # time that the other ranks have to end once one has heeded a signal; they end together
+_WELL = (0, *STOP_CODES.values())
 _SAID = (2, 3, 4, 5)  # exit codes of errors that a rank has told, even if its report could not be written
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class RankFailed(DistributedError):  # noqa: N818
@@ -44,7 +42,9 @@ class RankFailed(DistributedError):  # noqa: N818
         self.exit_code, self.crash = crash.exit_code, crash
 
 
-def launch(command: Sequence[str], *, num_ranks: int, folder: Path, start: Path | None) -> int:
+def launch(
+    command: Sequence[str], *, num_ranks: int, folder: Path, start: Path | None, held: Sequence[int] = ()
+) -> int:
     """Run a command once for each rank; the first speaks on this terminal, the others into files.
 
     Args:
@@ -52,32 +52,65 @@ def launch(command: Sequence[str], *, num_ranks: int, folder: Path, start: Path 
         num_ranks: how many.
         folder: `ranks/` of the run directory.
         start: the checkpoint to start from.
+        held: descriptors that every rank inherits: a lock is held for as long as one of them lives.
 
     Returns:
-        The exit code that all ranks have agreed on: 0, or 130 and 143 if they were told to stop.
+        The exit code that all ranks have agreed on: 0, or 130 and 143 if a signal has stopped them.
 
     Raises:
         RankFailed: a rank failed; the others have been ended.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     forget_crashes(folder)
     port = _free_port()
-    processes = [
-        _start(command, _environment(rank, num_ranks, port, start), folder, rank) for rank in range(num_ranks)
-    ]
-    try:
-        with _forwarding(processes):
-            codes = _watch(processes)
-            _ask_for_stacks(processes)
-    finally:
-        _end(processes)
+    ranks = _Ranks()
+    with signal_handlers(ranks.forward):
+        try:
+            for rank in range(num_ranks):
+                environment = _environment(rank, num_ranks, port, start)
+                ranks.processes.append(_start(command, environment, folder, rank, held))
+            codes = _watch(ranks.processes)
+            _ask_for_stacks(ranks.processes)
+        finally:
+            _end(ranks.processes)
     failed = [rank for rank, code in enumerate(codes) if code not in _WELL]
+    lost = {crash.rank for crash in read_crashes(folder) if crash.lost_peer}
+    if failed and (stopped := ranks.stopped([code for rank, code in enumerate(codes) if rank not in lost])):
+        return stopped
     if failed:
         crash = _cause(folder, failed, codes)
         if crash.exit_code == BUG:
             stderr.print(crash.traceback)
         raise RankFailed(crash)
     return max(code or 0 for code in codes)
+
+
+class _Ranks:
+    """The processes, and the signals that were passed on to them."""
+
+    def __init__(self) -> None:
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self._asked: list[signal.Signals] = []
+        self._count = SignalCount()
+        self._is_killed = False
+
+    def forward(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Pass a signal on to every rank; a second Ctrl-C or SIGTERM ends them at once."""
+        name = signal.Signals(number)
+        self._is_killed = self._is_killed or self._count.is_second(number)
+        if name not in self._asked:
+            self._asked.append(name)
+            say_at_once(f"{name.name}: {STOPPING}")
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL if self._is_killed else number)
+
+    def stopped(self, codes: Sequence[int | None]) -> int:
+        """The exit code if signals explain how ranks ended, some before they could answer; else 0."""
+        own = [code for code in codes if code in STOP_CODES.values()]
+        asked = [STOP_CODES[name] for name in self._asked] + [code for code in own if code]
+        ended = (None, *_WELL, *(-name for name in self._asked), *([-signal.SIGKILL] * self._is_killed))
+        return max(asked) if asked and all(code in ended for code in codes) else 0
 
 
 def _environment(rank: int, num_ranks: int, port: int, start: Path | None) -> dict[str, str]:
@@ -94,56 +127,33 @@ def _environment(rank: int, num_ranks: int, port: int, start: Path | None) -> di
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         LAUNCHED: str(start or ""),
+        PARENT: str(os.getpid()),
     }
 
 
 def _start(
-    command: Sequence[str], environment: dict[str, str], folder: Path, rank: int
+    command: Sequence[str], environment: dict[str, str], folder: Path, rank: int, held: Sequence[int]
 ) -> subprocess.Popen[bytes]:
-    if rank == 0:
-        return subprocess.Popen(command, env=environment, start_new_session=True)
-    with (folder / f"{rank}.log").open("ab") as log:
+    with (folder / f"{rank}.log").open("ab") if rank else nullcontext() as log:
         return subprocess.Popen(
-            command, env=environment, start_new_session=True, stdout=log, stderr=subprocess.STDOUT
+            command,
+            env=environment,
+            start_new_session=True,
+            pass_fds=tuple(held),
+            stdout=log,
+            stderr=subprocess.STDOUT if log else None,
         )
 
 
-def die_with_parent() -> None:
-    """Ask Linux to end this process when the one that started it is gone; called in each rank."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == 1:
-            os._exit(DistributedError.exit_code)
-
-
 def _watch(processes: Sequence[subprocess.Popen[bytes]]) -> list[int | None]:
-    """Wait until all have ended, or one has failed and the others had time to say so."""
+    """Wait until all have ended, or one has failed or stopped and the others had time to do likewise."""
     until = float("inf")
     while any(process.poll() is None for process in processes) and time.monotonic() < until:
-        if until == float("inf") and any(p.returncode not in (None, *_WELL) for p in processes):
-            until = time.monotonic() + _REPORTS_S
+        codes = {process.returncode for process in processes} - {None, 0}
+        if codes and until == float("inf"):
+            until = time.monotonic() + (_LEAVE_S if codes <= {*_WELL} else _REPORTS_S)
         time.sleep(_POLL_S)
     return [process.poll() for process in processes]
-
-
-@contextmanager
-def _forwarding(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Pass signals on to every rank; a second Ctrl-C or SIGTERM ends them at once."""
-    heard: set[int] = set()
-
-    def forward(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        again = number in heard and number != signal.SIGUSR1
-        heard.add(number)
-        for process in processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGKILL if again else number)
-
-    before = {number: signal.signal(number, forward) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _ask_for_stacks(processes: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -29,7 +29,6 @@ from dnalm.training.crash import dump_stacks_on_request, explained, report_crash
 from dnalm.training.gather import whole_weights
 from dnalm.training.guard import RolledBack, RunStopped, StepGuard
 from dnalm.training.heartbeat import Heartbeat
-from dnalm.training.launch import die_with_parent
 from dnalm.training.metrics_file import MetricsFile
 from dnalm.training.processes import decided_by_first, join, part
 from dnalm.training.progress import ProgressBar
@@ -86,7 +85,7 @@ class Session(Generic[Data, Module]):
         try:
             yield from self._begun_together() if self.ranks.world_size > 1 else self._begun_alone()
         except RunStopped as stopped:
-            self._say(f"stopped after step {stopped.step:,}, which is saved; started again, the run goes on")
+            self._say(f"{stopped}. The same command continues from there.")
             sys.exit(stopped.exit_code)
         except Exception as error:
             if self.launches or not self.run.begun:
@@ -138,13 +137,13 @@ class Session(Generic[Data, Module]):
     def _begun_alone(self) -> Iterator[Data | None]:
         beginning = Beginning(self.run, self.recipe, self.work, self.folder)
         data, module = beginning.validated()
-        with RunLock(self.run.path):
+        with RunLock(self.run.path) as lock:
             start = beginning.begin(data)
             if beginning.is_complete(start):
                 yield None
             elif self.launches:
                 del module  # each process makes its own
-                beginning.launch(start)
+                beginning.launch(start, lock)
                 yield None
             else:
                 self._made = module
@@ -152,8 +151,6 @@ class Session(Generic[Data, Module]):
                 yield data
 
     def _begun_together(self) -> Iterator[Data]:
-        if launched_by_us():
-            die_with_parent()
         dump_stacks_on_request(self.run.ranks, self.ranks.rank)
         join(self.ranks, self.recipe.cluster, device=self.recipe.device, timeout_s=self.recipe.timeout_s)
         if launched_by_us():

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "dnalm"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-EVERYWHERE = {"errors", "console", "paths", "durable", "faults", "tables", "system_errors"}
+EVERYWHERE = {"errors", "console", "paths", "durable", "faults", "lifetime", "tables", "system_errors"}
 MAY_IMPORT = {
     "genome": {"genome"},
     "tokenizers": {"tokenizers", "genome"},
@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "paths": set(),
     "durable": set(),
     "faults": set(),
+    "lifetime": set(),
     "tables": set(),
     "system_errors": set(),
     "__init__": set(),

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import re
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.reliability.harness import STILL, Place, killed_at_the_end, patched
+from dnalm.errors import CheckpointError
+from dnalm.training.checkpoints import RunLock
+from tests.reliability.harness import ROOT, STILL, Place, alive, children, killed_at_the_end, patched
 
 KILLS = int(os.environ.get("DNALM_KILLS", "25"))
 STEPS = 16 * KILLS  # six kills of ten come after some fifteen of them, the others by the first
@@ -141,3 +146,56 @@ def test_the_comparison_notices(mutant: str, own: Place, place: Place, eight: st
     own.run("cut", "steps=8", *STILL, environment=environment)
     ours, theirs = own.ledger("cut"), place.ledger(eight)
     assert [key for key in theirs if ours.get(key) != theirs[key]]
+
+
+@pytest.fixture
+def subreaper() -> Iterator[None]:
+    """Orphans are adopted by this process and not by process 1, as in containers and user sessions."""
+    prctl = ctypes.CDLL(None).prctl
+    prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
+    yield
+    prctl(36, 0)
+
+
+@pytest.mark.usefixtures("subreaper")
+@pytest.mark.parametrize("after_s", [0.0, 0.3, 1.0, pytest.param(3.0, marks=pytest.mark.long)])
+def test_ranks_end_with_a_launcher_that_is_killed_while_they_import(after_s: float, own: Place) -> None:
+    """Under a child subreaper, where the parent of an orphan is never process 1."""
+    with killed_at_the_end(own.start("run", "steps=100000", "trainer.devices=2", *STILL)) as process:
+        while not (ranks := children(process.pid)):
+            time.sleep(0.02)
+        time.sleep(after_s)
+        ranks |= children(process.pid)
+        os.kill(process.pid, signal.SIGKILL)
+        killed = time.monotonic()
+        while (left := alive([*ranks.values()])) and time.monotonic() < killed + 2:
+            time.sleep(0.02)
+        assert left == []
+    assert own.step_of("run", 0) is None, "it was killed before training"
+
+
+HOLDING = (
+    "import sys\nfrom pathlib import Path\nfrom dnalm.training.checkpoints import RunLock\n"
+    "from dnalm.training.launch import launch\n"
+    "run = Path(sys.argv[1])\n"
+    "with RunLock(run) as lock:\n"
+    "    launch(['sleep', '60'], num_ranks=1, folder=run / 'ranks', start=None, held=[lock.descriptor])\n"
+)
+
+
+@pytest.mark.usefixtures("subreaper")
+def test_a_run_is_locked_for_as_long_as_one_of_its_ranks_lives(tmp_path: Path) -> None:
+    """Here a rank that does not end with its launcher."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    launcher = subprocess.Popen([sys.executable, "-c", HOLDING, tmp_path], env=environment)
+    while not (ranks := children(launcher.pid)):
+        time.sleep(0.02)
+    launcher.kill()
+    launcher.wait()
+    assert alive([*ranks.values()])
+    with pytest.raises(CheckpointError, match="it has ended, but a process that it started has not"):
+        RunLock(tmp_path).__enter__()
+    os.kill(ranks[0], signal.SIGKILL)
+    os.waitpid(ranks[0], 0)
+    with RunLock(tmp_path):
+        pass

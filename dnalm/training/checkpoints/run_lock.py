@@ -34,6 +34,11 @@ class RunLock:
     def __init__(self, path: Path) -> None:
         self.path, self._descriptor = path, -1
 
+    @property
+    def descriptor(self) -> int:
+        """Of the locked file; a process that inherits it holds the lock too, for as long as it lives."""
+        return self._descriptor
+
     def __enter__(self) -> RunLock:
         """Take the lock.
 
