@@ -69,21 +69,11 @@ class GenomeData(LightningDataModule):
         """Divide the genomes and lay out the windows.
 
         Raises:
-            DataError: a genome has no stretch that is long enough for a window, or none trains, or none
-                judges the model.
+            DataError: a genome has no stretch that is long enough for a window, or none judges the model.
             ConfigError, DataError: inputs cannot be channels; see `find_channels`.
         """
         self.opened = self.corpus.genomes((*self.tracks, *self.inputs))
         self.channels = find_channels(self.inputs, self.opened)
-        if not self._training():
-            named = (f"{genome.name}: {genome.division.description}" for genome in self.opened[:_NAMED])
-            raise DataError(
-                "DATA-12",
-                where="data.split",
-                found=f"no base of any genome trains ({'; '.join(named)})",
-                expected="a training side",
-                fix="hold out less, as data.split.gap=0 or data/split=random_contigs",
-            )
         judging = sum(bool(len(genome.division.validation)) for genome in self.opened)
         if not judging:
             raise DataError(

@@ -1,7 +1,8 @@
-"""When a run is saved, and when it stops: at the end of an optimizer step, on all ranks at once.
+"""When a run is saved, and when it stops: between two micro-batches, on all ranks at once.
 
-A step that is validated is saved after its validation, so that a checkpoint knows its figures and a run
-that goes on from it has missed nothing.
+What is saved is always the last complete optimizer step; one that was under way is repeated. A step that is
+validated is saved after its validation, so that a checkpoint knows its figures and a run that goes on from it
+has missed nothing.
 """
 
 from __future__ import annotations
@@ -76,11 +77,21 @@ class Checkpointing(Callback):
             self._seen = trainer.global_step
             fault("train.step_end")
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+    def on_train_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: object,  # noqa: ARG002
+        batch_idx: int,
+    ) -> None:
         """Save the step before if it is time, or if the run is to stop; then stop."""
         self._settle(trainer, pl_module)
+        is_within = batch_idx % trainer.accumulate_grad_batches > 0
+        if is_within:
+            self.guard.update_from_all_ranks()
         if self.guard.stopping:
-            raise RunStopped(self.guard.stopping, trainer.global_step)
+            self.save(trainer, pl_module)
+            raise RunStopped(self.guard.stopping, trainer.global_step, is_within=is_within)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the last step, unless it was with its validation."""
@@ -96,11 +107,15 @@ class Checkpointing(Callback):
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
         """Stop within validation too; the ranks have equally many batches."""
-        flags = torch.tensor(self.guard.flags(), dtype=torch.float64, device=pl_module.device)
-        preempted, interrupted = trainer.strategy.reduce(flags, reduce_op="sum").tolist()
-        self.guard.hear(int(preempted), int(interrupted))
-        if self.guard.stopping and trainer.global_step:
+        self.guard.update_from_all_ranks()
+        if self.guard.stopping:
             self.save(trainer, pl_module)
+            raise RunStopped(self.guard.stopping, trainer.global_step)
+
+    def on_test_batch_end(self, trainer: Trainer, *_: object) -> None:
+        """Stop within the test of a run whose last step is saved."""
+        self.guard.update_from_all_ranks()
+        if self.guard.stopping:
             raise RunStopped(self.guard.stopping, trainer.global_step)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -109,7 +124,7 @@ class Checkpointing(Callback):
             self.save(trainer, pl_module)
 
     def save(self, trainer: Trainer, module: LightningModule) -> None:
-        """Write a checkpoint of the step just completed, on all ranks.
+        """Write a checkpoint of the last complete step, on all ranks; nothing before the first.
 
         Raises:
             NumericsError: CKPT-08, a weight is not finite; nothing is kept.

@@ -30,15 +30,22 @@ class Throughput(Callback):
         self.masked, self.content = 0, 0
         self._since = 0.0
         self._logged_at = 0  # optimizer step; a step has several micro-batches
+        self._counts: dict[str, float] = {}
+        self._counted_at = 0
 
     def counts(self) -> dict[str, float]:
-        """What a run that goes on later is to count from."""
-        return {name: getattr(self, name) for name in _COUNTED}
+        """What a run that goes on after the last complete step is to count from."""
+        return self._counts
 
     def load(self, counts: Mapping[str, float]) -> None:
         """Count from what an earlier start has counted."""
         for name in _COUNTED:
             setattr(self, name, counts.get(name, 0))
+        self._counts = dict(counts)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """What is restored is of this step."""
+        self._counted_at = trainer.global_step
 
     def on_train_batch_start(self, *_: object) -> None:
         """Start the clock of a micro-batch unless it runs already."""
@@ -61,6 +68,9 @@ class Throughput(Callback):
         now = time.perf_counter()
         self.seconds += now - self._since
         self._since = now
+        if trainer.global_step != self._counted_at:
+            self._counted_at = trainer.global_step
+            self._counts = {name: getattr(self, name) for name in _COUNTED}
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # its connector sets it
         if trainer.global_step != self._logged_at and trainer.global_step % every == 0:
             self._logged_at = trainer.global_step

@@ -22,7 +22,7 @@ from dnalm.errors import ConfigError
 from dnalm.training.exact_sums import check_exact
 from dnalm.training.guard import NotFinite, StepGuard
 from dnalm.training.parallelize import Parallel
-from dnalm.training.ranks import Cluster, Ranks, ranks_of_environment
+from dnalm.training.ranks import Cluster, Ranks, launched_by_us, ranks_of_environment
 from dnalm.training.strategies import StrategyName, make_strategy
 
 
@@ -145,7 +145,9 @@ class TrainerRecipe:
 
     def guard(self) -> StepGuard:
         """What the ranks decide together."""
-        return StepGuard(not_finite=self.not_finite, max_skipped=self.max_skipped)
+        ranks = self.ranks()
+        announces = not launched_by_us() and (ranks is None or ranks.first)
+        return StepGuard(self.not_finite, self.max_skipped, announces=announces)
 
     def make(
         self,

@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dnalm.data import BatchPlan, GenomeCorpus, Masking, SplitByContig, SplitByFraction, WindowRecipe
+from dnalm.data import BatchPlan, GenomeCorpus, Masking, SplitByContig, WindowRecipe
 from dnalm.data.module import GenomeData
-from dnalm.data.splits import Split
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import UNKNOWN, bases, reverse_complement
 from dnalm.tokenizers import KmerTokenizer
@@ -25,12 +24,11 @@ def genome_with_gaps(folder: Path) -> Path:
     return fasta
 
 
-def data_of(fasta: Path, *, split: Split | None = None, shortest: int = 5, **recipe: float) -> GenomeData:
-    split = split or SplitByContig(validation=["chr2"])
+def data_of(fasta: Path, **recipe: float) -> GenomeData:
     data = GenomeData(
-        GenomeCorpus(fasta=fasta, split=split, cache=fasta.parent / "cache"),
+        GenomeCorpus(fasta=fasta, split=SplitByContig(validation=["chr2"]), cache=fasta.parent / "cache"),
         tokenizer=TOKENIZER,
-        windows=WindowRecipe(min_tokens=shortest, max_tokens=max(200, shortest), **recipe),  # type: ignore[arg-type]
+        windows=WindowRecipe(min_tokens=5, max_tokens=200, **recipe),  # type: ignore[arg-type]
         masking=Masking(),
         batch=BatchPlan(global_size=4, micro_size=4),
         seed=3,
@@ -103,28 +101,3 @@ def test_a_clade_species_is_checked_before_anything_is_simulated(tmp_path: Path)
     with pytest.raises(ValueError, match="species is human; the clade has demo_a, demo_b"):
         GenomeCorpus(clade=Clade(), species="human", cache=tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-def test_the_bases_of_both_sides_are_reported_and_short_stretches_with_a_warning(tmp_path: Path) -> None:
-    """Windows of 201 tokens of 4 bases are 204 long, and 30 contigs have 203."""
-    contigs = {"chr1": 1000, "chr2": 1000, **{f"s{i}": 203 for i in range(30)}}
-    fasta = tmp_path / "short.fa"
-    fasta.write_text("".join(f">{name}\n{random_sequence(length, 5)}\n" for name, length in contigs.items()))
-    data = data_of(fasta)
-    assert data.genomes[0].describe_sides() == f"{1000 + 30 * 203:,} bases train, 1,000 validate"
-    long = data_of(fasta, shortest=201)
-    assert long.genomes[0].describe_sides() == (
-        "1,000 bases train, 1,000 validate; warning: 6,090 more lie in stretches too short for a window"
-    )
-
-
-def test_a_split_that_leaves_nothing_to_train_on_is_an_error(tmp_path: Path) -> None:
-    fasta = tmp_path / "short.fa"
-    fasta.write_text(f">a\n{random_sequence(900)}\n>b\n{random_sequence(900)}\n")
-    with pytest.raises(DataError) as refused:
-        data_of(fasta, split=SplitByFraction(gap=2000))
-    assert str(refused.value) == (
-        "DATA-12 data.split: no base of any genome trains (short.fa: validation on the last 5.0% of every "
-        "contig, 2000 bases apart; warning: only 0% of the bases train); a training side. "
-        "Fix: hold out less, as data.split.gap=0 or data/split=random_contigs."
-    )

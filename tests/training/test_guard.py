@@ -32,7 +32,7 @@ def test_a_signal_is_a_wish_until_all_have_heard(
 def test_another_handler_in_between_is_replaced() -> None:
     guard = StepGuard()
     with guard.listening():
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         guard.hold_on()
         os.kill(os.getpid(), signal.SIGTERM)
         assert guard.flags() == (1, 0)
