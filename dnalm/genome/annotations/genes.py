@@ -6,7 +6,7 @@ together. What has parts is a transcript, a gene of bacteria too, and so is an R
 parent. A gene that has neither is given as a bare one.
 
 Codes of errors about the whole file: GFF-08 Parent not found, 10 one ID on different features, 12 Parents in
-a circle, 18 Parent on another contig, 19 a part that nothing ties to a transcript in GTF.
+a circle, 18 Parent on another contig, 19 a part that nothing ties to a transcript in GTF, 25 no gene at all.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import numpy.typing as npt
 
 from dnalm.errors import DataError
 from dnalm.genome.annotations.gff import GffFeature, GffReader
+from dnalm.genome.annotations.gff_attributes import rank as rank_of
+from dnalm.genome.intervals import merge
 from dnalm.genome.manifest import Contig
 
 Part = Literal["exon", "cds", "utr5", "utr3", "utr", "intron"]
@@ -29,13 +31,12 @@ _PARTS: dict[str, Part] = {
     "five_prime_utr": "utr5", "5utr": "utr5", "utr5": "utr5", "5'utr": "utr5",
     "three_prime_utr": "utr3", "3utr": "utr3", "utr3": "utr3", "3'utr": "utr3",
 }  # fmt: skip
-_OTHER_TRANSCRIPTS = ("transcript", "gene_segment")  # besides all that ends in RNA
 _TIES = ("transcript_id", "locus_tag", "gene_id", "gene", "protein_id", "Name")
 
 
 @dataclass(slots=True)
 class Transcript:
-    """A transcript in its contig's coordinates.
+    """A transcript in its contig's coordinates, ends past the contig where it crosses the origin of a circle.
 
     Attributes:
         spans: (S, 2) int64, its own lines; several where a file writes it in pieces, none if it has no line.
@@ -80,12 +81,14 @@ class _Collector:
     def __init__(self, reader: GffReader) -> None:
         self._reader, self._is_gtf = reader, reader.format == "gtf"
         self.units: dict[_Key, _Unit] = {}
+        self.kinds: set[str] = set()
         self._kinds: dict[str, tuple[str, str, int]] = {}  # ID: kind, contig, line
         self._first_child: dict[tuple[str, str], GffFeature] = {}  # of every Parent, on every contig
         self._parents_of: dict[str, list[str]] = {}
 
     def add(self, feature: GffFeature) -> None:
-        part, rank = _PARTS.get(feature.kind.lower()), _rank(feature.kind)
+        part, rank = _part_of(feature.kind), rank_of(feature.kind)
+        self.kinds.add(feature.kind)
         if self._is_gtf:
             self._add_gtf(feature, part, rank)
             return
@@ -113,6 +116,10 @@ class _Collector:
         if part and not transcript:
             fix = "give it the transcript it belongs to"
             raise feature.line.error("GFF-19", f"a {feature.kind} without transcript_id", "one", fix)
+        if rank == 1:  # whatever ids it bears: GENCODE once gave genes a transcript_id too
+            if gene or transcript:
+                self._unit(("gene", gene or transcript, *place), feature).add_span(feature, 1)
+            return
         if transcript and gene:
             self._unit(("gene", gene, *place), feature).has_children = True
         if transcript and (part or rank):
@@ -120,7 +127,7 @@ class _Collector:
             if part:
                 _add_part(unit, part, feature)
             else:
-                unit.add_span(feature, 2)
+                unit.add_span(feature, rank)
         elif gene and rank:
             self._unit(("gene", gene, *place), feature).add_span(feature, 1)
 
@@ -137,7 +144,7 @@ class _Collector:
             found = f"ID `{name}` of a {mine[0]} on {mine[1]} is that of a {known[0]} on {known[1]}"
             fix = "give one of them another ID"
             raise feature.line.error("GFF-10", f"{found}, line {known[2]}", "one feature for an ID", fix)
-        if parents and feature.kind.lower() not in _PARTS:
+        if parents and _part_of(feature.kind) is None:
             self._parents_of.setdefault(name, parents)
 
     def check(self) -> None:
@@ -187,24 +194,49 @@ def read_transcripts(reader: GffReader) -> Iterator[Transcript]:
     Memory grows with the number of genes' features (about 0.3 kB each), not with the genome.
 
     Raises:
-        DataError: GFF-01 to GFF-23.
+        DataError: GFF-01 to GFF-25.
     """
     collector = _Collector(reader)
     for feature in reader:
         collector.add(feature)
     collector.check()
+    if not collector.units and not reader.num_skipped:
+        raise DataError(
+            "GFF-25",
+            where=str(reader.path),
+            found=f"no gene, transcript, exon or CDS; its types are {', '.join(sorted(collector.kinds)[:5])}",
+            expected="genes and their parts",
+            fix="give the annotation of genes, whose column 3 names them so",
+        )
     for unit in collector.units.values():
         if unit.is_transcript():
             parts = {part: _rows(ends) for part, ends in unit.parts.items()}
             is_bare = unit.rank == 1 and not parts
-            yield Transcript(unit.contig, unit.strand, _rows(unit.spans), parts, is_bare)
+            transcript = Transcript(unit.contig, unit.strand, _rows(unit.spans), parts, is_bare)
+            if unit.contig.name in reader.circular:
+                _join_at_origin(transcript)
+            yield transcript
 
 
-def _rank(kind: str) -> int:
+def _part_of(kind: str) -> Part | None:
     lower = kind.lower()
-    if lower.endswith("rna") or lower.endswith(_OTHER_TRANSCRIPTS):
-        return 2
-    return 1 if lower.endswith("gene") else 0
+    return "exon" if lower.endswith("exon") else _PARTS.get(lower)
+
+
+def _join_at_origin(transcript: Transcript) -> None:
+    """Let what lies after the origin of a circle follow what lies before it, if both touch the origin."""
+    length = transcript.contig.length
+    rows = np.concatenate([transcript.spans, *transcript.parts.values()])
+    ahead = np.stack([rows[:, 0].clip(0, length), rows[:, 1].clip(0, length)], axis=1)
+    covered = merge(np.concatenate([ahead, (rows - length).clip(0, length)]))
+    if len(covered) < 2 or covered[0, 0] > 0 or covered[-1, 1] < length:
+        return
+    first = covered[1 + int(np.argmax(covered[1:, 0] - covered[:-1, 1])), 0]  # after the widest gap
+    shifted = [
+        (of, of + length * (of[:, :1] < first)) for of in (transcript.spans, *transcript.parts.values())
+    ]
+    transcript.spans = shifted[0][1]
+    transcript.parts = {part: rows for part, (_, rows) in zip(transcript.parts, shifted[1:], strict=True)}
 
 
 def _tied(feature: GffFeature) -> _Key:

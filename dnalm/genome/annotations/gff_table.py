@@ -37,7 +37,8 @@ def read_gff_table(
         on_read: called with every piece of the file, which is read twice, for progress.
 
     Returns:
-        A feature a row, named by its `feature_type`.
+        A feature a row, named by its `feature_type`; two rows for one that crosses the origin of a circular
+        contig.
 
     Raises:
         DataError: GFF-01 to GFF-23, naming the line.
@@ -46,9 +47,8 @@ def read_gff_table(
     builder = TableBuilder(path)
     for feature in reader:
         offset = feature.contig.offset
-        builder.add(
-            offset + feature.start, offset + feature.end, feature.line.number, name=feature_type(feature)
-        )
+        for start, end in feature.pieces:
+            builder.add(offset + start, offset + end, feature.line.number, name=feature_type(feature))
     return builder.finish(reader.aliases, reader.notes())
 
 

@@ -57,13 +57,13 @@ def find_regions(
     for transcript in transcripts:
         offset, length = transcript.contig.offset, transcript.contig.length
         if transcript.is_bare_gene:
-            found[UNKNOWN_REGION].append(transcript.spans + offset)
+            found[UNKNOWN_REGION].append(_wrapped(transcript.spans, length) + offset)
             continue
         regions = split_transcript(transcript)
-        regions["promoter"] = promoter(transcript, upstream, downstream).clip(0, length)
+        regions["promoter"] = promoter(transcript, upstream, downstream)
         for name, intervals in regions.items():
             if len(intervals):
-                found[name].append(intervals + offset)
+                found[name].append(_wrapped(intervals, length) + offset)
     return {name: merge(np.concatenate(parts)) for name, parts in found.items()}
 
 
@@ -88,12 +88,24 @@ def split_transcript(transcript: Transcript) -> dict[str, Intervals]:
 
 
 def promoter(transcript: Transcript, upstream: int, downstream: int) -> Intervals:
-    """The (1, 2) promoter of a transcript, ends not clipped to the contig; (0, 2) without strand."""
-    ends = np.concatenate([transcript.spans, *transcript.parts.values()])
+    """The (1, 2) promoter of a transcript, clipped to the contig; (0, 2) where the strand is unknown.
+
+    It is not clipped at the end of a circular contig that the transcript crosses.
+    """
+    if transcript.strand == ".":
+        return _NONE
+    ends, length = np.concatenate([transcript.spans, *transcript.parts.values()]), transcript.contig.length
     first, last = int(ends.min()), int(ends.max())
-    if transcript.strand == "+":
-        return np.array([[first - upstream, first + downstream]])
-    return np.array([[last - downstream, last + upstream]]) if transcript.strand == "-" else _NONE
+    before, after = (upstream, downstream) if transcript.strand == "+" else (downstream, upstream)
+    place = first if transcript.strand == "+" else last
+    return np.array([[place - before, place + after]]).clip(0, length if last <= length else 2 * length)
+
+
+def _wrapped(intervals: Intervals, length: int) -> Intervals:
+    """Intervals of a circular contig, what lies past its end put at its start."""
+    if not len(intervals) or intervals.max() <= length:
+        return intervals
+    return np.concatenate([intervals.clip(0, length), (intervals - length).clip(0, length)])
 
 
 def _exons(transcript: Transcript) -> Intervals:

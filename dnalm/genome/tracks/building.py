@@ -33,6 +33,8 @@ from dnalm.genome.tracks.manifest import (
 )
 from dnalm.genome.tracks.store import TrackStore
 
+_READING_RULES = 2  # raised where the same annotation file gives another track, so that no old one is read
+
 
 @dataclass(frozen=True)
 class TrackContent:
@@ -133,7 +135,7 @@ def _identities(sources: Iterable[Path]) -> list[tuple[str, int, int]]:
 
 
 def _track_name(plan: TrackPlan, store: GenomeStore) -> str:
-    identity = [TRACK_VERSION, store.fingerprint, plan.recipe, _identities(plan.sources)]
+    identity = [TRACK_VERSION, _READING_RULES, store.fingerprint, plan.recipe, _identities(plan.sources)]
     digest = hashlib.sha256(json.dumps(identity, sort_keys=False).encode()).hexdigest()[:12]
     stem = plan.sources[0].name.split(".")[0][:60]
     return f"{plan.recipe['recipe']}-{stem}-{digest}"

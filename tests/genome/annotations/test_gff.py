@@ -48,8 +48,10 @@ LINE_CASES = [
     ("GFF-03", "a.gff3", SOUND, row("exon", 0, 11, "Parent=t"), ("start 0", "count from 1", "add 1")),
     ("GFF-04", "a.gff3", SOUND, GTF_EXON, ("attributes are those of GTF", "the suffix .gtf")),
     ("GFF-04", "a.gtf", GTF, EXON, ("attributes are those of GFF3", "the suffix .gff3")),
-    ("GFF-04", "a.gff3", SOUND, row("exon", 1, 9, "Parent=t;x"), ("attribute 'x' has no value",)),
-    ("GFF-04", "a.gtf", GTF, row("exon", 1, 9, 'gene_id "g"; x'), ("attribute 'x' cannot be read",)),
+    ("GFF-04", "a.gff3", SOUND, row("exon", 1, 9, "Parent=t;x"), ("'x' has no value, so that Parent may",)),
+    ("GFF-04", "a.gff3", SOUND, row("exon", 1, 9, "ID=e;v;Parent=t"), ("'v' has no value, so that ID may",)),
+    ("GFF-04", "a.gff3", SOUND, row("exon", 1, 9, "ID=e;ID=f;Parent=t"), ("ID is `e` and `f`", "%3B")),
+    ("GFF-04", "a.gtf", GTF, row("exon", 1, 9, 'transcript_id; gene_id "g"'), ("'transcript_id' cannot",)),
     ("GFF-05", "a.gtf", GTF, row("exon", 1, 9, 'gene_id "g; transcript_id "t";'), ("quote is not closed",)),
     ("GFF-07", "a.gff3", SOUND, CDS.replace("\t0\t", "\t3\t"), ("phase '3' in column 8", "0, 1 or 2")),
     ("GFF-08", "a.gff3", SOUND, row("exon", 11, 50, "Parent=u"), ("Parent `u` not found",)),
@@ -102,6 +104,14 @@ def test_gff_12_circle_of_parents(lines: list[str], circle: str, store: GenomeSt
         list(read_transcripts(GffReader(tmp_path / "a.gff3", store)))
 
 
+def test_gff_25_a_file_without_genes_is_no_annotation_of_them(store: GenomeStore, tmp_path: Path) -> None:
+    (tmp_path / "a.gff3").write_text("\n".join(row(kind, 1, 9, "Name=x") for kind in ("repeat", "match")))
+    with pytest.raises(
+        DataError, match=r"GFF-25 .*no gene, transcript, exon or CDS; its types are match, repeat"
+    ):
+        list(read_transcripts(GffReader(tmp_path / "a.gff3", store)))
+
+
 def test_a_parent_of_several_paths_is_no_circle(store: GenomeStore, tmp_path: Path) -> None:
     lines = [GENE, row("mRNA", 1, 9, "ID=a;Parent=g"), row("mRNA", 1, 9, "ID=b;Parent=g"),
              row("miRNA", 1, 9, "ID=c;Parent=a,b,g")]  # fmt: skip
@@ -119,6 +129,109 @@ def test_gff_16_file_without_features(content: str, store: GenomeStore, tmp_path
     (tmp_path / "cut.gff3").write_bytes(gzip.compress(GENE.encode())[:-4])
     with pytest.raises(DataError, match=r"GFF-20 .*before its end"):
         GffReader(tmp_path / "cut.gff3", store)
+
+
+def kinds_and_notes(path: Path, store: GenomeStore, text: str) -> tuple[list[str], list[str]]:
+    path.write_text(text)
+    reader = GffReader(path, store)
+    return [feature.kind for feature in reader], reader.notes()
+
+
+def test_a_comment_that_begins_like_fasta_ends_nothing(store: GenomeStore, tmp_path: Path) -> None:
+    """Gene finders write proteins as comments: `##` and letters."""
+    path, protein = tmp_path / "a.gff3", "##Protein 1\n##MKLV\n##FASTAGHKL\n##FASTA\n##end-Protein"
+    kinds, notes = kinds_and_notes(path, store, "\n".join([GENE, MRNA, protein, EXON, CDS]))
+    assert (kinds, notes) == (["gene", "mRNA", "exon", "CDS"], [])
+
+
+def test_gff_06_files_put_end_to_end_are_read_to_the_end(store: GenomeStore, tmp_path: Path) -> None:
+    path, sequence = tmp_path / "a.gff3", "##FASTA\n>chr1 some\ttext\nACGT\n>20\nACGT"
+    kinds, notes = kinds_and_notes(
+        path, store, "\n".join([GENE, sequence, "##gff-version 3", MRNA, sequence])
+    )
+    assert kinds == ["gene", "mRNA"]
+    assert notes == [f"GFF-06 {path}:3: sequence, not read"]
+
+
+def test_gff_04_attributes_without_a_value_are_counted(store: GenomeStore, tmp_path: Path) -> None:
+    """Only ID and Parent tie features together; a Note may hold what it likes."""
+    path = tmp_path / "a.gff3"
+    path.write_text(
+        "\n".join([*SOUND, row("CDS", 45, 50, "Parent=t;Note=ABC transporter; permease;partial", phase="0")])
+    )
+    reader = GffReader(path, store)
+    *_, last = reader
+    assert last.attributes == {"Parent": "t", "Note": "ABC transporter"}
+    assert reader.notes() == [f"GFF-04 {path}: 2 attributes without a value passed over"]
+
+
+def test_several_parents_may_stand_in_several_attributes(store: GenomeStore, tmp_path: Path) -> None:
+    (tmp_path / "a.gff3").write_text(row("exon", 1, 9, "Parent=t;Parent=u,v; ;"))
+    (exon,) = GffReader(tmp_path / "a.gff3", store)
+    assert exon.names("Parent") == ["t", "u", "v"]
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ('gene_id "g"; transcript_id "t"; note "a;b # c"; rank 2;', {"note": "a;b # c", "rank": "2"}),
+        ('gene_id "g";; transcript_id "t" ; ; # a remark', {}),
+        ("gene_id g; transcript_id t", {}),
+        ('gene_id "g"; transcript_id "t"; partial; note "a" "b"; tag "x"', {"tag": "x"}),
+    ],
+)
+def test_gtf_attributes_as_tools_write_them(
+    text: str, values: dict[str, str], store: GenomeStore, tmp_path: Path
+) -> None:
+    (tmp_path / "a.gtf").write_text(row("exon", 1, 9, text))
+    reader = GffReader(tmp_path / "a.gtf", store)
+    (exon,) = reader
+    assert exon.attributes == {"gene_id": "g", "transcript_id": "t", **values}
+    assert bool(reader.notes()) == ("partial" in text)
+
+
+@pytest.mark.parametrize("name", ["a.gtf", "a.gff"])
+def test_a_bare_word_is_the_id_of_its_gene_or_transcript(
+    name: str, store: GenomeStore, tmp_path: Path
+) -> None:
+    lines = [row("gene", 1, 9, "g1"), row("transcript", 1, 9, "g1.t1;"),
+             row("exon", 1, 9, 'transcript_id "g1.t1"; gene_id "g1";')]  # fmt: skip
+    (tmp_path / name).write_text("\n".join(lines))
+    reader = GffReader(tmp_path / name, store)
+    gene, transcript, _ = reader
+    assert (gene.attributes, transcript.attributes) == ({"gene_id": "g1"}, {"transcript_id": "g1.t1"})
+    assert reader.notes() == []
+
+
+def test_types_may_be_accessions_of_the_sequence_ontology(store: GenomeStore, tmp_path: Path) -> None:
+    path = tmp_path / "a.gff3"
+    kinds, _ = kinds_and_notes(
+        path, store, "\n".join(row(f"SO:0000{n}", 1, 9, ".") for n in (704, 234, 147, 316))
+    )
+    assert kinds == ["gene", "mRNA", "exon", "CDS"]
+
+
+CIRCLE = "20\tt\tregion\t1\t200\t.\t.\t.\tID=r;Is_circular=true"
+
+
+def test_a_feature_crosses_the_origin_of_a_circular_contig(store: GenomeStore, tmp_path: Path) -> None:
+    path, across = tmp_path / "a.gff3", "20\tt\tCDS\t191\t230\t.\t+\t0\tID=c"
+    path.write_text("\n".join([across, CIRCLE]))
+    cds, region = GffReader(path, store)
+    assert cds.pieces == [(190, 200), (0, 30)]
+    assert region.pieces == [(0, 200)]
+    path.write_text("\n".join([across.replace("191\t230", "211\t230"), CIRCLE]))
+    assert next(iter(GffReader(path, store))).pieces == [(10, 30)]
+    for lines in (
+        [across],  # a linear contig
+        [across, CIRCLE.replace("\t200\t", "\t199\t")],  # a circle that is not all of the contig
+        [across.replace("20\tt", "chr1\tt").replace("191\t230", "391\t430"), CIRCLE],  # another contig
+        [across.replace("230", "391"), CIRCLE],  # more than a turn
+        [across.replace("191\t230", "401\t430"), CIRCLE],
+    ):
+        path.write_text("\n".join(lines))
+        with pytest.raises(DataError, match=r"GFF-13 .* is past the end"):
+            list(GffReader(path, store))
 
 
 @pytest.mark.parametrize("end", ["##FASTA\n>chr1\nACGT\n", ">chr1\nACGT\n"])
@@ -174,6 +287,8 @@ def test_other_contigs_can_be_skipped(store: GenomeStore, tmp_path: Path) -> Non
         ("a.gff", [EXON], "gff3"),
         ("a.gff", [GTF_EXON], "gtf"),
         ("a.gff", ["##gff-version 3", row("exon", 1, 9, ".")], "gff3"),
+        ("a.gff", ["##gff-version 2", GTF_EXON], "gtf"),
+        ("a.gff", [row("gene", 1, 9, "."), row("gene", 1, 9, "g1"), GTF_EXON], "gtf"),
         ("a.gff2", [GTF_EXON], "gtf"),
     ],
 )

@@ -282,3 +282,58 @@ def test_coding_bases_of_real_genomes_are_those_of_their_cds_lines(
     assert written.sum() > 800_000
     assert track.read(0, store.num_bases)[written].max() == 0
     assert track.statistics.positive_bases["CDS"] - written.sum() in range(10), "ribosomal slippage"
+
+
+def test_a_gene_line_of_gtf_is_no_transcript_whatever_ids_it_bears(
+    store: GenomeStore, tmp_path: Path
+) -> None:
+    """GENCODE up to version 20 gave genes a transcript_id; NCBI writes an empty one; BRAKER a bare word."""
+    exons = [(20, 40), (60, 80)]
+    both = 'gene_id "g"; transcript_id "t";'
+    parts = [row("exon", start, end, both) for start, end in exons]
+    expected = chr1(classes(store, tmp_path, parts, "exons.gtf"))
+    assert expected == "." * 15 + spelled("5p 20n 20i 20n 20.")
+    heads = {
+        "gencode": ['gene_id "g"; transcript_id "g";', both],
+        "ncbi": ['gene_id "g"; transcript_id "";', both],
+        "same": [both, both],
+        "braker": ["g", "t"],
+        "ensembl": ['gene_id "g";', both],
+    }
+    for name, (gene, transcript) in heads.items():
+        lines = [row("gene", 20, 80, gene), row("transcript", 20, 80, transcript), *parts]
+        assert chr1(classes(store, tmp_path, lines, f"{name}.gtf")) == expected, name
+        assert chr1(classes(store, tmp_path, lines[::-1], f"{name}_back.gtf")) == expected, name
+    lines = [row("gene", 20, 80, 'gene_id "g"; transcript_id "g";')]
+    assert chr1(classes(store, tmp_path, lines, "bare.gtf")) == "." * 20 + "?" * 60 + "." * 20
+
+
+CIRCLE = row("region", 0, 100, "ID=r;Is_circular=true", ".")
+
+
+@pytest.mark.parametrize("strand", "+-")
+def test_a_gene_over_the_origin_of_a_circle_is_that_gene_turned(
+    strand: str, store: GenomeStore, tmp_path: Path
+) -> None:
+    """Exons [90, 100) with [0, 5) and [20, 30), as one that ends past the contig or as two that meet."""
+
+    def drawn(name: str, spans: list[tuple[int, int]], exons: list[tuple[int, int]], cds: int) -> str:
+        lines = [CIRCLE, row("CDS", cds, cds + 6, "Parent=t", strand)]
+        for span in spans:
+            lines += [row("gene", *span, "ID=g", strand), row("mRNA", *span, "ID=t;Parent=g", strand)]
+        lines += [row("exon", *exon, "Parent=t", strand) for exon in exons]
+        return chr1(classes(store, tmp_path, lines, name))
+
+    straight = drawn("straight.gff3", [(40, 80)], [(40, 55), (70, 80)], 42)
+    assert straight.count("i") == 15
+    turned = straight[50:] + straight[:50]
+    met = [(90, 100), (0, 5), (20, 30)]
+    assert drawn("a.gff3", [(90, 130)], [(90, 105), (120, 130)], 92) == turned
+    assert drawn("b.gff3", [(90, 130)], [(90, 105), (20, 30)], 92) == turned
+    assert drawn("c.gff3", [(90, 130)], met, 92) == turned
+    assert drawn("d.gff3", [(90, 100), (0, 30)], met, 92) == turned
+
+
+def test_a_bare_gene_over_the_origin_is_unknown_on_both_sides(store: GenomeStore, tmp_path: Path) -> None:
+    lines = [CIRCLE, row("pseudogene", 95, 110, "ID=g")]
+    assert chr1(classes(store, tmp_path, lines)) == "?" * 10 + "." * 85 + "?" * 5
