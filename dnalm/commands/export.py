@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
+from typing import Literal
 
 from dnalm.console import stdout
 from dnalm.errors import CheckpointError
-from dnalm.models import Pretrained, check_vocabulary, family_of, save_pretrained
+from dnalm.models import Pretrained, TaskHead, family_of, fit_vocabulary, save_pretrained
+from dnalm.models.family import Family
+from dnalm.small_files import read_provenance
 from dnalm.tokenizers import Tokenizer, load_tokenizer
 from dnalm.training import RunDirectory
 from dnalm.training.checkpoint_model import find_checkpoint, load_checkpoint_model, model_folder
-from dnalm.training.model_directory import PROVENANCE_FILE
+from dnalm.training.finetuned import head_weights, read_head, stock_head
+from dnalm.training.model_directory import HEADS_FILE, seal
 
 
 def export(
@@ -19,6 +24,7 @@ def export(
     run: RunDirectory,
     config: dict[str, object],
     tokenizer: Tokenizer | None = None,
+    layout: Literal["safe", "published"] = "safe",
 ) -> None:
     """Read a model strictly, hold its tokenizer against it, and write both in the published layout.
 
@@ -27,6 +33,8 @@ def export(
         run: the folder to leave.
         config: the composed config.
         tokenizer: what the model's ids mean; that of the model's folder if absent.
+        layout: `published` writes config.json as the publishers do, for their own code; `safe` differs where
+            stock `transformers` would open that as another model (DNABERT-2).
 
     Raises:
         CheckpointError: the model cannot be read, the tokenizer does not fit it, or it has annotation inputs.
@@ -35,7 +43,7 @@ def export(
     run.claim(goes_on=False)
     checkpoint = find_checkpoint(model.source)
     if checkpoint is None:
-        folder, network = model.folder(), model.load()
+        folder, network = model.folder(), model.load(needs_head=False)
     else:
         folder = model_folder(checkpoint)
         network = load_checkpoint_model(checkpoint, kernel=model.kernel)
@@ -48,12 +56,15 @@ def export(
             fix=f"use {folder} as it is, which dnalm reads, or export a model trained without inputs",
         )
     tokenizer = tokenizer or load_tokenizer(folder)
-    check_vocabulary(network, tokenizer.vocab_size, where=str(folder))
+    fit_vocabulary(network, tokenizer.vocab_size, where=str(folder))
+    head = _task_head(folder)
     run.create(config)
-    save_pretrained(network, run.path)
+    save_pretrained(network, run.path, task_head=head, published=layout == "published")
     tokenizer.save(run.path)
-    if (folder / PROVENANCE_FILE).is_file():
-        shutil.copyfile(folder / PROVENANCE_FILE, run.path / PROVENANCE_FILE)
+    if (folder / HEADS_FILE).is_file():
+        shutil.copyfile(folder / HEADS_FILE, run.path / HEADS_FILE)
+    if provenance := read_provenance(folder):
+        seal(run.path, {**provenance, **({"steps": checkpoint.step} if checkpoint else {})})
     family = family_of(network.encoder)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     summary = {
@@ -65,6 +76,36 @@ def export(
         "tokenizer_fingerprint": tokenizer.fingerprint,
     }
     path = run.write_summary(summary)
-    stdout.print(f"{parameters:,} parameters in the layout of {family.name}: {run.path}")
-    stdout.print(f"next: dnalm pretrain model={run.as_path} tokenizer={run.as_path} experiment=… data=…")
-    stdout.print(f"summary: {path}")
+    stdout.print(f"{parameters:,} parameters in the layout of {family.name}: {run.path}", markup=False)
+    for line in _notes(family, head, layout):
+        stdout.print(line, markup=False)
+    stdout.print(
+        f"next: dnalm pretrain model={run.as_path} tokenizer={run.as_path} experiment=… data=…", markup=False
+    )
+    stdout.print(f"summary: {path}", markup=False)
+
+
+def _task_head(folder: Path) -> TaskHead | None:
+    """The head of a fine-tuned model."""
+    described = read_head(folder)
+    is_there = described is not None and (folder / HEADS_FILE).is_file()
+    return stock_head(described, head_weights(folder)) if described is not None and is_there else None
+
+
+def _notes(family: Family, head: TaskHead | None, layout: str) -> list[str]:
+    """What a user of `transformers` must know of the directory."""
+    notes = []
+    if head is not None and head.is_stock(family):
+        notes.append(f"head: in heads.safetensors, and as {family.classes.classifier} in model.safetensors")
+    elif head is not None:
+        notes.append(
+            "head: in heads.safetensors, which dnalm reads; transformers has no class for it (pooling="
+            f"{head.shape.pooling}, dense={str(head.shape.dense).lower()}) and refuses to open the "
+            "directory as a classifier"
+        )
+    if layout == "published" and family.published_marks:
+        notes.append(
+            "layout=published: open it with the publishers' code alone; stock transformers takes "
+            f"{family.name} for a BERT and gives its layers random weights"
+        )
+    return notes

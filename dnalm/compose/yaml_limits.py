@@ -12,10 +12,7 @@ from pathlib import Path
 import yaml
 
 from dnalm.errors import ConfigError
-
-MOST_BYTES = 1 << 20
-DEEPEST = 64
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's where PyYAML was built with it
+from dnalm.small_files import MOST_BYTES, YamlLimitError, check_yaml_events
 
 
 def check_yaml(path: Path) -> None:
@@ -39,26 +36,11 @@ def check_yaml(path: Path) -> None:
         line = text[: error.start].count(b"\n") + 1
         raise _refused(f"{path}:{line}", f"a byte {text[error.start]:#04x}", "text in UTF-8") from error
     try:
-        _check_events(path, text)
+        check_yaml_events(text)
+    except YamlLimitError as error:
+        raise _refused(f"{path}:{error.line}", error.found, error.expected) from error
     except yaml.YAMLError:
         return
-
-
-def _check_events(path: Path, text: bytes) -> None:
-    depth = 0
-    for event in yaml.parse(text, Loader=_LOADER):
-        assert event.start_mark is not None, "parsers of text say where they are"
-        where = f"{path}:{event.start_mark.line + 1}"
-        anchor = getattr(event, "anchor", None)
-        if anchor is not None:
-            sign = "*" if isinstance(event, yaml.AliasEvent) else "&"
-            raise _refused(where, f"{sign}{anchor}", "no anchors or aliases; interpolations ${key} refer")
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > DEEPEST:
-            raise _refused(where, f"more than {DEEPEST} levels", "a flatter file")
 
 
 def _refused(where: str, found: str, expected: str) -> ConfigError:

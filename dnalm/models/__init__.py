@@ -6,14 +6,15 @@ from dnalm.models.masked_lm import MaskedLM
 from dnalm.models.packing import Layout, Packed
 from dnalm.models.parameters import count_parameters
 from dnalm.models.pretrained import (
+    TaskHead,
     build_described,
-    check_vocabulary,
     describe,
     family_of,
+    fit_vocabulary,
     load_pretrained,
     save_pretrained,
 )
-from dnalm.models.sequence_model import HeadShape, SequenceModel, head_shape
+from dnalm.models.sequence_model import HeadShape, SequenceModel
 from dnalm.models.source import Pretrained
 from dnalm.models.weight_files import has_weights
 
@@ -26,14 +27,14 @@ __all__ = [
     "Packed",
     "Pretrained",
     "SequenceModel",
+    "TaskHead",
     "TokenHead",
     "build_described",
-    "check_vocabulary",
     "count_parameters",
     "describe",
     "family_of",
+    "fit_vocabulary",
     "has_weights",
-    "head_shape",
     "load_pretrained",
     "save_pretrained",
 ]

@@ -68,6 +68,11 @@ class Encoder(nn.Module):
         padding_id: the padding token's id, from the tokenizer.
         mask_id: the mask token's id, from the tokenizer.
 
+    Attributes:
+        window_tokens: longest sequence that it was trained on, special tokens not counted, where its
+            directory says so; `load_pretrained` sets it. What lies beyond may be read, but learned positions
+            there are as they were drawn.
+
     Raises:
         ConfigError: an argument is out of its range, or two make no sense together.
     """
@@ -122,6 +127,7 @@ class Encoder(nn.Module):
         self.dropout, self.attention_dropout = dropout, attention_dropout
         self.feed_forward_dropout: Literal["after", "inside"] = feed_forward_dropout
         self.kernel: KernelName = kernel
+        self.window_tokens: int | None = None
         check_encoder(self)
         self.embeddings = self._make_embeddings()
         self.blocks = nn.ModuleList(self._make_block() for _ in range(1 if shared_layers else num_layers))

@@ -9,6 +9,7 @@ from dnalm.models.block import NormPlacement
 from dnalm.models.feed_forward import FeedForwardKind
 from dnalm.models.kernels import KERNELS
 from dnalm.models.positions import PositionKind
+from dnalm.small_files import shown
 
 if TYPE_CHECKING:
     from dnalm.models.encoder import Encoder
@@ -51,20 +52,31 @@ def check_encoder(encoder: Encoder) -> None:
         )
 
 
+# Far beyond every model of today; what is larger is a slip or an attack, and would take all memory.
+_MOST = {
+    "vocab_size": 1 << 24,
+    "hidden_size": 1 << 16,
+    "num_layers": 1000,
+    "num_heads": 1 << 12,
+    "intermediate_size": 1 << 20,
+    "max_positions": 1 << 24,
+    "type_vocab_size": 1 << 16,
+    "position_offset": 1 << 24,
+}
+
+
 def _check_ranges(encoder: Encoder) -> None:
-    for name in ("vocab_size", "hidden_size", "num_layers", "num_heads"):
-        _require(getattr(encoder, name) > 0, encoder, name, "at least 1")
-    for name in ("intermediate_size", "max_positions"):
-        _require(getattr(encoder, name) > 0, encoder, name, "at least 1")
-    for name in ("type_vocab_size", "position_offset"):
-        _require(getattr(encoder, name) >= 0, encoder, name, "0 or more")
+    for name, most in _MOST.items():
+        least = int(name not in ("type_vocab_size", "position_offset"))
+        _require(least <= getattr(encoder, name) <= most, encoder, name, f"{least} to {most:,}")
     for name in ("dropout", "attention_dropout"):
         _require(0 <= getattr(encoder, name) < 1, encoder, name, "0 or more, and below 1")
     for name in ("norm_eps", "initializer_range"):
-        _require(getattr(encoder, name) > 0, encoder, name, "above 0")
+        _require(0 < getattr(encoder, name) <= 1, encoder, name, "above 0, and 1 at most")
     for name, choices in _CHOICES.items():
         _require(getattr(encoder, name) in choices, encoder, name, f"one of {', '.join(choices)}")
-    _require(encoder.embedding_width > 0, encoder, "embedding_size", "at least 1")
+    most = _MOST["hidden_size"]
+    _require(0 < encoder.embedding_width <= most, encoder, "embedding_size", f"1 to {most:,}")
     ids = range(encoder.vocab_size)
     _require(encoder.padding_id in ids, encoder, "padding_id", "an id below vocab_size")
     _require(encoder.mask_id is None or encoder.mask_id in ids, encoder, "mask_id", "an id below vocab_size")
@@ -115,11 +127,12 @@ def _together(found: str, *, expected: str, fix: str) -> ConfigError:
 
 
 def _require(holds: bool, encoder: Encoder, name: str, rule: str) -> None:
+    value = getattr(encoder, name)
     if not holds:
         raise ConfigError(
             "CFG-18",
             where=name,
-            found=f"{name}={getattr(encoder, name)}",
+            found=f"{name}={value if isinstance(value, str) else shown(value)}",
             expected=f"{name} must be {rule}",
             fix=f"set {name} within its range",
         )

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dnalm.errors import CheckpointError
 from dnalm.models.encoder import Encoder
+from dnalm.small_files import shown
 
 # How attention is computed is the reader's choice and no property of a checkpoint.
 _NOT_STORED = frozenset({"kernel"})
@@ -30,6 +31,30 @@ DEFAULTS: Mapping[str, Any] = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Classes:
+    """The classes of a layout, and what keeps `transformers` from inventing weights that a directory lacks.
+
+    Where `transformers` finds no weights of a head it draws random ones and warns. A guard is an empty tensor
+    under a name of such a head: its shape does not fit, which is an error.
+
+    Attributes:
+        encoder: of a directory without a head.
+        masked_lm: of one with a head.
+        classifier: of one with the head of a task; None where stock `transformers` has none.
+        classifier_modules: the names there of our `dense` and `output`.
+        head_guard: the guard of the head of masked language modelling.
+        classifier_guard: that of the classifier.
+    """
+
+    encoder: str
+    masked_lm: str
+    classifier: str | None = None
+    classifier_modules: Mapping[str, str] = field(default_factory=dict)
+    head_guard: str | None = None
+    classifier_guard: str | None = None
+
+
 @dataclass(frozen=True)
 class Family:
     """One layout of checkpoints.
@@ -37,8 +62,8 @@ class Family:
     Attributes:
         name: for messages.
         marks: fields of config.json by which it is recognised.
-        bears: fields that it must have besides, whatever their values.
-        fixed: what else config.json says; a file that lacks one of them means the same.
+        fixed: what else config.json says; a file that lacks one of them, or has null there, means the same.
+        classes: what their code calls it.
         written: fields that are written for others and not read.
         arguments: arguments of `Encoder` and their names in config.json.
         absent: what arguments are where config.json lacks them.
@@ -51,6 +76,7 @@ class Family:
         writes_copies: whether they are stored.
         left_out: patterns of tensors that may be stored and are of no use here.
         further: what else their code wants to find, made from the encoder.
+        published_marks: what the publishers write in place of some marks, where that misleads others.
     """
 
     name: str
@@ -61,18 +87,17 @@ class Family:
     absent: Mapping[str, object]
     switches: Mapping[str, object]
     modules: Mapping[str, str] | None
-    bears: tuple[str, ...] = ()
+    classes: Classes
     rows_before: bool = False
     copies: Mapping[str, str] = field(default_factory=dict)
     writes_copies: bool = False
     left_out: tuple[str, ...] = ()
     further: Callable[[Encoder], dict[str, Tensor]] = lambda _: {}
+    published_marks: Mapping[str, object] = field(default_factory=dict)
 
     def recognises(self, config: Mapping[str, object]) -> bool:
         """Whether a config.json is of this family."""
-        return all(config.get(key) == value for key, value in self.marks.items()) and all(
-            key in config for key in self.bears
-        )
+        return all(config.get(key) == value for key, value in self.marks.items())
 
     def fits(self, encoder: Encoder) -> bool:
         """Whether this layout can say all that the encoder's arguments say."""
@@ -95,6 +120,11 @@ class Family:
             arguments[self.arguments["max_positions"]] += encoder.padding_id + 1
         return {**self.written, **self.fixed, **self.marks, **arguments}
 
+    def copies_of(self, ours: Mapping[str, Any]) -> Mapping[str, str]:
+        """Tensors that must equal others where they are stored: none that is a parameter of its own."""
+        parts = self.parts(ours)
+        return {copy: original for copy, original in self.copies.items() if copy not in parts}
+
     def encoder_arguments(self, config: Mapping[str, object], *, where: Path) -> dict[str, Any]:
         """The arguments of `Encoder` that a config.json of this family describes.
 
@@ -106,12 +136,14 @@ class Family:
             CheckpointError: it differs from the family in a field, or fields are missing or of the
                 wrong type, all of which are listed.
         """
-        others = {key: config[key] for key, value in self.fixed.items() if config.get(key, value) != value}
+        others = {
+            key: config[key] for key, value in self.fixed.items() if config.get(key) not in (None, value)
+        }
         if others:
             raise CheckpointError(
                 "MODEL-10",
                 where=str(where),
-                found=", ".join(f"{key} is {value!r}" for key, value in others.items()),
+                found=", ".join(f"{key} is {shown(value)}" for key, value in others.items()),
                 expected=", ".join(f"{key} {self.fixed[key]!r}" for key in others),
                 fix=f"name a checkpoint of the architecture of {self.name}",
             )
@@ -124,7 +156,7 @@ class Family:
             raise CheckpointError(
                 "MODEL-10",
                 where=str(where),
-                found=", ".join(f"{self.arguments[ours]} is {stated[ours]!r}" for ours in wrong),
+                found=", ".join(f"{self.arguments[ours]} is {_found(stated[ours])}" for ours in wrong),
                 expected="; ".join(f"{self.arguments[ours]}: {_say(_TYPES[ours])}" for ours in wrong),
                 fix="restore the config.json that came with the weights",
             )
@@ -154,18 +186,27 @@ class Family:
         return parts
 
     def export(self, state: Mapping[str, Tensor], encoder: Encoder) -> dict[str, Tensor]:
-        """Our weights under their names, and whatever else their code wants to find."""
+        """Our weights under their names, and whatever else their code wants to find.
+
+        Args:
+            state: of the whole model, or of one without a head.
+            encoder: its arguments.
+        """
         tensors: dict[str, Tensor] = {}
         for theirs, names in self.parts(state).items():
             rows = [state[name].detach().cpu() for name in names]
             tensors[theirs] = (torch.cat(rows) if len(rows) > 1 else rows[0]).contiguous()
-        copies = self.copies.items() if self.writes_copies else ()
+        copies = self.copies.items() if self.writes_copies and "head.bias" in state else ()
         tensors |= {copy: tensors[original].clone() for copy, original in copies}
         return tensors | self.further(encoder)
 
     def leaves_out(self, theirs: str) -> bool:
         """Whether a stored tensor is of no use here."""
         return any(re.fullmatch(pattern, theirs) for pattern in self.left_out)
+
+
+def _found(value: object) -> str:
+    return "absent" if value is None else shown(value)
 
 
 def _is_of(value: object, annotation: Any) -> bool:  # noqa: ANN401 -- any annotation of Encoder

@@ -44,6 +44,17 @@ class MaskedLMHead(nn.Module):
         return F.linear(self.norm(F.gelu(self.dense(hidden_MD))), decoder_VE, self.bias)
 
 
+class MissingHead(MaskedLMHead):
+    """Stands for a head that a checkpoint lacks; whoever needs one says so to `load_pretrained`."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+
+    def forward(self, hidden_MD: Tensor, token_VE: Tensor) -> Tensor:  # noqa: ARG002 -- as of a head
+        """Fail: what needs a head must have asked `load_pretrained` for one."""
+        raise AssertionError("this model has no head that predicts tokens")
+
+
 class TokenHead(nn.Module):
     """Hidden states to some numbers a token: logits of classes or labels, or values.
 

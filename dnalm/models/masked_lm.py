@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from dnalm.models.encoder import Encoder
-from dnalm.models.heads import MaskedLMHead
+from dnalm.models.heads import MaskedLMHead, MissingHead
 from dnalm.models.initialization import initialize
 from dnalm.models.packing import Packed
 
@@ -18,25 +18,41 @@ class MaskedLM(nn.Module):
 
     Args:
         encoder: makes the hidden states; other heads can take it over as `model.encoder`.
+        headless: whether the head that predicts tokens is missing, as of an encoder that was saved alone.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, *, headless: bool = False) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = MaskedLMHead(
-            hidden_size=encoder.hidden_size,
-            width=encoder.embedding_width,
-            vocab_size=encoder.vocab_size,
-            norm_eps=encoder.norm_eps,
-            tied=encoder.tied_decoder,
+        self.head: MaskedLMHead = (
+            MissingHead()
+            if headless
+            else MaskedLMHead(
+                hidden_size=encoder.hidden_size,
+                width=encoder.embedding_width,
+                vocab_size=encoder.vocab_size,
+                norm_eps=encoder.norm_eps,
+                tied=encoder.tied_decoder,
+            )
         )
         initialize(self.head, std=encoder.initializer_range)
+
+    @property
+    def headless(self) -> bool:
+        """Whether it cannot predict tokens."""
+        return isinstance(self.head, MissingHead)
+
+    @property
+    def head_decoder(self) -> nn.Linear | None:
+        """The head's own decoder, where it has one."""
+        return None if self.headless else self.head.decoder
 
     def reset_parameters(self) -> None:
         """Draw the initial weights anew, as after `to_empty` from the meta device."""
         self.encoder.reset_parameters()
         initialize(self.head, std=self.encoder.initializer_range)
-        nn.init.zeros_(self.head.bias)
+        if not self.headless:
+            nn.init.zeros_(self.head.bias)
 
     def forward(
         self, ids_N: Tensor, packed: Packed, masked_M: Tensor, annotations_NC: Tensor | None = None

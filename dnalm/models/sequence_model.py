@@ -5,7 +5,6 @@ N packed tokens, P pieces of sequences, S sequences, D model width, O outputs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import torch
@@ -18,13 +17,15 @@ from dnalm.models.masked_lm import MaskedLM
 from dnalm.models.packing import Packed
 from dnalm.models.pooling import Pooling, PoolingName
 
+_MOST_OUTPUTS = 1 << 20
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeadShape:
     """What a head is made of.
 
     Args:
-        num_outputs: O.
+        num_outputs: O, at most 2^20.
         pooling: how tokens become one vector.
         dense: whether a dense layer and tanh come before the outputs, as in BERT's classifiers; a linear head
             else.
@@ -37,7 +38,7 @@ class HeadShape:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1 or self.num_outputs < 1:
+        if not 0 <= self.dropout < 1 or not 1 <= self.num_outputs <= _MOST_OUTPUTS:
             raise ValueError(f"dropout is {self.dropout} and num_outputs {self.num_outputs}")
 
     def as_plain(self) -> dict[str, object]:
@@ -161,8 +162,3 @@ class SequenceModel(nn.Module):
             pooled_SD = self.pool(ids_N, packed, used_N, owner_P, num_sequences, covers_Q2)
         outputs_SO: Tensor = self.head(pooled_SD)
         return outputs_SO
-
-
-def head_shape(described: Mapping[str, object]) -> HeadShape:
-    """The shape that `as_plain` has written."""
-    return HeadShape(**described)  # type: ignore[arg-type]

@@ -9,8 +9,7 @@ from dnalm.errors import CheckpointError
 from dnalm.models.hub import find_folder
 from dnalm.models.kernels import KernelName
 from dnalm.models.masked_lm import MaskedLM
-from dnalm.models.pretrained import check_vocabulary, load_pretrained
-from dnalm.models.weight_files import has_weights
+from dnalm.models.pretrained import fit_vocabulary, load_pretrained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,23 +30,13 @@ class Pretrained:
         """The model directory: fetched from the hub, or of a run the one that it left.
 
         Raises:
-            CheckpointError: the run has left none, or the hub does not give it.
+            CheckpointError: there is none, the run has not finished, or the hub does not give it.
         """
-        folder = find_folder(self.source, revision=self.revision)
-        is_run = (folder / "config.yaml").is_file() and not (folder / "config.json").is_file()
-        if is_run and not has_weights(folder / "model"):
-            raise CheckpointError(
-                "CKPT-04",
-                where=self.source,
-                found="a run that has not come to its end",
-                expected="a finished run, which leaves a model",
-                fix=f"let it finish, or bring out its newest checkpoint: dnalm export model={self.source}",
-            )
-        return folder / "model" if is_run else folder
+        return find_folder(self.source, revision=self.revision)
 
-    def load(self) -> MaskedLM:
+    def load(self, *, needs_head: bool = True) -> MaskedLM:
         """Read the model, strictly; see `load_pretrained`."""
-        return load_pretrained(self.folder(), kernel=self.kernel)
+        return load_pretrained(self.folder(), kernel=self.kernel, needs_head=needs_head)
 
     def __call__(
         self,
@@ -69,7 +58,7 @@ class Pretrained:
             CheckpointError: it cannot be read, the tokenizer has other ids than it, or it has other channels.
         """
         model = self.load()
-        check_vocabulary(model, vocab_size, where=self.source)
+        fit_vocabulary(model, vocab_size, where=self.source)
         known = model.encoder.mask_id
         if known not in (None, mask_id):
             raise CheckpointError(

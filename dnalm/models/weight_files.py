@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import zipfile
@@ -16,8 +15,11 @@ from torch import Tensor
 from dnalm.durable import sync
 from dnalm.errors import CheckpointError
 from dnalm.models.safetensors_header import check_safetensors
+from dnalm.small_files import MOST_BYTES, SmallFileError, check_sum, read_small, require_file, shown
 
 _INDEX = ".index.json"
+_MOST_INDEX_BYTES = 10 << 20  # as of a header, whose tensors it lists
+_OLD_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")  # torch.serialization.MAGIC_NUMBER
 # Safe ones first. A file is one of the weights, an index says which files hold them.
 WEIGHTS = (
     "model.safetensors",
@@ -27,21 +29,18 @@ WEIGHTS = (
 )
 
 
-def read_json(path: Path) -> dict[str, object]:
-    """A JSON object.
+def read_json(path: Path, most_bytes: int = MOST_BYTES) -> dict[str, object]:
+    """A JSON object of a model directory; see `read_small`.
 
     Raises:
-        CheckpointError: the file is not there, or is no JSON object.
+        CheckpointError: the file is not there, is no JSON object within the limits, or was changed.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+        return read_small(path, "json", most_bytes)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise _missing(path) from error
-    except ValueError as error:
-        raise _damaged("CKPT-05", path, found=f"not JSON: {error}", expected="a JSON object") from error
-    if not isinstance(content, dict):
-        raise _damaged("CKPT-05", path, found=f"a JSON {type(content).__name__}", expected="a JSON object")
-    return content
+    except SmallFileError as error:
+        raise _damaged("CKPT-05", path, found=error.found, expected=error.expected) from error
 
 
 def has_weights(folder: Path) -> bool:
@@ -88,27 +87,35 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def _shards(index: Path) -> Iterable[Path]:
-    names = read_json(index).get("weight_map")
-    files = sorted(set(names.values())) if isinstance(names, dict) else []
+    names = read_json(index, _MOST_INDEX_BYTES).get("weight_map")
+    places = list(names.values()) if isinstance(names, dict) else []
     kind = Path(index.name.removesuffix(_INDEX)).suffix
-    plain = all(isinstance(name, str) and Path(name).name == name and name.endswith(kind) for name in files)
-    if not files or not plain:
+    others = [place for place in places if not _is_plain(place, kind)]
+    if not places or others:
         raise _damaged(
             "CKPT-05",
             index,
-            found="no weight_map" if not files else f"files {', '.join(map(str, files))}",
+            found=f"a file {shown(others[0])}" if others else "no weight_map",
             expected=f"a weight_map from tensors to {kind} files of this folder",
         )
-    return [index.with_name(name) for name in files]
+    return [index.with_name(name) for name in sorted(set(places))]
+
+
+def _is_plain(name: object, kind: str) -> bool:
+    return isinstance(name, str) and Path(name).name == name and name.endswith(kind) and name.isprintable()
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".bin":
-        return _read_pickle(path)
     try:
-        check_safetensors(path)
+        require_file(path)
     except FileNotFoundError as error:
         raise _missing(path) from error
+    except SmallFileError as error:
+        raise _damaged("CKPT-04", path, found=error.found, expected=error.expected) from error
+    check_sum(path)
+    if path.suffix == ".bin":
+        return _read_pickle(path)
+    check_safetensors(path)
     return load_file(path)
 
 
@@ -117,9 +124,9 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
-    except FileNotFoundError as error:
-        raise _missing(path) from error
     except zipfile.BadZipFile as error:
+        if old := _old_format(path):
+            raise _not_converted(path, old) from error
         found = f"no whole zip archive ({error}), {path.stat().st_size:,} bytes"
         raise _damaged("CKPT-03", path, found=found, expected="a file of torch.save since 1.6") from error
     if broken is not None:
@@ -132,6 +139,29 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not all(isinstance(x, Tensor) for x in content.values()):
         raise _not_weights(path, found="something else than tensors by name")
     return content
+
+
+def _old_format(path: Path) -> str | None:
+    """What PyTorch wrote before its files were zip archives."""
+    with path.open("rb") as file:
+        start = file.read(512)
+    if _OLD_MAGIC in start[:64]:
+        return "a file of torch.save before version 1.6, which has no checksums"
+    return "a tar archive of torch.save before version 0.1.11" if start[257:262] == b"ustar" else None
+
+
+def _not_converted(path: Path, found: str) -> CheckpointError:
+    name = path.name
+    code = (
+        f"import torch; torch.save(torch.load('{name}', weights_only=True, map_location='cpu'), '{name}.new')"
+    )
+    return CheckpointError(
+        "CKPT-06",
+        where=str(path),
+        found=found,
+        expected="a zip archive, as torch.save writes since version 1.6, or safetensors",
+        fix=f'convert it once, in its folder: python -c "{code}" && mv {name}.new {name}',
+    )
 
 
 def _not_weights(path: Path, *, found: str) -> CheckpointError:

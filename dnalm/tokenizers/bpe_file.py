@@ -17,10 +17,12 @@ from tokenizers import Tokenizer as Engine
 from tokenizers import models, processors
 
 from dnalm.errors import DataError
+from dnalm.small_files import SmallFileError, read_small
 from dnalm.tokenizers.protocol import SpecialIds
 
 Document = dict[str, Any]
 _SPELLINGS = {"unknown": ("[UNK]", "<unk>"), "padding": ("[PAD]", "<pad>"), "mask": ("[MASK]", "<mask>")}
+_MOST_BYTES = 32 << 20  # of tokenizer.json; all 8-mers take 1.5 MB
 _PROBE = 5000  # bases of the text on which pipelines are compared
 
 
@@ -61,15 +63,17 @@ def read_document(path: Path) -> Document:
     """The JSON of a tokenizer file.
 
     Raises:
-        DataError: TOK-01, it cannot be read as a JSON object.
+        DataError: TOK-01, it cannot be read as a JSON object of at most 32 MiB.
+        CheckpointError: CKPT-03, its checksum is another than its model directory's.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_small(path, "json", _MOST_BYTES)
     except OSError as error:
         raise _error("TOK-01", path, f"cannot be read ({error.strerror})", "a tokenizer.json") from error
-    except ValueError as error:
-        raise _error("TOK-01", path, f"not JSON ({error})", "a Hugging Face tokenizer.json") from error
-    if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
+    except SmallFileError as error:
+        found = f"{error.found}; {error.expected}" if "JSON" not in error.found else error.found
+        raise _error("TOK-01", path, found, "a Hugging Face tokenizer.json") from error
+    if not isinstance(document.get("model"), dict):
         raise _error("TOK-01", path, "a JSON file without a `model`", "a Hugging Face tokenizer.json")
     return document
 
@@ -97,7 +101,8 @@ def parse_bpe(document: Document, *, where: Path) -> Bpe:
         raise _error("TOK-05", where, found, "merges of bare letters", "give a tokenizer without affixes")
     document = {**document, "padding": None, "truncation": None}  # how long a text may be, the run decides
     try:
-        tokens = _tokens(document, where)
+        tokens = tokens_of(document, where)
+        _require_bases(tokens, where)
         merges = [_pair(merge) for merge in model["merges"]]
         pipeline = Engine.from_str(json.dumps(document))
     except DataError:
@@ -136,12 +141,22 @@ def wrapped(document: Document, *, start: str | None, end: str | None) -> Docume
     return written
 
 
-def _tokens(document: Document, where: Path) -> tuple[str, ...]:
-    vocabulary: Mapping[str, int] = {
-        **document["model"].get("vocab", {}),
-        **{token["content"]: token["id"] for token in document.get("added_tokens") or ()},
-    }
-    tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+def tokens_of(document: Document, where: Path) -> tuple[str, ...]:
+    """The texts of all ids, added tokens included, (V,).
+
+    Raises:
+        DataError: TOK-01, the vocabulary is no table of numbers; TOK-04, their ids have gaps.
+    """
+    added = document.get("added_tokens") or ()
+    try:
+        vocabulary: Mapping[str, int] = {
+            **document["model"].get("vocab", {}),
+            **{token["content"]: token["id"] for token in added},
+        }
+        tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+    except (TypeError, KeyError, AttributeError) as error:
+        expected = "tokens and their ids, as the tokenizers library writes them"
+        raise _error("TOK-01", where, "a vocabulary of another form", expected) from error
     if [vocabulary[token] for token in tokens] != list(range(len(tokens))):
         raise _error(
             "TOK-04",
@@ -149,11 +164,14 @@ def _tokens(document: Document, where: Path) -> tuple[str, ...]:
             f"{len(tokens)} tokens whose ids are not 0 to {len(tokens) - 1}",
             "ids without gaps",
         )
-    missing = [base for base in "ACGT" if base not in vocabulary]
+    return tuple(tokens)
+
+
+def _require_bases(tokens: tuple[str, ...], where: Path) -> None:
+    missing = [base for base in "ACGT" if base not in tokens]
     if missing:
         found = f"a vocabulary without {', '.join(missing)}"
         raise _error("TOK-04", where, found, "the four bases among the tokens", "give a tokenizer of DNA")
-    return tuple(tokens)
 
 
 def _special_ids(tokens: tuple[str, ...], pipeline: Engine, where: Path) -> SpecialIds:

@@ -2,43 +2,39 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from dnalm.errors import ConfigError, DataError
 from dnalm.paths import InputPath
+from dnalm.small_files import SmallFileError, read_small, shown
 from dnalm.tokenizers.bpe import BpeTokenizer
-from dnalm.tokenizers.bpe_file import read_document
+from dnalm.tokenizers.bpe_file import Document, read_document, tokens_of
 from dnalm.tokenizers.logo import LogoTokenizer
 from dnalm.tokenizers.protocol import Tokenizer
-from dnalm.tokenizers.vocabulary_file import read_vocabulary
+from dnalm.tokenizers.vocabulary_file import read_vocabulary, tokenizer_of
+
+_WORDS = ("WordLevel", "WordPiece")  # as LOGO's and DNABERT's are written by dnalm and by `transformers`
 
 
 def load_tokenizer(path: InputPath, *, merges: int | None = None) -> Tokenizer:
     """The tokenizer of a folder, of a tokenizer.json or of a vocab.txt.
 
     Args:
-        path: the folder or the file; of a folder's files, a tokenizer.json that can be used comes first.
+        path: the folder, a run or the file; of a folder's files, a tokenizer.json that can be used comes
+            first.
         merges: of a BPE, use only the first so many merges.
 
     Raises:
         DataError: TOK-01 to TOK-08, neither file is there or it cannot be used.
+        CheckpointError: CKPT-03, the file was changed since its model directory was written.
         ConfigError: `merges` for a tokenizer that has none, or more than it has.
     """
     path = Path(path)
-    found = [path / name for name in ("tokenizer.json", "vocab.txt")] if path.is_dir() else [path]
-    files = [file for file in found if file.is_file()]
-    if not files:
-        raise DataError(
-            "TOK-01",
-            where=str(path),
-            found="neither tokenizer.json nor vocab.txt",
-            expected="a folder with the files of a tokenizer",
-            fix="name the folder of a published model, or of `dnalm tokenizer train`",
-        )
-    kind = read_document(files[0])["model"].get("type") if files[0].suffix == ".json" else None
-    if kind == "BPE" or (kind not in (None, "WordLevel") and len(files) == 1):
-        return BpeTokenizer(read_document(files[0]), where=files[0], merges=merges)
+    files = _files_of(path)
+    document = read_document(files[0]) if files[0].suffix == ".json" else None
+    kind = document["model"].get("type") if document else None
+    if document and (kind == "BPE" or (kind not in _WORDS and len(files) == 1)):
+        return BpeTokenizer(document, where=files[0], merges=merges)
     if merges is not None:
         raise ConfigError(
             "CFG-18",
@@ -47,24 +43,64 @@ def load_tokenizer(path: InputPath, *, merges: int | None = None) -> Tokenizer:
             expected="a BPE, which alone has merges",
             fix="leave it out",
         )
-    return _logo(files[0]) if kind == "WordLevel" else read_vocabulary(files[-1])
+    if document is None or len(files) > 1:
+        return read_vocabulary(files[-1])
+    return _of_words(document, files[0])
 
 
-def _logo(path: Path) -> LogoTokenizer:
-    """LOGO's vocabulary, as `LogoTokenizer.save` wrote it, with k in the config beside it."""
-    config = path.with_name("tokenizer_config.json")
-    vocabulary: dict[str, int] = read_document(path)["model"].get("vocab", {})
-    try:
-        tokenizer = LogoTokenizer(k=json.loads(config.read_text(encoding="utf-8"))["logo_k"])
-        same = sorted(vocabulary, key=vocabulary.__getitem__) == tokenizer.vocabulary()
-    except (OSError, ValueError, TypeError, KeyError):
-        same = False
-    if not same:
+def _files_of(path: Path) -> list[Path]:
+    """Those of tokenizer.json and vocab.txt that are there, at least one."""
+    names = ("tokenizer.json", "vocab.txt")
+    found = [path / name for name in names] if path.is_dir() else [path]
+    of_run = [path / "model" / name for name in names]  # a run keeps its model there
+    for candidates in (found, of_run):
+        if files := [file for file in candidates if file.is_file()]:
+            return files
+    raise DataError(
+        "TOK-01",
+        where=str(path),
+        found="neither tokenizer.json nor vocab.txt" if path.is_dir() else "no such file or folder",
+        expected="a folder with the files of a tokenizer",
+        fix="name the folder of a published model, or of `dnalm tokenizer train`",
+    )
+
+
+def _of_words(document: Document, path: Path) -> Tokenizer:
+    """LOGO's vocabulary, with k in the config beside it, or k-mers that lie in tokenizer.json alone."""
+    tokens = tokens_of(document, path)
+    k = _logo_k(path.with_name("tokenizer_config.json"))
+    if k is None:
+        return tokenizer_of(tokens, path)
+    tokenizer = LogoTokenizer(k=k)
+    if list(tokens) != tokenizer.vocabulary():
         raise DataError(
             "TOK-02",
             where=str(path),
-            found="a word-level vocabulary that is not LOGO's as dnalm writes it, or has lost its config",
-            expected="type 'BPE', or LOGO's tokenizer.json with `logo_k` in tokenizer_config.json",
-            fix="give a BPE tokenizer, or copy both files again",
+            found=f"another vocabulary than that of `logo_k` {k} in tokenizer_config.json",
+            expected="LOGO's tokenizer.json as dnalm writes it",
+            fix="copy both files again",
         )
     return tokenizer
+
+
+def _logo_k(path: Path) -> int | None:
+    """The k that the config beside LOGO's vocabulary has; None where it is not LOGO's.
+
+    Raises:
+        DataError: TOK-02, the config cannot be read, or k is no number from 1 to 6.
+    """
+    try:
+        k = read_small(path, "json").get("logo_k")
+    except FileNotFoundError:
+        return None
+    except (OSError, SmallFileError) as error:
+        found = error.found if isinstance(error, SmallFileError) else f"cannot be read ({error.strerror})"
+        raise _bad_config(path, found) from error
+    if k is not None and (isinstance(k, bool) or k not in range(1, 7)):
+        raise _bad_config(path, f"logo_k is {shown(k)}")
+    return k
+
+
+def _bad_config(path: Path, found: str) -> DataError:
+    expected = "a JSON object, with logo_k from 1 to 6 if it is LOGO's"
+    return DataError("TOK-02", where=str(path), found=found, expected=expected, fix="copy the file again")

@@ -12,6 +12,7 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,10 @@ from dnalm.tokenizers.kmer_order import NO_DIGIT, digits, kmer_bases, kmer_words
 from dnalm.tokenizers.protocol import Ids, SpecialIds
 from dnalm.tokenizers.too_short import require_bases
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Engine
+
+_ROLES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -110,13 +115,40 @@ class KmerTokenizer:
         return num_tokens + self.k - 1
 
     def save(self, folder: Path) -> None:
-        """Write vocab.txt and tokenizer_config.json, the files of the published models."""
+        """Write vocab.txt, as the published models have it, tokenizer.json and tokenizer_config.json.
+
+        `transformers` reads k-mers with spaces between them, as DNABERT's authors write them, and a plain
+        text where k is 1. Elsewhere a text that is not cut into k-mers is an error, and not one `[UNK]`.
+        """
         (folder / "vocab.txt").write_text("\n".join(self.vocabulary()) + "\n")
+        self._engine().save(str(folder / "tokenizer.json"))
         config = {
-            "tokenizer_class": "BertTokenizer",
-            "do_lower_case": False,
-            "do_basic_tokenize": False,
+            "tokenizer_class": "PreTrainedTokenizerFast",
             "model_max_length": 512,
             "k": self.k,
+            **dict(zip(_ROLES, SPECIAL_TOKENS, strict=True)),
         }
         (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+    def _engine(self) -> Engine:
+        """What `transformers` runs."""
+        from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+        vocabulary = {token: number for number, token in enumerate(self.vocabulary())}
+        if self.k == 1:
+            engine = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+            letters = pre_tokenizers.Split(Regex("."), "isolated")
+            engine.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), letters])
+        else:
+            # A word that is no token is an error, since its unknown token is not in the vocabulary. Words of
+            # k letters with an N or another code of IUPAC are made [UNK] before.
+            engine = Tokenizer(models.WordLevel(vocabulary, unk_token="(none)"))
+            unknown = Regex(rf"(?<!\S)(?=[ACGT]*[BDHKMNRSVWY])[A-Z]{{{self.k}}}(?!\S)")
+            engine.normalizer = normalizers.Replace(unknown, "[UNK]")
+            engine.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        engine.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]",
+            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+            special_tokens=[("[CLS]", self.special.start), ("[SEP]", self.special.end)],
+        )
+        return engine

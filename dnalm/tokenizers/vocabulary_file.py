@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from dnalm.errors import DataError
+from dnalm.small_files import SmallFileError, read_bytes
 from dnalm.tokenizers.kmer import SPECIAL_TOKENS, KmerTokenizer
 from dnalm.tokenizers.six_mer import SixMerTokenizer
 
@@ -15,15 +17,30 @@ def read_vocabulary(path: Path) -> KmerTokenizer | SixMerTokenizer:
     """The tokenizer whose published vocabulary a file holds: DNABERT's for any k, or NT's of version 1 or 2.
 
     Raises:
+        DataError: TOK-01, the file cannot be read or is larger than 1 MiB; or as of `tokenizer_of`.
+        CheckpointError: CKPT-03, its checksum is another than its model directory's.
+    """
+    expected = "a text file with one token a line"
+    try:
+        tokens = read_bytes(path).decode("utf-8").splitlines()
+    except SmallFileError as error:
+        raise _error("TOK-01", path, error.found, error.expected) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise _error("TOK-01", path, f"cannot be read ({error})", expected) from error
+    return tokenizer_of(tokens, path)
+
+
+def tokenizer_of(tokens: Sequence[str], path: Path) -> KmerTokenizer | SixMerTokenizer:
+    """The tokenizer that has these tokens in this order.
+
+    Args:
+        tokens: text by id.
+        path: where they are from, for errors.
+
+    Raises:
         DataError: TOK-06 (a token twice), TOK-07 (a number of tokens that no such vocabulary has),
             TOK-08 (other tokens, or in another order).
     """
-    try:
-        tokens = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise _error(
-            "TOK-01", path, f"cannot be read ({error})", "a text file with one token a line"
-        ) from error
     _refuse_duplicates(path, tokens)
     tokenizer = _of_size(path, tokens)
     expected = tokenizer.vocabulary()
@@ -32,22 +49,22 @@ def read_vocabulary(path: Path) -> KmerTokenizer | SixMerTokenizer:
             raise _error(
                 "TOK-08",
                 path,
-                f"`{found}` is the token of id {number} (line {number + 1})",
+                f"`{found[:60]}` is the token of id {number} (line {number + 1})",
                 f"`{wanted}` there, as in the published vocabulary of {len(expected)} tokens",
             )
     return tokenizer
 
 
-def _refuse_duplicates(path: Path, tokens: list[str]) -> None:
+def _refuse_duplicates(path: Path, tokens: Sequence[str]) -> None:
     line_of: dict[str, int] = {}
     for line, token in enumerate(tokens, start=1):
         if token in line_of:
-            found = f"`{token}` stands in lines {line_of[token]} and {line}"
+            found = f"`{token[:60]}` stands in lines {line_of[token]} and {line}"
             raise _error("TOK-06", path, found, "every token once")
         line_of[token] = line
 
 
-def _of_size(path: Path, tokens: list[str]) -> KmerTokenizer | SixMerTokenizer:
+def _of_size(path: Path, tokens: Sequence[str]) -> KmerTokenizer | SixMerTokenizer:
     if tokens and tokens[0] == "<unk>":
         sizes: dict[int, KmerTokenizer | SixMerTokenizer] = {}
         is_second = len(tokens) > 4 and tokens[4] == "<eos>"

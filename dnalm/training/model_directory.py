@@ -1,9 +1,11 @@
 """What training leaves and every later command takes: a Hugging Face model directory.
 
-`heads.safetensors` beside it holds the heads of further objectives, which no later command needs.
+`config.json` and `model.safetensors` in the published layout, the tokenizer's files, and `dnalm.yaml` with
+what made it: the resolved config, versions, data checksum, precision, steps, and the sha256 of every file, by
+which whoever reads the directory sees a damaged one (`small_files`).
 
-`config.json` and `model.safetensors` in the published layout, the tokenizer's files, and
-`dnalm.yaml` with what made it: the resolved config, versions, data checksum, precision, steps.
+`heads.safetensors` beside it holds the heads of further objectives, which no later command needs, or the head
+of a fine-tuned model.
 """
 
 from __future__ import annotations
@@ -13,15 +15,18 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
 from dnalm import __version__
-from dnalm.models import MaskedLM, describe, save_pretrained
+from dnalm.durable import file_sha256
+from dnalm.models import MaskedLM, TaskHead, describe, save_pretrained
+from dnalm.models.weight_files import write_whole
+from dnalm.small_files import PROVENANCE_FILE, TOKENIZER_FILES, provenance_text
 from dnalm.tokenizers import Tokenizer
 
-PROVENANCE_FILE, HEADS_FILE = "dnalm.yaml", "heads.safetensors"
+HEADS_FILE = "heads.safetensors"
+_SUMMED = ("config.json", "model.safetensors", HEADS_FILE, *TOKENIZER_FILES)
 _VERSIONED = ("torch", "lightning", "hydra-core", "numpy", "tokenizers")
 
 
@@ -38,6 +43,7 @@ def write_model_directory(
     window_tokens: int | None,
     heads: Mapping[str, Mapping[str, Tensor]] | None = None,
     described: Mapping[str, object] | None = None,
+    task_head: TaskHead | None = None,
 ) -> None:
     """Write the directory.
 
@@ -53,18 +59,12 @@ def write_model_directory(
         window_tokens: longest sequence it was trained on, special tokens not counted; None for any.
         heads: weights of the heads of further objectives; they are named `<name>.<weight>`.
         described: further entries of `dnalm.yaml`.
+        task_head: of a fine-tuned model, for `transformers`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if weights is None:
-        describe(model, folder)
-    else:
-        save_pretrained(model, folder, weights=weights)
-    tokenizer.save(folder)
-    versions = {name: importlib.metadata.version(name) for name in _VERSIONED}
-    provenance = {
+    provenance: dict[str, object] = {
         "dnalm": __version__,
         "python": platform.python_version(),
-        "versions": versions,
+        "versions": {name: importlib.metadata.version(name) for name in _VERSIONED},
         "data_fingerprint": data_fingerprint,
         "tokenizer_fingerprint": tokenizer.fingerprint,
         "precision": precision,
@@ -74,21 +74,31 @@ def write_model_directory(
         "config": config,
     }
     if heads:
+        provenance["heads"] = {"file": HEADS_FILE, "names": list(heads)}
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_provenance(folder, provenance)  # without checksums, so that none is of a file yet to be replaced
+    if weights is None:
+        describe(model, folder)
+        tokenizer.save(folder)
+        return
+    save_pretrained(model, folder, weights=weights, task_head=task_head)
+    tokenizer.save(folder)
+    if heads:
         tensors = {
             f"{name}.{key}": tensor.contiguous().cpu()
             for name, head in heads.items()
             for key, tensor in head.items()
         }
-        save_file(tensors, folder / HEADS_FILE)
-        provenance["heads"] = {"file": HEADS_FILE, "names": list(heads)}
-    (folder / PROVENANCE_FILE).write_text(yaml.safe_dump(provenance, sort_keys=False))
+        write_whole(folder / HEADS_FILE, lambda path: save_file(tensors, path))
+    seal(folder, provenance)
 
 
-def window_tokens(folder: Path) -> int | None:
-    """Longest sequence that a model was trained on, special tokens not counted; None if that is unknown.
+def seal(folder: Path, provenance: Mapping[str, object]) -> None:
+    """Write `dnalm.yaml` with the checksums of the model's files as they are now."""
+    files = {name: file_sha256(folder / name) for name in _SUMMED if (folder / name).is_file()}
+    _write_provenance(folder, {**provenance, "files": files})
 
-    It may take longer ones, but learned positions beyond are as they were drawn.
-    """
-    path = folder / PROVENANCE_FILE
-    found = (yaml.safe_load(path.read_text()) or {}).get("window_tokens") if path.is_file() else None
-    return int(found) if found else None
+
+def _write_provenance(folder: Path, provenance: Mapping[str, object]) -> None:
+    text = provenance_text(provenance)
+    write_whole(folder / PROVENANCE_FILE, lambda path: path.write_text(text, encoding="utf-8"))

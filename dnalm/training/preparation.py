@@ -15,11 +15,11 @@ from dnalm.data import BatchPlan
 from dnalm.data.labelled import AnyTask, Division, NextKmer, SequenceRecipe
 from dnalm.data.labelled.module import SequenceData
 from dnalm.errors import ConfigError
-from dnalm.models import Encoder, MaskedLM, Pretrained, check_vocabulary
+from dnalm.models import Encoder, MaskedLM, Pretrained, fit_vocabulary
 from dnalm.tokenizers import BpeRecipe, KmerTokenizer, Tokenizer, load_tokenizer
 from dnalm.training.contract import Contract
 from dnalm.training.embeddings import find_or_embed
-from dnalm.training.finetuned import describe_head
+from dnalm.training.finetuned import describe_head, stock_head
 from dnalm.training.finetuning import Finetuning
 from dnalm.training.guard import StepGuard
 from dnalm.training.model_directory import write_model_directory
@@ -150,6 +150,7 @@ class Preparation:
         steps: int,
     ) -> None:
         """Write the model directory: the encoder's, with the head beside it."""
+        described = describe_head(module, data)
         head = {n.removeprefix(_HEAD): w for n, w in (weights or {}).items() if n.startswith(_HEAD)}
         backbone = {
             n.removeprefix(_BACKBONE): w for n, w in (weights or {}).items() if n.startswith(_BACKBONE)
@@ -165,7 +166,8 @@ class Preparation:
             steps=steps,
             window_tokens=data.longest_piece,
             heads={"task": head} if head else None,
-            described=describe_head(module, data),
+            described={"head": dataclasses.asdict(described)},
+            task_head=stock_head(described, head) if head else None,
         )
 
     def _check_per_base(self) -> None:
@@ -186,8 +188,8 @@ class Preparation:
     def _backbone(self, tokenizer: Tokenizer) -> MaskedLM:
         seed_everything(self.seed, verbose=False)
         if isinstance(self.model, Pretrained):
-            network = self.model.load()
-            check_vocabulary(network, tokenizer.vocab_size, where=self.model.source)
+            network = self.model.load(needs_head=False)
+            fit_vocabulary(network, tokenizer.vocab_size, where=self.model.source)
             return network
         special = tokenizer.special
         encoder = self.model(

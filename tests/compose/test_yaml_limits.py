@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnalm.compose import read_config, read_resolved
-from dnalm.compose.yaml_limits import DEEPEST, MOST_BYTES, check_yaml
+from dnalm.compose.yaml_limits import check_yaml
 from dnalm.errors import ConfigError
+from dnalm.small_files import DEEPEST, MOST_BYTES
 
 HEAD = "# @package _global_\n"
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -11,7 +11,17 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "dnalm"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-EVERYWHERE = {"errors", "console", "paths", "durable", "faults", "lifetime", "tables", "system_errors"}
+EVERYWHERE = {
+    "errors",
+    "console",
+    "paths",
+    "durable",
+    "faults",
+    "lifetime",
+    "small_files",
+    "system_errors",
+    "tables",
+}
 MAY_IMPORT = {
     "genome": {"genome"},
     "tokenizers": {"tokenizers", "genome"},
@@ -32,6 +42,7 @@ MAY_IMPORT = {
     "lifetime": set(),
     "tables": set(),
     "system_errors": set(),
+    "small_files": set(),
     "__init__": set(),
 }
 FORBIDDEN_LIBRARIES = {

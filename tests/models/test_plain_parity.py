@@ -235,7 +235,11 @@ def test_what_they_wrote_is_written_back_bit_for_bit(
     before = json.loads((folder / "config.json").read_text())
     after = json.loads((tmp_path / "again" / "config.json").read_text())
     changed = {key for key in before if before[key] != after.get(key)}
-    assert changed <= {"auto_map", "torch_dtype"}
+    assert changed <= {"auto_map", "torch_dtype", "model_type"}
+    save_pretrained(load_pretrained(folder), tmp_path / "published", published=True)
+    as_published = json.loads((tmp_path / "published" / "config.json").read_text())
+    assert as_published["model_type"] == before["model_type"]
+    assert before["model_type"] == after["model_type"] or after["model_type"] == "dnabert2"
 
 
 def test_dnabert2_has_142_tensors_as_published(tmp_path: Path) -> None:

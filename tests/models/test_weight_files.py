@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dnalm.errors import CheckpointError
-from dnalm.models import MaskedLM, check_vocabulary, load_pretrained, save_pretrained
+from dnalm.models import MaskedLM, fit_vocabulary, load_pretrained, save_pretrained
 from dnalm.models.pretrained import family_of
 from tests.models import zoo
 
@@ -77,8 +77,8 @@ def test_weights_in_several_files_are_joined(model: MaskedLM, folder: Path, name
     ("content", "found"),
     [
         ({}, "no weight_map"),
-        ({"weight_map": {"a": "../elsewhere.safetensors"}}, "files ../elsewhere.safetensors"),
-        ({"weight_map": {"a": "weights.pkl"}}, "files weights.pkl"),
+        ({"weight_map": {"a": "../elsewhere.safetensors"}}, "a file '../elsewhere.safetensors'"),
+        ({"weight_map": {"a": "weights.pkl"}}, "a file 'weights.pkl'"),
     ],
 )
 def test_an_index_that_names_no_files_of_its_folder_is_refused(
@@ -162,11 +162,11 @@ def test_all_misfits_of_a_fused_layout_are_listed(folder: Path) -> None:
     tensors["bert.encoder.layer.0.attention.self.query.weight"] = torch.ones(32, 32)
     torch.save(tensors, path)
     assert _refusal(folder) == (
-        f"CKPT-07 FOLDER/pytorch_model.bin: missing: {fused.format(0)}; unexpected: "
+        f"CKPT-07 FOLDER/pytorch_model.bin: 1 missing: {fused.format(0)}; 1 unexpected: "
         "bert.encoder.layer.0.attention.self.query.weight; "
-        f"{fused.format(1)} is (32, 96) where config.json says (96, 32); the tensors of DNABERT-2, as "
-        "config.json describes it. Fix: check that config.json and pytorch_model.bin are of one model, and "
-        "that it is a masked LM."
+        f"1 of another shape: {fused.format(1)} is (32, 96) where config.json says (96, 32); the tensors of "
+        "DNABERT-2, as config.json describes it. Fix: check that config.json and pytorch_model.bin are of "
+        "one model."
     )
 
 
@@ -238,13 +238,13 @@ def test_a_folder_that_looks_like_a_hub_id_is_a_folder(
 
 @pytest.mark.parametrize(("ids", "rows"), [(37, 37), (4107, 4105), (610, 609)])
 def test_a_tokenizer_of_as_many_ids_is_taken_and_published_exceptions_are_known(ids: int, rows: int) -> None:
-    check_vocabulary(zoo.model("bert", vocab_size=rows), ids, where="tokenizer")
+    fit_vocabulary(zoo.model("bert", vocab_size=rows), ids, where="tokenizer")
 
 
 @pytest.mark.parametrize(("ids", "rows"), [(4101, 4096), (36, 37), (4107, 4106), (611, 609)])
 def test_a_tokenizer_of_another_model_is_refused(ids: int, rows: int) -> None:
     with pytest.raises(CheckpointError) as caught:
-        check_vocabulary(zoo.model("bert", vocab_size=rows), ids, where="runs/tokenizer")
+        fit_vocabulary(zoo.model("bert", vocab_size=rows), ids, where="runs/tokenizer")
     assert str(caught.value) == (
         f"MODEL-12 runs/tokenizer: a tokenizer of {ids:,} ids and a model of {rows:,} token embeddings; as "
         "many of one as of the other. Fix: use the tokenizer that the model was trained with."

@@ -39,11 +39,18 @@ def refusal_of_vocabulary(folder: Path, tokens: list[str]) -> str:
 # Neither file
 
 
-@pytest.mark.parametrize("name", ["empty", "absent", "absent.json"])
-def test_a_folder_with_neither_file(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("empty", "neither tokenizer.json nor vocab.txt"),
+        ("absent", "no such file or folder"),
+        ("absent.json", "no such file or folder"),
+    ],
+)
+def test_a_folder_with_neither_file(name: str, found: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert refusal(tmp_path / name) == (
-        f"TOK-01 {name}: neither tokenizer.json nor vocab.txt; a folder with the files of a tokenizer. "
+        f"TOK-01 {name}: {found}; a folder with the files of a tokenizer. "
         "Fix: name the folder of a published model, or of `dnalm tokenizer train`."
     )
 
@@ -55,7 +62,7 @@ def test_a_file_that_is_not_json(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text('{"model": ')
     assert refusal(path) == (
-        "TOK-01 tokenizer.json: not JSON (Expecting value: line 1 column 11 (char 10)); "
+        "TOK-01 tokenizer.json: not JSON: Expecting value: line 1 column 11 (char 10); "
         f"a Hugging Face tokenizer.json. {AGAIN}"
     )
 
@@ -63,10 +70,10 @@ def test_a_file_that_is_not_json(tmp_path: Path) -> None:
 def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_bytes(b"\xff\xfe\x00")
-    assert refusal(path).startswith("TOK-01 tokenizer.json: not JSON ('utf-8' codec can't decode byte 0xff")
+    assert refusal(path).startswith("TOK-01 tokenizer.json: not JSON: 'utf-8' codec can't decode byte 0xff")
 
 
-@pytest.mark.parametrize("content", [[], {}, {"model": None}, {"added_tokens": []}])
+@pytest.mark.parametrize("content", [{}, {"model": None}, {"added_tokens": []}])
 def test_json_without_a_model(content: object, tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps(content))
@@ -75,7 +82,13 @@ def test_json_without_a_model(content: object, tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["WordPiece", "Unigram"])
+def test_json_that_is_no_object(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text("[]")
+    assert refusal(path) == f"TOK-01 tokenizer.json: a JSON list; a Hugging Face tokenizer.json. {AGAIN}"
+
+
+@pytest.mark.parametrize("kind", ["Unigram"])
 def test_another_kind_of_model(kind: str, tmp_path: Path) -> None:
     assert refusal_of(tmp_path, lambda document: document["model"].update(type=kind)) == (
         f"TOK-02 tokenizer.json: a model of type '{kind}'; type 'BPE'. "

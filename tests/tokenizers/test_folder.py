@@ -1,5 +1,6 @@
 """Saved and loaded again, and given to `transformers`: every tokenizer stays what it is."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -62,8 +63,10 @@ def test_saving_what_was_loaded_writes_the_same_files(tokenizer: Tokenizer, tmp_
 @every
 def test_the_file_may_be_named_instead_of_its_folder(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path)
-    (file,) = [path for path in tmp_path.iterdir() if path.name in ("tokenizer.json", "vocab.txt")]
-    assert load_tokenizer(file).fingerprint == tokenizer.fingerprint
+    files = [path for path in tmp_path.iterdir() if path.name in ("tokenizer.json", "vocab.txt")]
+    assert files
+    for file in files:
+        assert load_tokenizer(file).fingerprint == tokenizer.fingerprint
 
 
 @pytest.mark.parametrize("k", [3, 4, 5, 6])
@@ -118,7 +121,7 @@ def test_lines_may_end_as_on_windows(tmp_path: Path) -> None:
     assert load_tokenizer(tmp_path).fingerprint == KmerTokenizer(k=3).fingerprint
 
 
-def test_of_two_files_tokenizer_json_comes_first(tmp_path: Path) -> None:
+def test_of_two_files_a_bpe_comes_first(tmp_path: Path) -> None:
     KmerTokenizer(k=3).save(tmp_path)
     BPES["bpe"].save(tmp_path)
     assert isinstance(load_tokenizer(tmp_path), BpeTokenizer)
@@ -136,6 +139,46 @@ def test_transformers_gives_the_ids_of_overlapping_kmers(k: int, tmp_path: Path)
         text = to_text(codes)
         kmers = " ".join(text[place : place + k] for place in range(len(text) - k + 1))
         assert stock(kmers)["input_ids"] == tokenizer.encode(codes).tolist()
+
+
+@pytest.mark.parametrize("text", ["ACGTACGTAC", "ACGTACGTACN", "acgtac", "ACGTAC ACGT", "ACGTAC\nACGTACG"])
+def test_transformers_refuses_text_that_is_not_cut_into_kmers(text: str, tmp_path: Path) -> None:
+    # The released DNABERT makes one [UNK] of it and says nothing.
+    KmerTokenizer(k=6).save(tmp_path)
+    stock = stock_tokenizer(tmp_path)
+    with pytest.raises(Exception, match=r"Missing \[UNK\] token"):
+        stock(text)
+
+
+def test_transformers_gives_the_ids_of_single_bases_with_and_without_spaces(tmp_path: Path) -> None:
+    tokenizer = KmerTokenizer(k=1)
+    tokenizer.save(tmp_path)
+    stock = stock_tokenizer(tmp_path)
+    for codes in sequences():
+        text = to_text(bases(codes))
+        assert stock(text)["input_ids"] == tokenizer.encode(codes).tolist()
+        assert stock(" ".join(text))["input_ids"] == tokenizer.encode(codes).tolist()
+
+
+@pytest.mark.parametrize("tokenizer", [*KMERS.values(), *LOGOS.values()], ids=[*KMERS, *LOGOS])
+def test_a_tokenizer_that_transformers_saved_again_is_the_same(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path)
+    (tmp_path / "again").mkdir()
+    stock_tokenizer(tmp_path).save_pretrained(tmp_path / "again")
+    assert load_tokenizer(tmp_path / "again").fingerprint == tokenizer.fingerprint
+
+
+def test_a_wordpiece_file_of_kmers_without_a_vocab_txt_is_read(tmp_path: Path) -> None:
+    # What transformers 5 writes for a BertTokenizer, as published DNABERTs have.
+    from transformers import BertTokenizer
+
+    tokenizer = KmerTokenizer(k=3)
+    tokenizer.save(tmp_path)
+    (tmp_path / "again").mkdir()
+    BertTokenizer(vocab=str(tmp_path / "vocab.txt"), do_lower_case=False).save_pretrained(tmp_path / "again")
+    (tmp_path / "again/vocab.txt").unlink(missing_ok=True)
+    assert json.loads((tmp_path / "again/tokenizer.json").read_text())["model"]["type"] == "WordPiece"
+    assert load_tokenizer(tmp_path / "again").fingerprint == tokenizer.fingerprint
 
 
 @pytest.mark.parametrize("tokenizer", [*BPES.values(), *LOGOS.values()], ids=[*BPES, *LOGOS])
@@ -174,8 +217,9 @@ def test_merges_of_a_vocabulary_are_refused(tokenizer: Tokenizer, tmp_path: Path
     tokenizer.save(tmp_path)
     with pytest.raises(ConfigError) as refused:
         load_tokenizer(tmp_path, merges=5)
+    name = "tokenizer.json" if isinstance(tokenizer, KmerTokenizer) else "vocab.txt"
     assert str(refused.value) == (
-        f"CFG-18 tokenizer.merges: merges=5 for {tmp_path}/vocab.txt; a BPE, which alone has merges. "
+        f"CFG-18 tokenizer.merges: merges=5 for {tmp_path}/{name}; a BPE, which alone has merges. "
         "Fix: leave it out."
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import pyarrow.parquet as pq
@@ -14,9 +14,8 @@ from dnalm.evaluation.embedding.inputs import NamedSequence
 from dnalm.evaluation.embedding.reader import SequenceReader
 from dnalm.evaluation.embedding.recipe import EmbeddingRecipe
 from dnalm.evaluation.embedding.rows import rows_of, schema_of
-from dnalm.models import Pretrained, check_vocabulary
+from dnalm.models import Pretrained, fit_vocabulary
 from dnalm.tokenizers import Tokenizer, load_tokenizer
-from dnalm.training.model_directory import window_tokens
 
 PART_SEQUENCES, PART_BP = 1024, 1 << 17
 Part = list[NamedSequence]
@@ -48,13 +47,11 @@ class EmbeddingPlan:
             ConfigError: the recipe does not fit it.
         """
         folder = self.model.folder()
-        network, tokenizer = self.model.load(), self.tokenizer or load_tokenizer(folder)
-        check_vocabulary(network, tokenizer.vocab_size, where=self.model.source)
+        network, tokenizer = self.model.load(needs_head=False), self.tokenizer or load_tokenizer(folder)
+        fit_vocabulary(network, tokenizer.vocab_size, where=self.model.source)
         has_cuda = torch.cuda.is_available()
         device = ("cuda" if has_cuda else "cpu") if self.device == "auto" else self.device
-        trained = window_tokens(folder) if self.recipe.max_tokens is None else None
-        recipe = replace(self.recipe, max_tokens=trained) if trained else self.recipe
-        return SequenceReader(network.encoder.to(device), tokenizer, recipe)
+        return SequenceReader(network.encoder.to(device), tokenizer, self.recipe)
 
     def do(self, state: SequenceReader, folder: PartFolder, number: int, part: Part) -> None:
         """Embed a part, and keep its rows in the folder."""

@@ -89,7 +89,10 @@ class SequenceReader:
         self.encoder, self.tokenizer, self.recipe = encoder.eval(), tokenizer, recipe
         self.layer = recipe.chosen_layer(encoder.num_layers)
         most = encoder.max_positions - tokenizer.special.num_wrapping
-        self.limit = recipe.max_tokens or most
+        trained = encoder.window_tokens or most
+        self.limit = recipe.max_tokens or (
+            trained if encoder.longest_sequence is None else min(trained, most)
+        )
         if encoder.longest_sequence is not None and self.limit > most:
             raise _wrong("max_tokens", f"max_tokens={self.limit}", f"at most {most}, as the model takes")
         if recipe.kind == "cls" and tokenizer.special.start is None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +24,9 @@ import torch
 from dnalm.errors import CheckpointError, DataError
 from dnalm.evaluation.board import Board
 from dnalm.genome.alphabet import Codes
-from dnalm.models import MaskedLM, Packed, Pretrained, check_vocabulary
+from dnalm.models import MaskedLM, Packed, Pretrained, fit_vocabulary
 from dnalm.tokenizers import Tokenizer, load_tokenizer
 from dnalm.tokenizers.spans import covering_tokens
-from dnalm.training.model_directory import window_tokens
 
 Floats = npt.NDArray[np.floating]
 _TINY = 1e-30  # no probability is below, so that logarithms are finite
@@ -67,7 +65,7 @@ class Reader:
         batch_tokens: int = 16_384,
         where: str = "model",
     ) -> None:
-        check_vocabulary(model, tokenizer.vocab_size, where=where)
+        fit_vocabulary(model, tokenizer.vocab_size, where=where)
         if model.encoder.causal:
             raise CheckpointError(
                 "MODEL-15",
@@ -97,7 +95,7 @@ class Reader:
         """
         folder, model = source.folder(), source.load()
         tokenizer = tokenizer or load_tokenizer(folder)
-        window_bp = window_bp or training_window(folder, model, tokenizer)
+        window_bp = window_bp or training_window(model, tokenizer)
         model = model.to("cuda" if torch.cuda.is_available() else "cpu")
         return cls(model, tokenizer, window_bp=window_bp, batch_tokens=batch_tokens, where=str(folder))
 
@@ -163,17 +161,16 @@ class Reader:
         self._board.ask_bases(ids, hidden_M, fill)
 
 
-def training_window(folder: Path, model: MaskedLM, tokenizer: Tokenizer) -> int:
+def training_window(model: MaskedLM, tokenizer: Tokenizer) -> int:
     """Bases of the windows that a model was trained on, as far as its directory tells, or what it can take.
 
     Args:
-        folder: its directory; `dnalm.yaml` there has the config of its training.
         model: it, which may have a longest sequence.
         tokenizer: bases to ids.
     """
     limits = []
     if model.encoder.longest_sequence is not None:
         limits.append(model.encoder.longest_sequence - tokenizer.special.num_wrapping)
-    if (tokens := window_tokens(folder)) is not None:
-        limits.append(tokens)
+    if model.encoder.window_tokens is not None:
+        limits.append(model.encoder.window_tokens)
     return tokenizer.length_in_bases(min(limits)) if limits else _DEFAULT_BP

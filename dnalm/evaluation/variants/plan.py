@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dnalm.durable import file_sha256
 from dnalm.errors import ConfigError
 from dnalm.evaluation.variants.prediction import Prediction
 from dnalm.evaluation.variants.scores import Distance, MaskedRatio, PseudoLikelihood, Score
 from dnalm.models import MaskedLM
 from dnalm.models.kernels import KernelName
+from dnalm.small_files import sha256_once, window_tokens
 from dnalm.tokenizers import Tokenizer
 from dnalm.training.finetuned import Finetuned, head_length_bp
-from dnalm.training.model_directory import window_tokens
 
 ScoreName = Literal["llr", "pll", "distance", "prediction"]
 _WINDOW_BP = 512
@@ -108,7 +107,7 @@ class ScoringPlan:
 def _sum_of(folder: Path) -> str:
     """Checksum of a model directory's files, its tokenizer's among them."""
     named = [path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix in _MODEL_FILES]
-    text = "\n".join(f"{path.name} {file_sha256(path)}" for path in named)
+    text = "\n".join(f"{path.name} {sha256_once(path)}" for path in named)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -13,7 +13,7 @@ from dnalm.evaluation.variants.scores import Score, Tell
 from dnalm.evaluation.variants.windows import Pair, make_pair
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.variants import Allele
-from dnalm.models import MaskedLM, check_vocabulary, load_pretrained
+from dnalm.models import MaskedLM, fit_vocabulary, load_pretrained
 from dnalm.models.sequence_model import SequenceHead
 from dnalm.tokenizers import Tokenizer, load_tokenizer
 from dnalm.training.finetuned import load_finetuned
@@ -56,11 +56,15 @@ class Scorer:
             DataError: its tokenizer cannot be read.
             ConfigError: the plan asks for a layer that it lacks, or a GPU that is not there.
         """
-        wants_head = "prediction" in plan.scores
-        finetuned = load_finetuned(plan.model, kernel=plan.kernel) if wants_head else None
-        model = finetuned.model.backbone if finetuned else load_pretrained(plan.model, kernel=plan.kernel)
+        predicts_tokens = not {"llr", "pll"}.isdisjoint(plan.scores)
+        finetuned = None
+        if "prediction" in plan.scores:
+            finetuned = load_finetuned(plan.model, kernel=plan.kernel, needs_lm_head=predicts_tokens)
+            model = finetuned.model.backbone
+        else:
+            model = load_pretrained(plan.model, kernel=plan.kernel, needs_head=predicts_tokens)
         tokenizer = plan.tokenizer or load_tokenizer(plan.model)
-        check_vocabulary(model, tokenizer.vocab_size, where=str(plan.model))
+        fit_vocabulary(model, tokenizer.vocab_size, where=str(plan.model))
         has_cuda = torch.cuda.is_available()
         if plan.device == "cuda" and not has_cuda:
             raise ConfigError(

@@ -22,7 +22,8 @@ from dnalm.evaluation.embedding import (
     read_embeddings,
 )
 from dnalm.genome.alphabet import from_text, reverse_complement
-from dnalm.models import Pretrained
+from dnalm.models import Pretrained, load_pretrained
+from dnalm.tokenizers import load_tokenizer
 from tests.conftest import random_sequence
 from tests.evaluation.embedding.models import PAIRS, save, tiny
 
@@ -245,3 +246,20 @@ def test_windows_are_as_long_as_those_that_the_model_was_trained_on(tmp_path: Pa
     (tmp_path / "model/dnalm.yaml").write_text("steps: 3\nwindow_tokens: 7\n")
     assert chosen.open().limit == 7
     assert plan(tmp_path, max_tokens=9).open().limit == 9
+
+
+def test_the_python_path_gives_the_vectors_of_the_command(tmp_path: Path) -> None:
+    source, out = write_inputs(tmp_path)["fasta"], tmp_path / "out.npy"
+    chosen = plan(tmp_path)
+    (tmp_path / "model/dnalm.yaml").write_text("steps: 3\nwindow_tokens: 7\n")
+    embed_file(source, out, chosen)
+    folder = tmp_path / "model"
+    reader = SequenceReader(load_pretrained(folder).encoder, load_tokenizer(folder), EmbeddingRecipe())
+    codes = [item.codes for item in source]
+    assert max(len(text) for text in codes) > 20, "some are longer than a window"
+    pooled = np.stack([states.pooled("mean") for states in reader.read(codes)])
+    np.testing.assert_allclose(pooled, np.load(out), atol=1e-6)
+    untrained = SequenceReader(
+        load_pretrained(folder).encoder, load_tokenizer(folder), EmbeddingRecipe(max_tokens=22)
+    )
+    assert np.abs(np.stack([s.pooled("mean") for s in untrained.read(codes)]) - pooled).max() > 1e-3

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dnalm.errors import CheckpointError, DataError
 from dnalm.evaluation.interpretation import Question, Reader
 from dnalm.evaluation.interpretation.reader import training_window
-from dnalm.models import Packed
+from dnalm.models import Packed, load_pretrained, save_pretrained
 from dnalm.tokenizers import KmerTokenizer
 from tests.evaluation.interpretation.small import make_model, make_reader, random_codes
 from tests.tokenizers.examples import EVERY
@@ -85,11 +85,12 @@ def test_bases_outside_the_window_are_not_seen() -> None:
 def test_a_window_is_that_of_the_training_where_it_is_known(tmp_path: Path) -> None:
     tokenizer = KmerTokenizer(k=6)
     model = make_model(tokenizer)
-    assert training_window(tmp_path, model, tokenizer) == 64 - 2 + 5  # positions, less [CLS] and [SEP]
+    assert training_window(model, tokenizer) == 64 - 2 + 5  # positions, less [CLS] and [SEP]
+    save_pretrained(model, tmp_path)
     (tmp_path / "dnalm.yaml").write_text("window_tokens: 30\n")
-    assert training_window(tmp_path, model, tokenizer) == 35
+    assert training_window(load_pretrained(tmp_path), tokenizer) == 35
     endless = make_model(tokenizer, positions="alibi")
-    assert training_window(tmp_path / "nowhere", endless, tokenizer) == 512
+    assert training_window(endless, tokenizer) == 512
 
 
 def test_a_model_that_sees_one_side_is_refused() -> None:

@@ -1,0 +1,367 @@
+"""Small files that strangers send, read within limits, and the checksums of a model directory.
+
+`dnalm.yaml` of a model directory lists the sha256 of every other file under `files`, and its first line has
+that of the rest of its own text. Whoever reads a file of the directory reads it through here, or asks
+`check_sum` first, so that a flipped bit is an error and never another number. A directory without `files`,
+such as a published one or one of an earlier version, is read unchecked.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+import stat
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from dnalm.console import stderr
+from dnalm.durable import file_sha256
+from dnalm.errors import CheckpointError
+
+PROVENANCE_FILE = "dnalm.yaml"
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+)
+MOST_BYTES = 1 << 20
+DEEPEST = 64
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's where PyYAML was built with it
+_OWN_SUM = re.compile(r"# sha256 of the lines below: ([0-9a-f]{64})\n")
+_ON_PURPOSE = (
+    "if you changed the directory on purpose, delete the first line and the `files:` block of "
+    f"{PROVENANCE_FILE}"
+)
+_WORTH_SAYING = 1.0  # seconds of hashing
+_MOST_SHOWN = 60  # characters of a value in a message
+
+
+class SmallFileError(ValueError):
+    """A file that is not worth reading.
+
+    Attributes:
+        found: what is there.
+        expected: the rule that it breaks.
+    """
+
+    def __init__(self, found: str, expected: str) -> None:
+        super().__init__(f"{found}; {expected}")
+        self.found, self.expected = found, expected
+
+
+class YamlLimitError(SmallFileError):
+    """YAML with anchors, or nested too deep; `line` counts from 1."""
+
+    def __init__(self, found: str, expected: str, line: int) -> None:
+        super().__init__(found, expected)
+        self.line = line
+
+
+class _UniqueKeys(_LOADER):  # type: ignore[misc,valid-type]
+    """PyYAML's safe loader, but for a key that is given twice, of which it keeps the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := _first_twice(keys):
+            raise yaml.YAMLError(f"the key {shown(twice)} is given twice")
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: its repr, cut at 60 characters."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return "a number of thousands of digits"
+    return text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1] + "…"
+
+
+def require_file(path: Path) -> int:
+    """The size in bytes of a regular file; links are followed.
+
+    Raises:
+        FileNotFoundError: there is nothing of this name.
+        SmallFileError: it is a folder, a pipe or a device, whose reading might never end.
+    """
+    status = path.stat()
+    if stat.S_ISREG(status.st_mode):
+        return status.st_size
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    raise SmallFileError(kinds.get(stat.S_IFMT(status.st_mode), "a device"), "a regular file")
+
+
+def read_bytes(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
+    """The content of a small file, held against its checksum where its folder has one.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        SmallFileError: it is no regular file, or larger.
+        CheckpointError: CKPT-03, its checksum is another.
+    """
+    if (size := require_file(path)) > most_bytes:
+        raise SmallFileError(f"{size:,} bytes", f"at most {most_bytes:,}")
+    with path.open("rb") as file:
+        content = file.read(most_bytes + 1)
+    if (expected := _expected_sum(path)) is not None:
+        _compare(path, hashlib.sha256(content).hexdigest(), expected)
+    return content
+
+
+def read_small(path: Path, kind: Literal["json", "yaml"], most_bytes: int = MOST_BYTES) -> dict[str, Any]:
+    """A mapping in JSON or YAML: not large, not deep, each key once, JSON's numbers finite.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        SmallFileError: it is anything else.
+        CheckpointError: CKPT-03, its checksum is not that which `dnalm.yaml` beside it lists.
+    """
+    return parse_small(read_bytes(path, most_bytes), kind)
+
+
+def parse_small(content: bytes, kind: Literal["json", "yaml"]) -> dict[str, Any]:
+    """The mapping that the content of a file is; see `read_small`.
+
+    Raises:
+        SmallFileError: it is none within these limits.
+    """
+    name = "JSON" if kind == "json" else "YAML"
+    expected = "a JSON object" if kind == "json" else "a mapping in plain YAML"
+    try:
+        text = content.decode("utf-8")
+        if kind == "yaml":
+            check_yaml_events(content)
+            found = yaml.load(text, _UniqueKeys)
+        else:
+            found = json.loads(text, object_pairs_hook=_each_key_once, parse_constant=_refuse_constant)
+    except SmallFileError:
+        raise
+    except RecursionError as error:
+        raise SmallFileError("nested too deep", f"at most {DEEPEST} levels") from error
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        raise SmallFileError(f"not {name}: {' '.join(str(error).split())}", expected) from error
+    if not isinstance(found, dict):
+        kinds = {"NoneType": "nothing" if kind == "yaml" else "null"}
+        what = type(found).__name__
+        raise SmallFileError(kinds.get(what, f"a {name} {what}"), expected)
+    if not all(isinstance(key, str) for key in found):
+        raise SmallFileError("keys that are no text", expected)
+    _check_depth(found, finite=kind == "json")
+    return found
+
+
+def check_yaml_events(content: bytes) -> None:
+    """Refuse anchors and depth by the parser's events, of which there are no more than the text is long.
+
+    Raises:
+        YamlLimitError: it has anchors or aliases, or more than 64 levels.
+        yaml.YAMLError: it is no YAML.
+    """
+    depth = 0
+    for event in yaml.parse(content, Loader=_LOADER):
+        assert event.start_mark is not None, "parsers of text say where they are"
+        line = event.start_mark.line + 1
+        anchor = getattr(event, "anchor", None)
+        if anchor is not None:
+            sign = "*" if isinstance(event, yaml.AliasEvent) else "&"
+            raise YamlLimitError(
+                f"{sign}{anchor}", "no anchors or aliases; interpolations ${key} refer", line
+            )
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > DEEPEST:
+            raise YamlLimitError(f"more than {DEEPEST} levels", "a flatter file", line)
+
+
+def check_sum(path: Path) -> None:
+    """Hold a file of a model directory against its checksum, once a process as long as it stays as it is.
+
+    Raises:
+        CheckpointError: CKPT-03, it is another than `dnalm.yaml` beside it lists, or is not listed there.
+    """
+    if (expected := _expected_sum(path)) is not None:
+        _compare(path, sha256_once(path), expected)
+
+
+def sha256_once(path: Path) -> str:
+    """A file's checksum, in hex, computed once a process as long as it stays as it is."""
+    return _sha256(path, *_state(path))
+
+
+def read_provenance(folder: Path) -> dict[str, Any]:
+    """What `dnalm.yaml` of a model directory says; nothing where there is none.
+
+    Raises:
+        CheckpointError: CKPT-03, it was changed since it was written; CKPT-05, it cannot be used.
+    """
+    path = folder / PROVENANCE_FILE
+    try:
+        return _provenance(path, *_state(path))
+    except FileNotFoundError:
+        return {}
+
+
+def window_tokens(folder: Path) -> int | None:
+    """Longest sequence that a model was trained on, special tokens not counted; None if that is unknown.
+
+    Raises:
+        CheckpointError: CKPT-05, what `dnalm.yaml` says is no number of tokens.
+    """
+    found = read_provenance(folder).get("window_tokens")
+    if found is not None and (
+        isinstance(found, bool) or not isinstance(found, int) or not 0 < found < 1 << 40
+    ):
+        raise refused_provenance(folder, f"window_tokens is {shown(found)}", "a number of tokens, or null")
+    return found
+
+
+def provenance_text(provenance: Mapping[str, object]) -> str:
+    """The text of `dnalm.yaml`, with its own checksum in the first line."""
+    text = yaml.dump(dict(provenance), Dumper=_NoAliases, sort_keys=False)
+    return f"# sha256 of the lines below: {hashlib.sha256(text.encode()).hexdigest()}\n{text}"
+
+
+def refused_provenance(folder: Path, found: str, expected: str) -> CheckpointError:
+    """The error of a `dnalm.yaml` that says something impossible."""
+    return CheckpointError(
+        "CKPT-05",
+        where=str(folder / PROVENANCE_FILE),
+        found=found,
+        expected=expected,
+        fix="copy the directory again from where the model was trained",
+    )
+
+
+class _NoAliases(yaml.SafeDumper):
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 -- of none
+        return True
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256(path: Path, *state: int) -> str:  # noqa: ARG001 -- of the cache's key
+    began = time.monotonic()
+    found = file_sha256(path)
+    if (seconds := time.monotonic() - began) > _WORTH_SAYING:
+        gigabytes = path.stat().st_size / 1e9
+        text = f"checksum of {path.name} ({gigabytes:.1f} GB) taken in {seconds:.0f} s"
+        stderr.print(text, markup=False)
+    return found
+
+
+@functools.lru_cache(maxsize=64)
+def _provenance(path: Path, *state: int) -> dict[str, Any]:  # noqa: ARG001 -- of the cache's key
+    folder = path.parent
+    try:
+        require_file(path)
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise SmallFileError(f"more than {MOST_BYTES:,} bytes", "a smaller file")
+        own = _OWN_SUM.match(content[:128].decode("ascii", "replace"))
+        if own:
+            found = hashlib.sha256(content[own.end() :]).hexdigest()
+            if found != own[1]:
+                raise _changed(path, found, own[1])
+        provenance = parse_small(content, "yaml")
+    except SmallFileError as error:
+        raise refused_provenance(folder, error.found, error.expected) from error
+    files = provenance.get("files")
+    if files is not None and not (isinstance(files, dict) and all(map(_is_sum, files.values()))):
+        raise refused_provenance(folder, f"files is {shown(files)}", "names of files and their sha256")
+    if files is not None and own is None:
+        raise refused_provenance(
+            folder, "no checksum in the first line, though it lists files", "both or none"
+        )
+    return provenance
+
+
+def _is_sum(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
+def _expected_sum(path: Path) -> str | None:
+    """What `dnalm.yaml` beside a file lists; None where it lists no files."""
+    if path.name == PROVENANCE_FILE:
+        return None
+    files: dict[str, str] | None = read_provenance(path.parent).get("files")
+    if files is None:
+        return None
+    if path.name not in files:
+        raise CheckpointError(
+            "CKPT-03",
+            where=str(path),
+            found=f"a file that {PROVENANCE_FILE} beside it does not list",
+            expected=f"the files of the model as it was written: {', '.join(files)}",
+            fix=f"move it away; {_ON_PURPOSE}",
+        )
+    return files[path.name]
+
+
+def _compare(path: Path, found: str, expected: str) -> None:
+    if found != expected:
+        raise _changed(path, found, expected)
+
+
+def _changed(path: Path, found: str, expected: str) -> CheckpointError:
+    listed = "by its first line" if path.name == PROVENANCE_FILE else f"by {PROVENANCE_FILE}"
+    return CheckpointError(
+        "CKPT-03",
+        where=str(path),
+        found=f"sha256 {found}",
+        expected=f"sha256 {expected} {listed}",
+        fix=f"copy the file again; {_ON_PURPOSE}",
+    )
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def _first_twice(keys: list[str]) -> str | None:
+    seen = set[str]()
+    for key in keys:
+        if key in seen:
+            return key
+        seen.add(key)
+    return None
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if twice := _first_twice([key for key, _ in pairs]):
+        raise ValueError(f"the key {shown(twice)} is given twice")
+    return dict(pairs)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _check_depth(found: dict[str, Any], *, finite: bool) -> None:
+    """Walk what was read, a level at a time, and refuse depth and infinities such as 1e999."""
+    level: list[Any] = [found]
+    for _ in range(DEEPEST):
+        below: list[Any] = []
+        for value in level:
+            below += value.values() if isinstance(value, dict) else value
+        if finite and any(isinstance(value, float) and value in _INFINITE for value in below):
+            raise SmallFileError("a number that is not finite", "finite numbers")
+        level = [value for value in below if isinstance(value, dict | list)]
+        if not level:
+            return
+    raise SmallFileError("nested too deep", f"at most {DEEPEST} levels")
+
+
+_INFINITE = (float("inf"), float("-inf"))
