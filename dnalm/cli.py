@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dnalm import __version__
+from dnalm import __version__, grants
 from dnalm.errors import BUG, ConfigError
 from dnalm.lifetime import StoppedBySignal, die_with_launcher, say_at_once, stopping_on_signals
 
@@ -55,6 +55,8 @@ options:
   --cfg              print the composed config, defaults written out, and stop
   --config FILE      a resolved config, such as a run's config.yaml, in place of groups and keys
   --config-dir DIR   a folder of your own configs, laid out as conf/
+  plugins=[PACKAGE]  admit the classes and functions of a package of your own as components
+  env=[NAME]         let configs read an environment variable by ${{oc.env:NAME}}
   --debug            show tracebacks
   --version          print the version
 
@@ -166,7 +168,7 @@ def _run(line: _Line) -> int:
 def _sweep(command: str, line: _Line) -> int:
     from dnalm.sweeps.command_line import read_sweep
 
-    plan = read_sweep(command, line.overrides, config_dir=line.config_dir)
+    plan = read_sweep(command, grants.take_grants(line.overrides), config_dir=line.config_dir)
     if "--cfg" in line.flags:
         print(plan.text(), end="")
         return 0
@@ -177,19 +179,20 @@ def _compose_and_run(command: str, line: _Line) -> None:
     from dnalm.compose import check, read_config, read_resolved, run_command, with_defaults
 
     with _uncollected():
+        words = grants.take_grants(line.overrides)
         if line.config is None:
-            config = read_config(_config_name(command), line.overrides, extra_folder=line.config_dir)
+            config = read_config(_config_name(command), words, extra_folder=line.config_dir)
             if line.config_dir and "config_dir" in config:  # its jobs compose configs of their own
                 config["config_dir"] = str(line.config_dir.resolve())
         else:
-            config = read_resolved(line.config, line.overrides)
-        check(config, given=frozenset({"config"}))
+            config = read_resolved(line.config, words)
+        check(config, given=frozenset({"config"}), command=command)
     if "--cfg" in line.flags:
         import yaml
 
-        print(yaml.safe_dump(with_defaults(config), sort_keys=False), end="")
+        print(yaml.safe_dump(with_defaults(config, command=command), sort_keys=False), end="")
         return
-    run_command(config, given={"config": config})
+    run_command(config, command=command, given={"config": grants.recorded_in(config)})
 
 
 @contextmanager

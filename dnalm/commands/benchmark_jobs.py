@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dnalm import grants
 from dnalm.durable import file_sha256
 from dnalm.errors import DnalmError
 from dnalm.evaluation.benchmark import PARTS, PreparedTask, read_recipes
+from dnalm.grants import program
 from dnalm.models import Pretrained
 from dnalm.models.weight_files import find_weights
 from dnalm.sweeps import Grid, Job, quoted
@@ -69,8 +70,8 @@ class Work:
         name = job_id(self.command, [*line, self.checksum], self.overrides)
         again = ("run.replace=true",) if self.command == "baseline" else ()
         where = f"run.dir={quoted(str(folder / name))}"
-        program = (sys.executable, "-m", "dnalm", self.command)
-        return Job(name, self.overrides, (*program, *line, *again, where, *self._options))
+        command = (*program(self.command), *line, *again, where, *self._options)
+        return Job(name, self.overrides, command)
 
     def what_is_wrong(self) -> str:
         """The sentence that says what is wrong with its config, or nothing."""
@@ -81,7 +82,9 @@ class Work:
         return {
             "model_sha256": self.checksum,
             "data_sha256": self.task.sha256,
-            "command": " ".join(["dnalm", self.command, *self.line(), *self._options]),
+            "command": " ".join(
+                ["dnalm", self.command, *grants.current.words(), *self.line(), *self._options]
+            ),
         }
 
     @property

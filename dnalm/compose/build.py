@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dnalm.compose.check import RESERVED, Node, argument_types, parse, targets_below
+from dnalm.compose.check import RESERVED, Node, convert, is_partial, parameters_of
 from dnalm.compose.targets import resolve
 from dnalm.errors import ConfigError, DnalmError
 
@@ -49,29 +49,32 @@ def build(node: Node, *, key: str = "") -> Any:  # noqa: ANN401
                 fix=f"change what {key or target.__name__} is given",
             ) from error
 
-    return make if node.get("_partial_") else make()
+    return make if is_partial(node, key=key) else make()
 
 
-def run_command(node: Node, *, given: Mapping[str, object]) -> Any:  # noqa: ANN401
+def run_command(node: Node, *, command: str, given: Mapping[str, object]) -> Any:  # noqa: ANN401
     """Build the components of a command's config, then call the command.
 
     What the components refuse is a mistake in the config; what the command raises is not.
 
     Args:
         node: a command's whole config, which `check` has accepted.
+        command: its name.
         given: arguments that the program fills.
 
     Raises:
         ConfigError: a component refuses its values.
     """
-    command = resolve(node["_target_"], key="")
-    return command(**_arguments(node, command, key=""), **given)
+    root = resolve(node["_target_"], key="", command=command)
+    return root(**_arguments(node, root, key=""), **given)
 
 
 def _arguments(node: Node, target: Callable[..., Any], *, key: str) -> dict[str, Any]:
-    hints = argument_types(target)
+    parameters = parameters_of(target)
     return {
-        name: _build_value(value, hints.get(name, Any), f"{key}.{name}" if key else name)
+        name: convert(
+            value, parameters[name].annotation, key=f"{key}.{name}" if key else name, visit=_build_component
+        )
         for name, value in node.items()
         if name not in RESERVED
     }
@@ -82,11 +85,5 @@ def _refusals(target: Callable[..., Any]) -> tuple[type[Exception], ...]:
     return (ValueError,) if target.__module__.partition(".")[0] == "dnalm" else (Exception,)
 
 
-def _build_value(value: Any, annotation: Any, key: str) -> Any:  # noqa: ANN401
-    if not any(True for _ in targets_below(value, key)):
-        return parse(value, annotation, key=key)
-    if isinstance(value, dict):
-        if "_target_" in value:
-            return build(value, key=key)
-        return {name: _build_value(item, Any, f"{key}.{name}") for name, item in value.items()}
-    return [_build_value(item, Any, f"{key}[{number}]") for number, item in enumerate(value)]
+def _build_component(node: Node, annotation: object, key: str) -> Any:  # noqa: ANN401, ARG001
+    return build(node, key=key)

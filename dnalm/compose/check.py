@@ -14,13 +14,13 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
-from dnalm.compose.targets import resolve
+from dnalm.compose.targets import resolve, settable
 from dnalm.errors import ConfigError
 from dnalm.paths import MustExist
 
@@ -28,45 +28,110 @@ Node = dict[str, Any]
 RESERVED = ("_target_", "_partial_")
 
 
-def check(node: Node, *, key: str = "", given: frozenset[str] = frozenset()) -> None:
+def check(
+    node: Node, *, key: str = "", given: frozenset[str] = frozenset(), command: str | None = None
+) -> None:
     """Check a node and everything below it.
 
     Args:
         node: a mapping with `_target_`.
         key: where it stands in the config.
         given: arguments that the program, not the config, will fill.
+        command: the command whose root config it is; None for a component.
 
     Raises:
-        ConfigError: the first argument that is unknown, missing, of the wrong type, or names an
-            input path that is not there.
+        ConfigError: the first argument that is unknown, missing, of the wrong type or kind, or names an
+            input path that is not there; a `_target_` that may not stand there.
     """
-    target = resolve(node.get("_target_"), key=key)
-    parameters = inspect.signature(target).parameters
+    target = resolve(node.get("_target_"), key=key, command=command)
+    parameters = parameters_of(target)
     arguments = {name: value for name, value in node.items() if name not in RESERVED}
     for name in arguments:
         if name not in parameters or name in given:
             raise _unknown(_join(key, name), sorted(set(parameters) - given))
-    if not node.get("_partial_"):
+    if not is_partial(node, key=key):
         for name, parameter in parameters.items():
             required = parameter.default is inspect.Parameter.empty and name not in given
-            if name not in arguments and required and parameter.kind is not parameter.VAR_POSITIONAL:
+            if name not in arguments and required:
                 raise _missing(_join(key, name), parameter)
-    hints = argument_types(target)
     for name, value in arguments.items():
-        nodes = list(targets_below(value, _join(key, name)))
-        for below, path in nodes:
-            check(below, key=path)
-        if nodes and nodes[0][0] is value:
-            _check_kind(nodes[0][0], hints.get(name, Any), key=_join(key, name))
-        if not nodes:
-            parse(value, hints.get(name, Any), key=_join(key, name))
+        convert(value, parameters[name].annotation, key=_join(key, name), visit=_check_component)
 
 
-def with_defaults(node: Node) -> Node:
+def _check_component(node: Node, annotation: Any, key: str) -> None:  # noqa: ANN401
+    _check_kind(node, annotation, key=key)
+    check(node, key=key)
+
+
+Visit = Callable[[Node, Any, str], object]  # a node with `_target_`, the annotation of its place, its key
+
+
+def convert(value: Any, annotation: Any, *, key: str, visit: Visit) -> Any:  # noqa: ANN401
+    """A value of a config as its annotation wants it, with the components in it visited.
+
+    Args:
+        value: plain YAML.
+        annotation: of the argument, or of what holds it.
+        key: where it stands in the config.
+        visit: called with each node that has a `_target_`; what it returns stands in its place.
+
+    Raises:
+        ConfigError: a part that is no component is of another type; see `parse`.
+    """
+    if isinstance(value, dict) and "_target_" in value:
+        return visit(value, annotation, key)
+    if not _holds_targets(value):
+        return parse(value, annotation, key=key)
+    if isinstance(value, dict):
+        inner = _element(annotation, collections.abc.Mapping)
+        return {
+            name: convert(item, inner, key=_join(key, str(name)), visit=visit) for name, item in value.items()
+        }
+    inner = _element(annotation, collections.abc.Sequence)
+    items = [convert(item, inner, key=f"{key}[{number}]", visit=visit) for number, item in enumerate(value)]
+    return (
+        tuple(items) if any(typing.get_origin(option) is tuple for option in _options(annotation)) else items
+    )
+
+
+def _holds_targets(value: object) -> bool:
+    if isinstance(value, dict):
+        return "_target_" in value or any(_holds_targets(item) for item in value.values())
+    return isinstance(value, list) and any(_holds_targets(item) for item in value)
+
+
+def _element(annotation: Any, container: type) -> Any:  # noqa: ANN401
+    """What an annotation says of the values of a mapping, or of the items of a list; None if nothing."""
+    for option in _options(annotation):
+        origin = typing.get_origin(option)
+        if isinstance(origin, type) and issubclass(origin, container):
+            return typing.get_args(option)[-1 if container is collections.abc.Mapping else 0]
+    return None
+
+
+def _options(annotation: Any) -> Iterator[Any]:  # noqa: ANN401
+    """The alternatives of a union, those of unions in it too; the annotation itself if it is none."""
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        yield from _options(typing.get_args(annotation)[0])
+    elif origin in (typing.Union, types.UnionType):
+        for option in typing.get_args(annotation):
+            yield from _options(option)
+    else:
+        yield annotation
+
+
+def is_partial(node: Node, *, key: str) -> bool:
+    """Whether a node makes a function of the arguments that it lacks."""
+    partial: bool = parse(node.get("_partial_", False), bool, key=_join(key, "_partial_"))
+    return partial
+
+
+def with_defaults(node: Node, *, command: str | None = None) -> Node:
     """A checked node with the defaults of its signatures written out, as far as YAML can hold them."""
-    target = resolve(node["_target_"], key="")
+    target = resolve(node["_target_"], key="", command=command)
     filled = {name: _fill_below(value) for name, value in node.items()}
-    for name, parameter in inspect.signature(target).parameters.items():
+    for name, parameter in parameters_of(target).items():
         default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
         if name not in filled and isinstance(default, int | float | str | list | None):
             filled[name] = default
@@ -81,66 +146,114 @@ def _fill_below(value: Any) -> Any:  # noqa: ANN401
     return [_fill_below(item) for item in value] if isinstance(value, list) else value
 
 
-def targets_below(value: object, key: str) -> Iterator[tuple[Node, str]]:
-    """The nodes with `_target_` in a value, not those inside other nodes."""
-    if isinstance(value, dict):
-        if "_target_" in value:
-            yield value, key
-        else:
-            for name, item in value.items():
-                yield from targets_below(item, _join(key, str(name)))
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from targets_below(item, f"{key}[{number}]")
-
-
 def _check_kind(node: Node, annotation: Any, *, key: str) -> None:  # noqa: ANN401
-    """A component must be what the argument wants, as far as classes tell; protocols do not."""
-    wanted = list(_classes(annotation, made=bool(node.get("_partial_"))))
-    target = resolve(node["_target_"], key=key)
-    made = target if inspect.isclass(target) else argument_types(target).get("return")
-    unfinished = node.get("_partial_") and not wanted and list(_classes(annotation, made=False))
-    wanted = unfinished or wanted
-    if wanted and inspect.isclass(made) and (unfinished or not issubclass(made, tuple(wanted))):
-        raise ConfigError(
-            "CFG-04",
-            where=key,
-            found=f"{node['_target_']}, which makes {made.__name__}",
-            expected=f"one that makes {' or '.join(kind.__name__ for kind in wanted)}",
-            fix=f"name such a component in {key}._target_",
-        )
+    """A component must be what its place wants: an instance of a class, one like a protocol, or its maker."""
+    target, partial = resolve(node["_target_"], key=key), is_partial(node, key=key)
+    made = target if inspect.isclass(target) else _types_of(target).get("return")
+    if _fits(made, annotation, partial=partial):
+        return
+    if made is not None and _fits(made, annotation, partial=not partial):
+        fix = f"leave {key}._partial_ out" if partial else f"add {key}._partial_=true"
+    elif made is None:
+        fix = f"annotate what {node['_target_']} returns"
+    else:
+        fix = f"name such a component in {key}._target_, or leave it out"
+    makes = "it does not say what" if made is None else _type_name(made)
+    raise ConfigError(
+        "CFG-04",
+        where=key,
+        found=f"{node['_target_']}, which makes {makes}",
+        expected=_wanted(annotation),
+        fix=fix,
+    )
 
 
-def _classes(annotation: Any, *, made: bool) -> Iterator[type]:  # noqa: ANN401
-    """The plain classes an annotation admits; with `made`, those that its callables return.
+def _wanted(annotation: Any) -> str:  # noqa: ANN401
+    kinds: list[str] = []
+    for option in _options(annotation):
+        result = _result(option) if _is_callable(option) else option
+        kinds += [_type_name(kind) for kind in _options(result) if kind not in (types.NoneType, None)]
+    if not kinds or kinds in (["object"], ["Any"]):
+        return "a plain value; the argument's annotation names no kind of component"
+    return f"one that makes {' or '.join(dict.fromkeys(kinds))}"
 
-    None where one of several options is a protocol, which any class may satisfy.
+
+def _fits(made: Any, annotation: Any, *, partial: bool) -> bool:  # noqa: ANN401
+    """Whether what a component makes, or if partial its maker, may stand where an annotation is.
+
+    Args:
+        made: the type of what it makes; None where that is not said.
+        annotation: of the place.
+        partial: whether the place is given the maker.
     """
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        options = typing.get_args(annotation)
-        if not any(getattr(option, "_is_protocol", False) for option in options):
-            for option in options:
-                yield from _classes(option, made=made)
-    elif made and typing.get_origin(annotation) is collections.abc.Callable:
-        yield from _classes(typing.get_args(annotation)[1], made=False)
-    elif not made and isinstance(annotation, type) and not _says_nothing(annotation):
-        yield annotation
+    for option in _options(annotation):
+        if _is_callable(option):
+            called = (
+                made if partial else _types_of(inspect.getattr_static(made, "__call__", None)).get("return")
+            )
+            if _fits(called, _result(option), partial=False):
+                return True
+        elif not partial and made is not None and all(_is_a(one, option) for one in _options(made)):
+            return True
+    return False
 
 
-def _says_nothing(kind: type) -> bool:
-    return kind is types.NoneType or getattr(kind, "_is_protocol", False)
+def _is_callable(annotation: Any) -> bool:  # noqa: ANN401
+    return typing.get_origin(annotation) is collections.abc.Callable
 
 
-def argument_types(target: Any) -> dict[str, Any]:  # noqa: ANN401
-    """The types of a target's arguments, by name; none where another library hides them.
+def _result(annotation: Any) -> Any:  # noqa: ANN401
+    """What a callable returns, by its annotation."""
+    return (typing.get_args(annotation) or (..., Any))[1]
+
+
+def _is_a(made: Any, kind: Any) -> bool:  # noqa: ANN401
+    if not isinstance(kind, type) or kind in (object, types.NoneType) or not isinstance(made, type):
+        return False
+    if made is kind or not getattr(kind, "_is_protocol", False):
+        return made is kind or issubclass(made, kind)
+    methods = {
+        name: method
+        for base in kind.__mro__
+        for name, method in vars(base).items()
+        if inspect.isfunction(method) and (name == "__call__" or not name.startswith("_"))
+    }
+    return bool(methods) and all(
+        _is_called_like(getattr(made, name, None), method) for name, method in methods.items()
+    )
+
+
+def _is_called_like(own: object, method: Callable[..., Any]) -> bool:
+    """Whether a class's own method has the parameters of a protocol's, by name."""
+    return inspect.isfunction(own) and set(inspect.signature(method).parameters) <= set(
+        inspect.signature(own).parameters
+    )
+
+
+def parameters_of(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The parameters of a target that a config may set, their annotations evaluated; `Any` where unknown."""
+    listed, hints = settable(target), _types_of(target)
+    if listed is not None:
+        hints = {**hints, **listed}
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {
+        name: parameter.replace(annotation=hints.get(name, Any))
+        for name, parameter in inspect.signature(target).parameters.items()
+        if parameter.kind in by_name and (listed is None or name in listed)
+    }
+
+
+def _types_of(target: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The annotations of a class's or function's arguments, and `return`; none where they cannot be read.
 
     Some libraries import names for annotations only, so that they cannot be read at run time.
     """
     function = target.__init__ if inspect.isclass(target) else target
     try:
         return typing.get_type_hints(function, include_extras=True)
-    except NameError:
-        assert not target.__module__.startswith("dnalm."), f"{target} has annotations that cannot be read"
+    except (NameError, TypeError):
+        ours = getattr(target, "__module__", "").startswith("dnalm.")
+        assert not ours, f"{target} has annotations that cannot be read"
         return {}
 
 
@@ -162,6 +275,8 @@ def parse(value: object, annotation: Any, *, key: str) -> Any:  # noqa: ANN401
         parsed = adapter.validate_json(json.dumps(value))
     except ValidationError as error:
         problem = error.errors()[0]
+        if problem["type"] == "needs_python_object":  # a class that no plain value is of
+            problem["msg"] = "a component, a mapping with _target_"
         raise ConfigError(
             "CFG-04",
             where=key,

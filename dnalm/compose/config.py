@@ -15,14 +15,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dnalm import grants
 from dnalm.compose.words import unreadable
 from dnalm.compose.yaml_limits import check_yaml
 from dnalm.errors import ConfigError
+from dnalm.grants import KEYS, refuse_in_files
 from dnalm.paths import config_folder
 
 _VALUE_PREFIXES = ("+", "~")
 _GROUP = re.compile(r"\w[\w/]{0,60}")
-_SECRET = re.compile("token|secret|passw|key|credential|auth", re.IGNORECASE)
 
 
 def read_config(
@@ -52,18 +53,19 @@ def read_config(
     words = [part for word in overrides for part in _as_hydra(word, command, folders)]
     if extra_folder:
         words.append(f"hydra.searchpath=[{json.dumps(f'file://{extra_folder.resolve()}')}]")
+    OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(folders[0].resolve())):
             config = compose(command, overrides=words, return_hydra_config=True)
         choices = dict(config.hydra.runtime.choices)
         OmegaConf.register_new_resolver("choice", lambda group: choices[group], replace=True)
-        OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
         OmegaConf.set_struct(config, value=False)
         del config["hydra"]
         plain = OmegaConf.to_container(config, resolve=True)
     except Exception as error:  # of many kinds, all about words and files that are the user's
         raise _own_error(error) or unreadable(overrides) or _explain(error, overrides, folders) from error
     assert isinstance(plain, dict), "a root config is a mapping"
+    refuse_in_files(plain)
     return {str(key): value for key, value in plain.items()}
 
 
@@ -71,7 +73,7 @@ def read_resolved(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
     """The config that a run has left, every choice made.
 
     Args:
-        path: its `config.yaml`.
+        path: its `config.yaml`; the plugins that it records are not admitted by it.
         overrides: none; a run that differs is composed.
 
     Raises:
@@ -93,7 +95,7 @@ def read_resolved(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
             expected="a run's config.yaml, used as it is",
             fix="give the groups and keys instead, without --config",
         )
-    return {str(key): value for key, value in found.items()}
+    return {str(key): value for key, value in found.items() if key not in KEYS}
 
 
 def options(group: str, folders: Sequence[Path] | None = None) -> list[str]:
@@ -150,14 +152,14 @@ def _asked_key(group: str) -> str:
 
 
 def _environment(name: str, *default: str | None) -> str | None:
-    """`oc.env` for variables that hold no secret, since configs are written into runs and models."""
-    if _SECRET.search(name):
+    """`oc.env` for variables that configs may read: they are written into runs and models."""
+    if not grants.current.reads(name):
         raise ConfigError(
             "CFG-33",
             where=f"${{oc.env:{name}}}",
-            found="an environment variable that by its name holds a secret",
-            expected="one that may be read in every run directory",
-            fix="leave it out; libraries read their tokens from the environment themselves",
+            found="an environment variable that configs may not read unless you say so",
+            expected="one that says where a job runs, such as SCRATCH, TMPDIR, USER or SLURM_JOB_ID",
+            fix=f"if it holds no secret, add env=[{name}] to the command line; it will stand in every run",
         )
     if name not in os.environ and not default:
         raise ValueError(f"environment variable {name} is not set")

@@ -1,99 +1,269 @@
-"""What a `_target_` may name: a positive list, applied to the object it resolves to.
+"""What a `_target_` may name: the components listed here, and those of packages that the command line admits.
 
-A config may come from a stranger. A path is imported only below an admitted package, and what it
-leads to must itself be defined there and be of an admitted kind, whatever alias reaches it; so
-`torch.load`, `torch.hub.load` or `dnalm.data.module.np.load` name nothing here.
+A config may come from a stranger, so that what it builds is a list and no rule: a name that does not stand
+here is refused before anything is imported, whatever alias leads to it. Of a library only what writes
+nowhere but into the run directory, runs no command, opens no network by itself and unpickles nothing is
+listed; where some of its arguments would do so, those that may be set are listed with it.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.util
 import inspect
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import NonNegativeInt, PositiveInt, StringConstraints
+
+from dnalm import grants
 from dnalm.errors import ConfigError
 
-_KINDS = {  # by package: base classes, as `module:name`, of the classes that may be built
-    "torch": ("torch.nn:Module", "torch.optim:Optimizer", "torch.optim.lr_scheduler:LRScheduler"),
-    "lightning": (
-        "lightning.pytorch:LightningDataModule",
-        "lightning.pytorch:Callback",
-        "lightning.pytorch.loggers:Logger",
-        "lightning.pytorch.strategies:Strategy",
-    ),
-    "torchmetrics": ("torchmetrics:Metric",),
-    "peft": ("peft:PeftConfig",),
+ROOTS = {  # by command; `sweep` is the root of `-m`
+    "pretrain": "dnalm.commands.pretrain.pretrain",
+    "finetune": "dnalm.commands.finetune.finetune",
+    "baseline": "dnalm.commands.baseline.baseline",
+    "benchmark": "dnalm.commands.benchmark.benchmark",
+    "prepare": "dnalm.commands.prepare.prepare",
+    "score": "dnalm.commands.score.score",
+    "embed": "dnalm.commands.embed.embed",
+    "cluster": "dnalm.commands.cluster.clusters",
+    "interpret": "dnalm.commands.interpret.interpret",
+    "export": "dnalm.commands.export.export",
+    "fetch": "dnalm.commands.fetch.fetch",
+    "tokenizer train": "dnalm.commands.tokenizer_train.train_tokenizer",
+    "tokenizer select": "dnalm.commands.tokenizer_select.select_vocabulary",
+    "tokenizer inspect": "dnalm.commands.tokenizer_inspect.inspect_tokenizer",
+    "sweep": "dnalm.sweeps.run_sweep",
+}
+
+_OURS = (
+    # genomes, their parts, and what is known of their bases
+    "dnalm.data.GenomeCorpus",
+    "dnalm.data.MultispeciesCorpus",
+    "dnalm.data.DatasetCorpus",
+    "dnalm.data.SplitByContig",
+    "dnalm.data.SplitByFraction",
+    "dnalm.data.SplitByRandomContigs",
+    "dnalm.data.SplitByRegion",
+    "dnalm.genome.clade.Clade",
+    "dnalm.genome.recipes.GenomeRecipe",
+    "dnalm.genome.recipes.ManifestRecipe",
+    "dnalm.genome.tracks.IntervalClasses",
+    "dnalm.genome.tracks.IntervalLabels",
+    "dnalm.genome.tracks.RegionClasses",
+    "dnalm.genome.tracks.Signal",
+    # what a step sees of them
+    "dnalm.data.BatchPlan",
+    "dnalm.data.Masking",
+    "dnalm.data.WindowRecipe",
+    "dnalm.data.labelled.NextKmer",
+    "dnalm.data.labelled.SequenceRecipe",
+    "dnalm.data.labelled.Task",
+    "dnalm.tokenizers.BpeRecipe",
+    "dnalm.tokenizers.KmerTokenizer",
+    "dnalm.tokenizers.LogoTokenizer",
+    "dnalm.tokenizers.SixMerTokenizer",
+    "dnalm.tokenizers.load_tokenizer",
+    # models and how they are trained
+    "dnalm.models.Encoder",
+    "dnalm.models.Pretrained",
+    "dnalm.training.InverseSquareRoot",
+    "dnalm.training.Ledger",
+    "dnalm.training.LinearWarmupDecay",
+    "dnalm.training.RunDirectory",
+    "dnalm.training.TrainerRecipe",
+    "dnalm.training.Tuning",
+    "dnalm.training.objectives.ChromatinState",
+    "dnalm.training.objectives.Conservation",
+    "dnalm.training.objectives.MaskedTokens",
+    "dnalm.training.objectives.RegionClass",
+    # what judges them, and many runs
+    "dnalm.commands.benchmark.BenchmarkFolder",
+    "dnalm.evaluation.benchmark.Benchmark",
+    "dnalm.evaluation.benchmark.Columns",
+    "dnalm.evaluation.classical.KmerLogistic",
+    "dnalm.evaluation.classical.SmallCnn",
+    "dnalm.sweeps.Grid",
+    "dnalm.sweeps.LocalLauncher",
+    "dnalm.sweeps.OptunaSearch",
+    "dnalm.sweeps.SlurmLauncher",
+    "dnalm.sweeps.SweepFolder",
+)
+
+_Name = Annotated[str, StringConstraints(pattern=r"^(\w[\w.-]*)?$")]  # no path
+_Layers = list[str] | str
+_ADAPTER: Mapping[str, Any] = {
+    "r": PositiveInt,
+    "target_modules": _Layers,
+    "exclude_modules": _Layers,
+    "layers_to_transform": list[int] | int,
+    "layers_pattern": _Layers,
+    "rank_pattern": dict[str, int],
+    "alpha_pattern": dict[str, int],
+}
+_LOW_RANK_PRODUCT: Mapping[str, Any] = {
+    **_ADAPTER,
+    "alpha": int,
+    "rank_dropout": float,
+    "module_dropout": float,
+    "init_weights": bool,
 }
 
 
-def resolve(target: object, *, key: str) -> Callable[..., Any]:
+def _of(module: str, *names: str) -> dict[str, None]:
+    """Components of a module all of whose arguments may be set."""
+    return {f"{module}.{name}": None for name in " ".join(names).split()}
+
+
+_LIBRARIES: Mapping[str, Mapping[str, Any] | None] = {  # the arguments that may be set; None: all
+    # not the schedules of torch.optim, which have state: a schedule here is a function of the step
+    **_of("torch.optim", "ASGD Adadelta Adafactor Adagrad Adam AdamW Adamax LBFGS Muon NAdam RAdam RMSprop"),
+    **_of("torch.optim", "Rprop SGD SparseAdam"),
+    # layers and losses, for arguments of components of one's own
+    **_of(
+        "torch.nn", "Conv1d Dropout Embedding GELU Identity LayerNorm Linear RMSNorm ReLU SiLU Sigmoid Tanh"
+    ),
+    **_of("torch.nn", "BCEWithLogitsLoss CrossEntropyLoss HuberLoss L1Loss MSELoss PoissonNLLLoss"),
+    **_of("torch.nn", "SmoothL1Loss"),
+    **_of("torchmetrics", "MeanAbsoluteError MeanMetric MeanSquaredError PearsonCorrCoef R2Score"),
+    **_of("torchmetrics", "SpearmanCorrCoef SumMetric"),
+    **_of("torchmetrics.classification", "BinaryAUROC BinaryAccuracy BinaryAveragePrecision BinaryF1Score"),
+    **_of("torchmetrics.classification", "BinaryMatthewsCorrCoef MulticlassAUROC MulticlassAccuracy"),
+    **_of("torchmetrics.classification", "MulticlassAveragePrecision MulticlassF1Score"),
+    **_of("torchmetrics.classification", "MulticlassMatthewsCorrCoef MultilabelAUROC MultilabelAccuracy"),
+    **_of("torchmetrics.classification", "MultilabelAveragePrecision MultilabelF1Score"),
+    # not those that write checkpoints or call what they are given, nor those that the trainer has already
+    **_of("lightning.pytorch.callbacks", "DeviceStatsMonitor EarlyStopping LearningRateMonitor ModelSummary"),
+    **_of("lightning.pytorch.callbacks", "RichModelSummary Timer"),
+    # loggers are given the run directory; not those that write to a server alone
+    "lightning.pytorch.loggers.CSVLogger": {
+        "name": _Name,
+        "version": _Name | int,
+        "prefix": str,
+        "flush_logs_every_n_steps": PositiveInt,
+    },
+    "lightning.pytorch.loggers.TensorBoardLogger": {
+        "name": _Name,
+        "version": _Name | int,
+        "prefix": str,
+        "default_hp_metric": bool,
+    },
+    "lightning.pytorch.loggers.WandbLogger": {
+        "name": str | None,
+        "project": _Name,
+        "id": _Name,
+        "version": _Name,
+        "prefix": str,
+        "offline": bool,
+    },
+    # adapters of linear layers that can be merged; not those that read models, data or modules of their own
+    "peft.IA3Config": {
+        "target_modules": _Layers,
+        "exclude_modules": _Layers,
+        "feedforward_modules": _Layers,
+        "init_ia3_weights": bool,
+    },
+    "peft.LoHaConfig": _LOW_RANK_PRODUCT,
+    "peft.LoKrConfig": {**_LOW_RANK_PRODUCT, "decompose_both": bool, "decompose_factor": int},
+    "peft.LoraConfig": {
+        **_ADAPTER,
+        "lora_alpha": NonNegativeInt,
+        "lora_dropout": float,
+        "bias": Literal["none", "all", "lora_only"],
+        "use_rslora": bool,
+        "use_dora": bool,
+        "init_lora_weights": bool | Literal["gaussian", "olora", "orthogonal", "pissa"],
+    },
+}
+COMPONENTS = (*_OURS, *_LIBRARIES)
+_PACKAGES = tuple(dict.fromkeys(name.partition(".")[0] for name in COMPONENTS))
+
+
+def resolve(target: object, *, key: str, command: str | None = None) -> Callable[..., Any]:
     """The class or function a `_target_` names.
 
     Args:
         target: the value of `_target_`.
         key: where it stands in the config, for the error.
+        command: the command whose root config it stands in; None for a component.
 
     Raises:
-        ConfigError: it names nothing, or nothing that may be built.
+        ConfigError: CFG-21, it names nothing that may be built there.
     """
     if not isinstance(target, str) or not all(part.isidentifier() for part in target.split(".")):
-        raise _refused(key, target, "is not a dotted name")
+        raise _refused(key, f"{target!r} is not a dotted name", "the name of a component", "name one")
+    if command is not None:
+        if target != ROOTS[command]:
+            raise _not_the_root(key, target, command)
+    elif target not in COMPONENTS and not grants.current.admits(target):
+        raise _not_listed(key, target)
+    return _find(target, key)
+
+
+def settable(target: Callable[..., Any]) -> Mapping[str, Any] | None:
+    """The arguments of a component of a library that a config may set, with their types; None if all."""
+    for name, arguments in _LIBRARIES.items():
+        if arguments is not None and name.rpartition(".")[2] == target.__name__:
+            module = sys.modules.get(name.rpartition(".")[0])
+            if getattr(module, target.__name__, None) is target:
+                return arguments
+    return None
+
+
+def _find(target: str, key: str) -> Callable[..., Any]:
+    """Import what a name of an admitted package leads to: a class or function that is defined there."""
+    module, _, name = target.rpartition(".")
+    found = getattr(_import(module, key, target), name, None)
+    if found is None:
+        raise _refused(key, f"{target!r} does not exist", f"a class or function of {module}", "correct it")
     package = target.partition(".")[0]
-    if package != "dnalm" and package not in _KINDS:
-        raise _refused(key, target, f"lies outside the packages {', '.join(['dnalm', *_KINDS])}")
-    found = _walk(target, key)
-    if getattr(found, "__module__", "").partition(".")[0] != package:
-        raise _refused(key, target, "is an alias of something defined elsewhere")
-    if package == "dnalm":
-        allowed = inspect.isclass(found) or inspect.isfunction(found)
-    else:
-        allowed = inspect.isclass(found) and issubclass(found, _bases(package))
-    if not allowed:
-        raise _refused(key, target, "is neither a component class nor a function of dnalm")
+    defined = getattr(found, "__module__", "").partition(".")[0] == package
+    if not defined or not (inspect.isclass(found) or inspect.isfunction(found)):
+        raise _refused(
+            key,
+            f"{target!r} is no class or function that {package} defines",
+            f"one of {package}'s own",
+            f"define it in {package}: a class or function around what you need",
+        )
     built: Callable[..., Any] = found
     return built
-
-
-def _walk(target: str, key: str) -> Any:  # noqa: ANN401 -- anything may lie at the end of a path
-    """Import the modules of a dotted path one by one, then follow one attribute of the last."""
-    first, *rest = target.split(".")
-    found: Any = _import(first, key, target)
-    path = first
-    for name in rest:
-        path = f"{path}.{name}"
-        if hasattr(found, name):
-            found = getattr(found, name)
-        elif isinstance(found, ModuleType) and importlib.util.find_spec(path) is not None:
-            found = _import(path, key, target)
-        else:
-            hint = difflib.get_close_matches(name, dir(found), n=1)
-            nearest = f"; nearest is {hint[0]}" if hint else ""
-            raise _refused(key, target, f"does not exist: {path.rpartition('.')[0]} has no {name}{nearest}")
-    return found
 
 
 def _import(module: str, key: str, target: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise _refused(key, target, f"cannot be imported: {error}") from error
+        raise _refused(
+            key, f"{target!r} cannot be imported: {error}", "an installed package", "see what is missing"
+        ) from error
 
 
-def _bases(package: str) -> tuple[type, ...]:
-    pairs = (kind.split(":") for kind in _KINDS[package])
-    return tuple(getattr(importlib.import_module(module), name) for module, name in pairs)
+def _not_the_root(key: str, target: str, command: str) -> ConfigError:
+    own = next((name for name, root in ROOTS.items() if root == target and name != "sweep"), None)
+    fix = f"run dnalm {own} instead" if own else f"write _target_: {ROOTS[command]}"
+    return _refused(key, repr(target), f"{ROOTS[command]}, the root of {command}", fix)
 
 
-def _refused(key: str, target: object, reason: str) -> ConfigError:
-    return ConfigError(
-        "CFG-21",
-        where=f"{key}._target_" if key else "_target_",
-        found=f"{target!r} {reason}",
-        expected="a component class or function of dnalm, or a module, optimizer, scheduler, callback, "
-        "logger, strategy or metric of torch, lightning, torchmetrics or peft",
-        fix="name one of those",
-    )
+def _not_listed(key: str, target: str) -> ConfigError:
+    package, _, name = target.partition(".")[0], *target.rpartition(".")[1:]
+    alike = [known for known in COMPONENTS if known.rpartition(".")[2] == name and name]
+    nearest = alike or difflib.get_close_matches(target, COMPONENTS, n=1, cutoff=0.8)
+    if target in ROOTS.values():
+        found, fix = f"{target!r} is the root of a command", "name a component"
+    elif package in _PACKAGES and nearest:
+        found, fix = f"{target!r} is no component", f"write {nearest[0]}"
+    elif package in _PACKAGES or package in sys.stdlib_module_names:
+        found = f"{target!r} is no component"
+        fix = "if you need it, wrap it in a package of your own and add plugins=[your_package]"
+    else:
+        found = f"{target!r} lies outside the packages {', '.join(_PACKAGES)}"
+        fix = f"if {package} is your own or you trust it, add plugins=[{package}] to the command line"
+    return _refused(key, found, "a component that dnalm/compose/targets.py lists", fix)
+
+
+def _refused(key: str, found: str, expected: str, fix: str) -> ConfigError:
+    where = f"{key}._target_" if key else "_target_"
+    return ConfigError("CFG-21", where=where, found=found, expected=expected, fix=fix)

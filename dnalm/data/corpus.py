@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from dnalm.data.splits import Division, Split, SplitByContig, SplitByRandomContigs
 from dnalm.errors import DataError
@@ -72,6 +72,7 @@ class Part:
 WHOLE = Part()
 
 
+@runtime_checkable
 class Corpus(Protocol):
     """The genomes of a run."""
 

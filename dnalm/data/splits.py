@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -57,6 +57,7 @@ class Division:
         return Division(**inside, description=told)
 
 
+@runtime_checkable
 class Split(Protocol):
     """A rule that divides a genome."""
 

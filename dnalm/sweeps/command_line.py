@@ -50,7 +50,10 @@ class Plan:
         """The settings of the sweep, defaults written out, and the jobs known beforehand, as YAML."""
         search = build(self.settings["hparams_search"])
         jobs = [[*self.shared, *assign(overrides)] for overrides in search.known(self.axes, [])]
-        content = {**with_defaults(self.settings), "jobs": [" ".join(words) for words in jobs]}
+        content = {
+            **with_defaults(self.settings, command="sweep"),
+            "jobs": [" ".join(words) for words in jobs],
+        }
         return yaml.safe_dump(content, sort_keys=False, width=1000)
 
     def run(self) -> int:
@@ -62,7 +65,7 @@ class Plan:
             "make_job": self.make_job,
             "check": self.wrong_with,
         }
-        code: int = run_command(self.settings, given=given)
+        code: int = run_command(self.settings, command="sweep", given=given)
         return code
 
 
@@ -84,7 +87,7 @@ def what_is_wrong(command: str, words: Sequence[str], config_dir: Path | None = 
                 expected="a command whose jobs each leave one",
                 fix="run it for one value at a time",
             )
-        check(config, given=frozenset({"config"}))
+        check(config, given=frozenset({"config"}), command=command)
     except ConfigError as error:
         return str(error)
     return ""
@@ -113,7 +116,7 @@ def read_sweep(command: str, words: Sequence[str], *, config_dir: Path | None = 
                 fix="leave it out; sweep.dir=… is where the runs go",
             )
     settings = read_config("sweep", own, extra_folder=config_dir)
-    check(settings, given=_GIVEN)
+    check(settings, given=_GIVEN, command="sweep")
     return Plan(command, settings, axes, shared, config_dir)
 
 

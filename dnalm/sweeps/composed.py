@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import yaml
 
 from dnalm.compose import check, read_config, read_resolved
 from dnalm.errors import ConfigError
+from dnalm.grants import program
 from dnalm.sweeps.folder import SweepFolder
 from dnalm.sweeps.job import Job, job_id
 from dnalm.sweeps.ledger import Ledger
@@ -52,7 +52,7 @@ def composed_job(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.yaml"
     replace_text(path, yaml.safe_dump(config, sort_keys=False))
-    return Job(name, overrides, (sys.executable, "-m", "dnalm", *command.split(), "--config", str(path)))
+    return Job(name, overrides, (*program(command), "--config", str(path)))
 
 
 def run_jobs(folder: SweepFolder, ledger: Ledger, launcher: Launcher, jobs: Sequence[Job]) -> int | None:
@@ -63,7 +63,9 @@ def run_jobs(folder: SweepFolder, ledger: Ledger, launcher: Launcher, jobs: Sequ
 def wrong_with(job: Job) -> str:
     """The sentence that says what is wrong with a job's config, or nothing."""
     try:
-        check(read_resolved(Path(job.command[-1]), []), given=frozenset({"config"}))
+        words = job.command[job.command.index("dnalm") + 1 : -2]
+        command = " ".join(word for word in words if "=" not in word)
+        check(read_resolved(Path(job.command[-1]), []), given=frozenset({"config"}), command=command)
     except ConfigError as error:
         return str(error)
     return ""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dnalm.compose.words import quoted
+from dnalm.grants import program
 
 _GOES_ON = ("pretrain", "prepare")  # commands that go on with what an earlier try has left; others begin anew
 _NAME_LENGTH = 60
@@ -75,5 +75,5 @@ def program_job(
     name = job_id(command, words, overrides)
     where = f"run.dir={quoted(str(folder / name))}"
     again = () if command in _GOES_ON else ("run.replace=true",)
-    given = [*command.split(), *words, *assign(overrides), *again, where, *options]
-    return Job(name, overrides, (sys.executable, "-m", "dnalm", *given))
+    given = [*words, *assign(overrides), *again, where, *options]
+    return Job(name, overrides, (*program(command), *given))

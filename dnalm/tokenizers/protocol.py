@@ -11,7 +11,7 @@ a soft-masked base is read as the base it is. What an N becomes, each tokenizer 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,7 @@ class SpecialIds(NamedTuple):
         return ids[~np.isin(ids, dropped)]
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """Bases to token ids and back. T tokens, L bases, V vocabulary entries."""
 

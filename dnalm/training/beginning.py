@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from dnalm.console import stdout
+from dnalm.grants import program
 from dnalm.training.checkpoints import CheckpointFolder, RunLock
 from dnalm.training.contract import Contract
 from dnalm.training.launch import launch
@@ -164,8 +165,7 @@ class Beginning(Generic[Data, Module]):
         Raises:
             RankFailed: one has failed.
         """
-        words = [sys.executable, "-m", "dnalm", self.work.command]
-        words += ["--config", str(self.run.path / "config.yaml")]
+        words = [*program(self.work.command), "--config", str(self.run.path / "config.yaml")]
         world = self.recipe.world_size
         held, first = (lock.descriptor,), start.checkpoint
         if code := launch(words, num_ranks=world, folder=self.run.ranks, start=first, held=held):

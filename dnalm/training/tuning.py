@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import PositiveInt
 from torch import nn
@@ -12,6 +12,17 @@ from dnalm.errors import ConfigError
 from dnalm.models import HeadShape, MaskedLM, SequenceModel
 from dnalm.models.pooling import PoolingName
 from dnalm.training.trainer import TrainerRecipe
+
+
+@runtime_checkable
+class AdapterConfig(Protocol):
+    """A config of the `peft` library, which takes seconds to import."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """What it says."""
+
+    def save_pretrained(self, save_directory: str) -> None:
+        """Write it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +43,7 @@ class Tuning:
     """
 
     encoder: Literal["full", "frozen", "cached"] = "full"
-    adapter: object | None = None
+    adapter: AdapterConfig | None = None
     pooling: PoolingName = "mean"
     dense: bool = True
     dropout: float = 0.1

@@ -34,7 +34,7 @@ def test_every_command_line_is_a_config(tmp_path: Path, model: str) -> None:
     (work,) = works(tmp_path, model)
     assert work.what_is_wrong() == ""
     job = work.job(tmp_path / "out")
-    assert job.command[1:4] == ("-m", "dnalm", work.command)
+    assert job.command[1:5] == ("-P", "-m", "dnalm", work.command)
     assert job.overrides == {"task": "toy", "model": model, "seed": "1"}
 
 

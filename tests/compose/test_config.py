@@ -24,7 +24,7 @@ def test_every_experiment_size_and_data_compose_and_check(
     fasta.write_text(">chr1\nACGT\n")
     words = [f"experiment={experiment}", f"size={size}", f"data={data}"]
     config = read_config("pretrain", words + ([f"data.fasta={fasta}"] if data == "fasta" else []))
-    check(config, given=GIVEN)
+    check(config, given=GIVEN, command="pretrain")
     assert config["run"]["name"] == f"{experiment}-{size}-{data}"
 
 
@@ -34,7 +34,7 @@ def test_every_option_of_other_groups_checks(group: str, tmp_path: Path) -> None
     bed.touch()
     for option in options(group):
         extra = [f"data.split.bed={bed}"] if option == "regions" else []
-        check(read_config("pretrain", [f"{group}={option}", *extra]), given=GIVEN)
+        check(read_config("pretrain", [f"{group}={option}", *extra]), given=GIVEN, command="pretrain")
 
 
 @pytest.mark.parametrize("k", [3, 4, 5, 6])
@@ -67,7 +67,7 @@ def test_a_key_may_be_given_that_no_yaml_states() -> None:
     config = read_config("pretrain", ["masking.faithful=true", "batch.num_workers=3"])
     assert config["masking"]["faithful"] is True
     assert config["batch"]["num_workers"] == 3
-    check(config, given=GIVEN)
+    check(config, given=GIVEN, command="pretrain")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_what_cannot_be_composed_is_one_sentence(words: list[str], message: str)
 )
 def test_wrong_keys_and_values_are_named(word: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        check(read_config("pretrain", [word]), given=GIVEN)
+        check(read_config("pretrain", [word]), given=GIVEN, command="pretrain")
 
 
 def test_a_users_folder_adds_options(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_configs_say_only_what_differs() -> None:
     """No argument in conf/ repeats the default of its signature, which is the one place for it."""
     import inspect
 
-    from dnalm.compose.targets import resolve
+    from dnalm.compose.targets import ROOTS, resolve
 
     repeated = []
 
@@ -144,7 +144,8 @@ def test_configs_say_only_what_differs() -> None:
         if not isinstance(node, dict):
             return
         if "_target_" in node:
-            parameters = inspect.signature(resolve(node["_target_"], key=key)).parameters
+            command = next((name for name, root in ROOTS.items() if root == node["_target_"]), None)
+            parameters = inspect.signature(resolve(node["_target_"], key=key, command=command)).parameters
             repeated.extend(
                 f"{key}.{name}"
                 for name, value in node.items()

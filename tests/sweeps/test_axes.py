@@ -102,7 +102,7 @@ def test_a_job_id_is_one_plain_file_name(value: str) -> None:
 def test_a_run_directory_may_have_any_name() -> None:
     job = program_job("pretrain", ["a=1"], Path('a b/"c, d"'), {"lr": "2"}, ["--config-dir", "mine"])
     where = f'run.dir="a b/\\"c, d\\"/{job.id}"'
-    assert job.command[2:] == ("dnalm", "pretrain", "a=1", "lr=2", where, "--config-dir", "mine")
+    assert job.command[3:] == ("dnalm", "pretrain", "a=1", "lr=2", where, "--config-dir", "mine")
 
 
 def test_a_command_that_cannot_go_on_begins_anew() -> None:

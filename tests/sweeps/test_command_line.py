@@ -36,7 +36,7 @@ def test_a_job_sees_none_of_the_keys_of_the_sweep(tmp_path: Path) -> None:
         "--config-dir",
         str(tmp_path),
     ]
-    assert list(job.command[3:]) == ["pretrain", *given]
+    assert list(job.command[4:]) == ["pretrain", *given]
 
 
 @pytest.mark.parametrize(

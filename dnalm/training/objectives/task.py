@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from dnalm.genome.tracks import JoinedTrack, TrackKind
 from dnalm.models import Encoder, TokenHead
 
 
+@runtime_checkable
 class TrackObjective(Protocol):
     """What a config names: which track is learned, how much it counts, and the task it makes."""
 

@@ -67,7 +67,7 @@ def test_gue_is_fine_tuned_as_published() -> None:
 @pytest.mark.parametrize("name", read_recipes())
 def test_every_recipe_is_a_config_of_finetune(name: str) -> None:
     words = ["model=random", "task.train=t.csv", *read_recipes()[name]]
-    check(read_config("finetune", words), given=frozenset({"config"}))
+    check(read_config("finetune", words), given=frozenset({"config"}), command="finetune")
 
 
 @pytest.mark.parametrize(
