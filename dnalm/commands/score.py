@@ -122,6 +122,7 @@ def _tell(
         "scored": found.num_alleles - skipped,
         "skipped": found.reasons,
         "undeclared_info": found.undeclared,
+        "miscounted_info": found.miscounted,
         "sorted": found.is_sorted,
         "scores": list(names),
         "seconds": round(seconds, 1),
@@ -135,6 +136,9 @@ def _tell(
     stdout.print(f"{found.num_alleles - skipped:,} alleles scored{told}: {out}")
     if found.undeclared:
         stdout.print(f"INFO fields that the header does not declare: {', '.join(found.undeclared)}")
+    if found.miscounted:
+        named = ", ".join(f"{name} in {number} records" for name, number in found.miscounted.items())
+        stdout.print(f"INFO fields with another number of values than alleles, copied as they are: {named}")
     if not found.is_sorted and out.name.endswith(".vcf.gz"):
         stdout.print("the variants are not sorted, so there is no tabix index")
     for row in figures:

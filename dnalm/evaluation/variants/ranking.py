@@ -20,7 +20,7 @@ from dnalm.evaluation.resampling import Metric, Scores, bootstrap_interval, metr
 from dnalm.evaluation.variants.output import Scored
 from dnalm.genome.contig_aliases import ContigAliases
 from dnalm.genome.store import GenomeStore
-from dnalm.genome.variants import Form, Record, Survey, find_form, read_records
+from dnalm.genome.variants import Form, Record, Survey, find_form, num_values, read_records
 
 _SMALLEST_GROUP = 10
 _SEED = 0
@@ -149,6 +149,17 @@ def _entry(form: Form, record: Record, name: str | None, place: int) -> str:
         key, _, value = entry.partition("=")
         if key == name:
             values = value.split(",")
+            per = num_values(form, name, len(record.alts))
+            if per not in (None, len(values)) and value not in ("", "."):
+                raise DataError(
+                    "VCF-17",
+                    where=f"line {record.line}",
+                    found=f"INFO {name} has {len(values)} values for {len(record.alts)} ALTs",
+                    expected=f"{per}, as its Number is {form.counts[name]}",
+                    fix="correct the INFO field, or write `.`",
+                )
+            if len(values) == len(record.alts) + 1 == per:
+                return values[place + 1]
             return values[place] if len(values) == len(record.alts) else value
     return "."
 

@@ -1,8 +1,19 @@
-"""Variants as people have them: VCF, five tab columns without a header, or a table with one."""
+"""Variants as people have them: VCF, five columns without a header, or a table with one."""
 
 from dnalm.genome.variants.alleles import Allele, Reason, judge
 from dnalm.genome.variants.form import Form, find_form
-from dnalm.genome.variants.records import Record, read_records
+from dnalm.genome.variants.records import Record, num_values, read_records
 from dnalm.genome.variants.survey import Survey, survey
 
-__all__ = ["Allele", "Form", "Reason", "Record", "Survey", "find_form", "judge", "read_records", "survey"]
+__all__ = [
+    "Allele",
+    "Form",
+    "Reason",
+    "Record",
+    "Survey",
+    "find_form",
+    "judge",
+    "num_values",
+    "read_records",
+    "survey",
+]

@@ -1,11 +1,13 @@
 """Which form a file of variants has: told by its first lines, never by its name.
 
 `vcf` begins with `##fileformat` or `#CHROM`; `table` with a row that names chrom, pos, ref and alt in any
-order and case; `five` with data at once, in the columns CHROM POS ID REF ALT that VCF begins with.
+order and case; `five` with data at once, in the columns CHROM POS ID REF ALT that VCF begins with. Columns of
+the last two are separated by tabs, commas, semicolons or bars, and may be quoted.
 """
 
 from __future__ import annotations
 
+import csv
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +24,8 @@ _NAMES = {
     "alt": ("alt", "alternate"),
     "id": ("id", "name", "rsid"),
 }
+_FIVE = {"chrom": 0, "pos": 1, "id": 2, "ref": 3, "alt": 4}
+_DELIMITERS = ("\t", ",", ";", "|")
 _INFO = re.compile(r"##INFO=<ID=([^,>]+),Number=([^,>]+)")
 
 
@@ -35,6 +39,7 @@ class Form:
         columns: names of the data's columns.
         places: which column holds `chrom`, `pos`, `ref`, `alt`, and `id` if there is one.
         counts: of a VCF, the declared `Number` of each INFO field.
+        delimiter: what separates the columns.
     """
 
     kind: Literal["vcf", "five", "table"]
@@ -42,6 +47,21 @@ class Form:
     columns: tuple[str, ...]
     places: dict[str, int]
     counts: dict[str, str] = field(default_factory=dict)
+    delimiter: str = "\t"
+
+    def split(self, path: Path, number: int, line: str) -> tuple[str, ...]:
+        """The columns of a line, without the quotes that a table may have around them.
+
+        Raises:
+            DataError: VCF-02, a quote is not closed.
+        """
+        if self.kind == "vcf":
+            return tuple(line.split("\t"))
+        try:
+            return tuple(_split(line, self.delimiter, strict=True))
+        except csv.Error as error:
+            rule = "quotes in pairs around a column"
+            raise fault("VCF-02", path, number, f"the quotes cannot be read ({error})", rule) from error
 
 
 def find_form(path: Path) -> Form:
@@ -54,7 +74,7 @@ def find_form(path: Path) -> Form:
     for _, number, line, _ in read_lines(path, VCF):
         if line.startswith("##"):
             header.append(line)
-        elif line.startswith("#CHROM\t") and "\tALT\tQUAL\t" in line:
+        elif line.split()[:1] == ["#CHROM"] and (header or "QUAL" in line.split()):
             return _vcf(path, number, (*header, line))
         elif header:
             raise fault("VCF-01", path, number, "the `#CHROM` line is missing", "it ends the header of a VCF")
@@ -65,9 +85,10 @@ def find_form(path: Path) -> Form:
 
 
 def _vcf(path: Path, number: int, header: tuple[str, ...]) -> Form:
-    columns = tuple(header[-1].removeprefix("#").split("\t"))
+    is_spaced = "\t" not in header[-1]  # as of a header that was pasted from a page
+    columns = tuple(header[-1].removeprefix("#").split(None if is_spaced else "\t"))
     if columns[:8] != FIXED_COLUMNS:
-        found = f"the header names the columns {', '.join(columns[:8])}"
+        found = f"the header names the columns {', '.join(name[:20] for name in columns[:8])}"
         raise fault("VCF-01", path, number, found, f"{', '.join(FIXED_COLUMNS)}")
     if not header[0].startswith("##fileformat=VCF"):
         raise fault("VCF-01", path, 1, "the `##fileformat` line is missing", "it begins a VCF")
@@ -76,23 +97,33 @@ def _vcf(path: Path, number: int, header: tuple[str, ...]) -> Form:
         twice = next(name for name in samples if samples.count(name) > 1)
         raise fault("VCF-19", path, number, f"sample `{twice}` occurs twice", "one column for each sample")
     counts = {match[1]: match[2] for line in header if (match := _INFO.match(line))}
-    return Form("vcf", header, columns, {"chrom": 0, "pos": 1, "id": 2, "ref": 3, "alt": 4}, counts)
+    return Form("vcf", (*header[:-1], "#" + "\t".join(columns)), columns, dict(_FIVE), counts)
 
 
 def _bare(path: Path, number: int, line: str) -> Form:
-    fields = line.split("\t")
-    lower = [name.strip().lower() for name in fields]
-    places = {
-        key: next(lower.index(name) for name in names if name in lower)
-        for key, names in _NAMES.items()
-        if any(name in lower for name in names)
-    }
-    if {"chrom", "pos", "ref", "alt"} <= set(places):
-        return Form("table", (line,), tuple(fields), places)
-    if len(fields) == 1 and len(line.split()) >= 4:
+    """The form of a file without VCF's header, by its first line."""
+    for delimiter in _DELIMITERS:
+        fields = _split(line, delimiter, strict=False)
+        lower = [name.strip().lower() for name in fields]
+        places = {
+            key: next(lower.index(name) for name in names if name in lower)
+            for key, names in _NAMES.items()
+            if any(name in lower for name in names)
+        }
+        if {"chrom", "pos", "ref", "alt"} <= set(places):
+            return Form("table", (line,), tuple(fields), places, delimiter=delimiter)
+        if len(fields) >= 5 and fields[1].lstrip("-").isdigit():
+            extra = tuple(f"column{place}" for place in range(6, len(fields) + 1))
+            return Form("five", (), (*FIXED_COLUMNS[:5], *extra), dict(_FIVE), delimiter=delimiter)
+    count = len(line.split("\t"))
+    if count == 1 and len(line.split()) >= 4:
         raise fault("VCF-14", path, number, "fields are separated by spaces", "fields separated by tabs")
-    if len(fields) < 5 or not fields[1].lstrip("-").isdigit():
-        found = f"no `##fileformat` line, and the first line has {len(fields)} columns: {line[:60]!r}"
-        raise fault("VCF-01", path, number, found, "a header, or five columns CHROM POS ID REF ALT")
-    extra = tuple(f"column{place}" for place in range(6, len(fields) + 1))
-    return Form("five", (), (*FIXED_COLUMNS[:5], *extra), {"chrom": 0, "pos": 1, "id": 2, "ref": 3, "alt": 4})
+    found = f"no `##fileformat` line, and the first line has {count} columns: {line[:60]!r}"
+    raise fault("VCF-01", path, number, found, "a header, or five columns CHROM POS ID REF ALT")
+
+
+def _split(line: str, delimiter: str, *, strict: bool) -> list[str]:
+    if '"' not in line:
+        return line.split(delimiter)
+    (fields,) = csv.reader([line], delimiter=delimiter, strict=strict)
+    return [text.replace("\t", " ") for text in fields]

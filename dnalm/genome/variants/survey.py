@@ -15,7 +15,7 @@ from dnalm.genome.store import GenomeStore
 from dnalm.genome.variants.alleles import Allele, Reason, judge
 from dnalm.genome.variants.faults import fault
 from dnalm.genome.variants.form import Form, find_form
-from dnalm.genome.variants.records import Record, read_records
+from dnalm.genome.variants.records import Record, miscounted, read_records
 
 MISMATCH_LIMIT = 0.001
 _JUDGED_FROM = 1000  # records
@@ -32,6 +32,8 @@ class Survey:
         num_alleles: their ALTs.
         reasons: how many ALTs cannot be scored, by reason.
         undeclared: INFO fields that the header lacks, by name, and in how many records.
+        miscounted: INFO fields with more or fewer values than alleles, by name, and in how many records; they
+            are copied as they are.
         is_sorted: whether each contig is one run of ascending positions, as an index needs.
         sha256: of the file.
     """
@@ -42,6 +44,7 @@ class Survey:
     num_alleles: int
     reasons: dict[str, int]
     undeclared: dict[str, int]
+    miscounted: dict[str, int]
     is_sorted: bool
     sha256: str
 
@@ -87,6 +90,7 @@ def survey(
         sum(tally.reasons.values()),
         {str(key): number for key, number in sorted(tally.reasons.items()) if key},
         dict(sorted(tally.undeclared.items())),
+        dict(sorted(tally.miscounted.items())),
         tally.is_sorted,
         file_sha256(path),
     )
@@ -101,6 +105,7 @@ class _Tally:
         self.first: Record | None = None
         self.reasons: Counter[str] = Counter()
         self.undeclared: Counter[str] = Counter()
+        self.miscounted: Counter[str] = Counter()
         self.is_sorted, self.done, self.last = True, set[str](), ("", -1)
 
     def add(self, record: Record, judged: Sequence[Allele | Reason], form: Form) -> None:
@@ -114,6 +119,7 @@ class _Tally:
         if form.kind == "vcf":
             names = {entry.partition("=")[0] for entry in record.fields[7].split(";")} - {".", ""}
             self.undeclared.update(names - form.counts.keys())
+            self.miscounted.update(set(miscounted(record, form)))
         self.check(at_end=False)
 
     def _follow(self, record: Record) -> None:
