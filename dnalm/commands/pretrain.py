@@ -171,7 +171,7 @@ def _laid_out(data: Corpus, recipes: _Recipes, goals: Goals, batch: BatchPlan, s
     """
     genome = GenomeData(
         data,
-        tokenizer=_learned(recipes.tokenizer, data),
+        tokenizer=learned_tokenizer(recipes.tokenizer, data),
         windows=recipes.windows,
         masking=recipes.masking,
         batch=batch,
@@ -185,13 +185,18 @@ def _laid_out(data: Corpus, recipes: _Recipes, goals: Goals, batch: BatchPlan, s
     return genome
 
 
-def _learned(tokenizer: Tokenizer | BpeRecipe, data: Corpus) -> Tokenizer:
-    """The tokenizer itself, or what its recipe learns on the parts of the genomes that train."""
+def learned_tokenizer(tokenizer: Tokenizer | BpeRecipe, data: Corpus) -> Tokenizer:
+    """The tokenizer itself, or what its recipe learns on the parts of the genomes that train.
+
+    Raises:
+        DataError: TOK-09, no part trains.
+    """
     if not isinstance(tokenizer, BpeRecipe):
         return tokenizer
     data.prepare(tracks=())
-    texts = [genome.training_text() for genome in data.genomes(tracks=()) if len(genome.division.train)]
-    return tokenizer.open_or_train(texts, data.cache)
+    genomes = data.genomes(tracks=())
+    training = [genome for genome in genomes if len(genome.division.train)] or genomes  # or TOK-09 names them
+    return tokenizer.open_or_train([genome.training_text() for genome in training], data.cache)
 
 
 def _network(model: Callable[..., Encoder | MaskedLM], data: GenomeData, embedding_init: str) -> MaskedLM:

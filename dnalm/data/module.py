@@ -69,7 +69,8 @@ class GenomeData(LightningDataModule):
         """Divide the genomes and lay out the windows.
 
         Raises:
-            DataError: a genome has no stretch that is long enough for a window, or none judges the model.
+            DataError: DATA-01, a genome has no stretch that is long enough for a window; DATA-04, none judges
+                the model; DATA-08, none trains it.
             ConfigError, DataError: inputs cannot be channels; see `find_channels`.
         """
         self.opened = self.corpus.genomes((*self.tracks, *self.inputs))
@@ -83,6 +84,8 @@ class GenomeData(LightningDataModule):
                 expected="a validation side",
                 fix="name species in data.held_out, or let data.split divide a genome",
             )
+        if not self._training():
+            raise self._nothing_trains()
         each = max(1, self.windows.num_validation // judging)
         self.joined = self._join(self.opened, (*self.tracks, *self.inputs))
         absent = {name: AbsentTrack(track.kind, len(track.names)) for name, track in self.joined.items()}
@@ -137,6 +140,20 @@ class GenomeData(LightningDataModule):
     def _training(self) -> list[int]:
         """The genomes of which a part trains, by number."""
         return [number for number, genome in enumerate(self.opened) if len(genome.division.train)]
+
+    def _nothing_trains(self) -> DataError:
+        """The division leaves no base to train on: the gaps between both sides take all, for instance."""
+        shortest = self.windows.bases(self.windows.shortest, self.tokenizer)
+        names = [genome.name for genome in self.opened]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        return DataError(
+            "DATA-08",
+            where=", ".join(names[:_NAMED]) + more,
+            found=f"no base is left for training windows: {self.opened[0].division.description}",
+            expected=f"stretches of at least {shortest} bases, a window of {self.windows.shortest} tokens",
+            fix="lower the gap (data.split.gap=0), divide by contigs (data/split=random_contigs), hold out "
+            "less, or shorten windows.max_tokens",
+        )
 
     def _join(self, genomes: Sequence[CorpusGenome], names: Sequence[str]) -> dict[str, JoinedTrack]:
         lengths = {genome.name: genome.store.num_bases for genome in genomes}

@@ -96,9 +96,9 @@ def draw_sample(
             raise DataError(
                 "TOK-09",
                 where=source.name,
-                found="no base other than N to learn from",
-                expected="a genome with bases",
-                fix="give another genome, or a split that leaves bases to train on",
+                found="no base other than N to learn a vocabulary from",
+                expected="bases on the training side",
+                fix="give another genome, or train on more: data.split.gap=0, data/split=random_contigs",
             )
     most = most_bp(max(int(length.max()) for length in lengths))
     if piece_bp is None:

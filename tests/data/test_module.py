@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dnalm.data import BatchPlan, GenomeCorpus, Masking, SplitByContig, WindowRecipe
+from dnalm.commands.pretrain import learned_tokenizer
+from dnalm.data import BatchPlan, GenomeCorpus, Masking, SplitByContig, SplitByRegion, WindowRecipe
 from dnalm.data.module import GenomeData
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import UNKNOWN, bases, reverse_complement
-from dnalm.tokenizers import KmerTokenizer
+from dnalm.tokenizers import BpeRecipe, KmerTokenizer
 from tests.conftest import random_sequence, training_window
 
 TOKENIZER = KmerTokenizer(k=4)
@@ -101,3 +102,32 @@ def test_a_clade_species_is_checked_before_anything_is_simulated(tmp_path: Path)
     with pytest.raises(ValueError, match="species is human; the clade has demo_a, demo_b"):
         GenomeCorpus(clade=Clade(), species="human", cache=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_a_division_that_leaves_nothing_to_train_on_names_genome_split_and_window(
+    learns: bool, tmp_path: Path
+) -> None:
+    """Without a base to train on there is no genome to draw windows from."""
+    (tmp_path / "short.fa").write_text(f">a\n{random_sequence(900, 1)}\n>b\n{random_sequence(700, 2)}\n")
+    (tmp_path / "all.bed").write_text("a\t0\t900\nb\t0\t700\n")
+    split = SplitByRegion(bed=tmp_path / "all.bed", gap=100)
+    corpus = GenomeCorpus(fasta=tmp_path / "short.fa", split=split, cache=tmp_path / "cache")
+    data = GenomeData(
+        corpus,
+        tokenizer=TOKENIZER,
+        windows=WindowRecipe(min_tokens=5, max_tokens=200),
+        masking=Masking(),
+        batch=BatchPlan(global_size=4, micro_size=4),
+        seed=3,
+    )
+    data.prepare_data()
+    with pytest.raises(DataError) as refused:
+        learned_tokenizer(BpeRecipe(vocab_size=20), corpus) if learns else data.setup("fit")
+    if learns:
+        assert str(refused.value).startswith("TOK-09 short.fa: no base other than N to learn a vocabulary")
+    else:
+        assert str(refused.value).startswith(
+            "DATA-08 short.fa: no base is left for training windows: validation on 1 regions of all.bed"
+        )
+        assert "stretches of at least 8 bases, a window of 5 tokens" in str(refused.value)

@@ -241,8 +241,8 @@ def test_a_genome_of_n_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError) as refused:
         SMALL.train([text])
     assert str(refused.value) == (
-        "TOK-09 empty: no base other than N to learn from; a genome with bases. "
-        "Fix: give another genome, or a split that leaves bases to train on."
+        "TOK-09 empty: no base other than N to learn a vocabulary from; bases on the training side. "
+        "Fix: give another genome, or train on more: data.split.gap=0, data/split=random_contigs."
     )
 
 
