@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import signal
 import sys
 import traceback
@@ -83,6 +84,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point of the console script."""
     launched = die_with_launcher()
     words = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):  # whatever the locale, no name ends the program
+        sys.stdout.reconfigure(errors="backslashreplace")
     atexit.register(gc.freeze)  # collecting a million objects of libraries at the end takes a second
     try:
         with stopping_on_signals():

@@ -1,15 +1,21 @@
-"""The one place that writes to the terminal: a shared console and the progress bar of long work.
+"""The one place that writes to the terminal: shared consoles and the progress bar of long work.
 
-Progress goes to stderr, so that stdout holds results only and can be piped. Where stderr is no
-terminal, a bar would fill a log with control characters, so none is drawn.
+What is printed is text and nothing else: no markup, no emoji codes, invisible characters as escapes, for it
+holds names and paths of others. Progress goes to stderr, so that stdout holds results only and can be piped.
+Where stderr is no terminal, a bar would fill a log with control characters; long work says a line there when
+it ends, and one every half minute.
 """
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, HighlighterType, JustifyMethod, OverflowMethod
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -21,10 +27,53 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.style import Style
 from rich.text import Text
 
-stdout = Console(soft_wrap=True, highlight=False)
-stderr = Console(stderr=True, soft_wrap=True, highlight=False)
+from dnalm.errors import escape_controls
+
+_LONG_S = 2.0  # work that takes longer is said where no bar is drawn
+_BETWEEN_S = 30.0  # between two lines about the same work
+
+
+class _PlainConsole(Console):
+    """A console that takes text as it is."""
+
+    def __init__(self, *, to_stderr: bool) -> None:
+        super().__init__(stderr=to_stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+    def render_str(
+        self,
+        text: str,
+        *,
+        style: str | Style = "",
+        justify: JustifyMethod | None = None,
+        overflow: OverflowMethod | None = None,
+        emoji: bool | None = None,
+        markup: bool | None = None,
+        highlight: bool | None = None,
+        highlighter: HighlighterType | None = None,
+    ) -> Text:
+        """A text whose invisible characters are escapes; rich asks for every string that it prints."""
+        return super().render_str(
+            escape_controls(text),
+            style=style,
+            justify=justify,
+            overflow=overflow,
+            emoji=emoji,
+            markup=markup,
+            highlight=highlight,
+            highlighter=highlighter,
+        )
+
+    def on_broken_pipe(self) -> None:
+        """End the program with the code of its signal where nobody reads its output any more."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE)
+
+
+stdout, stderr = _PlainConsole(to_stderr=False), _PlainConsole(to_stderr=True)
 _hidden: list[bool] = []  # not empty in a process that draws no bars
 
 
@@ -65,8 +114,33 @@ def progress_bar(
         (DownloadColumn(), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(),)
     )
     speed = () if unit is None else (_SpeedColumn(unit),)
-    columns = (TextColumn("{task.description}"), BarColumn(), *amounts, *speed, TimeRemainingColumn())
-    is_hidden = bool(_hidden) or not stderr.is_terminal
-    with Progress(*columns, console=stderr, transient=True, disable=is_hidden) as progress:
-        task = progress.add_task(title, total=total)
+    if not stderr.is_terminal:
+        yield from _said_in_lines(title, total)
+        return
+    columns = (text_column("{task.description}"), BarColumn(), *amounts, *speed, TimeRemainingColumn())
+    with Progress(*columns, console=stderr, transient=True, disable=bool(_hidden)) as progress:
+        task = progress.add_task(escape_controls(title), total=total)
         yield lambda amount: progress.update(task, advance=amount)
+
+
+def text_column(text: str) -> TextColumn:
+    """A column of a bar whose text is not taken for markup."""
+    return TextColumn(text, markup=False)
+
+
+def _said_in_lines(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """The lines of `progress_bar` off a terminal; a process that draws no bars says none."""
+    began = said_at = time.monotonic()
+    done = 0
+
+    def advance(amount: int) -> None:
+        nonlocal done, said_at
+        done += amount
+        if not _hidden and time.monotonic() - said_at >= _BETWEEN_S:
+            said_at = time.monotonic()
+            share = f"{min(done / total, 1):.0%}" if total else f"{done:,}"
+            stderr.print(f"{title} ... {share} after {said_at - began:.0f} s")
+
+    yield advance
+    if not _hidden and (seconds := time.monotonic() - began) >= _LONG_S:
+        stderr.print(f"{title} ... {seconds:.1f} s")

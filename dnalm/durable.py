@@ -144,12 +144,35 @@ def write_text(path: Path, text: str) -> None:
     with naming(path):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         try:
-            rest = memoryview(text.encode())
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
+            _write_all(descriptor, text)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def append(path: Path, text: str) -> None:
+    """Append to a file all of a text or nothing, such as a line; the file is made if absent.
+
+    Raises:
+        NotWritten: the file is as it was.
+    """
+    with naming(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            size = os.fstat(descriptor).st_size
+            try:
+                _write_all(descriptor, text)
+            except OSError:
+                os.ftruncate(descriptor, size)
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def _write_all(descriptor: int, text: str) -> None:
+    rest = memoryview(text.encode())
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 def sync(path: Path) -> None:

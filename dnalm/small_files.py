@@ -256,7 +256,7 @@ def _sha256(path: Path, *state: int) -> str:  # noqa: ARG001 -- of the cache's k
     if (seconds := time.monotonic() - began) > _WORTH_SAYING:
         gigabytes = path.stat().st_size / 1e9
         text = f"checksum of {path.name} ({gigabytes:.1f} GB) taken in {seconds:.0f} s"
-        stderr.print(text, markup=False)
+        stderr.print(text)
     return found
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import csv
 import html
 import io
-import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal, TextIO
+
+from dnalm.durable import atomic_write
+from dnalm.errors import escape_controls
 
 Row = Sequence[str]
+Delimiter = Literal[",", "\t"]
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -22,24 +27,61 @@ _LATEX = {
 
 def replace_text(path: Path, text: str) -> None:
     """Put a text in the place of a file, so that a reader finds the old one or the new one."""
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_text(text, encoding="utf-8", newline="")
-    os.replace(beside, path)  # noqa: PTH105 -- the name says that it overwrites
+    with atomic_write(path) as beside:
+        beside.write_text(text, encoding="utf-8", newline="")
 
 
-def csv_text(rows: Iterable[Row]) -> str:
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
     """Rows as CSV."""
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([[harmless(cell) for cell in row] for row in rows])
+    write = row_writer(text)
+    for row in rows:
+        write(row)
     return text.getvalue()
 
 
+@contextmanager
+def table_writer(
+    path: Path, columns: Iterable[str], *, delimiter: Delimiter = ","
+) -> Iterator[Callable[[Iterable[object]], None]]:
+    """A table that is written row by row, whole or not at all; yields what writes a row.
+
+    Args:
+        path: the file, replaced if it is there.
+        columns: their names.
+        delimiter: between cells.
+
+    Raises:
+        NotWritten: the file is as it was.
+    """
+    with atomic_write(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        write = row_writer(file, delimiter=delimiter)
+        write(columns)
+        yield write
+
+
+def row_writer(file: TextIO, *, delimiter: Delimiter = ",") -> Callable[[Iterable[object]], None]:
+    """What writes rows of cells that no spreadsheet takes for formulas; `unharmed` reads them back."""
+    writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+    return lambda row: writer.writerow([harmless(str(cell)) for cell in row])
+
+
 def harmless(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula: one line, an apostrophe before what begins one."""
-    cell = "".join(letter if letter.isprintable() else " " for letter in cell)
-    if cell.lstrip()[:1] in ("=", "+", "-", "@") and cell.strip() and not _is_number(cell):
+    """A cell that no spreadsheet takes for a formula: on one line, an apostrophe before what begins one.
+
+    Numbers and lone signs, such as those of strands, stay; invisible characters become escapes.
+    """
+    if not cell.isprintable():
+        cell = escape_controls(re.sub(r"[\t\n\r\v\f\x1c-\x1e\x85\u2028\u2029]", " ", cell))
+    begins = cell.lstrip()[:1]
+    if begins and begins in "=+-@" and cell.strip() not in ("+", "-") and not _is_number(cell):
         return f"'{cell}"
     return cell
+
+
+def unharmed(cell: str) -> str:
+    """The value of a cell that `harmless` has written; any other cell as it is."""
+    return cell[1:] if re.match(r"'\s*[=+@-]", cell) else cell
 
 
 def _is_number(cell: str) -> bool:
@@ -54,7 +96,12 @@ def markdown_text(names: Row, rows: Iterable[Row]) -> str:
 
 def escaped(cell: str) -> str:
     """A cell of a Markdown table: on one line, and read as the text it is."""
-    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", " ".join(cell.split())) if cell != "---" else cell
+    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", _one_line(cell)) if cell != "---" else cell
+
+
+def _one_line(cell: str) -> str:
+    """A text for a page: on one line, nothing in it invisible."""
+    return escape_controls(" ".join(cell.split()))
 
 
 def latex_text(names: Row, rows: Iterable[Row], *, caption: str) -> str:
@@ -71,7 +118,7 @@ def latex_text(names: Row, rows: Iterable[Row], *, caption: str) -> str:
 
 def _latex(cell: str) -> str:
     """A cell of LaTeX; a bracket at its beginning would be an argument of the line break before it."""
-    text = "".join(_LATEX.get(letter, letter) for letter in " ".join(cell.split()))
+    text = "".join(_LATEX.get(letter, letter) for letter in _one_line(cell))
     return f"{{}}{text}" if text.startswith(("[", "*")) else text
 
 
@@ -79,14 +126,10 @@ def html_text(names: Row, rows: Iterable[Row], *, caption: str) -> str:
     """An HTML table."""
 
     def line(cells: Row, tag: str) -> str:
-        return (
-            "<tr>"
-            + "".join(f"<{tag}>{html.escape(' '.join(cell.split()))}</{tag}>" for cell in cells)
-            + "</tr>"
-        )
+        return "<tr>" + "".join(f"<{tag}>{html.escape(_one_line(cell))}</{tag}>" for cell in cells) + "</tr>"
 
     body = "\n".join(line(row, "td") for row in rows)
     return (
-        f"<table>\n<caption>{html.escape(caption)}</caption>\n<thead>{line(names, 'th')}</thead>\n"
+        f"<table>\n<caption>{html.escape(_one_line(caption))}</caption>\n<thead>{line(names, 'th')}</thead>\n"
         f"<tbody>\n{body}\n</tbody>\n</table>\n"
     )

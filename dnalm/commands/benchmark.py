@@ -82,8 +82,8 @@ def benchmark(
     )
     write_leakage(folder / "leakage.json", leakage)
     if plot_standing(reporter.standing, folder):
-        stdout.print(f"pictures: {folder / 'heatmap.png'}, {folder / 'tasks.png'}", markup=False)
-    stdout.print(f"benchmark: {folder / 'benchmark.md'}, .csv, .tex, .html", markup=False)
+        stdout.print(f"pictures: {folder / 'heatmap.png'}, {folder / 'tasks.png'}")
+    stdout.print(f"benchmark: {folder / 'benchmark.md'}, .csv, .tex, .html")
     if code:
         sys.exit(code)
 

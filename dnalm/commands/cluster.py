@@ -7,7 +7,6 @@ and by label, of the model and of k-mer frequencies); `clusters.png` and `cluste
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,6 +24,7 @@ from dnalm.evaluation.embedding.clusters import Clustering, check_labels, cluste
 from dnalm.evaluation.kmers import kmer_frequencies
 from dnalm.models import Pretrained
 from dnalm.paths import InputPath
+from dnalm.tables import table_writer
 from dnalm.tokenizers import Tokenizer
 from dnalm.training import RunDirectory
 
@@ -101,10 +101,8 @@ def clusters(
 
 
 def _write_table(path: Path, found: dict[str, Clustering]) -> None:
-    with path.open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["vectors", "label", "adjusted_rand", "silhouette"])
+    with table_writer(path, ["vectors", "label", "adjusted_rand", "silhouette"]) as write:
         for name, clustering in found.items():
-            table.writerow([name, "all", f"{clustering.rand:.4f}", f"{clustering.silhouette:.4f}"])
+            write([name, "all", f"{clustering.rand:.4f}", f"{clustering.silhouette:.4f}"])
             for label, value in clustering.by_label.items():
-                table.writerow([name, label, "", f"{value:.4f}"])
+                write([name, label, "", f"{value:.4f}"])

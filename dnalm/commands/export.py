@@ -76,13 +76,13 @@ def export(
         "tokenizer_fingerprint": tokenizer.fingerprint,
     }
     path = run.write_summary(summary)
-    stdout.print(f"{parameters:,} parameters in the layout of {family.name}: {run.path}", markup=False)
+    stdout.print(f"{parameters:,} parameters in the layout of {family.name}: {run.path}")
     for line in _notes(family, head, layout):
-        stdout.print(line, markup=False)
+        stdout.print(line)
     stdout.print(
         f"next: dnalm pretrain model={run.as_path} tokenizer={run.as_path} experiment=… data=…", markup=False
     )
-    stdout.print(f"summary: {path}", markup=False)
+    stdout.print(f"summary: {path}")
 
 
 def _task_head(folder: Path) -> TaskHead | None:

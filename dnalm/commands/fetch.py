@@ -65,7 +65,7 @@ def _fetch_genome(recipe: GenomeRecipe, manifest: Path | None, folder: Path, pat
         "bytes": got.num_bytes,
         "downloaded_now": got.is_new,
     }
-    stdout.print(f"{got.path}: {got.num_bytes:,} bytes, {got.checksum}", markup=False)
+    stdout.print(f"{got.path}: {got.num_bytes:,} bytes, {got.checksum}")
     _end(folder, summary, f"data=fasta data.fasta={got.path}")
 
 
@@ -95,7 +95,7 @@ def _fetch_species(recipe: ManifestRecipe, manifest: Path | None, folder: Path, 
         )
     local = folder / f"{manifest.stem}.local.tsv"
     write_species_manifest(local, (outcome.entry for outcome in outcomes))
-    stdout.print(f"{len(outcomes)} genomes, listed in {local}", markup=False)
+    stdout.print(f"{len(outcomes)} genomes, listed in {local}")
     _end(folder, summary, f"data=multispecies data.manifest={local}")
 
 
@@ -108,8 +108,8 @@ def _describe(outcome: Outcome) -> dict[str, object]:
 
 def _end(folder: Path, summary: dict[str, object], data: str) -> None:
     path = _write_summary(folder, summary)
-    stdout.print(f"next: dnalm pretrain experiment=dnabert {data} size=tiny", markup=False)
-    stdout.print(f"summary: {path}", markup=False)
+    stdout.print(f"next: dnalm pretrain experiment=dnabert {data} size=tiny")
+    stdout.print(f"summary: {path}")
 
 
 def _write_summary(folder: Path, summary: dict[str, object]) -> Path:

@@ -27,10 +27,9 @@ def introduce(data: SequenceData, steps: int, module: Finetuning) -> None:
         stdout.print(
             f"{name}: {len(rows):,} sequences of {lengths.min():,} to {lengths.max():,} bases from "
             f"{rows.table.source}; {_balance(data, rows.labels)}",
-            markup=False,
         )
     for note in data.division.notes:
-        stdout.print(note, markup=False)
+        stdout.print(note)
 
 
 def _balance(data: SequenceData, labels: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> str:
@@ -90,7 +89,7 @@ def conclude(
     for part in ("val", "test"):
         figures = ", ".join(f"{name} {value:.4f}" for name, value in module.verdicts[part].figures.items())
         stdout.print(f"{part}: {figures}")
-    stdout.print(f"the metric of {data.task.title} is {data.task.declared}", markup=False)
+    stdout.print(f"the metric of {data.task.title} is {data.task.declared}")
     stdout.print(f"model directory: {run.model}")
     stdout.print(f"predictions: {predictions}")
     stdout.print("next: the same with model=random shows what pretraining gave")

@@ -84,8 +84,7 @@ def interpret(
             "dependency": lambda: study_dependency(study),
             "motifs": lambda: study_motifs(study, known=motifs),
         }
-        with study.writing():
-            found: Summary = studies[what]()
+        found: Summary = studies[what]()
     path = run.write_summary({"what": what, "model": model.source, "input": str(input), **found})
     stdout.print(", ".join(f"{name} {_say(value)}" for name, value in found.items()))
     stdout.print(f"data and pictures (of at most {MOST_PICTURES} regions): {run.path}")

@@ -26,14 +26,13 @@ def introduce(run: RunDirectory, genome: GenomeData, steps: int, module: MaskedL
         stdout.print(
             f"genome {opened.path}: {len(opened.store.contigs)} contigs, "
             f"{opened.store.num_bases:,} bases; {opened.division.description}",
-            markup=False,
         )
     if len(genome.opened) > _NAMED:
         stdout.print(f"and {len(genome.opened) - _NAMED} more genomes")
     if genome.channels.names:
-        stdout.print(f"inputs beside tokens: {', '.join(genome.channels.names)}", markup=False)
+        stdout.print(f"inputs beside tokens: {', '.join(genome.channels.names)}")
     for name, track in genome.joined.items():
-        stdout.print(describe_track(name, track), markup=False)
+        stdout.print(describe_track(name, track))
     if genome.joined:
         plot_tracks(genome.joined, run.path / "tracks.png")
 
@@ -100,7 +99,7 @@ def conclude(
 ) -> None:
     """Say how good the model is, where it lies, and what to try next."""
     for sentence in sentences:
-        stdout.print(sentence, markup=False)
+        stdout.print(sentence)
     stdout.print(f"model directory: {run.model}")
     stdout.print(f"loss plot: {run.path / 'loss.png'}")
     yours = "data=fasta data.fasta=<your genome>"
@@ -109,5 +108,5 @@ def conclude(
         yours = f"data={option} data.fasta=<your genome> data.tracks.…=<your annotations>"
     if goals.inputs:
         yours += f" inputs=[{','.join(goals.inputs)}]"
-    stdout.print(f"next: dnalm pretrain experiment={experiment} size=small {yours}", markup=False)
+    stdout.print(f"next: dnalm pretrain experiment={experiment} size=small {yours}")
     stdout.print(f"summary: {summary}")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-
 from dnalm.console import stdout
 from dnalm.data import Corpus
 from dnalm.evaluation.tokenizer_plot import plot_tokens
+from dnalm.tables import table_writer
 from dnalm.tokenizers import BpeRecipe, Tokenizer
 from dnalm.tokenizers.statistics import TokenStatistics, count_tokens
 from dnalm.training import RunDirectory
@@ -33,10 +32,9 @@ def inspect_tokenizer(
     statistics = count_tokens(tokenizer, [genome.whole_text() for genome in genomes])
     run.create(config)
     words = tokenizer.vocabulary()
-    with (run.path / "tokens.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "token", "count"])
-        writer.writerows(zip(range(len(words)), words, statistics.counts.tolist(), strict=True))
+    with table_writer(run.path / "tokens.csv", ["id", "token", "count"]) as write:
+        for row in zip(range(len(words)), words, statistics.counts.tolist(), strict=True):
+            write(row)
     names = ", ".join(genome.name for genome in genomes)
     picture = run.path / "tokens.png"
     plot_tokens(statistics, tokenizer, f"{statistics.num_tokens:,} tokens of {names}", picture)

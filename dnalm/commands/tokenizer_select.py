@@ -144,13 +144,13 @@ def _conclude(run: RunDirectory, bpe: Path, outcomes: Sequence[Outcome], statuse
         {"chosen": chosen, "mean_rank": ranks, "accuracy": accuracy, "statuses": statuses}
     )
     told = ", ".join(f"{number} {status}" for status, number in statuses.items())
-    stdout.print(f"{sum(statuses.values())} jobs: {told}", markup=False)
-    stdout.print(f"table: {run.path / 'table.md'}, {run.path / 'table.csv'}", markup=False)
+    stdout.print(f"{sum(statuses.values())} jobs: {told}")
+    stdout.print(f"table: {run.path / 'table.md'}, {run.path / 'table.csv'}")
     if drawn:
-        stdout.print(f"plot: {run.path / 'plot.png'}", markup=False)
+        stdout.print(f"plot: {run.path / 'plot.png'}")
     if chosen is not None:
         stdout.print(f"chosen: {chosen} merges, of mean rank {ranks[chosen]:.2f}")
-        stdout.print(f"next: dnalm pretrain tokenizer={bpe} tokenizer.merges={chosen}", markup=False)
+        stdout.print(f"next: dnalm pretrain tokenizer={bpe} tokenizer.merges={chosen}")
     else:
         stdout.print("next: the same command again runs what is missing or failed")
-    stdout.print(f"summary: {path}", markup=False)
+    stdout.print(f"summary: {path}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from dnalm.durable import atomic_write
 from dnalm.evaluation.judge import Judgement
 
 
@@ -33,7 +34,8 @@ def plot_training(metrics: Path, judgement: Judgement, target: Path) -> None:
     bits.axhline(judgement.two_sided, color="C1", linestyle="--", label="two-sided context model")
     bits.set(xlabel="optimizer step", ylabel="bits per hidden base", title="Validation")
     bits.legend()
-    figure.savefig(target, dpi=120)
+    with atomic_write(target) as beside:
+        figure.savefig(beside, dpi=120)
 
 
 def _series(rows: list[dict[str, str]], name: str) -> tuple[list[int], list[float]]:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dnalm.data.labelled import AnyTask, TablePart
+from dnalm.durable import atomic_write
 
 _MOST_COLUMNS = 64
 Scores = npt.NDArray[np.float64]
@@ -47,6 +48,5 @@ def write_predictions(path: Path, task: AnyTask, part: TablePart, scores: Scores
         columns["score"] = scores
     else:
         columns |= {f"score_{n}": scores[:, n] for n in range(scores.shape[1])}
-    beside = path.with_suffix(".part")
-    pq.write_table(pa.table({name: pa.array(values) for name, values in columns.items()}), beside)
-    beside.replace(path)
+    with atomic_write(path) as beside:
+        pq.write_table(pa.table({name: pa.array(values) for name, values in columns.items()}), beside)

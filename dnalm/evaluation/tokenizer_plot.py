@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from dnalm.durable import atomic_write
 from dnalm.tokenizers import Tokenizer
 from dnalm.tokenizers.statistics import TokenStatistics
 
@@ -49,4 +50,5 @@ def plot_tokens(statistics: TokenStatistics, tokenizer: Tokenizer, title: str, t
     frequent.set_yticks(np.arange(len(top)), [words[i] for i in top], fontsize=7, family="monospace")
     frequent.invert_yaxis()
     frequent.set(xlabel="share of tokens", title="Most frequent")
-    figure.savefig(target, dpi=120)
+    with atomic_write(target) as beside:
+        figure.savefig(beside, dpi=120)

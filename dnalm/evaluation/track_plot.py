@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from dnalm.durable import atomic_write
 from dnalm.genome.tracks import JoinedTrack
 
 _ROW_INCHES, _LEAST_INCHES = 0.16, 1.4
@@ -38,7 +39,8 @@ def plot_tracks(tracks: Mapping[str, JoinedTrack], target: Path) -> None:
             _draw_values(axes, track)
         else:
             _draw_shares(axes, track)
-    figure.savefig(target, dpi=110)
+    with atomic_write(target) as beside:
+        figure.savefig(beside, dpi=110)
 
 
 def _draw_shares(axes: Axes, track: JoinedTrack) -> None:

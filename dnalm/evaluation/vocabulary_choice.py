@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
+from dnalm.durable import atomic_write
 from dnalm.tables import csv_text, markdown_text
 
 _MISSING = "-"
@@ -125,7 +126,8 @@ def plot_choice(outcomes: Sequence[Outcome], target: Path) -> bool:
     for panel, k in zip(figure.subplots(1, len(ks), squeeze=False)[0], ks, strict=True):
         _draw(panel, [each for each in known if each.k == k])
         panel.set(title=f"next {k} bases", xlabel="merges", ylabel="accuracy, %")
-    figure.savefig(target, dpi=120)
+    with atomic_write(target) as beside:
+        figure.savefig(beside, dpi=120)
     return True
 
 

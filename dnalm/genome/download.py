@@ -151,7 +151,7 @@ def _download(remote: RemoteFile, target: Path, expected: Checksum, patience: Pa
     if not expected.matches(
         part
     ):  # perhaps begun with another version of the file: once more, from the start
-        stderr.print(f"{remote.name} fails its checksum, so it is downloaded once more ...", markup=False)
+        stderr.print(f"{remote.name} fails its checksum, so it is downloaded once more ...")
         part.unlink()
         transfer(remote.url, part, patience=patience)
     found = expected.of(part)
@@ -180,7 +180,6 @@ def _unverified(remote: RemoteFile, target: Path, patience: Patience) -> Downloa
     stderr.print(
         f"{remote.url}: no checksum is known, so nothing tells whether the file is as published; "
         f"it is {checksum}, which a manifest can hold it to",
-        markup=False,
     )
     return _note(target, checksum, is_new=is_new, is_verified=False)
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from dnalm.errors import DataError
 from dnalm.genome.text import MEME, read_lines
+from dnalm.tables import replace_text
 
 Table = npt.NDArray[np.float64]
 _TOLERANCE = 0.02  # of a row's sum: files are rounded
@@ -65,7 +66,7 @@ def write_meme(
         lines += [f"letter-probability matrix: alength= 4 w= {len(table)} nsites= {num_sites[name]} E= 0"]
         lines += [" ".join(f"{value:.6f}" for value in row) for row in table]
         lines += [""]
-    path.write_text("\n".join(lines), encoding="utf-8")
+    replace_text(path, "\n".join(lines))
 
 
 def _close(path: Path, number: int, name: str, rows: Mapping[str, list[list[float]]]) -> None:

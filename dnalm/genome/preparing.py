@@ -82,7 +82,7 @@ def prepare_genomes(
                 unreached.add(plans[name].host)
             if found.told:
                 faults[name] = "; ".join(found.told)
-                stderr.print(f"{name}: {faults[name]}", markup=False)
+                stderr.print(f"{name}: {faults[name]}")
             advance(1)
 
         if workers == 1:

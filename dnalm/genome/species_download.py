@@ -56,7 +56,7 @@ def download_species(entries: Sequence[SpeciesEntry], folder: Path, *, patience:
             if error.code == "FETCH-01":
                 unreached.add(host)
             outcome = Outcome(entry, error=error)
-            stderr.print(f"{entry.name} ({number} of {len(entries)}) failed: {error}", markup=False)
+            stderr.print(f"{entry.name} ({number} of {len(entries)}) failed: {error}")
         outcomes.append(outcome)
     return outcomes
 

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from dnalm.genome.species_fields import ABSENT, Place, SpeciesEntry, SpeciesSplit, read_entry
 from dnalm.genome.text import SPECIES, read_lines
+from dnalm.tables import replace_text
 
 __all__ = ["COLUMNS", "SpeciesEntry", "SpeciesSplit", "read_species_manifest", "write_species_manifest"]
 
@@ -83,9 +84,7 @@ def write_species_manifest(path: Path, entries: Iterable[SpeciesEntry]) -> None:
             entry.taxon,
         )
         lines.append("\t".join(ABSENT if cell is None else str(cell) for cell in cells))
-    part = path.parent / f".{path.name}.part"
-    part.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    part.rename(path)
+    replace_text(path, "\n".join(lines) + "\n")
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -84,7 +84,7 @@ def transfer(url: str, part: Path, *, patience: Patience) -> None:
                 raise
             wait_s = min(max(patience.wait_s * 2 ** (failures - 1), error.wait_s), _LONGEST_WAIT_S)
             told = f"{url}: {error}; attempt {failures + 1} of {patience.attempts} in {wait_s:g} s"
-            stderr.print(told, markup=False)
+            stderr.print(told)
             time.sleep(wait_s)
 
 

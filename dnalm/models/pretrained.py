@@ -256,7 +256,7 @@ def fit_vocabulary(model: MaskedLM, tokenizer_ids: int, *, where: str) -> None:
         setattr(module, name, nn.Parameter(getattr(module, name).detach()[:tokenizer_ids].clone()))
     encoder.embeddings.token.num_embeddings = encoder.vocab_size = tokenizer_ids
     text = f"{where}: {rows - tokenizer_ids} of {rows:,} token embeddings pad the vocabulary and are left out"
-    stderr.print(text, markup=False)
+    stderr.print(text)
 
 
 def _config_of(model: MaskedLM, family: Family) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import zipfile
 from collections.abc import Callable, Iterable
@@ -12,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dnalm.durable import sync
+from dnalm.durable import atomic_write
 from dnalm.errors import CheckpointError
 from dnalm.models.safetensors_header import check_safetensors
 from dnalm.small_files import MOST_BYTES, SmallFileError, check_sum, read_small, require_file, shown
@@ -76,14 +75,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a file beside `path`, push it to disk, and put it in place of `path` at once."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with atomic_write(path) as beside:
         write(beside)
-        sync(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    sync(path.parent)
 
 
 def _shards(index: Path) -> Iterable[Path]:

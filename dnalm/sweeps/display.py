@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TaskID, TimeElapsedColumn
 
-from dnalm.console import stderr
+from dnalm.console import stderr, text_column
+from dnalm.errors import escape_controls
 from dnalm.sweeps.ledger import Record
 
 
@@ -23,7 +23,7 @@ class Display:
         self._metric = metric
         self._ended = 0
         self._lines: dict[str, TaskID] = {}
-        columns = (SpinnerColumn(), TextColumn("running {task.description}"), TimeElapsedColumn())
+        columns = (SpinnerColumn(), text_column("running {task.description}"), TimeElapsedColumn())
         self._progress = Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal)
 
     def __enter__(self) -> Self:
@@ -37,7 +37,7 @@ class Display:
 
     def started(self, job: str) -> None:
         """Show that a job runs."""
-        self._lines[job] = self._progress.add_task(escape(job), total=None)
+        self._lines[job] = self._progress.add_task(escape_controls(job), total=None)
 
     def ended(self, record: Record, jobs: int) -> None:
         """Say how a job ended.
@@ -56,4 +56,4 @@ class Display:
         self._say(f"[{self._ended}/{jobs}] {record.status} {record.job}{took}{told}{why}")
 
     def _say(self, text: str) -> None:
-        stderr.print(text, markup=False)
+        stderr.print(text)

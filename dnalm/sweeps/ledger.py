@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from dnalm.durable import append, sync
+
 Metric = float | int | str | bool | None
 
 
@@ -78,10 +80,8 @@ class Ledger:
 
     def append(self, record: Record) -> None:
         """Add an event and bring it to disk."""
-        line = json.dumps(asdict(record)) + "\n"
-        with self.path.open("ab", buffering=0) as file:
-            file.write(line.encode())
-            os.fsync(file.fileno())
+        append(self.path, json.dumps(asdict(record)) + "\n")
+        sync(self.path)
         self._last[record.job] = record
 
 

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from dnalm.durable import atomic_write
 from dnalm.sweeps.ledger import Record
 
 _LOG_FROM = 10  # ratio of the largest to the smallest value from which an axis is logarithmic
@@ -36,7 +37,8 @@ def plot_sweep(records: Sequence[Record], metric: str, target: Path) -> bool:
     for panel, key in zip(figure.subplots(1, len(varied), squeeze=False)[0], varied, strict=True):
         _draw(panel, [(record.overrides.get(key, ""), value) for record, value in points])
         panel.set(xlabel=key, ylabel=metric)
-    figure.savefig(target, dpi=120)
+    with atomic_write(target) as beside:
+        figure.savefig(beside, dpi=120)
     return True
 
 

@@ -91,18 +91,18 @@ def _conclude(
     if num_jobs > len(records):
         counts["waiting"] = num_jobs - len(records)
     told = ", ".join(f"{number} {status}" for status, number in counts.items())
-    stdout.print(f"{num_jobs} jobs: {told}", markup=False)
+    stdout.print(f"{num_jobs} jobs: {told}")
     if best := _best(sweep, records.values()):
-        stdout.print(f"best {sweep.metric}: {best.number(sweep.metric)} in {best.run}", markup=False)
-    stdout.print(f"table: {folder / 'table.md'}, {folder / 'table.csv'}", markup=False)
+        stdout.print(f"best {sweep.metric}: {best.number(sweep.metric)} in {best.run}")
+    stdout.print(f"table: {folder / 'table.md'}, {folder / 'table.csv'}")
     if plot_sweep(everything, sweep.metric, folder / "plot.png"):
-        stdout.print(f"plot: {folder / 'plot.png'}", markup=False)
+        stdout.print(f"plot: {folder / 'plot.png'}")
     again = "more values with the same sweep.dir run only what is new"
     if set(counts) != {"done"}:
         again = "the same command again runs what is missing or failed"
     stdout.print(f"next: {again}")
     summary = {"jobs": num_jobs, "statuses": counts, "metric": sweep.metric, "best": best and best.job}
-    stdout.print(f"summary: {sweep.write_summary(summary)}", markup=False)
+    stdout.print(f"summary: {sweep.write_summary(summary)}")
 
 
 def _best(sweep: SweepFolder, records: Iterable[Record]) -> Record | None:

@@ -139,7 +139,7 @@ class Beginning(Generic[Data, Module]):
         else:
             self.run.create(self.work.config)
             sentence = start.sentence
-        stdout.print(f"run {self.run.path} {sentence}", markup=False)
+        stdout.print(f"run {self.run.path} {sentence}")
         return start
 
     def is_complete(self, start: Start) -> bool:

@@ -20,6 +20,7 @@ from dnalm.console import progress_bar
 from dnalm.data.labelled import LabelledBatch, Part
 from dnalm.data.labelled.module import SequenceData
 from dnalm.data.labelled.samples import Vectors
+from dnalm.durable import atomic_write
 from dnalm.models import Packed, SequenceModel
 
 
@@ -40,11 +41,11 @@ def find_or_embed(
     target = folder / f"{_key(network, data, part)}.npy"
     with FileLock(target.with_suffix(".lock")):
         if not target.exists():
-            beside = target.with_suffix(".part.npy")
-            np.save(beside, _embed(network, data, part, device))
-            beside.replace(target)
-    vectors: Vectors = np.load(target, mmap_mode="r")
-    return vectors
+            vectors = _embed(network, data, part, device)
+            with atomic_write(target) as beside:
+                np.save(beside, vectors)
+    mapped: Vectors = np.load(target, mmap_mode="r")
+    return mapped
 
 
 def weights_checksum(module: nn.Module) -> str:

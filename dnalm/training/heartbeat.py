@@ -89,7 +89,7 @@ class Heartbeat(Callback):
                     faulthandler.dump_traceback(file, all_threads=True)
                 error = stalled(self.rank, self.stall_s, last_sign(self.folder, self.rank), path)
                 report_crash(self.folder, self.rank, error)
-                stderr.print(f"dnalm: {error}", markup=False)
+                stderr.print(f"dnalm: {error}")
                 os._exit(error.exit_code)
 
 

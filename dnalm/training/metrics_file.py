@@ -2,19 +2,24 @@
 
 A run that goes on from a checkpoint drops the rows of later steps first, so the file is that of a run that
 was never interrupted. Rows are appended; a metric that is new makes the file be written anew, beside and
-renamed, so whoever reads it sees whole rows always.
+renamed, so whoever reads it sees whole rows always. Rows that a full disk does not take wait for the next
+save, for no figure is worth a checkpoint.
 """
 
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
+
+from dnalm.console import stderr
+from dnalm.durable import append
+from dnalm.system_errors import disk_reason, translate
+from dnalm.tables import csv_text, replace_text
 
 
 class MetricsFile(Logger):
@@ -30,6 +35,8 @@ class MetricsFile(Logger):
         self._columns: list[str] = []
         self._step: int | None = None  # of the row that is not written yet
         self._row: dict[str, float] = {}
+        self._waiting: list[dict[str, Any]] = []
+        self._warned = False
 
     @property
     def name(self) -> str:
@@ -55,23 +62,38 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Append the row under way."""
-        if not self._row:
+        """Append the row under way, and those that could not be written before."""
+        if self._row:
+            self._waiting.append({"step": self._step, **self._row})
+            self._row = {}
+        if not self._waiting:
             return
-        row: dict[str, Any] = {"step": self._step, **self._row}
-        self._row = {}
-        new = [name for name in row if name not in self._columns]
-        if new:
-            rows = _read(self.path)
-            self._columns = [*(self._columns or ["step"]), *(name for name in new if name != "step")]
-            _write(self.path, self._columns, rows)
-        with self.path.open("a", newline="") as file:
-            csv.DictWriter(file, self._columns, restval="").writerow(row)
+        try:
+            self._append(self._waiting)
+        except OSError as error:
+            if disk_reason(error.errno, self.path) is None:
+                raise
+            if not self._warned:
+                stderr.print(
+                    f"Not written yet: {translate(error)} Training goes on; rows wait for the next save."
+                )
+            self._warned = True
+        else:
+            self._waiting, self._warned = [], False
 
     @rank_zero_only
     def finalize(self, status: str) -> None:  # noqa: ARG002 -- Lightning's signature
-        """Write what is left."""
+        """Write what is left, or say how much of it is lost."""
         self.save()
+        if self._waiting:
+            stderr.print(f"{self.path} lacks its last {len(self._waiting)} rows, which could not be written.")
+
+    def _append(self, rows: list[dict[str, Any]]) -> None:
+        names = dict.fromkeys(["step", *self._columns, *(name for row in rows for name in row)])
+        if list(names) != self._columns:
+            _write(self.path, list(names), _read(self.path))
+            self._columns = list(names)
+        append(self.path, csv_text([row.get(name, "") for name in self._columns] for row in rows))
 
     @rank_zero_only
     def go_on_after(self, step: int) -> None:
@@ -92,10 +114,5 @@ def _read(path: Path) -> list[dict[str, str]]:
 
 
 def _write(path: Path, columns: list[str], rows: list[dict[str, str]]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("w", newline="") as file:
-        if columns:
-            writer = csv.DictWriter(file, columns, restval="")
-            writer.writeheader()
-            writer.writerows(rows)
-    beside.replace(path)
+    table = [columns, *([row.get(name, "") for name in columns] for row in rows)] if columns else []
+    replace_text(path, csv_text(table))

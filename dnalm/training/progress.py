@@ -7,9 +7,9 @@ every validation and every `lines_every` steps instead.
 from __future__ import annotations
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from dnalm.console import stderr
+from dnalm.console import stderr, text_column
 from dnalm.training.throughput import Throughput
 
 
@@ -31,10 +31,10 @@ class ProgressBar(Callback):
         if not trainer.is_global_zero or not stderr.is_terminal:
             return
         columns = (
-            TextColumn("Training"),
+            text_column("Training"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.description}"),
+            text_column("{task.description}"),
             TimeRemainingColumn(),
         )
         self._progress = Progress(*columns, console=stderr)

@@ -235,4 +235,4 @@ class Session(Generic[Data, Module]):
 
     def _say(self, sentence: str) -> None:
         if self.ranks.first:
-            stderr.print(sentence, markup=False)
+            stderr.print(sentence)

@@ -116,4 +116,5 @@ def test_a_full_disk_is_told_in_a_sentence(
 ) -> None:
     monkeypatch.setenv("DNALM_FAULT", "interpret.region=enospc")
     assert program(*words(folder, "attention", tmp_path / "run")) == 3
-    assert "it cannot be written: No space left on device" in capsys.readouterr().err.replace("\n", " ")
+    assert "DISK-01 " in (said := capsys.readouterr().err.replace("\n", " "))
+    assert "the disk is full (No space left on device" in said

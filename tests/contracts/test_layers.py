@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "cli": {"compose", "sweeps"},
     "__main__": {"cli"},
     "errors": set(),
-    "console": set(),
+    "console": {"errors"},
     "paths": set(),
     "durable": set(),
     "faults": set(),

@@ -1,8 +1,10 @@
 """metrics.csv of a run that was interrupted is that of one that was not."""
 
 import csv
+import resource
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,3 +56,29 @@ def test_going_on_after_any_step_gives_the_same_bytes(
     log(second, range(saved, 12))
     second.finalize("success")
     assert rows(second.path) == rows(whole.path)
+
+
+@pytest.mark.parametrize("full", [range(3, 6), range(3, 9), range(0, 2), range(6, 12)])
+def test_rows_that_a_full_disk_does_not_take_wait_for_the_next_save(
+    full: range, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Training goes on, one line says why rows are missing, and the file is that of a disk with room."""
+    whole, cut = MetricsFile(tmp_path / "whole.csv"), MetricsFile(tmp_path / "cut.csv")
+    log(whole, range(12))
+    whole.finalize("success")
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    for step in range(12):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20 if step in full else hard, hard))
+        try:
+            log(cut, range(step, step + 1))
+            cut.save()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        if step in full:
+            assert all(row["step"].isdecimal() for row in (rows(cut.path) if cut.path.exists() else []))
+    cut.finalize("success")
+    assert cut.path.read_bytes() == whole.path.read_bytes()
+    said = capsys.readouterr().err
+    assert said.count("Not written yet: DISK-01 ") == 1
+    assert "Training goes on" in said
+    assert "Traceback" not in said

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from dnalm.durable import atomic_write
 from dnalm.evaluation.benchmark.standing import Standing
 from dnalm.evaluation.benchmark.task_list import ListedTask
 
@@ -55,7 +56,8 @@ def _draw_map(standing: Standing, target: Path) -> None:
     panel.set_xticks(range(len(standing.models)), model_titles(standing.models), rotation=30, ha="right")
     panel.set_yticks(range(len(standing.tasks)), [f"{task.name} ({task.metric})" for task in standing.tasks])
     figure.colorbar(image, label="test set")
-    figure.savefig(target, dpi=120)
+    with atomic_write(target) as beside:
+        figure.savefig(beside, dpi=120)
 
 
 def _draw_tasks(standing: Standing, target: Path) -> None:
@@ -69,7 +71,8 @@ def _draw_tasks(standing: Standing, target: Path) -> None:
         _draw_task(panel, standing, task)
     for panel in panels[len(standing.tasks) :]:
         panel.set_axis_off()
-    figure.savefig(target, dpi=120)
+    with atomic_write(target) as beside:
+        figure.savefig(beside, dpi=120)
 
 
 def _draw_task(panel: Axes, standing: Standing, task: ListedTask) -> None:

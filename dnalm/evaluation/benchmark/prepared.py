@@ -17,6 +17,7 @@ from dnalm.errors import DataError
 from dnalm.evaluation.benchmark.task_list import ListedTask
 from dnalm.genome.alphabet import to_text
 from dnalm.genome.atomic_folder import locked
+from dnalm.tables import replace_text
 
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 _TENTH = 10
@@ -127,9 +128,7 @@ def leave(
             if not path.is_file():
                 folder.mkdir(parents=True, exist_ok=True)
                 lines = [f"{sequence},{label}\n" for sequence, label in _rows(rows)]
-                beside = path.with_suffix(".part")
-                beside.write_text("".join(["sequence,label\n", *lines]))
-                beside.replace(path)
+                replace_text(path, "".join(["sequence,label\n", *lines]))
     return PreparedTask(task, folder, sha256, tuple(classes))
 
 

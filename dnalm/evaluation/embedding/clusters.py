@@ -24,6 +24,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score, silhouette_samples
 from sklearn.preprocessing import StandardScaler
 
+from dnalm.durable import atomic_write
 from dnalm.errors import DataError
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -146,4 +147,5 @@ def plot_clusters(
         row[0].set_xlabel(f"adjusted Rand index {found.rand:.3f}, silhouette {found.silhouette:.3f}")
     panels[0, 1].legend(markerscale=3, fontsize=8)
     for target in targets:
-        figure.savefig(target, dpi=110, metadata={"Date": None} if target.suffix == ".svg" else None)
+        with atomic_write(target) as beside:
+            figure.savefig(beside, dpi=110, metadata={"Date": None} if target.suffix == ".svg" else None)

@@ -17,6 +17,8 @@ import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from dnalm.durable import atomic_write
+
 Floats = npt.NDArray[np.floating[Any]]
 _BLOCK = 1024  # rows of the table of similarities at a time
 
@@ -94,7 +96,8 @@ def plot_retrieval(found: Mapping[str, Sequence[Retrieval]], targets: Sequence[P
     axes.invert_yaxis()
     axes.legend(fontsize=8)
     for target in targets:
-        figure.savefig(target, dpi=110, metadata={"Date": None} if target.suffix == ".svg" else None)
+        with atomic_write(target) as beside:
+            figure.savefig(beside, dpi=110, metadata={"Date": None} if target.suffix == ".svg" else None)
 
 
 def _retrieve(query: str, target: str, species: Mapping[str, SpeciesRegions]) -> Retrieval:

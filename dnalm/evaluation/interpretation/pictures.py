@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from dnalm.durable import atomic_write
 from dnalm.evaluation.interpretation.known import Match, Table
 from dnalm.evaluation.interpretation.letters import draw_logo
 from dnalm.evaluation.interpretation.mutagenesis import Mutagenesis
@@ -180,6 +181,10 @@ def _figure(width: float, height: float) -> Figure:
 
 def _save(figure: Figure, stem: Path) -> None:
     """Write both files; the same figure gives the same bytes."""
-    figure.savefig(stem.with_name(f"{stem.name}.png"), dpi=110)
-    with mpl.rc_context({"svg.hashsalt": "dnalm"}):
-        figure.savefig(stem.with_name(f"{stem.name}.svg"), metadata={"Date": None})
+    with atomic_write(stem.with_name(f"{stem.name}.png")) as beside:
+        figure.savefig(beside, dpi=110)
+    with (
+        mpl.rc_context({"svg.hashsalt": "dnalm"}),
+        atomic_write(stem.with_name(f"{stem.name}.svg")) as beside,
+    ):
+        figure.savefig(beside, metadata={"Date": None})

@@ -5,17 +5,14 @@ Pictures are drawn of the first `MOST_PICTURES` regions, data are written of all
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dnalm.durable import DISK_FULL, NOT_WRITABLE
-from dnalm.errors import DataError
+from dnalm.durable import atomic_write
 from dnalm.evaluation.interpretation import pictures
 from dnalm.evaluation.interpretation.attention import HeadSummary, summarize, to_bases
 from dnalm.evaluation.interpretation.dependency import dependency_map
@@ -27,6 +24,7 @@ from dnalm.evaluation.interpretation.seqlets import FoundMotif, find_seqlets, pi
 from dnalm.faults import fault
 from dnalm.genome.alphabet import Codes
 from dnalm.genome.meme import write_meme
+from dnalm.tables import table_writer
 
 MOST_PICTURES = 24
 _STRONGEST = 100  # pairs of bases of a region that the table of dependencies lists
@@ -52,26 +50,6 @@ class Study:
     folder: Path
     done: Done
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Say in a sentence that there is no room, or no permission, for what is left.
-
-        Raises:
-            DataError: INT-05.
-        """
-        try:
-            yield
-        except OSError as error:
-            if error.errno not in (*DISK_FULL, *NOT_WRITABLE):
-                raise
-            raise DataError(
-                "INT-05",
-                where=str(self.folder),
-                found=f"it cannot be written: {error.strerror}",
-                expected="room and permission for data and pictures",
-                fix="make room, or choose another run.dir",
-            ) from error
-
     def each(self) -> Iterator[tuple[Region, Path | None]]:
         """The regions, each with where its picture goes, or None once there are enough."""
         for number, region in enumerate(self.regions):
@@ -84,19 +62,22 @@ def study_attention(study: Study) -> Summary:
     """`heads.tsv`, `heads.png`, and of each region its maps (`.npz`: tokens, bases, spans) and a picture."""
     summaries: list[list[list[HeadSummary]]] = []
     names = [field.name for field in fields(HeadSummary)]
-    with _table(study.folder / "heads.tsv", ["region", "layer", "head", *names]) as write:
+    with table_writer(
+        study.folder / "heads.tsv", ["region", "layer", "head", *names], delimiter="\t"
+    ) as write:
         for region, stem in study.each():
             study.reader.check_length(region.codes, where=region.name)
             spans = study.reader.tokenizer.spans(region.codes, study.reader.tokenizer.encode(region.codes))
             layers = list(study.reader.attention(region.codes))
             size = len(region.codes)
             of_bases = [np.stack([to_bases(head, spans, size) for head in layer]) for layer in layers]
-            np.savez_compressed(
-                study.folder / f"{region.file_name}.npz",
-                tokens=np.stack(layers),
-                bases=np.stack(of_bases).astype(np.float32),
-                spans=spans,
-            )
+            with atomic_write(study.folder / f"{region.file_name}.npz") as beside:
+                np.savez_compressed(
+                    beside,
+                    tokens=np.stack(layers),
+                    bases=np.stack(of_bases).astype(np.float32),
+                    spans=spans,
+                )
             summaries.append([[summarize(head, spans, size) for head in layer] for layer in layers])
             for layer, heads in enumerate(summaries[-1], start=1):
                 for head, summary in enumerate(heads, start=1):
@@ -113,7 +94,7 @@ def study_mutagenesis(study: Study, *, neighbours_bp: int) -> Summary:
     """`mutagenesis.tsv`, a row for every substitution, and a picture of each region."""
     header = ["region", "contig", "position", "ref", "alt", "log_p_ref", "log_p_alt", "effect", "neighbours"]
     num_regions = num_rows = 0
-    with _table(study.folder / "mutagenesis.tsv", header) as write:
+    with table_writer(study.folder / "mutagenesis.tsv", header, delimiter="\t") as write:
         for region, stem in study.each():
             found = saturate(study.reader, region, neighbours_bp=neighbours_bp)
             for place in region.known():
@@ -134,12 +115,11 @@ def study_dependency(study: Study) -> Summary:
     """`strongest.tsv`, the strongest pairs of every region, and of each its map (`.npz`) and a picture."""
     header = ["region", "contig", "substituted", "hidden", "distance", "log2_odds"]
     num_regions = 0
-    with _table(study.folder / "strongest.tsv", header) as write:
+    with table_writer(study.folder / "strongest.tsv", header, delimiter="\t") as write:
         for region, stem in study.each():
             map_RR = dependency_map(study.reader, region)
-            np.savez_compressed(
-                study.folder / f"{region.file_name}.npz", dependency=map_RR, start=region.start
-            )
+            with atomic_write(study.folder / f"{region.file_name}.npz") as beside:
+                np.savez_compressed(beside, dependency=map_RR, start=region.start)
             flat = np.nan_to_num(map_RR, nan=-1.0).ravel()
             for index in np.argsort(-flat, kind="stable")[:_STRONGEST]:
                 row, column = divmod(int(index), len(map_RR))
@@ -169,7 +149,9 @@ def study_motifs(study: Study, *, known: dict[str, Table] | None) -> Summary:
     _write_found(study.folder, found, matches)
     pictures.draw_motifs(found, matches, known or {}, study.folder / "found")
     if known:
-        with _table(study.folder / "sites.tsv", [field.name for field in fields(SiteKnowledge)]) as write:
+        with table_writer(
+            study.folder / "sites.tsv", [field.name for field in fields(SiteKnowledge)], delimiter="\t"
+        ) as write:
             for row in scan(texts, scores, known, threshold=_SITE_P_VALUE):
                 write([value if isinstance(value, str) else f"{value:.6g}" for value in astuple(row)])
     told = np.concatenate(scores)
@@ -183,7 +165,7 @@ def study_motifs(study: Study, *, known: dict[str, Table] | None) -> Summary:
 
 
 def _write_scores(path: Path, regions: list[Region], scores: list[Floats]) -> None:
-    with _table(path, ["region", "contig", "position", "base", "bits"]) as write:
+    with table_writer(path, ["region", "contig", "position", "base", "bits"], delimiter="\t") as write:
         for region, row in zip(regions, scores, strict=True):
             for place in region.known():
                 value = row[place - region.inner[0]]
@@ -196,7 +178,7 @@ def _write_found(folder: Path, found: list[FoundMotif], matches: list[Match]) ->
     write_meme(folder / "found.meme", tables, num_sites={m.name: m.num_seqlets for m in found})
     header = ["motif", "consensus", "seqlets", "bits", "known", "p_value", "e_value", "overlap", "strand"]
     by_name = {match.found: match for match in matches}
-    with _table(folder / "found.tsv", header) as write:
+    with table_writer(folder / "found.tsv", header, delimiter="\t") as write:
         for motif in found:
             match = by_name.get(motif.name)
             told: list[Any] = [""] * 5
@@ -209,12 +191,3 @@ def _write_found(folder: Path, found: list[FoundMotif], matches: list[Match]) ->
                     match.strand,
                 ]
             write([motif.name, motif.consensus, motif.num_seqlets, f"{motif.mean_score:.4f}", *told])
-
-
-@contextmanager
-def _table(path: Path, header: list[str]) -> Iterator[Callable[[list[Any]], None]]:
-    """A table of tab-separated columns; yields what writes a row."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(header)
-        yield writer.writerow

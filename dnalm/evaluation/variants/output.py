@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pysam
 
-from dnalm.durable import sync
+from dnalm.durable import atomic_write
 from dnalm.errors import ConfigError
 from dnalm.evaluation.variants.parts import PART_RECORDS, Entry
 from dnalm.genome.variants import Form, Record
+from dnalm.tables import row_writer
 
 Scored = tuple[Record, list[Entry]]
 OutputKind = Literal["vcf", "tsv", "parquet"]
@@ -58,13 +59,10 @@ def write_output(
         index: whether a VCF gets a tabix index, for which it must be sorted.
     """
     kind = output_kind(out, form)
-    beside = out.with_name(f".{out.name}.tmp")
     write: Callable[[Path, Form, tuple[str, ...], Iterable[Scored]], None]
     write = {"vcf": _write_vcf, "tsv": _write_tsv, "parquet": _write_parquet}[kind]
-    write(beside, form, names, scored)
-    sync(beside)
-    beside.replace(out)
-    sync(out.parent)
+    with atomic_write(out) as beside:
+        write(beside, form, names, scored)
     stale = out.with_name(out.name + ".tbi")
     if kind == "vcf" and index:
         pysam.tabix_index(str(out), preset="vcf", force=True)
@@ -134,11 +132,11 @@ def _table_columns(form: Form, names: tuple[str, ...]) -> list[str]:
 
 
 def _write_tsv(path: Path, form: Form, names: tuple[str, ...], scored: Iterable[Scored]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write("\t".join(_table_columns(form, names)) + "\n")
+    with path.open("w", encoding="utf-8", newline="") as file:
+        write = row_writer(file, delimiter="\t")
+        write(_table_columns(form, names))
         for columns, entry in rows_of(form, scored):
-            texts = [values[0] for values in _values(names, [entry])]
-            file.write("\t".join([*columns, *texts]) + "\n")
+            write([*columns, *(values[0] for values in _values(names, [entry]))])
 
 
 def _write_parquet(path: Path, form: Form, names: tuple[str, ...], scored: Iterable[Scored]) -> None:

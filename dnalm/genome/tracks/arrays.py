@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from dnalm.durable import reserve
 from dnalm.genome.intervals import Intervals
 from dnalm.genome.tracks.manifest import TrackStatistics
 from dnalm.genome.tracks.store import MISSING, ROWS_FILE, STARTS_FILE, VALUES_FILE, unpack_labels
@@ -18,7 +19,8 @@ _CHUNK = 1 << 22  # bases, or rows, at a time
 
 def new_dense(folder: Path, num_bases: int, dtype: npt.DTypeLike, fill: float) -> npt.NDArray[Any]:
     """A new values.bin, mapped for writing."""
-    dense = np.memmap(folder / VALUES_FILE, dtype=dtype, mode="w+", shape=(num_bases,))
+    reserve(folder / VALUES_FILE, num_bases * np.dtype(dtype).itemsize)
+    dense = np.memmap(folder / VALUES_FILE, dtype=dtype, mode="r+", shape=(num_bases,))
     for start in range(0, num_bases, _CHUNK):
         dense[start : start + _CHUNK] = fill
     return dense

@@ -13,6 +13,7 @@ from pathlib import Path
 from dnalm.genome.text import VCF, read_lines
 from dnalm.genome.variants.faults import fault
 from dnalm.genome.variants.form import Form
+from dnalm.tables import unharmed
 
 _DNA = frozenset("ACGTN")
 _IUPAC = _DNA | frozenset("RYSWKMBDHV")
@@ -72,6 +73,8 @@ def num_values(form: Form, name: str, num_alts: int) -> int | None:
 
 def _record(path: Path, form: Form, number: int, line: str) -> Record:
     fields = form.split(path, number, line)
+    if form.kind == "table":
+        fields = tuple(map(unharmed, fields))
     if len(fields) != len(form.columns):
         raise _wrong_columns(path, form, number, fields)
     place = form.places
