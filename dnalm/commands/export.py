@@ -79,9 +79,7 @@ def export(
     stdout.print(f"{parameters:,} parameters in the layout of {family.name}: {run.path}")
     for line in _notes(family, head, layout):
         stdout.print(line)
-    stdout.print(
-        f"next: dnalm pretrain model={run.as_path} tokenizer={run.as_path} experiment=… data=…", markup=False
-    )
+    stdout.print(f"next: dnalm pretrain model={run.as_path} tokenizer={run.as_path} experiment=… data=…")
     stdout.print(f"summary: {path}")
 
 
