@@ -7,9 +7,12 @@ system and libraries raise, `system_errors` translates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 BUG = 1  # the exit code of a fault of the program itself
+_MOST_LETTERS = 60  # of a value that a message shows
+_MOST_ENTRIES = 5  # of a list
+_MOST_OF_A_MESSAGE = 2_000  # letters of what is found, whatever the file holds
 
 
 class DnalmError(Exception):
@@ -29,6 +32,7 @@ class DnalmError(Exception):
         self.code, self.where, self.found = code, where, found
         self.expected, self.fix = expected, fix
         stop = "" if fix.endswith("?") else "."
+        found, expected = _within_bounds(found), _within_bounds(expected)
         super().__init__(escape_controls(f"{code} {where}: {found}; {expected}. Fix: {fix}{stop}"))
 
     def __reduce__(self) -> tuple[Callable[[Mapping[str, str]], DnalmError], tuple[dict[str, str]]]:
@@ -76,6 +80,31 @@ class DistributedError(DnalmError):
     """A rank failed, stalled or disagrees with the others."""
 
     exit_code = 6
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: its repr, cut at 60 characters or five entries, with the count."""
+    if isinstance(value, str | bytes) and len(value) > _MOST_LETTERS:
+        return f"{value[:_MOST_LETTERS]!r}… ({len(value):,} characters)"
+    if isinstance(value, list | tuple):
+        return f"[{listed(value)}]"
+    text = repr(value)
+    return (
+        text if len(text) <= _MOST_LETTERS or isinstance(value, str | bytes) else f"{text[:_MOST_LETTERS]}…"
+    )
+
+
+def listed(values: Collection[object]) -> str:
+    """Entries of a list as a message shows them: five, each cut at 60 characters, and their number."""
+    first = [str(value) for value, _ in zip(values, range(_MOST_ENTRIES), strict=False)]
+    text = ", ".join(each if len(each) <= _MOST_LETTERS else f"{each[:_MOST_LETTERS]}…" for each in first)
+    return text if len(values) <= _MOST_ENTRIES else f"{text}, … ({len(values):,} in all)"
+
+
+def _within_bounds(text: str) -> str:
+    if len(text) <= _MOST_OF_A_MESSAGE:
+        return text
+    return f"{text[:_MOST_OF_A_MESSAGE]}… ({len(text):,} characters)"
 
 
 def escape_controls(text: str) -> str:
