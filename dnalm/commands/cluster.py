@@ -72,7 +72,15 @@ def clusters(
         CheckpointError: the model cannot be read.
     """
     run.claim(goes_on=True)
-    source = SequenceInput(path=input, reference=reference, cache=cache, sequence=sequence, keep=(label,))
+    source = SequenceInput(
+        path=input,
+        reference=reference,
+        cache=cache,
+        sequence=sequence,
+        keep=(label,),
+        kept_by="label",
+        has_max_bp=False,
+    )
     rows = [(item.codes, item.kept[0]) for item in source]
     labels = check_labels([row[1] for row in rows], where=f"{input} {label}")
     run.create(config)
@@ -96,6 +104,8 @@ def clusters(
     path = run.write_summary({**told, "figures": figures})
     for name, (_, found) in spaces.items():
         stdout.print(f"{name}: adjusted Rand index {found.rand:.3f}, silhouette {found.silhouette:.3f}")
+    for note in source.notes:
+        stdout.print(note, markup=False)
     stdout.print(f"picture: {pictures[0]}")
     stdout.print(f"summary: {path}")
 

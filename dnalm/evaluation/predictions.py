@@ -1,10 +1,10 @@
 """`predictions.parquet`: what a model says of each row of a test set, from which any metric can be computed.
 
-Columns: `id`; `label`, or `label_<column>` for each of a multi-label task; `score`, the probability of the
-second of two classes or the value of a regression, or `score_0` to `score_k`, the probabilities of more
-classes or of the labels in their order. Of more than 64 classes a row has `predicted`, the most probable one,
-`score`, its probability, and `score_of_label`, that of the right one. Of segmentation there is a row for each
-base, with `base`, its place in the sequence from 0.
+Columns: `id`; `label`, or `label_<column>` for each of a multi-label task (`label_<column>_0` and so on where
+one column lists them); `score`, the probability of the second of two classes or the value of a regression, or
+`score_0` to `score_k`, the probabilities of more classes or of the labels in their order. Of more than 64
+classes a row has `predicted`, the most probable one, `score`, its probability, and `score_of_label`, that of
+the right one. Of segmentation there is a row for each base, with `base`, its place in the sequence from 0.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dnalm.data.labelled import AnyTask, TablePart
+from dnalm.data.labelled.task import label_names
 from dnalm.durable import atomic_write
 
 _MOST_COLUMNS = 64
@@ -39,7 +40,8 @@ def write_predictions(path: Path, task: AnyTask, part: TablePart, scores: Scores
     if part.labels.ndim == 1:
         columns["label"] = part.labels
     else:
-        columns |= {f"label_{name}": part.labels[:, n] for n, name in enumerate(task.label_columns)}
+        names = label_names(task.label_columns, part.labels.shape[1])
+        columns |= {f"label_{name}": part.labels[:, n] for n, name in enumerate(names)}
     if scores.ndim > 1 and part.labels.ndim == 1 and scores.shape[1] > _MOST_COLUMNS:
         best, rows = scores.argmax(axis=1), np.arange(len(scores))
         columns |= {"predicted": best, "score": scores[rows, best]}

@@ -16,7 +16,7 @@ from typing import Any
 import platformdirs
 
 from dnalm.console import progress_bar
-from dnalm.errors import DataError
+from dnalm.errors import DataError, listed, shown
 from dnalm.genome.atomic_folder import locked
 
 _FORMATS = {
@@ -45,14 +45,14 @@ def dataset_fasta(source: str, *, column: str, part: str, revision: str | None, 
     """
     folder = (cache or platformdirs.user_cache_path("dnalm")) / "datasets"
     local = Path(source)
-    status = local.stat() if local.is_file() else None
     identity: list[str | int | None] = [
-        source if status is None else str(local.resolve()),
+        str(local.resolve()) if local.exists() else source,
         column,
         part,
         revision,
     ]
-    identity += [] if status is None else [status.st_size, status.st_mtime_ns]
+    for file in [local] if local.is_file() else sorted(path for path in local.rglob("*") if path.is_file()):
+        identity += [*([] if file == local else [str(file)]), file.stat().st_size, file.stat().st_mtime_ns]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
     target = folder / f"{local.stem[:60]}-{digest}.fa"
     with locked(target):
@@ -66,12 +66,33 @@ def dataset_fasta(source: str, *, column: str, part: str, revision: str | None, 
     return target
 
 
+def saved_splits(folder: Path) -> list[str] | None:
+    """The splits of a folder of `save_to_disk`, none where it has none; None of any other folder."""
+    if (folder / "dataset_dict.json").is_file():
+        splits: list[str] = json.loads((folder / "dataset_dict.json").read_text())["splits"]
+        return splits
+    return [] if (folder / "state.json").is_file() else None
+
+
+def saved_rows(folder: Path, split: str | None) -> Iterable[Mapping[str, Any]]:
+    """The rows of such a folder, mapped from disk; those of one split where it has splits."""
+    from datasets import load_from_disk
+
+    rows: Iterable[Mapping[str, Any]] = load_from_disk(str(folder / split if split else folder)).with_format(
+        None
+    )
+    return rows
+
+
 def _rows(source: str, part: str, revision: str | None) -> Iterable[Mapping[str, Any]]:
     from datasets import load_dataset
 
     kind = _FORMATS.get(Path(source).suffix) if Path(source).is_file() else None
     files = None if kind is None else {part: source}
     try:
+        splits = saved_splits(Path(source))
+        if splits is not None:
+            return saved_rows(Path(source), part if splits else None)
         rows: Iterable[Mapping[str, Any]] = load_dataset(
             kind or source,
             data_files=files,
@@ -92,13 +113,13 @@ def _write(rows: Iterable[Mapping[str, Any]], column: str, target: Path, source:
         try:
             for number, row in enumerate(rows):
                 if column not in row:
-                    found = f"no column {column!r}; it has {', '.join(row)}"
+                    found = f"no column {column!r}; it has {listed(row)}"
                     raise _error(
                         "DSET-02", source, found, "the column that holds sequences", "set data.column"
                     )
                 sequence = row[column]
                 if not isinstance(sequence, str) or not sequence:
-                    found = f"row {number} has {sequence!r} in column {column!r}"
+                    found = f"row {number} has {shown(sequence)} in column {column!r}"
                     raise _error("DSET-03", source, found, "a sequence in every row", "drop such rows")
                 file.write(f">row{number}\n{sequence}\n")
                 if number % _EVERY == 0:

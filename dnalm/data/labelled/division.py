@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from dnalm.data.corpus import Corpus
+from dnalm.data.labelled.files import table_error
 from dnalm.data.labelled.next_kmer import NextKmer
 from dnalm.data.labelled.reading import read_table
-from dnalm.data.labelled.rows import table_error
 from dnalm.data.labelled.table import LabelledTable, TablePart, fold_numbers, whole
-from dnalm.data.labelled.task import Part, Task
-from dnalm.errors import ConfigError
+from dnalm.data.labelled.task import Part, Task, label_names
+from dnalm.errors import ConfigError, listed
 
 AnyTask = Task | NextKmer
 
@@ -80,11 +80,8 @@ def divide(task: AnyTask, *, seed: int, data: Corpus | None = None) -> Division:
         if part != "train"
     }
     _check_names(task, train, others)
-    notes = [
-        f"{table.source}: {table.num_ambiguous:,} ambiguous letters are read as N"
-        for table in (train, *others.values())
-        if table.num_ambiguous
-    ]
+    _check_num_labels(train, others)
+    notes = [note for table in (train, *others.values()) for note in table.notes]
     division = _divided(task, train, others, seed=seed, classes=classes or 1, notes=notes)
     for part, rows in division.parts.items():
         _check_labels(task, part, rows, division)
@@ -123,8 +120,25 @@ def _divided(
     if judged is None:
         notes.append("there is no test table: the rows that choose the checkpoint judge, which flatters it")
         judged = chosen
-    outputs = {"multilabel": len(task.label_columns), "regression": 1}.get(task.kind, classes)
+    if task.kind == "multiclass":
+        untrained = np.flatnonzero(np.bincount(trains.labels, minlength=classes) == 0).tolist()
+        if untrained:
+            found = f"{len(untrained):,} of {classes:,} classes have no row to train on"
+            notes.append(f"{found}: {listed(untrained)}")
+    outputs = {"multilabel": train.labels.shape[-1], "regression": 1}.get(task.kind, classes)
     return Division(trains, chosen, judged, outputs, tuple(notes))
+
+
+def _check_num_labels(train: LabelledTable, others: dict[Part, LabelledTable]) -> None:
+    for table in others.values():
+        if table.labels.shape[1:] != train.labels.shape[1:]:
+            raise table_error(
+                "CSV-16",
+                table.source,
+                f"{table.labels.shape[1]} labels a row",
+                f"{train.labels.shape[1]}, as {train.source} has",
+                "write 0 or 1 for each label",
+            )
 
 
 def _check_names(task: Task, train: LabelledTable, others: dict[Part, LabelledTable]) -> None:
@@ -153,7 +167,7 @@ def _check_labels(task: Task, part: Part, rows: TablePart, division: Division) -
         raise table_error("CSV-04", source, f"no rows for {part}", "some of each part", fix)
     labels = rows.labels
     columns = labels.T if task.kind == "multilabel" else labels[None]
-    for column, values in zip(task.label_columns, columns, strict=True):
+    for column, values in zip(label_names(task.label_columns, len(columns)), columns, strict=True):
         if (values == values[0]).all() and (part == "train" or task.kind != "multilabel"):
             raise table_error(
                 "CSV-15",

@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import PositiveInt
 
 from dnalm.data.corpus import Corpus, CorpusGenome
-from dnalm.data.labelled.rows import table_error
+from dnalm.data.labelled.files import table_error
 from dnalm.data.labelled.table import LabelledTable, Rows
 from dnalm.data.labelled.task import MetricName, Part, TaskKind
 from dnalm.data.order import permute

@@ -30,7 +30,7 @@ class LabelledTable:
             segmentation the classes of all bases end to end, as `codes`.
         names: of the rows, (R,) text.
         lines: where each stands in the file, (R,).
-        num_ambiguous: IUPAC letters that became N.
+        notes: what was odd in the file, in sentences.
         per_base: whether labels are of bases.
     """
 
@@ -40,7 +40,7 @@ class LabelledTable:
     labels: Labels
     names: npt.NDArray[np.str_]
     lines: Rows
-    num_ambiguous: int = 0
+    notes: tuple[str, ...] = ()
     per_base: bool = False
 
     def __len__(self) -> int:

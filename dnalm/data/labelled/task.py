@@ -33,18 +33,20 @@ class Task:
     """What is asked of a model.
 
     Args:
-        train: a table (CSV, TSV, JSONL, Parquet, FASTA with labels in its headers), or `owner/name:split` of
-            the Hugging Face hub.
+        train: a table (CSV, TSV, JSON, Parquet, Arrow, FASTA with labels in its headers), a folder of
+            `save_to_disk`, or `owner/name` of the Hugging Face hub; `:split` may follow the last two. What is
+            there on disk comes before the hub.
         val: the table that chooses a checkpoint; a tenth of `train` if absent.
         test: the table that judges; the validation table if absent.
         name: what the task is called; if absent the folder of `train`, or the task of the clade.
         kind: what a label is; of `segmentation` a text of one letter a base, each a class.
         sequence: the column of sequences.
-        label: the column of labels; of a multi-label task the columns, of 0 and 1 each.
+        label: the column of labels; of a multi-label task the columns, of 0 and 1 each, or one column of
+            lists.
         id: the column of names, which no two rows share; rows are numbered if absent.
         classes: the texts that labels are spelt with, in their order; numbers from 0 if absent.
         num_classes: how many classes there are, where the training table does not show it.
-        delimiter: what separates columns; that of the file's ending if absent.
+        delimiter: what separates columns, one character, or backslash and t; found by the header if absent.
         length_bp: bases that every sequence has; any number if absent.
         metric: by which models are compared.
         folds: parts that `train` is cut into for cross-validation; 0 for none. The next fold chooses the
@@ -79,10 +81,13 @@ class Task:
             raise ValueError(
                 f"metric is {self.metric}; a {self.kind} task has {', '.join(METRICS[self.kind])}"
             )
-        if (self.kind == "multilabel") != (not isinstance(self.label, str)):
+        if self.kind != "multilabel" and not isinstance(self.label, str):
             raise ValueError(
-                f"label is {self.label}; a multilabel task has a list of columns, others have one"
+                f"label is {list(self.label)}; a {self.kind} task has one column of labels, "
+                "kind=multilabel several"
             )
+        if self.delimiter is not None and len(self.delimiter.replace("\\t", "\t")) != 1:
+            raise ValueError(f"delimiter is {self.delimiter!r}; it is one character, such as ';' or '\\t'")
         if self.folds == 1 or (self.folds and self.fold >= self.folds):
             raise ValueError(
                 f"fold is {self.fold} of {self.folds}; folds are at least 2, and numbered from 0"
@@ -123,3 +128,8 @@ class Task:
             return {"train": f"{folder}/train.csv", "val": f"{folder}/dev.csv", "test": f"{folder}/test.csv"}
         given: dict[Part, str | None] = {"train": self.train, "val": self.val, "test": self.test}
         return {part: source for part, source in given.items() if source is not None}
+
+
+def label_names(columns: Sequence[str], number: int) -> Sequence[str]:
+    """Names of the labels of a row: their columns, or the places in the one column that lists them."""
+    return columns if len(columns) == number else [f"{columns[0]}_{n}" for n in range(number)]

@@ -86,7 +86,7 @@ def read_published(
         classes=() if numbered else classes,
     )
     tables = [
-        read_table(reads, part, source=str(file), num_classes=task.labels)
+        read_table(reads, part, source=str(file), num_classes=task.labels, prefix="benchmark.columns.")
         for part, file in zip(PARTS, files, strict=False)
     ]
     if len(classes) != task.labels:

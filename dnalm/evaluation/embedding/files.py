@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import zarr
 
 from dnalm.console import progress_bar
-from dnalm.durable import file_sha256, sync
+from dnalm.durable import sync
 from dnalm.evaluation.durable_parts import PartFolder, work_on
 from dnalm.evaluation.embedding.inputs import SequenceInput
 from dnalm.evaluation.embedding.parts import EmbeddingPlan, parts_of
@@ -113,7 +113,7 @@ def _contract(source: SequenceInput, plan: EmbeddingPlan, reader: SequenceReader
     return {
         "weights": weights_checksum(reader.encoder),
         "tokenizer": reader.tokenizer.fingerprint,
-        "input": file_sha256(source.path),
+        "input": source.checksum,
         "reference": genome,
         "columns": [source.sequence, source.id, *source.keep],
         "kernel": plan.model.kernel,

@@ -5,18 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
-import numpy as np
-
+from dnalm.data.labelled.files import Notes, file_kind
+from dnalm.data.labelled.reading import read_codes
+from dnalm.data.labelled.rows import read_records
 from dnalm.errors import ConfigError, DataError
 from dnalm.genome.alphabet import UNKNOWN, Codes, bases, to_text
 from dnalm.genome.annotations.bed import BedReader
 from dnalm.genome.building import open_or_build
-from dnalm.genome.fasta import FastaReader
 
-_BED = (".bed", ".bed.gz", ".narrowPeak", ".narrowPeak.gz")
 _FILE_NAME = re.compile(r"[^A-Za-z0-9.+-]+")
 
 
@@ -65,16 +63,18 @@ def read_regions(
     """Read regions in the order of the file.
 
     Args:
-        path: FASTA, or BED where its name ends in .bed or .narrowPeak, or these and .gz.
+        path: FASTA or BED, as `file_kind` has it.
         reference: the genome of a BED file: FASTA, 2bit or store.
         flank_bp: bases on either side that the model sees besides; cut at the ends of contigs.
         cache: folder of stores; the user's cache if absent.
 
     Raises:
-        ConfigError: INT-02, a BED file without a genome; INT-03, a genome beside a FASTA file.
+        ConfigError: INT-02, a BED file without a genome; INT-03, a genome beside a FASTA file; INT-06, a
+            file of another kind.
         DataError: a file cannot be read, or a region holds no base but N (INT-04).
     """
-    if path.name.endswith(_BED):
+    kind = file_kind(path)
+    if kind == "bed":
         if reference is None:
             raise ConfigError(
                 "INT-02",
@@ -85,6 +85,14 @@ def read_regions(
             )
         found = _read_bed(path, reference, flank_bp, cache)
     else:
+        if kind not in ("fasta", None):
+            raise ConfigError(
+                "INT-06",
+                where="input",
+                found=f"{path}, which is a table or a dataset",
+                expected="a FASTA file, or a BED file with reference",
+                fix="write the sequences as FASTA, a line >name above each",
+            )
         if reference is not None:
             raise ConfigError(
                 "INT-03",
@@ -112,10 +120,10 @@ def _read_bed(path: Path, reference: Path, flank_bp: int, cache: Path | None) ->
 
 
 def _read_fasta(path: Path) -> Iterator[Region]:
-    records = groupby(FastaReader(path), key=lambda piece: piece[0])
-    for number, (name, pieces) in enumerate(records, start=1):
-        codes = bases(np.concatenate([codes for _, codes in pieces]))
-        yield Region(number, name, name, 0, codes, (0, len(codes)))
+    for number, record in enumerate(read_records(path), start=1):
+        where = f"{path}:{record.line}"
+        codes = bases(read_codes(record.sequence, column=record.name, where=where, notes=Notes()))
+        yield Region(number, record.name, record.name, 0, codes, (0, len(codes)))
 
 
 def _with_bases(region: Region, path: Path) -> Region:

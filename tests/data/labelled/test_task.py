@@ -11,7 +11,7 @@ from dnalm.data.labelled import Task
     ("words", "message"),
     [
         ({"metric": "spearman"}, "metric is spearman; a binary task has mcc"),
-        ({"label": ("a", "b")}, "a multilabel task has a list of columns"),
+        ({"label": ("a", "b")}, "a binary task has one column of labels, kind=multilabel several"),
         ({"folds": 1}, "fold is 0 of 1"),
         ({"folds": 3, "fold": 3}, "fold is 3 of 3"),
         ({"folds": 3, "val": "v.csv"}, "val is given beside folds"),

@@ -217,7 +217,7 @@ def test_a_sequence_too_long_to_hold_is_refused(tmp_path: Path) -> None:
         list(SequenceInput(path=path, max_bp=199))
     assert str(error.value) == (
         f"SEQ-03 {path} s2: a sequence of 200 bases or more; at most max_bp=199. "
-        "Fix: embed intervals of it: a BED with reference=<this file>, or raise max_bp."
+        "Fix: give intervals of it: a BED with reference=<this file>, or raise max_bp."
     )
     assert len(list(SequenceInput(path=path, max_bp=200))) == 4
 
