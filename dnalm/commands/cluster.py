@@ -105,7 +105,7 @@ def clusters(
     for name, (_, found) in spaces.items():
         stdout.print(f"{name}: adjusted Rand index {found.rand:.3f}, silhouette {found.silhouette:.3f}")
     for note in source.notes:
-        stdout.print(note, markup=False)
+        stdout.print(note)
     stdout.print(f"picture: {pictures[0]}")
     stdout.print(f"summary: {path}")
 

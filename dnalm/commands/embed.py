@@ -100,7 +100,7 @@ def embed(
     plan = EmbeddingPlan(model, recipe, tokenizer, keep, device)
     found = embed_file(source, out, plan, workers=workers)
     for note in source.notes:
-        stdout.print(note, markup=False)
+        stdout.print(note)
     _tell(found, config, time.monotonic() - began)
 
 
