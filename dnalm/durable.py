@@ -120,7 +120,7 @@ def size_text(num_bytes: int) -> str:
 
 
 def reserve(path: Path, num_bytes: int) -> None:
-    """Make a file of a size whose bytes have their place on disk.
+    """Give the first bytes of a file their place on disk; the file is made if absent and keeps what it holds.
 
     A memory map of a file with holes ends the process by a signal, without a word, where the disk fills up.
 
@@ -128,10 +128,10 @@ def reserve(path: Path, num_bytes: int) -> None:
         NotWritten: there is no room.
     """
     try:
-        with path.open("wb") as file:
+        with path.open("ab") as file:
             if num_bytes and hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, num_bytes)
-            else:
+            elif num_bytes > path.stat().st_size:
                 file.truncate(num_bytes)
     except OSError as error:
         failed = NotWritten(error.errno, error.strerror, str(path))

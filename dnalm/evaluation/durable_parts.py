@@ -127,7 +127,7 @@ def work_on(
     total, opened, running = 0, None, deque[tuple[int, Future[None]]]()
     threads = max(1, torch.get_num_threads() // workers)
     try:
-        with worker_pool(workers, _start, work, threads) if workers > 1 else nullcontext() as pool:
+        with worker_pool(workers, _start, threads) if workers > 1 else nullcontext() as pool:
             for number, part in enumerate(parts):
                 total += len(part)
                 if folder.has(number):
@@ -156,13 +156,14 @@ def _finish(running: deque[tuple[int, Future[None]]], advance: Callable[[int], N
 _states: list[Any] = []  # of a process of the pool
 
 
-def _start(work: PartWork[State, Part], threads: int) -> None:
+def _start(threads: int) -> None:
     hide_bars()
     torch.set_num_threads(threads)
-    _states[:] = [work.open()]
 
 
 def _do(work: PartWork[State, Part], folder: PartFolder, number: int, part: Part) -> None:
+    if not _states:  # here and not at the start, where an error would only break the pool
+        _states.append(work.open())
     work.do(_states[0], folder, number, part)
 
 

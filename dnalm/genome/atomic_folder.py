@@ -18,8 +18,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from dnalm.console import stderr
-from dnalm.durable import DISK_FULL, sync
+from dnalm.durable import size_text, sync
 from dnalm.errors import DataError
+from dnalm.system_errors import disk_reason
 
 _BUILDING = ".building-"
 
@@ -75,7 +76,7 @@ def build_folder(
     _remove_leftovers(target)
     free = shutil.disk_usage(target.parent).free
     if needed_bytes > free:
-        found = f"about {needed_bytes / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free"
+        found = f"about {size_text(needed_bytes)} are needed, {size_text(free)} are free"
         raise _disk_full(target, found, space)
     folder = target.parent / f".{target.name}{_BUILDING}{socket.gethostname()}-{os.getpid()}"
     try:
@@ -85,8 +86,9 @@ def build_folder(
         folder.rename(target)
         sync(target.parent)
     except OSError as error:
-        if error.errno in DISK_FULL:
-            raise _disk_full(target, f"the disk is full ({error.strerror})", space) from error
+        reason = disk_reason(error.errno, target)
+        if reason is not None and reason.code == "DISK-01":
+            raise _disk_full(target, reason.found, space) from error
         raise (explain(error) or _not_writable(target.parent, error)) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # already renamed if all went well

@@ -16,6 +16,7 @@ from typing import Any
 import platformdirs
 
 from dnalm.console import progress_bar
+from dnalm.durable import DISK_FULL, errno_of
 from dnalm.errors import DataError, listed, shown
 from dnalm.genome.atomic_folder import locked
 
@@ -127,6 +128,8 @@ def _write(rows: Iterable[Mapping[str, Any]], column: str, target: Path, source:
         except DataError:
             raise
         except Exception as error:  # reading goes on while rows are drawn
+            if errno_of(error) in DISK_FULL:
+                raise
             raise _error(
                 "DSET-01", source, f"breaks off after row {number} ({_first_line(error)})", "a whole dataset"
             ) from error

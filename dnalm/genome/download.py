@@ -8,7 +8,6 @@ or asked for again. Of a file whose checksum nobody has published, the one it ca
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 from collections.abc import Iterator
@@ -20,12 +19,10 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from dnalm.console import stderr
-from dnalm.durable import file_sha256
+from dnalm.durable import DISK_FULL, file_sha256
 from dnalm.errors import DataError
 from dnalm.genome.remote_file import Checksum, RemoteFile, find_checksum, parse_checksum
 from dnalm.genome.transfer import Patience, TransferError, transfer
-
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -232,7 +229,7 @@ def _unreachable(remote: RemoteFile, folder: Path, error: TransferError) -> Data
 def not_written(folder: Path, error: OSError) -> DataError:
     """FETCH-07 or 08: what the operating system says of the folder of downloads."""
     code, found, expected = "FETCH-07", "cannot be read or written", "a folder that is yours"
-    if error.errno in _DISK_FULL:
+    if error.errno in DISK_FULL:
         code, found, expected = "FETCH-08", "the disk is full", "space for the file"
     return DataError(
         code,

@@ -22,6 +22,7 @@ import requests
 import urllib3
 
 from dnalm.console import progress_bar, stderr
+from dnalm.durable import size_text
 from dnalm.genome.remote_file import SCHEMES
 
 _CHUNK_BYTES = 1 << 20
@@ -135,7 +136,7 @@ def _receive(response: requests.Response, part: Path, start: int) -> None:
     total = start + int(length) if length.isdigit() else None
     free = shutil.disk_usage(part.parent).free
     if total is not None and total - start > free:
-        needed = f"{(total - start) / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free"
+        needed = f"{size_text(total - start)} are needed, {size_text(free)} are free"
         raise OSError(errno.ENOSPC, needed, str(part))
     title = f"Downloading {response.url.rpartition('/')[2]}"
     with (

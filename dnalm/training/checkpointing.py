@@ -21,6 +21,7 @@ from dnalm.models.finite import not_finite
 from dnalm.training.checkpoints import CheckpointFolder, SavePolicy
 from dnalm.training.checkpoints.saving import save_failed
 from dnalm.training.guard import RunStopped, StepGuard
+from dnalm.training.metrics_file import save_logger
 from dnalm.training.processes import done_by_first, patient_group
 from dnalm.training.training_state import state_tensors, write_state
 
@@ -134,7 +135,7 @@ class Checkpointing(Callback):
         if step == self._saved:
             return
         for logger in trainer.loggers:
-            logger.save()
+            save_logger(logger)
         self.policy.attempt(lambda: self._write(trainer, module, step))
         self._saved = step
 

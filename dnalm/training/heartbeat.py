@@ -12,6 +12,7 @@ import json
 import os
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -57,7 +58,8 @@ class Heartbeat(Callback):
         self._beat = time.monotonic()
         if self._file is not None:
             said = {"step": trainer.global_step, "samples": [batch.samples[0], batch.samples[-1]]}
-            os.pwrite(self._file, json.dumps(said).ljust(_WIDTH).encode(), 0)
+            with suppress(OSError):  # a full disk must not cost the run
+                os.pwrite(self._file, json.dumps(said).ljust(_WIDTH).encode(), 0)
 
     def on_validation_batch_start(self, *_: object) -> None:
         """It lives."""

@@ -104,6 +104,16 @@ class MetricsFile(Logger):
             _write(self.path, self._columns, rows)
 
 
+def save_logger(logger: Logger) -> None:
+    """Bring to disk what a logger holds; one whose disk takes nothing costs no checkpoint."""
+    try:
+        logger.save()
+    except OSError as error:
+        if (reason := disk_reason(error.errno, None)) is None:
+            raise
+        stderr.print(f"Not saved: what {logger.name} logs, for {reason.found}. Training goes on.")
+
+
 def _read(path: Path) -> list[dict[str, str]]:
     """The whole rows; one that a kill has cut short is left out."""
     if not path.exists():

@@ -98,7 +98,7 @@ def test_too_small_disk_is_noticed_before_work(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(atomic_folder.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
-    with pytest.raises(DataError, match=r"STORE-10 .*are needed, 0.0 GB are free.*another disk"):
+    with pytest.raises(DataError, match=r"STORE-10 .*are needed, \d+ bytes are free.*another disk"):
         build_store(source, tmp_path / "store")
 
 

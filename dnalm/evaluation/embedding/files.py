@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import zarr
 
 from dnalm.console import progress_bar
-from dnalm.durable import sync
+from dnalm.durable import reserve, sync
 from dnalm.evaluation.durable_parts import PartFolder, work_on
 from dnalm.evaluation.embedding.inputs import SequenceInput
 from dnalm.evaluation.embedding.parts import EmbeddingPlan, parts_of
@@ -149,6 +149,7 @@ def _write_array(
     array: zarr.Array[Any] | np.memmap[tuple[int, ...], np.dtype[np.floating]]
     if target.suffix == ".npy":
         array = np.lib.format.open_memmap(target, mode="w+", dtype=dtype, shape=shape)
+        reserve(target, target.stat().st_size)
     else:
         chunks = (min(_CHUNK_ROWS, num_rows), shape[1])
         array = zarr.open_group(target, mode="w").create_array(
