@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import PositiveInt
 
 from dnalm.commands.benchmark_jobs import JobList, Work, all_work
-from dnalm.console import stdout
+from dnalm.console import stderr, stdout
 from dnalm.evaluation.benchmark import Benchmark, Judge, Standing, read_outcome, read_published, write_report
 from dnalm.evaluation.benchmark.leakage import Leakage, leakage_of
 from dnalm.evaluation.benchmark.outcomes import Outcome
@@ -65,6 +65,8 @@ def benchmark(
     """
     prepared = benchmark.prepare(benchmark.choose(tasks))
     work = all_work(prepared, models, seeds, finetune, config_dir)
+    if benchmark.published:
+        warn_of_recipes(work)
     name = f"{benchmark.name}-{short_hash('benchmark', [word for each in work for word in each.line()])}"
     folder = sweep.at(Path("benchmarks") / name)
     by_overrides = {tuple(each.overrides.values()): each for each in work}
@@ -86,6 +88,17 @@ def benchmark(
     stdout.print(f"benchmark: {folder / 'benchmark.md'}, .csv, .tex, .html")
     if code:
         sys.exit(code)
+
+
+def warn_of_recipes(work: Sequence[Work]) -> None:
+    """Name the models that stand beside published numbers and are not fine-tuned as those were."""
+    ours = dict.fromkeys(each.model for each in work if each.is_pretrained and each.recipe == "ours")
+    if ours:
+        stderr.print(
+            f"warning: {', '.join(ours)}: no recipe was published for this family on this benchmark; fine-tuned "
+            "by ours (conf/benchmark/recipes.tsv), so published numbers are of other recipes",
+            markup=False,
+        )
 
 
 def write_leakage(path: Path, leakage: Mapping[str, Sequence[Leakage]]) -> None:

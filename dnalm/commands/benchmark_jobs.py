@@ -9,14 +9,17 @@ from pathlib import Path
 from dnalm import grants
 from dnalm.durable import file_sha256
 from dnalm.errors import DnalmError
-from dnalm.evaluation.benchmark import PARTS, PreparedTask, read_recipes
+from dnalm.evaluation.benchmark import ANY_FAMILY, PARTS, PreparedTask, read_recipes
 from dnalm.grants import program
 from dnalm.models import Pretrained
+from dnalm.models.families import BERT, DNABERT2, NT_V1, NT_V2
+from dnalm.models.pretrained import described_family
 from dnalm.models.weight_files import find_weights
 from dnalm.sweeps import Grid, Job, quoted
 from dnalm.sweeps.axes import Axis
 from dnalm.sweeps.command_line import what_is_wrong
 from dnalm.sweeps.job import job_id
+from dnalm.tokenizers import load_tokenizer
 
 CLASSICAL = ("kmer_logistic", "cnn")
 UNTRAINED = "random"
@@ -32,6 +35,7 @@ class Work:
         model: as it was given.
         seed: of the job.
         checksum: of the model's weights; empty where it has none.
+        family: of the model, as `recipes.tsv` names families.
         words: further words of `dnalm finetune`.
         config_dir: a folder of the user's own configs.
     """
@@ -40,6 +44,7 @@ class Work:
     model: str
     seed: int
     checksum: str
+    family: str
     words: tuple[str, ...]
     config_dir: Path | None = None
 
@@ -59,10 +64,23 @@ class Work:
         if self.command == "baseline":
             chosen = [f"baseline={self.model}"]
         else:
-            chosen = [f"model={self.model}", *read_recipes()[listed.recipe], *self.words]
+            of_family = read_recipes()[listed.recipe]
+            recipe = of_family.get(self.family, of_family[ANY_FAMILY])
+            chosen = [f"model={self.model}", *recipe, *self.words]
         parts = [f"task.{part}={quoted(str(self.task.file(part)))}" for part in PARTS]
         about = [f"task.name={listed.name}", f"task.kind={listed.kind}", f"task.metric={listed.metric}"]
         return [*chosen, *parts, *about, f"task.num_classes={listed.labels}", f"seed={self.seed}"]
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the model has learned from DNA before."""
+        return self.model not in (*CLASSICAL, UNTRAINED)
+
+    @property
+    def recipe(self) -> str:
+        """Where the recipe is from: published for the model's family, or ours."""
+        named = self.family != ANY_FAMILY and self.family in read_recipes()[self.task.task.recipe]
+        return f"published for {self.family}" if named else "ours"
 
     def job(self, folder: Path) -> Job:
         """As a job of a sweep; another model of the same name is another job."""
@@ -82,6 +100,7 @@ class Work:
         return {
             "model_sha256": self.checksum,
             "data_sha256": self.task.sha256,
+            "recipe": self.recipe,
             "command": " ".join(
                 ["dnalm", self.command, *grants.current.words(), *self.line(), *self._options]
             ),
@@ -100,9 +119,9 @@ def all_work(
     config_dir: Path | None = None,
 ) -> list[Work]:
     """Every task with every model and every seed, from 1."""
-    checksums = {model: weights_checksum(model) for model in models}
+    known = {model: (weights_checksum(model), recipe_family(model)) for model in models}
     return [
-        Work(task, model, seed, checksums[model], words, config_dir)
+        Work(task, model, seed, *known[model], words, config_dir)
         for task in tasks
         for model in models
         for seed in range(1, (1 if model in _WITHOUT_CHANCE else seeds) + 1)
@@ -117,6 +136,25 @@ def weights_checksum(model: str) -> str:
         return file_sha256(find_weights(Pretrained(source=model).folder()))
     except (DnalmError, OSError):
         return ""
+
+
+def recipe_family(model: str) -> str:
+    """The family whose published recipes a model is fine-tuned by: `dnabert`, `dnabert2`, `nt`, or any.
+
+    DNABERT and GROVER share BERT's layers; overlapping k-mers tell DNABERT.
+    """
+    if model in (*CLASSICAL, UNTRAINED):
+        return ANY_FAMILY
+    try:
+        folder = Pretrained(source=model).folder()
+        layout = described_family(folder)
+        if layout is BERT:
+            return "dnabert" if load_tokenizer(folder).overlap > 1 else ANY_FAMILY
+    except (DnalmError, OSError):  # the job says what is wrong
+        return ANY_FAMILY
+    if layout is DNABERT2:
+        return "dnabert2"
+    return "nt" if layout in (NT_V1, NT_V2) else ANY_FAMILY
 
 
 class JobList(Grid):

@@ -215,6 +215,15 @@ def build_described(folder: Path, *, kernel: KernelName = "sdpa") -> MaskedLM:
     return _build(arguments, kernel, where=path, headless=headless).to_empty(device="cpu")
 
 
+def described_family(folder: Path) -> Family:
+    """The layout of a model directory.
+
+    Raises:
+        CheckpointError: config.json is missing, damaged or of none of our architectures.
+    """
+    return _recognise(read_json(folder / "config.json"), where=folder / "config.json")
+
+
 def family_of(encoder: Encoder) -> Family:
     """The published layout that an encoder's arguments fit, or our own."""
     return next(family for family in FAMILIES if family.fits(encoder))

@@ -29,7 +29,8 @@ class HeadShape:
         pooling: how tokens become one vector.
         dense: whether a dense layer and tanh come before the outputs, as in BERT's classifiers; a linear head
             else.
-        dropout: share of the inputs of its layers zeroed in training, in [0, 1).
+        dropout: share of the inputs of its last layer zeroed in training, in [0, 1); before the dense layer
+            nothing is, as in the classifiers of BERT and DNABERT-2.
     """
 
     num_outputs: int
@@ -68,7 +69,7 @@ class SequenceHead(nn.Module):
     def forward(self, pooled_SD: Tensor) -> Tensor:
         """Outputs, (S, O)."""
         if self.dense is not None:
-            pooled_SD = torch.tanh(self.dense(self.dropout(pooled_SD)))
+            pooled_SD = torch.tanh(self.dense(pooled_SD))
         outputs_SO: Tensor = self.output(self.dropout(pooled_SD))
         return outputs_SO
 

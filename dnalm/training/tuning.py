@@ -36,7 +36,7 @@ class Tuning:
             are merged into them at the end.
         pooling: how tokens become one vector.
         dense: whether the head has a dense layer with tanh before its outputs.
-        dropout: share of the inputs of the head's layers zeroed in training.
+        dropout: share of the inputs of the head's last layer zeroed in training.
         class_weights: `balanced` lets every class count the same in the loss.
         select: which checkpoint is left: the best by the task's metric, the best by loss (GUE), or the last.
         patience: validations without a better one that end the run; none if absent.

@@ -12,12 +12,16 @@ from pathlib import Path
 import pytest
 
 from dnalm.cli import main
-from dnalm.commands.benchmark_jobs import Work, all_work, weights_checksum
+from dnalm.commands.benchmark import warn_of_recipes
+from dnalm.commands.benchmark_jobs import Work, all_work, recipe_family, weights_checksum
 from dnalm.compose.config import options
 from dnalm.durable import file_sha256
 from dnalm.evaluation.benchmark import Benchmark
+from dnalm.models import save_pretrained
+from dnalm.tokenizers import KmerTokenizer, Tokenizer
 from tests.commands.tiny_benchmark import MODELS, TASKS, lay_out
 from tests.evaluation.benchmark.test_benchmark import benchmark, write_split
+from tests.models import zoo
 
 TABLES = [f"benchmark.{kind}" for kind in ("md", "csv", "tex", "html")]
 
@@ -59,6 +63,48 @@ def test_jobs_see_the_users_own_configs(tmp_path: Path, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit):
         main(["benchmark", "--config-dir", str(mine), "models=[random]", "--cfg"])
     assert f"config_dir: {mine}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("architecture", "tokenizer", "family"),
+    [
+        ("bert", KmerTokenizer(k=6), "dnabert"),
+        ("bert", KmerTokenizer(k=1), "*"),
+        ("dnabert2", None, "dnabert2"),
+        ("nt_v1", None, "nt"),
+        ("nt_v2", None, "nt"),
+        ("logo", None, "*"),
+    ],
+)
+def test_a_model_is_fine_tuned_by_the_recipe_of_its_own_family(
+    tmp_path: Path, architecture: str, tokenizer: Tokenizer | None, family: str
+) -> None:
+    save_pretrained(zoo.model(architecture), tmp_path)
+    if tokenizer:
+        tokenizer.save(tmp_path)
+    assert recipe_family(str(tmp_path)) == family
+
+
+@pytest.mark.parametrize("model", ["random", "cnn", "no/such", "kmer_logistic"])
+def test_what_has_no_directory_is_of_no_family(model: str) -> None:
+    assert recipe_family(model) == "*"
+
+
+def test_a_model_beside_published_numbers_of_another_recipe_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own,) = works(tmp_path, "kmer_logistic")
+    assert own.made_by()["recipe"] == "ours"
+    on_gue = replace(own.task, task=replace(own.task.task, recipe="gue_tf"))
+    nt = replace(own, model="runs/nt", family="nt", task=on_gue)
+    assert nt.made_by()["recipe"] == "published for nt"
+    assert "tuning=nt_gue" in nt.line()
+    grover = replace(nt, model="runs/grover", family="*")
+    assert grover.made_by()["recipe"] == "ours"
+    assert "tuning=gue" in grover.line()
+    warn_of_recipes([nt, grover, replace(grover, model="random"), own])
+    said = capsys.readouterr().err
+    assert said.startswith("warning: runs/grover: no recipe was published for this family on this benchmark;")
 
 
 def test_a_model_without_chance_has_one_seed(tmp_path: Path) -> None:

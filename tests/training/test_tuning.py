@@ -11,7 +11,8 @@ from peft import LoraConfig
 from sklearn.utils.class_weight import compute_class_weight
 
 from dnalm.errors import ConfigError
-from dnalm.models import Packed, SequenceModel
+from dnalm.models import HeadShape, Packed, SequenceModel
+from dnalm.models.sequence_model import SequenceHead
 from dnalm.training import TrainerRecipe, Tuning
 from dnalm.training.answers import Answers
 from dnalm.training.task_metrics import class_weights
@@ -99,3 +100,16 @@ def test_answers_come_in_the_order_of_the_rows_both_strands_averaged() -> None:
     answers.append((2, 0, -1), torch.tensor([[4.0, 1.0], [1.0, 0.0], [99.0, 99.0]]))
     answers.append((1, 2), torch.tensor([[7.0, 7.0], [2.0, 3.0]]))
     assert answers.over_ranks(3).tolist() == [[1.0, 0.0], [7.0, 7.0], [3.0, 2.0]]
+
+
+def test_the_head_zeroes_inputs_of_its_last_layer_alone_as_the_published_classifiers_do() -> None:
+    """BertForSequenceClassification and DNABERT-2's: pooler (dense, tanh), dropout, classifier."""
+    head = SequenceHead(HeadShape(num_outputs=2, dropout=0.5), hidden_size=64, initializer_range=0.02).train()
+    assert head.dense is not None
+    seen: dict[str, torch.Tensor] = {}
+    head.dense.register_forward_pre_hook(lambda _, inputs: seen.update(dense=inputs[0]))
+    head.output.register_forward_pre_hook(lambda _, inputs: seen.update(output=inputs[0]))
+    pooled = torch.ones(8, 64)
+    head(pooled)
+    assert torch.equal(seen["dense"], pooled)
+    assert 0.3 < (seen["output"] == 0).float().mean() < 0.7

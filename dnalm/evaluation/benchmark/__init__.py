@@ -6,9 +6,10 @@ from dnalm.evaluation.benchmark.prepared import PARTS, Columns, PreparedTask
 from dnalm.evaluation.benchmark.published import Published, read_published
 from dnalm.evaluation.benchmark.report import write_report
 from dnalm.evaluation.benchmark.standing import Judge, Standing
-from dnalm.evaluation.benchmark.task_list import ListedTask, read_recipes, read_tasks
+from dnalm.evaluation.benchmark.task_list import ANY_FAMILY, ListedTask, read_recipes, read_tasks
 
 __all__ = [
+    "ANY_FAMILY",
     "PARTS",
     "Benchmark",
     "Columns",

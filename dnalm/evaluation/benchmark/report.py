@@ -122,10 +122,12 @@ def _costs(standing: Standing) -> Sheet:
         if cells:
             seconds = sum(cell.seconds for cell in cells) / len(cells)
             memory = max(cell.peak_memory for cell in cells) / 2**20
-            rows.append(
-                [model, f"{max(cell.parameters for cell in cells):,.0f}", f"{seconds:.1f}", f"{memory:,.0f}"]
-            )
-    return Sheet("Cost", ["model", "parameters", "seconds a job", "peak memory in MiB"], rows)
+            parameters = max(cell.parameters for cell in cells)
+            recipes = sorted({cell.provenance.get("recipe", "") for cell in cells})
+            costs = (f"{parameters:,.0f}", f"{seconds:.1f}", f"{memory:,.0f}")
+            rows.append([model, ", ".join(recipes), *costs])
+    names = ["model", "recipe of fine-tuning", "parameters", "seconds a job", "peak memory in MiB"]
+    return Sheet("Recipes and cost", names, rows)
 
 
 def _pairs(standing: Standing) -> Sheet:

@@ -16,6 +16,8 @@ from dnalm.data.labelled import METRICS, MetricName, TaskKind
 from dnalm.errors import ConfigError
 from dnalm.paths import config_folder
 
+ANY_FAMILY = "*"  # of models whose family has no recipe of its own
+
 
 @dataclass(frozen=True)
 class ListedTask:
@@ -75,12 +77,25 @@ def read_tasks(path: Path) -> list[ListedTask]:
     return tasks
 
 
-def read_recipes() -> dict[str, tuple[str, ...]]:
-    """The words of `dnalm finetune` by which lists name them, from `conf/benchmark/recipes.tsv`."""
-    return {
-        row["name"]: tuple(row["words"].split())
-        for _, row in _read_rows(Path("recipes.tsv"), ["name", "words"])
-    }
+def read_recipes() -> dict[str, dict[str, tuple[str, ...]]]:
+    """Words of `dnalm finetune` by recipe, then by family of the model, from `conf/benchmark/recipes.tsv`.
+
+    Every recipe has words for `ANY_FAMILY`, which are ours. Those of a named family are as published.
+
+    Raises:
+        ConfigError: BENCH-01, a recipe has a family twice, or none for any.
+    """
+    recipes: dict[str, dict[str, tuple[str, ...]]] = {}
+    for where, row in _read_rows(Path("recipes.tsv"), ["name", "families", "words"]):
+        of_family = recipes.setdefault(row["name"], {})
+        for family in row["families"].split():
+            if family in of_family:
+                raise _error(where, f"{row['name']} for {family} twice", "one row for a recipe and family")
+            of_family[family] = tuple(row["words"].split())
+    for name, of_family in recipes.items():
+        if ANY_FAMILY not in of_family:
+            raise _error("recipes.tsv", f"{name} for {', '.join(of_family)}", f"a row for {ANY_FAMILY} too")
+    return recipes
 
 
 def _read_rows(path: Path, columns: list[str]) -> list[tuple[str, dict[str, str]]]:

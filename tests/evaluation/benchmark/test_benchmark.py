@@ -1,15 +1,19 @@
 """Lists of tasks are whole; tasks are read once, from any published form, and what is wrong is a sentence."""
 
+import csv
 import gzip
 import hashlib
+import re
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
+from tokenizers import Tokenizer
 
 from dnalm.compose import build, check, read_config
 from dnalm.compose.config import options
@@ -51,23 +55,87 @@ def test_lists_have_as_many_tasks_as_published(name: str, tasks: int) -> None:
     assert len(read_tasks(Path(f"{name}.tsv"))) == tasks
 
 
-def test_gue_is_fine_tuned_as_published() -> None:
-    recipes = read_recipes()
-    names = ["H3", "prom_core_all", "prom_300_tata", "splice", "tf0", "covid", "mouse0"]
-    of = {task.name: recipes[task.recipe] for task in read_tasks(Path("gue.tsv"))}
-    lengths = ["epochs=3", "epochs=4", "epochs=10", "epochs=5", "epochs=3", "epochs=8", "steps=1000"]
-    assert [of[name][2] for name in names] == lengths
-    for words in of.values():
-        config = read_config("finetune", ["model=random", "task.train=t.csv", *words])
-        assert config["optim"]["lr"] == 3e-5
-        assert config["batch"]["global_size"] == 32
-        assert config["tuning"]["select"] == "loss"
+# run_dnabert1.sh, run_dnabert2.sh, run_nt.sh of DNABERT-2, by task: epochs (or steps), warm-up, steps between
+# evaluations, and --model_max_length less the special tokens, two of BERT and one of NT
+GUE_SCRIPTS = {
+    ("dnabert2", "H3"): ("epochs", 3, 50, 200, 126),
+    ("dnabert2", "prom_core_all"): ("epochs", 4, 50, 400, 18),
+    ("dnabert2", "prom_core_tata"): ("epochs", 10, 50, 200, 18),
+    ("dnabert2", "prom_300_notata"): ("epochs", 4, 50, 400, 68),
+    ("dnabert2", "prom_300_tata"): ("epochs", 10, 50, 200, 68),
+    ("dnabert2", "splice"): ("epochs", 5, 50, 200, 78),
+    ("dnabert2", "covid"): ("epochs", 8, 50, 200, 254),
+    ("dnabert2", "mouse0"): ("steps", 1000, 30, 200, 28),
+    ("dnabert2", "tf0"): ("epochs", 3, 30, 200, 28),
+    ("dnabert", "covid"): ("epochs", 9, 50, 200, None),
+    ("dnabert", "splice"): ("epochs", 5, 50, 200, None),
+    ("nt", "H3"): ("epochs", 3, 50, 200, 99),
+    ("nt", "prom_core_all"): ("epochs", 4, 50, 400, 19),
+    ("nt", "prom_300_tata"): ("epochs", 10, 50, 200, 69),
+    ("nt", "splice"): ("epochs", 5, 50, 200, 79),
+    ("nt", "covid"): ("epochs", 3, 200, 200, 255),
+    ("nt", "mouse4"): ("steps", 1000, 100, 200, 29),
+    ("nt", "tf4"): ("epochs", 3, 30, 200, 29),
+}
 
 
-@pytest.mark.parametrize("name", read_recipes())
-def test_every_recipe_is_a_config_of_finetune(name: str) -> None:
-    words = ["model=random", "task.train=t.csv", *read_recipes()[name]]
+@pytest.mark.parametrize(("family", "task"), GUE_SCRIPTS)
+def test_gue_is_fine_tuned_as_published_for_the_family(family: str, task: str) -> None:
+    (recipe,) = (each.recipe for each in read_tasks(Path("gue.tsv")) if each.name == task)
+    words = ["model=random", "task.train=t.csv", *read_recipes()[recipe][family]]
+    config = read_config("finetune", words)
+    key, length, warmup, every, longest = GUE_SCRIPTS[family, task]
+    assert config[key] == length
+    assert config["schedule"]["warmup_steps"] == warmup
+    assert config["trainer"]["validate_every"] == every
+    sequences = config["sequences"]
+    assert (sequences.get("long"), sequences.get("max_tokens")) == ("truncate" if longest else None, longest)
+    assert config["batch"]["global_size"] == 32
+    assert config["optim"]["weight_decay"] == 0.01
+    assert (config["tuning"]["pooling"], config["tuning"]["select"]) == ("cls", "loss")
+    assert config["optim"]["lr"] == (1e-4 if family == "nt" else 3e-5)
+    adapter = config["tuning"].get("adapter")
+    assert (adapter is None) == (family != "nt")
+    if adapter:
+        assert adapter["lora_alpha"] == (
+            32 if task == "covid" else 16
+        )  # where the script gives none, train.py's
+
+
+def test_the_notebook_of_nt_adapts_query_and_value_alone_and_others_are_given_ours() -> None:
+    words = ["model=random", "task.train=t.csv", *read_recipes()["nt"]["nt"]]
+    config = read_config("finetune", words)
+    adapter = config["tuning"]["adapter"]
+    assert (adapter["r"], adapter["lora_alpha"], adapter["lora_dropout"]) == (1, 32, 0.1)
+    assert adapter["target_modules"] == ["query", "value"]
+    assert config["tuning"]["pooling"] == "cls"
+    assert read_recipes()["nt"]["*"] != read_recipes()["nt"]["nt"]
+
+
+RECIPES = [(name, family) for name, families in read_recipes().items() for family in families]
+
+
+@pytest.mark.parametrize(("name", "family"), RECIPES)
+def test_every_recipe_is_a_config_of_finetune(name: str, family: str) -> None:
+    words = ["model=random", "task.train=t.csv", *read_recipes()[name][family]]
     check(read_config("finetune", words), given=frozenset({"config"}), command="finetune")
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("a\t*\tbudget=tiny\na\tnt *\tbudget=gue\n", "a for * twice; one row for a recipe and family"),
+        ("a\tnt\tbudget=tiny\n", "a for nt; a row for * too"),
+    ],
+)
+def test_a_recipe_has_one_row_for_a_family_and_one_for_any(
+    rows: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "benchmark").mkdir()
+    (tmp_path / "benchmark/recipes.tsv").write_text(f"name\tfamilies\twords\n{rows}")
+    monkeypatch.setattr("dnalm.evaluation.benchmark.task_list.config_folder", lambda: tmp_path)
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        read_recipes()
 
 
 @pytest.mark.parametrize(
@@ -231,3 +299,17 @@ def test_the_real_sets_are_the_published_ones(shared_data: Path, tmp_path: Path)
     (task,) = uci.prepare(uci.choose(None))
     assert task.classes == ("EI", "IE", "N")
     assert sum(len(task.read(part)) for part in PARTS) == 3190
+
+
+@pytest.mark.parametrize(("task", "cut"), [("splice", 0.643), ("prom_300_tata", 0.020)])
+def test_dnabert2s_published_length_cuts_these_shares_of_test_sequences(
+    task: str, cut: float, shared_data: Path
+) -> None:
+    (listed,) = (each for each in read_tasks(Path("gue.tsv")) if each.name == task)
+    words = ["model=random", "task.train=t.csv", *read_recipes()[listed.recipe]["dnabert2"]]
+    longest = read_config("finetune", words)["sequences"]["max_tokens"]
+    published = Tokenizer.from_file(str(shared_data / "tokenizers/dnabert2/tokenizer.json"))
+    with gzip.open(shared_data / "gue" / f"{listed.path.format(split='test')}.gz", "rt") as file:
+        texts = [row["sequence"] for row in csv.DictReader(file)]
+    lengths = [len(each.ids) for each in published.encode_batch(texts, add_special_tokens=False)]
+    assert np.mean(np.array(lengths) > longest) == pytest.approx(cut, abs=0.0005)
