@@ -95,8 +95,8 @@ def warn_of_recipes(work: Sequence[Work]) -> None:
     ours = dict.fromkeys(each.model for each in work if each.is_pretrained and each.recipe == "ours")
     if ours:
         stderr.print(
-            f"warning: {', '.join(ours)}: no recipe was published for this family on this benchmark; fine-tuned "
-            "by ours (conf/benchmark/recipes.tsv), so published numbers are of other recipes",
+            f"warning: {', '.join(ours)}: no recipe was published for this family on this benchmark; it has "
+            "ours (conf/benchmark/recipes.tsv), so published numbers are of other recipes",
             markup=False,
         )
 
