@@ -63,7 +63,8 @@ def score(
         other_contigs: what to do with contigs that the reference lacks.
         labels: a column or INFO field with 0 and 1, or values, to hold the scores against; or a file with
             the columns chrom, pos, ref, alt, label.
-        group: a column or INFO field to break the figures down by.
+        group: a column or INFO field to break the figures down by, whose alleles are not independent, such as
+            the element of an assay.
         tokenizer: bases to ids; that of the model's folder if absent.
         cache: folder of stores; the user's cache if absent.
         batch_tokens: tokens of a batch.

@@ -56,7 +56,13 @@ def seed_interval(values: Sequence[float]) -> Interval:
 
 
 def bootstrap_interval(
-    metric: Metric, labels: Labels, scores: Scores, rng: np.random.Generator, *, resamples: int = RESAMPLES
+    metric: Metric,
+    labels: Labels,
+    scores: Scores,
+    rng: np.random.Generator,
+    *,
+    clusters: npt.NDArray[np.integer] | None = None,
+    resamples: int = RESAMPLES,
 ) -> Interval:
     """Of a metric over test items, by the percentile bootstrap.
 
@@ -65,13 +71,18 @@ def bootstrap_interval(
         labels: (N,).
         scores: (N,) or (N, K).
         rng: draws the items.
+        clusters: (N,), the cluster of each item where items of one are not independent; these are drawn whole.
         resamples: how often; those where the metric is not defined are left out.
 
-    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
+    Sources: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13; of clusters, Field and
+    Welsh 2007, J R Stat Soc B 69:369, the randomized cluster bootstrap.
     """
-    number, drawn = len(labels), []
+    members = [] if clusters is None else [np.flatnonzero(clusters == name) for name in np.unique(clusters)]
+    number = len(members) or len(labels)
+    drawn = []
     for _ in range(resamples):
         items = rng.integers(number, size=number)
+        items = np.concatenate([members[each] for each in items]) if members else items
         drawn.append(metric(labels[items], scores[items]))
     if not np.isfinite(drawn).any():
         return Interval(np.nan, np.nan)

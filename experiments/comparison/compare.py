@@ -5,8 +5,9 @@
 
 Corpus: human chr20 and chr22 (hg19), the last twentieth of each judges. All models read windows of as many
 bases, at random places, until the budget is used up; vocabularies of BPE are learned on the training part,
-once. Words after the options go to `dnalm pretrain`. Run again, it goes on where it was. Writes table.csv,
-table.md and plot.png here.
+once. Every model has an untrained twin: the same config, initialisation and seed, and steps at a rate of 0;
+what pretraining gives is the difference to that. Words after the options go to `dnalm pretrain`. Run again,
+it continues where it was. Writes table.csv, table.md and plot.png here.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ def main() -> None:
     given, words = parser.parse_known_args()
     given.work.mkdir(parents=True, exist_ok=True)
     summaries = {name: pretrained(name, given, words) for name in MODELS}
+    for name in MODELS:
+        pretrained(name, given, words, twin=True)
     scores = fine_tuned(given)
     rows = [row_of(name, summaries.get(name), scores) for name in (*MODELS, *BASELINES)]
     with (HERE / "table.csv").open("w", newline="") as file:
@@ -62,11 +65,14 @@ def main() -> None:
     plot(scores)
 
 
-def pretrained(name: str, given: argparse.Namespace, words: list[str]) -> dict[str, float]:
-    """Pretrain a model on the budget; the figures of its summary."""
+def pretrained(
+    name: str, given: argparse.Namespace, words: list[str], *, twin: bool = False
+) -> dict[str, float]:
+    """Pretrain a model on the budget, or leave its untrained twin; the figures of its summary."""
     experiment, window_of = MODELS[name]
-    run, (tokens, window_bp) = run_of(name, given), window_of(given.window_bp)
-    steps = math.ceil(given.bases / given.batch / window_bp)
+    run, (tokens, window_bp) = run_of(name, given, twin=twin), window_of(given.window_bp)
+    steps = 2 if twin else math.ceil(given.bases / given.batch / window_bp)
+    words = [*words, "optim.lr=0.0", "schedule.warmup_steps=1"] if twin else words
     genomes = ", ".join(f"{contig}: {DATA}/genomes/{file}" for contig, file in CONTIGS.items())
     windows = [f"windows.max_tokens={tokens}", "windows.min_tokens=null", "windows.random_share=1.0"]
     windows += [f"windows.bases_per_token={window_bp / tokens}", "windows.num_validation=4000"]
@@ -80,7 +86,8 @@ def pretrained(name: str, given: argparse.Namespace, words: list[str]) -> dict[s
 
 def fine_tuned(given: argparse.Namespace) -> Scores:
     """Fine-tune every model on every task."""
-    models = [*(str(run_of(name, given)) for name in MODELS), *BASELINES]
+    runs = [str(run_of(name, given, twin=twin)) for name in MODELS for twin in (False, True)]
+    models = [*runs, *BASELINES]
     words = [f"benchmark.root={DATA}/gue", f"tasks=[{','.join(TASKS)}]", f"models=[{','.join(models)}]"]
     recipe = ["tuning.pooling=mean"]  # LOGO has no first token, which GUE's recipe reads
     if given.size != "full":  # else the published recipes otherwise
@@ -108,8 +115,15 @@ def row_of(name: str, summary: dict[str, float] | None, scores: Scores) -> dict[
     row["peak memory, MiB"] = f"{summary['peak_memory'] / 2**20:.0f}" if summary else ""
     for task in TASKS:
         found = values_of(name, task, scores)
-        row[task] = f"{np.mean(found):.3f} ({', '.join(f'{value:.3f}' for value in found)})" if found else ""
+        row[task] = seeds_text(found)
+        row[f"{task}, untrained twin"] = seeds_text(values_of(name, task, scores, twin=True))
     return row
+
+
+def seeds_text(values: list[float]) -> str:
+    """Their mean, and each."""
+    each = ", ".join(f"{value:.3f}" for value in values)
+    return f"{np.mean(values):.3f} ({each})" if values else ""
 
 
 def difference(paired: object) -> str:
@@ -118,15 +132,20 @@ def difference(paired: object) -> str:
     return f"{-paired['mean']:+.4f} ± {paired['standard_error']:.4f}"
 
 
-def values_of(name: str, task: str, scores: Scores) -> list[float]:
-    """Of each seed; the benchmark knows a pretrained model by its folder."""
-    called = MODELS[name][0] if name in MODELS else name
+def values_of(name: str, task: str, scores: Scores, *, twin: bool = False) -> list[float]:
+    """Of each seed; the benchmark knows a pretrained model by its folder. Baselines have no twin."""
+    called = folder_name(name, twin=twin) if name in MODELS else "" if twin else name
     return next((v for (of, model), v in scores.items() if of == task and Path(model).name == called), [])
 
 
-def run_of(name: str, given: argparse.Namespace) -> Path:
-    """Where a model is trained."""
-    return Path(given.work) / MODELS[name][0]
+def run_of(name: str, given: argparse.Namespace, *, twin: bool) -> Path:
+    """Where a model is trained, or its twin left untrained."""
+    return Path(given.work) / folder_name(name, twin=twin)
+
+
+def folder_name(name: str, *, twin: bool) -> str:
+    """Of a model's run."""
+    return f"{MODELS[name][0]}-untrained" if twin else MODELS[name][0]
 
 
 def dnalm(*words: str) -> None:
@@ -135,7 +154,7 @@ def dnalm(*words: str) -> None:
 
 
 def plot(scores: Scores) -> None:
-    """What each model makes of the tasks: every seed a dot, their mean a line."""
+    """What each model makes of the tasks: every seed a dot, their mean a line; untrained twins are rings."""
     names = [*MODELS, *BASELINES]
     figure, axes = plt.subplots(1, len(TASKS), figsize=(8, 3.2), sharey=True, layout="constrained")
     for task, part in zip(TASKS, axes, strict=True):
@@ -144,6 +163,8 @@ def plot(scores: Scores) -> None:
             color = "C0" if name in MODELS else "0.5"
             part.plot(values, [place] * len(values), "o", color=color, alpha=0.7)
             part.plot(np.mean(values), place, "|", color=color, markersize=14)
+            twins = values_of(name, task, scores, twin=True)
+            part.plot(twins, [place] * len(twins), "o", color=color, fillstyle="none")
         part.set_xlabel(f"MCC, {task}")
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()

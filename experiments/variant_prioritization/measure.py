@@ -84,7 +84,8 @@ def simple(work: Path) -> list[Row]:
 
 def plot(rows: list[Row]) -> None:
     """Rank correlation of scores with the sizes of measured effects, element by element."""
-    elements = [*sorted({str(row["group"]) for row in rows} - {"all"}), "all"]
+    last = ["all", "mean over groups"]
+    elements = [*sorted({str(row["group"]) for row in rows} - {*last}), *last]
     figure, axes = plt.subplots(figsize=(6, 6), layout="constrained")
     for number, name in enumerate(dict.fromkeys(str(row["scored_by"]) for row in rows)):
         values = {str(row["group"]): row for row in rows if row["scored_by"] == name}

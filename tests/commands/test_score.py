@@ -122,12 +122,17 @@ def test_labels_are_ranked_over_all_and_by_group(folder: Path) -> None:
     (folder / "t.tsv").write_text("chrom\tpos\tref\talt\ttruth\tkind\n" + "\n".join(table) + "\n")
     assert run(folder, "out.tsv", "labels=truth", "group=kind", variants="t.tsv") == 0
     figures = json.loads((folder / "out.tsv.summary.json").read_text())["evaluation"]
-    assert [(row["group"], row["alleles"], row["ones"]) for row in figures] == [
+    *parts, mean = figures
+    assert [(row["group"], row["alleles"], row["ones"]) for row in parts] == [
         ("all", 100, 50),
         ("a", 70, 35),
         ("b", 30, 15),
     ]
     assert all(row["auroc_low"] <= row["auroc"] <= row["auroc_high"] for row in figures)
+    assert (mean["group"], mean["groups"]) == ("mean over groups", 2)
+    assert mean["auroc"] == pytest.approx((parts[1]["auroc"] + parts[2]["auroc"]) / 2, abs=1e-4)
+    half = 12.7062 * abs(parts[1]["auroc"] - parts[2]["auroc"]) / 2  # Student's t of one degree of freedom
+    assert mean["auroc_high"] - mean["auroc"] == pytest.approx(half, abs=5e-4)
     beside = [f"{row}\t{index / 7}" for index, row in enumerate(rows)]
     (folder / "l.tsv").write_text("chrom\tpos\tref\talt\tlabel\n" + "\n".join(beside) + "\n")
     assert run(folder, "out2.tsv", f"labels={folder}/l.tsv") == 0

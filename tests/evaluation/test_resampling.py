@@ -49,6 +49,25 @@ def test_the_bootstrap_agrees_with_that_of_scipy(metric: object) -> None:
     assert (found.low, found.high) == pytest.approx(tuple(expected), abs=0.01)
 
 
+def test_clusters_of_one_item_are_items_and_copies_within_clusters_add_nothing() -> None:
+    """Ten copies of an item carry no more than it: by clusters the interval says so, by items it is narrower."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 60)
+    scores = np.where(rng.random(60) < 0.8, labels, 1 - labels).astype(np.float64)
+
+    def interval(copies: int, *, clustered: bool) -> tuple[float, float]:
+        clusters = np.repeat(np.arange(60), copies) if clustered else None
+        repeated = np.repeat(labels, copies), np.repeat(scores, copies)
+        found = bootstrap_interval(accuracy, *repeated, np.random.default_rng(1), clusters=clusters)
+        return found.low, found.high
+
+    single = interval(1, clustered=False)
+    assert interval(1, clustered=True) == single
+    assert interval(10, clustered=True) == pytest.approx(single)
+    low, high = interval(10, clustered=False)
+    assert high - low == pytest.approx((single[1] - single[0]) / np.sqrt(10), rel=0.2)
+
+
 @given(st.integers(0, 2**16))
 @settings(max_examples=10)
 def test_the_same_draws_give_the_same_interval(seed: int) -> None:

@@ -1,4 +1,7 @@
-"""Scores held against labels: AUROC, AUPRC or Spearman, with bootstrap intervals, over all and by group.
+"""Scores held against labels: AUROC, AUPRC or Spearman, with intervals, over all and by group.
+
+Alleles of one group, such as those of one element of an assay, are not independent: with groups, the interval
+over all alleles draws whole groups, and a further row has the mean over groups with Student's interval of it.
 
 Labels 0 and 1 ask whether scores rank the ones first; a ratio is turned round for that, for an allele that a
 model finds unlikely is the suspicious one, as is the dot product. Other labels are values: their rank
@@ -11,12 +14,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
+import numpy.typing as npt
 from scipy.stats import rankdata
 
 from dnalm.errors import ConfigError, DataError
-from dnalm.evaluation.resampling import Metric, Scores, bootstrap_interval, metric_of
+from dnalm.evaluation.resampling import Metric, Scores, bootstrap_interval, metric_of, seed_interval
 from dnalm.evaluation.variants.output import Scored
 from dnalm.genome.contig_aliases import ContigAliases
 from dnalm.genome.store import GenomeStore
@@ -89,7 +94,7 @@ class Labels:
 
 
 def rank(scored: Iterable[Scored], truth: Labels, names: tuple[str, ...]) -> list[dict[str, object]]:
-    """Figures for each score, over all and for each group of ten and more."""
+    """Figures for each score: over all, for each group of ten and more, and the mean over these groups."""
     labels, groups, rows = [], [], []
     for record, entries in scored:
         for place, entry in enumerate(entries):
@@ -109,18 +114,48 @@ def rank(scored: Iterable[Scored], truth: Labels, names: tuple[str, ...]) -> lis
             name: np.array(each) for name, each in sorted(members.items()) if len(each) >= _SMALLEST_GROUP
         }
     is_class = set(np.unique(label_N)) <= {0.0, 1.0}
-    return [
-        _figures(group, name, label_N[items], score_NS[items, place], is_class=is_class)
-        for group, items in chosen.items()
-        for place, name in enumerate(names)
-    ]
+    _, cluster_N = np.unique(groups, return_inverse=True)
+    figures = []
+    for place, name in enumerate(names):
+        of_groups = [
+            _figures(
+                group,
+                name,
+                label_N[items],
+                score_NS[items, place],
+                is_class=is_class,
+                clusters_N=cluster_N if truth.group and group == "all" else None,
+            )
+            for group, items in chosen.items()
+        ]
+        figures += [*of_groups, *_mean_over_groups(name, of_groups[1:])]
+    return figures
+
+
+def _mean_over_groups(name: str, of_groups: list[dict[str, object]]) -> list[dict[str, object]]:
+    """A row with the mean over groups of each metric, where at least two have it."""
+    row: dict[str, object] = {"group": "mean over groups", "score": name}
+    for key in (*_RANKINGS, *_CORRELATIONS):
+        values = [value for each in of_groups if isinstance(value := each.get(key), float)]
+        if len(values) > 1:
+            interval = seed_interval(values)
+            row |= {key: _short(fmean(values)), f"{key}_low": _short(interval.low)}
+            row |= {f"{key}_high": _short(interval.high), "groups": len(values)}
+    return [row] if "groups" in row else []
 
 
 def _figures(
-    group: str, name: str, labels_N: Scores, scores_N: Scores, *, is_class: bool
+    group: str,
+    name: str,
+    labels_N: Scores,
+    scores_N: Scores,
+    *,
+    is_class: bool,
+    clusters_N: npt.NDArray[np.integer] | None,
 ) -> dict[str, object]:
     there = np.isfinite(scores_N)
     labels_N, scores_N = labels_N[there], scores_N[there]
+    clusters_N = None if clusters_N is None else clusters_N[there]
     row: dict[str, object] = {"group": group, "score": name, "alleles": len(labels_N)}
     metrics = _RANKINGS if is_class else _CORRELATIONS
     if is_class:
@@ -132,7 +167,8 @@ def _figures(
     if not len(labels_N):
         return row
     for key, metric in metrics.items():
-        interval = bootstrap_interval(metric, labels_N, scores_N, np.random.default_rng(_SEED))
+        rng = np.random.default_rng(_SEED)
+        interval = bootstrap_interval(metric, labels_N, scores_N, rng, clusters=clusters_N)
         row |= {key: _short(metric(labels_N, scores_N))}
         row |= {f"{key}_low": _short(interval.low), f"{key}_high": _short(interval.high)}
     return row
