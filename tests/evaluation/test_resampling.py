@@ -50,7 +50,7 @@ def test_the_bootstrap_agrees_with_that_of_scipy(metric: object) -> None:
 
 
 def test_clusters_of_one_item_are_items_and_copies_within_clusters_add_nothing() -> None:
-    """Ten copies of an item carry no more than it: by clusters the interval says so, by items it is narrower."""
+    """Ten copies of an item carry no more than it: by clusters the interval stays, by items it shrinks."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 60)
     scores = np.where(rng.random(60) < 0.8, labels, 1 - labels).astype(np.float64)
@@ -88,6 +88,19 @@ def test_the_permutation_test_approaches_the_exact_one() -> None:
     exact = np.mean(np.array(sums) >= abs(differs.sum()))
     found = permutation_test(accuracy, labels, [first], [second], np.random.default_rng(0), resamples=4000)
     assert found == pytest.approx(exact, abs=0.015)
+
+
+def test_a_difference_beyond_all_draws_has_the_p_of_the_normal_tail() -> None:
+    """60 of 60 items favour one network: exactly 2^-59, by the normal tail of z = sqrt(60) about 1e-14."""
+    labels = np.ones(60, dtype=int)
+    networks = [labels.astype(float)], [np.zeros(60)]
+    found = permutation_test(accuracy, labels, *networks, np.random.default_rng(0), resamples=1000)
+    assert 2.0**-59 < found < 1e-11
+
+
+def test_an_interval_ends_where_the_metric_does() -> None:
+    assert seed_interval([0.9, 0.99], low=-1, high=1).high == 1.0
+    assert seed_interval([0.9, 0.99]).high > 1.0
 
 
 def test_models_that_say_the_same_do_not_differ() -> None:

@@ -137,13 +137,14 @@ def _pairs(standing: Standing) -> Sheet:
             pair.second,
             f"{pair.difference:+.4f}",
             *map(str, (pair.better, pair.worse, len(pair.probabilities))),
-            ", ".join(f"{task} {value:.3f}" for task, value in pair.probabilities.items()),
+            ", ".join(f"{task} {value:.2g}" for task, value in pair.probabilities.items()),
         ]
         for pair in standing.pairs
     ]
     caption = (
-        "Paired permutation tests over test sequences; p is corrected for the number of tasks (Holm), "
-        "and a model is better where p < 0.05"
+        "Paired permutation tests over test sequences; p is corrected for all tests of this table (Holm), and "
+        "a model is better where p < 0.05. It is about these networks: how much training with other seeds "
+        "would differ is no part of it"
     )
     names = ["model", "against", "mean difference", "better", "worse", "tasks", "p by task"]
     return Sheet(caption, names, rows)

@@ -64,7 +64,7 @@ class Pair:
         first: a model.
         second: another.
         difference: of the first's mean over these tasks from the second's.
-        probabilities: by task, of a difference as large by chance, corrected for the number of tasks.
+        probabilities: by task, of a difference as large by chance, corrected for all tests of the table.
         better: tasks on which the first is better and the difference is not put down to chance.
         worse: likewise.
     """
@@ -131,7 +131,6 @@ class Judge:
             task.name for task in self.tasks if all((task.name, model) in cells for model in self.models)
         ]
         table = [[cells[name, model].mean for model in self.models] for name in whole]
-        pairs = [self._pair(one, other, grouped) for one, other in itertools.combinations(self.models, 2)]
         return Standing(
             tasks=self.tasks,
             models=self.models,
@@ -139,7 +138,7 @@ class Judge:
             whole=whole,
             averages=dict(zip(self.models, np.mean(table, axis=0).tolist(), strict=True)) if whole else {},
             ranks=dict(zip(self.models, mean_ranks(table), strict=True)) if whole else {},
-            pairs=[pair for pair in pairs if pair is not None],
+            pairs=self._pairs(grouped),
         )
 
     def _cell(self, task: ListedTask, outcomes: Sequence[Outcome]) -> Cell:
@@ -154,7 +153,8 @@ class Judge:
 
     def _interval(self, task: ListedTask, outcomes: Sequence[Outcome]) -> Interval:
         if len(outcomes) > 1:
-            return seed_interval([each.value for each in outcomes])
+            low = -1.0 if task.metric == "mcc" else 0.0
+            return seed_interval([each.value for each in outcomes], low=low, high=1.0)
         (only,) = outcomes
         key = ("interval", task.name, only.model, only.seed)
         if key not in self._known:
@@ -164,31 +164,33 @@ class Judge:
         assert isinstance(found, Interval), "an interval is remembered by this key"
         return found
 
-    def _pair(
-        self, first: str, second: str, grouped: Mapping[tuple[str, str], Sequence[Outcome]]
-    ) -> Pair | None:
-        both = [
-            task for task in self.tasks if (task.name, first) in grouped and (task.name, second) in grouped
-        ]
-        if not both:
-            return None
-        sides = [(grouped[task.name, first], grouped[task.name, second]) for task in both]
-        gaps = [
-            fmean(each.value for each in one) - fmean(each.value for each in other) for one, other in sides
-        ]
-        probabilities = [
-            self._probability(task, one, other) for task, (one, other) in zip(both, sides, strict=True)
-        ]
-        corrected = holm(probabilities)
-        sure = [gap for gap, probability in zip(gaps, corrected, strict=True) if probability < LEVEL]
-        return Pair(
-            first=first,
-            second=second,
-            difference=fmean(gaps),
-            probabilities={task.name: value for task, value in zip(both, corrected, strict=True)},
-            better=sum(gap > 0 for gap in sure),
-            worse=sum(gap < 0 for gap in sure),
-        )
+    def _pairs(self, grouped: Mapping[tuple[str, str], Sequence[Outcome]]) -> list[Pair]:
+        """All pairs of models that have a task in common; one correction for all tests of the table."""
+        raw: dict[tuple[str, str], dict[str, tuple[float, float]]] = {}
+        for first, second in itertools.combinations(self.models, 2):
+            for task in self.tasks:
+                one, other = grouped.get((task.name, first)), grouped.get((task.name, second))
+                if one and other:
+                    gap = fmean(each.value for each in one) - fmean(each.value for each in other)
+                    probability = self._probability(task, one, other)
+                    raw.setdefault((first, second), {})[task.name] = gap, probability
+        corrected = iter(holm([p for of_tasks in raw.values() for _, p in of_tasks.values()]))
+        pairs = []
+        for (first, second), of_tasks in raw.items():
+            probabilities = {task: next(corrected) for task in of_tasks}
+            gaps = {task: gap for task, (gap, _) in of_tasks.items()}
+            sure = [gaps[task] for task, probability in probabilities.items() if probability < LEVEL]
+            pairs.append(
+                Pair(
+                    first=first,
+                    second=second,
+                    difference=fmean(gaps.values()),
+                    probabilities=probabilities,
+                    better=sum(gap > 0 for gap in sure),
+                    worse=sum(gap < 0 for gap in sure),
+                )
+            )
+        return pairs
 
     def _probability(self, task: ListedTask, one: Sequence[Outcome], other: Sequence[Outcome]) -> float:
         seeds = tuple(tuple(each.seed for each in side) for side in (one, other))

@@ -27,7 +27,9 @@ def test_means_intervals_and_costs() -> None:
     values = [each.value for each in ALL if (each.task, each.model) == ("a", "random")]
     assert cell.values == {1: values[0], 2: values[1]}
     assert cell.mean == pytest.approx(np.mean(values))
-    assert cell.interval.high - cell.mean == pytest.approx(stats.t.ppf(0.975, 1) * stats.sem(values))
+    half = stats.t.ppf(0.975, 1) * stats.sem(values)
+    bounds = (max(-1.0, np.mean(values) - half), min(1.0, np.mean(values) + half))  # of MCC
+    assert (cell.interval.low, cell.interval.high) == pytest.approx(bounds)
     assert (cell.seconds, cell.peak_memory) == (11.5, 2.0**21)
 
 
@@ -57,6 +59,27 @@ def test_a_better_model_is_seen_to_be_better_and_an_equal_one_is_not() -> None:
     same += [outcome(task, "fine", seed, right=1.0) for task in tasks for seed in (1, 2)]
     (pair,) = Judge(tasks, ["good", "fine"]).standing(same).pairs
     assert (pair.better, pair.worse, set(pair.probabilities.values())) == (0, 0, {1.0})
+
+
+def test_one_correction_holds_for_all_tasks_and_pairs_of_a_table() -> None:
+    tasks, models = [listed("a"), listed("b")], ["good", "fair", "poor"]
+    right = dict(zip(models, (1.0, 0.9, 0.0), strict=True))
+    outcomes = [outcome(task, model, 1, right=right[model]) for task in tasks for model in models]
+    judge = Judge(tasks, models)
+    pairs = judge.standing(outcomes).pairs
+    of = {(each.task, each.model): [each] for each in outcomes}
+    raw = {
+        (pair.first, pair.second, task.name): judge._probability(
+            task, of[task.name, pair.first], of[task.name, pair.second]
+        )
+        for pair in pairs
+        for task in tasks
+    }
+    found = {(pair.first, pair.second, task): p for pair in pairs for task, p in pair.probabilities.items()}
+    order = sorted(raw, key=lambda key: raw[key])
+    steps = [min(1.0, raw[key] * (len(raw) - place)) for place, key in enumerate(order)]
+    assert len(found) == 6
+    assert [found[key] for key in order] == pytest.approx(np.maximum.accumulate(steps))
 
 
 def test_no_outcomes_are_an_empty_standing() -> None:
