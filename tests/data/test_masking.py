@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnalm.data.masking import Masking, start_probability
+from dnalm.paths import config_folder
 from dnalm.tokenizers import KmerTokenizer
 
 MASK = 4
@@ -133,3 +134,16 @@ def test_the_rate_changes_once_if_at_all() -> None:
 def test_impossible_settings_are_refused(arguments: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Masking(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("faithful", "revealed"), [(False, 0.13), (True, 1 - 0.9**6)])
+def test_a_kept_token_reveals_this_share_of_the_hidden_bases(faithful: bool, revealed: float) -> None:
+    """Of bases that only hidden 6-mers cover, those over which one is shown as it is; the header says so."""
+    tokens, k = 200_000, 6
+    ids, seen, hidden = hide(Masking(faithful=faithful), tokens=tokens, k=k, rate=0.15)
+    covers = np.lib.stride_tricks.sliding_window_view
+    hidden_bases = covers(hidden, k).all(axis=1)
+    kept = covers(hidden & (seen == ids), k).any(axis=1)
+    assert kept[hidden_bases].mean() == pytest.approx(revealed, abs=0.01)
+    header = (config_folder() / "experiment/dnabert.yaml").read_text()
+    assert f"{revealed:.0%}".replace("%", " %") in header

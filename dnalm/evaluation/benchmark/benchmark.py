@@ -12,6 +12,8 @@ from pathlib import Path
 
 import platformdirs
 
+from dnalm.console import stderr
+from dnalm.durable import write_text
 from dnalm.errors import ConfigError, DataError
 from dnalm.evaluation.benchmark.prepared import Columns, PreparedTask, checksum, leave, read_published
 from dnalm.evaluation.benchmark.sources import Source
@@ -90,7 +92,37 @@ class Benchmark:
         if self._clade is not None and root is None:
             root = find_or_simulate(self._clade, self._cache) / "tasks"
         files = Source(self.name, root, *self._hub).find(tasks, self.splits)
-        return [self._prepared(task, [files[task.name, name] for name in self.splits]) for task in tasks]
+        prepared = [self._prepared(task, [files[task.name, name] for name in self.splits]) for task in tasks]
+        if root is None:
+            self._pin([each for each in prepared if not each.task.sha256])
+        return prepared
+
+    def _pin(self, downloaded: Sequence[PreparedTask]) -> None:
+        """Remember the rows of a first download without a published checksum; hold later ones to them."""
+        new = []
+        for each in downloaded:
+            pin = self._folder / f"{each.task.name.replace('/', '_')}.sha256"
+            if not pin.is_file():
+                write_text(pin, f"{each.sha256}\n")
+                new.append(each.task.name)
+            elif (known := pin.read_text().strip()) != each.sha256:
+                raise DataError(
+                    "BENCH-05",
+                    where=f"{self.name}: {each.task.name}",
+                    found=f"rows with sha256 {each.sha256}",
+                    expected=f"{known}, as first downloaded",
+                    fix=f"see which of the two is right; to accept the new one remove {pin}",
+                )
+        if new:
+            stderr.print(
+                f"{self.name}: no checksum was published for {', '.join(new)}; their rows are pinned as "
+                f"downloaded now, in {self._folder}",
+                markup=False,
+            )
+
+    @property
+    def _folder(self) -> Path:
+        return self._cache / "benchmarks" / self.name
 
     def _prepared(self, task: ListedTask, files: Sequence[Path]) -> PreparedTask:
         classes, tables = read_published(task, files, self.columns)
@@ -103,5 +135,5 @@ class Benchmark:
                 expected=f"{task.sha256}, as {self.name} was published",
                 fix="put the published files there, or use a list of your own whose sha256 is empty",
             )
-        folder = self._cache / "benchmarks" / self.name / f"{task.name.replace('/', '_')}-{found[:12]}"
+        folder = self._folder / f"{task.name.replace('/', '_')}-{found[:12]}"
         return leave(folder, task, tables, classes, sha256=found)

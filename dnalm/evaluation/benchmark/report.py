@@ -142,7 +142,7 @@ def _pairs(standing: Standing) -> Sheet:
         for pair in standing.pairs
     ]
     caption = (
-        "Paired permutation tests over test sequences; p is corrected for all tests of this table (Holm), and "
+        "Paired permutation tests over test sequences; p is corrected for all tests of this table (Holm); "
         "a model is better where p < 0.05. It is about these networks: how much training with other seeds "
         "would differ is no part of it"
     )

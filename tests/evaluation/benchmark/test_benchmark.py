@@ -187,6 +187,29 @@ def test_without_a_network_the_hub_and_the_folder_are_named(monkeypatch: pytest.
     assert "https://huggingface.co/datasets/fm4bio-ning/GUE_public/tree/65b468ce" in str(caught.value)
 
 
+def test_rows_without_a_published_checksum_are_pinned_at_the_first_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [("ACGT", "0"), ("ACGA", "1")]
+
+    def download(_: str, name: str, **__: object) -> str:
+        write_split(tmp_path / name, rows)
+        return str(tmp_path / name)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    row = "toy\tx/{split}.csv\thub/{split}.csv\t\t2\t8\tmcc\tshort\n"
+    toy = benchmark(tmp_path, rows=row, repository="me/toy", revision="abc", splits=("train", "test"))
+    toy.prepare(toy.choose(None))
+    said = "toy: no checksum was published for toy; their rows are pinned as downloaded now, in "
+    assert said in " ".join(capsys.readouterr().err.split())
+    toy.prepare(toy.choose(None))
+    assert capsys.readouterr().err == ""
+    rows[0] = ("ACGG", "0")
+    with pytest.raises(DataError, match="as first downloaded") as caught:
+        toy.prepare(toy.choose(None))
+    assert str(tmp_path / "cache/benchmarks/toy/toy.sha256") in str(caught.value)
+
+
 def test_the_hub_is_asked_at_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
