@@ -221,7 +221,7 @@ def described_family(folder: Path) -> Family:
     Raises:
         CheckpointError: config.json is missing, damaged or of none of our architectures.
     """
-    return _recognise(read_json(folder / "config.json"), where=folder / "config.json")
+    return _recognised(read_json(folder / "config.json"), where=folder / "config.json")
 
 
 def family_of(encoder: Encoder) -> Family:
