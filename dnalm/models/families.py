@@ -110,10 +110,8 @@ _DNABERT2_REPOSITORY = "zhihan1996/DNABERT-2-117M"
 DNABERT2 = Family(
     name="DNABERT-2",
     marks={"model_type": "dnabert2"},
-    published_marks={"model_type": "bert"},
-    classes=Classes(encoder="BertModel", masked_lm="BertForMaskedLM"),
-    fixed={"hidden_act": "gelu", "is_decoder": False, "tie_word_embeddings": True},
-    written={
+    published_marks={
+        "model_type": "bert",
         "auto_map": {
             "AutoConfig": f"{_DNABERT2_REPOSITORY}--configuration_bert.BertConfig",
             "AutoModel": f"{_DNABERT2_REPOSITORY}--bert_layers.BertModel",
@@ -122,6 +120,10 @@ DNABERT2 = Family(
                 f"{_DNABERT2_REPOSITORY}--bert_layers.BertForSequenceClassification"
             ),
         },
+    },
+    classes=Classes(encoder="BertModel", masked_lm="BertForMaskedLM"),
+    fixed={"hidden_act": "gelu", "is_decoder": False, "tie_word_embeddings": True},
+    written={
         "alibi_starting_size": 512,  # of a table that grows by itself
         "position_embedding_type": "absolute",  # its code does not read it
         "classifier_dropout": None,

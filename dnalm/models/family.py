@@ -76,7 +76,7 @@ class Family:
         writes_copies: whether they are stored.
         left_out: patterns of tensors that may be stored and are of no use here.
         further: what else their code wants to find, made from the encoder.
-        published_marks: what the publishers write in place of some marks, where that misleads others.
+        published_marks: what the publishers write besides or in place of marks, where that misleads others.
     """
 
     name: str

@@ -11,7 +11,6 @@ import yaml
 
 from dnalm.cli import main
 from dnalm.compose.config import options
-from dnalm.errors import CheckpointError
 from dnalm.models import load_pretrained
 from dnalm.tokenizers import load_tokenizer
 from tests.conftest import random_sequence
@@ -243,12 +242,17 @@ def test_what_cannot_be_exported_is_one_sentence(
     assert not (tmp_path / "x").exists()
 
 
-def test_a_run_without_a_model_directory_is_named(run: Path, tmp_path: Path) -> None:
+def test_a_run_without_a_model_directory_is_named(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(run, broken)
     shutil.rmtree(broken / "model")
-    with pytest.raises(CheckpointError, match=r"CKPT-04 .*broken.*step-00000004: no .*model.config.json"):
-        main(["export", f"model={broken}", f"run.dir={tmp_path}/x", "--debug"])
+    with pytest.raises(SystemExit) as ended:
+        main(["export", f"model={broken}", f"run.dir={tmp_path}/x"])
+    assert ended.value.code == 4
+    found = f"CKPT-04 {broken}/checkpoints/step-00000004: no {broken}/model/config.json;"
+    assert found in capsys.readouterr().err
 
 
 def test_reverse_complement_faithful_masking_and_fraction_split_compose(genome: Path, tmp_path: Path) -> None:

@@ -1,0 +1,188 @@
+"""Every directory that is written gives stock `transformers` the same numbers, or is refused by it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
+
+from dnalm.genome.alphabet import from_text, to_text
+from dnalm.models import (
+    HeadShape,
+    MaskedLM,
+    Packed,
+    SequenceModel,
+    TaskHead,
+    load_pretrained,
+    save_pretrained,
+)
+from dnalm.models.heads import MissingHead
+from dnalm.tokenizers import LogoTokenizer
+from tests.models import zoo
+from tests.tokenizers.examples import BPES
+
+REFUSED = {
+    "dnabert2": "model type `dnabert2` but Transformers does not recognize",
+    "nt_v2": "ignore_mismatched_sizes",
+    "logo": "model type `dnalm` but Transformers does not recognize",
+    "logo_released": "model type `dnalm`",
+    "logo_convolved": "model type `dnalm`",
+}
+EQUAL = ["bert", "nt_v1", "nt_v1_tied"]
+LENGTH = 9
+
+
+def _model(name: str) -> MaskedLM:
+    if name == "nt_v1_tied":
+        return zoo.model("nt_v1", position_offset=2, tied_decoder=True).eval()
+    return zoo.model(name, **({"position_offset": 2} if name == "nt_v1" else {})).eval()
+
+
+def _states(model: MaskedLM) -> tuple[Tensor, Tensor, Tensor]:
+    ids, packed = zoo.random_ids(LENGTH), Packed.from_lengths([LENGTH])
+    with torch.no_grad():
+        return ids, model.encode(ids, packed), model(ids, packed, torch.arange(LENGTH))
+
+
+def _equal(ours: Tensor, theirs: Tensor) -> None:
+    assert ours.std() > 0.05
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", EQUAL)
+def test_hidden_states_and_logits_are_the_same(name: str, tmp_path: Path) -> None:
+    model = _model(name)
+    save_pretrained(model, tmp_path)
+    ids, hidden, logits = _states(model)
+    with torch.no_grad():
+        _equal(hidden, AutoModel.from_pretrained(tmp_path).eval()(input_ids=ids[None]).last_hidden_state[0])
+        _equal(logits, AutoModelForMaskedLM.from_pretrained(tmp_path).eval()(input_ids=ids[None]).logits[0])
+
+
+@pytest.mark.parametrize("door", [AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification])
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_stock_code_cannot_compute_it_refuses(name: str, door: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    save_pretrained(_model(name), tmp_path)
+    with pytest.raises((RuntimeError, ValueError), match=REFUSED[name]):
+        door.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["dnabert2", "logo"])
+def test_its_tokenizer_is_read_all_the_same(name: str, tmp_path: Path) -> None:
+    tokenizer = {"dnabert2": BPES["bpe"], "logo": LogoTokenizer(k=3)}[name]
+    save_pretrained(_model(name), tmp_path)
+    tokenizer.save(tmp_path)
+    codes = from_text("ACGTACGTTTGACCATG")
+    assert (
+        AutoTokenizer.from_pretrained(tmp_path)(to_text(codes))["input_ids"]
+        == tokenizer.encode(codes).tolist()
+    )
+
+
+def test_every_family_is_tried() -> None:
+    assert {name.removesuffix("_tied") for name in EQUAL} | set(REFUSED) == set(zoo.ARCHITECTURES)
+
+
+def test_the_published_layout_of_dnabert2_is_written_where_it_is_asked_for(tmp_path: Path) -> None:
+    model = _model("dnabert2")
+    save_pretrained(model, tmp_path, published=True)
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "bert"
+    for ours, again in zip(_states(model), _states(load_pretrained(tmp_path).eval()), strict=True):
+        torch.testing.assert_close(ours, again)
+
+
+def _finetuned(name: str, shape: HeadShape) -> SequenceModel:
+    network = SequenceModel(_model(name), shape)
+    zoo.randomize(network.head)
+    return network.eval()
+
+
+def _answers(network: SequenceModel) -> Tensor:
+    first = torch.zeros(LENGTH, dtype=torch.bool)
+    first[0] = True
+    packed, owner = Packed.from_lengths([LENGTH]), torch.tensor([0])
+    with torch.no_grad():
+        outputs: Tensor = network(zoo.random_ids(LENGTH), packed, first, owner, 1)
+    return outputs
+
+
+def _task_head(network: SequenceModel, problem: str | None, **fields: Any) -> TaskHead:  # noqa: ANN401
+    return TaskHead(weights=network.head.state_dict(), shape=network.head.shape, problem=problem, **fields)
+
+
+@pytest.mark.parametrize("name", ["bert", "nt_v1"])
+@pytest.mark.parametrize(
+    ("problem", "outputs", "center", "scale"),
+    [
+        ("single_label_classification", 3, 0.0, 1.0),
+        ("multi_label_classification", 4, 0.0, 1.0),
+        ("regression", 1, 5.0, 0.25),
+    ],
+)
+def test_a_cls_head_answers_as_the_stock_classifier(
+    name: str, problem: str, outputs: int, center: float, scale: float, tmp_path: Path
+) -> None:
+    network = _finetuned(name, HeadShape(num_outputs=outputs, pooling="cls"))
+    labels = tuple(f"class {number}" for number in range(outputs))
+    head = _task_head(network, problem, classes=labels, center=center, scale=scale)
+    save_pretrained(network.backbone, tmp_path, task_head=head)
+    stock, report = AutoModelForSequenceClassification.from_pretrained(tmp_path, output_loading_info=True)
+    assert not report["missing_keys"]
+    assert (stock.config.problem_type, stock.config.num_labels) == (problem, outputs)
+    assert stock.config.id2label == dict(enumerate(labels))
+    with torch.no_grad():
+        theirs = stock.eval()(input_ids=zoo.random_ids(LENGTH)[None]).logits
+    torch.testing.assert_close(theirs, _answers(network) * scale + center, atol=1e-5, rtol=1e-5)
+    again = load_pretrained(tmp_path).state_dict()
+    assert all(torch.equal(weight, again[key]) for key, weight in network.backbone.state_dict().items())
+    assert not AutoModelForMaskedLM.from_pretrained(tmp_path, output_loading_info=True)[1]["missing_keys"]
+
+
+@pytest.mark.parametrize("name", ["bert", "nt_v1"])
+@pytest.mark.parametrize(
+    ("shape", "problem"),
+    [
+        (HeadShape(num_outputs=2, pooling="mean"), "single_label_classification"),
+        (HeadShape(num_outputs=2, pooling="cls", dense=False), "single_label_classification"),
+        (HeadShape(num_outputs=2, pooling="attention"), "single_label_classification"),
+        (HeadShape(num_outputs=2, pooling="cls"), None),
+    ],
+)
+def test_no_classifier_is_invented_for_another_head(
+    name: str, shape: HeadShape, problem: str | None, tmp_path: Path
+) -> None:
+    network = _finetuned(name, shape)
+    save_pretrained(network.backbone, tmp_path, task_head=_task_head(network, problem))
+    with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
+        AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    if name == "bert":
+        with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
+            AutoModelForTokenClassification.from_pretrained(tmp_path)
+    ids, hidden, logits = _states(load_pretrained(tmp_path).eval())
+    with torch.no_grad():
+        _equal(logits, AutoModelForMaskedLM.from_pretrained(tmp_path).eval()(input_ids=ids[None]).logits[0])
+        _equal(hidden, AutoModel.from_pretrained(tmp_path).eval()(input_ids=ids[None]).last_hidden_state[0])
+
+
+@pytest.mark.parametrize("name", ["bert", "nt_v1"])
+def test_no_masked_lm_is_invented_for_an_encoder_alone(name: str, tmp_path: Path) -> None:
+    model = _model(name)
+    ids, hidden, _ = _states(model)
+    model.head = MissingHead()
+    save_pretrained(model, tmp_path)
+    with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
+        AutoModelForMaskedLM.from_pretrained(tmp_path)
+    with torch.no_grad():
+        _equal(hidden, AutoModel.from_pretrained(tmp_path).eval()(input_ids=ids[None]).last_hidden_state[0])
+    assert load_pretrained(tmp_path, needs_head=False).headless
