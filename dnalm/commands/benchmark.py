@@ -97,7 +97,6 @@ def warn_of_recipes(work: Sequence[Work]) -> None:
         stderr.print(
             f"warning: {', '.join(ours)}: no recipe was published for this family on this benchmark; it has "
             "ours (conf/benchmark/recipes.tsv), so published numbers are of other recipes",
-            markup=False,
         )
 
 

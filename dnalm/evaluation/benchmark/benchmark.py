@@ -117,7 +117,6 @@ class Benchmark:
             stderr.print(
                 f"{self.name}: no checksum was published for {', '.join(new)}; their rows are pinned as "
                 f"downloaded now, in {self._folder}",
-                markup=False,
             )
 
     @property
