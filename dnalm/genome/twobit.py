@@ -2,11 +2,13 @@
 
 Both byte orders; version 0, and version 1, whose index has 64-bit offsets. The format is described
 at https://genome.ucsc.edu/FAQ/FAQformat.html#format7. It keeps N and lower case as blocks, and no
-IUPAC letters.
+IUPAC letters. No two records may share bytes, so that a store is at most four times as large as its
+file.
 """
 
 from __future__ import annotations
 
+import bisect
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -70,17 +72,20 @@ class TwoBitReader:
         self._num_bytes = path.stat().st_size
         with path.open("rb") as file:
             self._order, self._offsets = self._read_index(file)
+            self._index_bytes = file.tell()
 
     def __iter__(self) -> Iterator[tuple[str, Codes]]:
         """Yield contigs in order, each in one or more pieces of (length,) codes, none of them empty.
 
         Raises:
             DataError: TWOBIT-04 (record past the end of the file), 05 (block past the contig's end),
-                08 (contig without bases).
+                08 (contig without bases), 10 (records that overlap).
         """
+        taken = [(0, self._index_bytes, "the index")]
         with self.path.open("rb") as file:
             for name, offset in self._offsets.items():
                 header = self._read_header(file, name, offset)
+                self._check_apart(taken, (offset, header.packed_offset + (header.length + 3) // 4, name))
                 for codes in self._read_bases(file, header):
                     yield name, codes
 
@@ -141,6 +146,18 @@ class TwoBitReader:
             raise self._cut("TWOBIT-04", f"the bases of contig `{name}` end at byte {end}")
         self._on_read(packed_offset - offset)
         return _Header(length, unknown, soft_masked, packed_offset)
+
+    def _check_apart(self, taken: list[tuple[int, int, str]], record: tuple[int, int, str]) -> None:
+        """Add the first and the last byte and the name of a record to a sorted list of those before."""
+        place = bisect.bisect(taken, record)
+        for start, end, name in taken[place - 1 : place + 1]:
+            if record[0] < end and start < record[1]:
+                found = (
+                    f"contig `{record[2]}` starts at byte {record[0]}, and {name} has bytes {start} to {end}"
+                )
+                rule = "each contig has its own record"
+                raise self._error("TWOBIT-10", found, rule, "make the file again from FASTA")
+        taken.insert(place, record)
 
     def _read_blocks(self, file: BinaryIO, name: str, length: int, kind: str) -> Intervals:
         (count,) = self._read_numbers(file, 1, name).tolist()

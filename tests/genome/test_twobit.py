@@ -48,6 +48,40 @@ def test_what_is_written_is_read(
     assert read(path, chunk_bytes) == contigs
 
 
+def test_two_contigs_may_not_share_a_record(tmp_path: Path) -> None:
+    """Else 200 contigs of one record make a store of 800 times their file."""
+    (tmp_path / "a.2bit").write_bytes(put(GOOD, 16 + 9 + 5, RECORDS))
+    with pytest.raises(DataError) as refused:
+        read(tmp_path / "a.2bit", 1000)
+    assert str(refused.value) == (
+        f"TWOBIT-10 {tmp_path}/a.2bit: contig `chr2` starts at byte 43, and chr1 has bytes 43 to 88; "
+        "each contig has its own record. Fix: make the file again from FASTA."
+    )
+
+
+def test_a_record_may_not_lie_in_another(tmp_path: Path) -> None:
+    """chr2's record is written over the packed bases of a long chr1."""
+    data = twobit_bytes({"chr1": "A" * 400, "chr2": "C"})
+    at = struct.unpack_from("<I", data, 16 + 9 + 5)[0]
+    inner = at - 60
+    data = data[:inner] + data[at:] + data[inner + len(data) - at :]
+    (tmp_path / "a.2bit").write_bytes(put(data, 16 + 9 + 5, inner))
+    with pytest.raises(
+        DataError, match=rf"TWOBIT-10 .*`chr2` starts at byte {inner}, and chr1 has bytes 34 to {at}"
+    ):
+        read(tmp_path / "a.2bit", 1000)
+
+
+def test_the_order_of_records_is_free(tmp_path: Path) -> None:
+    """The index may name the second record first."""
+    first, second = (GOOD[16 + 9 * n + 5 : 16 + 9 * n + 9] for n in (0, 1))
+    data = GOOD[:21] + second + GOOD[25:30] + first + GOOD[34:]
+    (tmp_path / "a.2bit").write_bytes(data)
+    assert read(tmp_path / "a.2bit", 1000) == {
+        "chr1": CONTIGS["chr2"], "chr2": CONTIGS["chr1"], "chrM": CONTIGS["chrM"],
+    }  # fmt: skip
+
+
 def test_bases_are_those_py2bit_reads(tmp_path: Path) -> None:
     path = write_twobit(tmp_path / "a.2bit", CONTIGS)
     other = py2bit.open(str(path), True)
