@@ -1,10 +1,10 @@
 """BED of 3 to 12 columns, narrowPeak, broadPeak and bedGraph, checked line by line.
 
 Header lines (`track`, `browser`, `#`) and blank lines are skipped and counted, CRLF is accepted, an interval
-that stands twice is noted. Codes of errors: BED-01 columns, 02 start >= end, 03 negative, 04 past the
-contig, 05 not a whole number, 06 unknown contig, 07 spaces, 09 strand, 10 another number of columns, 11
-empty, 13 too large, 16 blocks of BED12, 17 no number, 18 no such key in column 4, 19 peak columns, 20 to 22
-damaged compression, 23 not text, 25 a line too long.
+that stands twice is noted; columns are separated by tabs, or by spaces on a line without tabs. Codes of
+errors: BED-01 columns, 02 start >= end, 03 negative, 04 past the contig, 05 not a whole number, 06 unknown
+contig, 09 strand, 10 another number of columns, 11 empty, 13 too large, 16 blocks of BED12, 17 no number, 18
+no such key in column 4, 19 peak columns, 20 to 22 damaged compression, 23 not text, 25 a line too long.
 
 Formats: https://genome.ucsc.edu/FAQ/FAQformat.html; columns 4 and up may hold other things than BED's in
 files of fewer than 12, so only what is asked for is checked there, and the strand.
@@ -24,6 +24,7 @@ from dnalm.genome.annotations.bed_checks import (
     check_width,
     coordinate,
     number,
+    split_columns,
 )
 from dnalm.genome.annotations.interval_table import IntervalTable, OtherContigs, TableBuilder, duplicates
 from dnalm.genome.contig_aliases import ContigAliases
@@ -116,13 +117,13 @@ class BedReader:
         self.path, self.kind, self._on_read = Path(path), bed_kind(Path(path)), on_read
         self._skips_others = other_contigs == "skip"
         self.num_headers = self.num_skipped = self.num_latin = 0
-        names = (line.text.split("\t", 1)[0] for line in self._data_lines())
+        names = (split_columns(line.text)[0] for line in self._data_lines())
         self.aliases = ContigAliases(store, names)
 
     def __iter__(self) -> Iterator[BedRow]:
         self.num_headers = self.num_skipped = num_rows = width = 0
         for line in self._data_lines():
-            columns = line.text.split("\t")
+            columns = split_columns(line.text)
             check_width(line, columns, width, self.kind)
             width = len(columns)
             row = self._row(line, columns)
@@ -150,7 +151,7 @@ class BedReader:
     def _data_lines(self) -> Iterator[Line]:
         self.num_headers = self.num_latin = 0
         for line in read_lines(self.path, BED, self._on_read):
-            if line.text.startswith(("#", "track ", "track\t", "browser ", "browser\t")):
+            if line.text.startswith("#") or line.text.split(maxsplit=1)[:1] in (["track"], ["browser"]):
                 self.num_headers += 1
             elif line.text.strip():
                 self.num_latin += not line.is_utf8

@@ -51,6 +51,23 @@ def test_rows_are_read_in_order_and_headers_are_counted(
     )
 
 
+def test_columns_may_be_separated_by_spaces(store: GenomeStore, tmp_path: Path) -> None:
+    """As bedGraph files of UCSC are; runs of them are one."""
+    (tmp_path / "a.bedgraph").write_text(
+        "track type=bedGraph\ntrack\nchr1 2 5 0.5\nchr1  7 9   1\nchr1\t9\t10\t2\n"
+    )
+    table = read_bed_table(tmp_path / "a.bedgraph", store, value="score")
+    assert table.intervals.tolist() == [[2, 5], [7, 9], [9, 10]]
+    assert table.values.tolist() == [0.5, 1, 2]
+
+
+def test_lines_in_latin_1_are_noted(store: GenomeStore, tmp_path: Path) -> None:
+    (tmp_path / "a.bed").write_bytes(b"chr1\t2\t5\tg\xe8ne\n")
+    table = read_bed_table(tmp_path / "a.bed", store, names=True)
+    assert table.vocabulary == ("gène",)
+    assert table.notes == (f"BED-23 {tmp_path / 'a.bed'}: 1 lines are not UTF-8, read as Latin-1",)
+
+
 BED12 = "chr1\t2\t30\tx\t0\t+\t2\t30\t0\t2\t5,8,\t0,20,"
 PEAK = "chr1\t2\t9\tx\t0\t.\t1.5\t2\t3\t4"
 CASES = [
@@ -67,7 +84,7 @@ CASES = [
     ("BED-05", ".bed", "chr1\t0\t1", "chr1\t\t5", ("'' is not a whole number",)),
     ("BED-06", ".bed", "chr1\t0\t1", "chr3\t1\t3", ("unknown contig `chr3`", "`chr1`", "other_contigs=skip")),
     ("BED-06", ".bed", "20\t0\t1", "chr20\t1\t3", ("contigs `chr20` and `20` of the file would both",)),
-    ("BED-07", ".bed", "chr1\t0\t1", "chr1 2 5", ("separated by spaces", "replace the spaces by tabs")),
+    ("BED-01", ".bed", "chr1\t0\t1", "chr1\t2 5", ("line has 2 columns",)),
     ("BED-09", ".bed", "", "chr1\t2\t5\tx\t0\tplus", ("strand 'plus' in column 6",)),
     ("BED-10", ".bed", "chr1\t0\t1", "chr1\t2\t5\tx", ("line has 4 columns", "3, as the lines before")),
     ("BED-13", ".bed", "chr1\t0\t1", f"chr1\t2\t{2**31}", ("2147483648 is 2^31 or more",)),
