@@ -22,10 +22,10 @@ _NAMED = 20  # genomes that are told one by one
 def introduce(run: RunDirectory, genome: GenomeData, steps: int, module: MaskedLMTraining) -> None:
     """Say what trains on what, and how the labels of tracks are balanced, which is drawn too."""
     stdout.print(f"model of {num_parameters(module):,} parameters, {steps:,} steps")
-    for opened in genome.opened[:_NAMED]:
+    for opened, laid_out in zip(genome.opened[:_NAMED], genome.genomes, strict=False):
         stdout.print(
             f"genome {opened.path}: {len(opened.store.contigs)} contigs, "
-            f"{opened.store.num_bases:,} bases; {opened.division.description}",
+            f"{opened.store.num_bases:,} bases; {opened.division.description}; {laid_out.describe_sides()}",
         )
     if len(genome.opened) > _NAMED:
         stdout.print(f"and {len(genome.opened) - _NAMED} more genomes")

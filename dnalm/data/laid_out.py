@@ -13,7 +13,7 @@ from dnalm.data.order import Integers
 from dnalm.data.targets import AbsentTrack, track_of
 from dnalm.data.windows import TrainingWindows, Window, WindowRecipe, validation_windows
 from dnalm.errors import DataError
-from dnalm.genome.intervals import cut_at, subtract
+from dnalm.genome.intervals import cut_at, subtract, total_length
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.tracks import TrackStore
 from dnalm.tokenizers import Tokenizer
@@ -28,7 +28,9 @@ class LaidOutGenome:
         store: its bases.
         train: (R, 2) regions that training windows lie in; none of a genome that only judges.
         training: training windows, if it has any.
+        held_out: (R, 2) regions that validation windows lie in.
         validation: validation windows; none of a genome that only trains.
+        num_too_short: bases of the training side in stretches that are too short for a window.
         tracks: all tracks of the run by name, those that it has not as absent.
         channels: which of them are inputs.
         targets: names of what is learned of the others; see `target_name`.
@@ -38,7 +40,9 @@ class LaidOutGenome:
     store: GenomeStore
     train: Integers
     training: TrainingWindows | None
+    held_out: Integers
     validation: list[Window]
+    num_too_short: int = 0
     tracks: Mapping[str, TrackStore | AbsentTrack] = field(default_factory=dict)
     channels: Channels = field(default_factory=Channels)
     targets: tuple[str, ...] = ()
@@ -47,6 +51,14 @@ class LaidOutGenome:
     def learned(self) -> dict[str, TrackStore | AbsentTrack]:
         """The tracks that are learned, by the names of their targets."""
         return {target: self.tracks[track_of(target)] for target in self.targets}
+
+    def describe_sides(self) -> str:
+        """How many bases windows are read from, and a warning where less than half of the genome trains."""
+        train, held_out = total_length(self.train), total_length(self.held_out)
+        sentence = f"{train:,} bases train, {held_out:,} validate"
+        if len(self.train) and self.num_too_short > train:
+            sentence += f"; warning: {self.num_too_short:,} more lie in stretches too short for a window"
+        return sentence
 
 
 def lay_out(
@@ -77,19 +89,19 @@ def lay_out(
     """
     longest = recipe.bases(recipe.max_tokens, tokenizer)
     shortest = recipe.bases(recipe.shortest, tokenizer)
-    sides = []
-    for regions, side in ((genome.division.train, "training"), (genome.division.validation, "validation")):
-        sides.append(_usable(genome, regions, recipe, shortest, side) if len(regions) else regions)
-    train, validation = sides
+    train, num_too_short = _usable(genome, genome.division.train, recipe, shortest, "training")
+    held_out, _ = _usable(genome, genome.division.validation, recipe, shortest, "validation")
     windows = TrainingWindows(train, recipe=recipe, shortest=shortest, longest=longest, seed=seed)
     return LaidOutGenome(
         name=genome.name,
         store=genome.store,
         train=train,
         training=windows if len(train) else None,
-        validation=validation_windows(validation, length=longest, count=num_validation)
-        if len(validation)
+        held_out=held_out,
+        validation=validation_windows(held_out, length=longest, count=num_validation)
+        if len(held_out)
         else [],
+        num_too_short=num_too_short,
         tracks={**absent, **genome.tracks},
         channels=channels,
         targets=targets,
@@ -98,12 +110,15 @@ def lay_out(
 
 def _usable(
     genome: CorpusGenome, regions: Integers, recipe: WindowRecipe, shortest: int, side: str
-) -> Integers:
-    """What is left of regions without long runs of N and without stretches too short to read."""
+) -> tuple[Integers, int]:
+    """What is left of regions without long runs of N and stretches too short to read, and these' bases."""
+    if not len(regions):
+        return regions, 0
     runs = genome.store.unknown_runs
     gaps = runs[runs[:, 1] - runs[:, 0] > recipe.max_unknown]
     pieces = cut_at(subtract(regions, gaps), genome.store.offsets)
-    usable = pieces[pieces[:, 1] - pieces[:, 0] >= shortest]
+    is_usable = pieces[:, 1] - pieces[:, 0] >= shortest
+    usable = pieces[is_usable]
     if not len(usable):
         longest = int(np.diff(pieces).max(initial=0))
         raise DataError(
@@ -113,4 +128,4 @@ def _usable(
             expected=f"at least {shortest} bases for a window of {recipe.shortest} tokens",
             fix="give a longer genome, raise windows.max_unknown, or change data.split",
         )
-    return usable
+    return usable, int(np.diff(pieces[~is_usable]).sum())

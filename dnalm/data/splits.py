@@ -1,8 +1,8 @@
-"""Which parts of a genome train the model and which judge it; the two never overlap.
+"""Which parts of a genome train the model and which validate it; the two never overlap.
 
-Similar sequence on both sides flatters a model, so the best split is by whole contigs. Regions
-from a BED file serve published splits. A fraction serves genomes of one contig; bases of a gap
-between its parts belong to neither.
+Similar sequence on both sides flatters a model, so the best split is by whole contigs: one of fitting size,
+or contigs at random where they are many and short. Regions from a BED file serve published splits. A fraction
+serves genomes of few contigs; bases of a gap between its parts belong to neither.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ import numpy as np
 
 from dnalm.data.order import Integers
 from dnalm.errors import ConfigError, DataError
-from dnalm.genome.intervals import flat_intervals, intersect, merge, read_bed, subtract
+from dnalm.genome.intervals import cut_at, flat_intervals, intersect, merge, read_bed, subtract
 from dnalm.genome.manifest import Contig
 from dnalm.genome.store import GenomeStore
 
 _VERBS = {"train": "trains", "validation": "judges"}
+_GAP = 1000  # bases between both parts of a contig
+_GAP_SHARE = 0.1  # of a contig, which its gap never exceeds unless it was asked for
+_MANY = 20  # contigs, of which some can be held out at random
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,9 @@ class SplitByContig:
 
     Args:
         validation: names of the contigs held out. If absent, the last contig that holds between
-            1 % and 20 % of the genome's bases is; a genome without one is split by fraction.
+            1 % and 20 % of the genome's bases is. A genome without one is split by fraction; but where more
+            than half of its bases lie in contigs so short that their end is shorter than the gap, as in
+            transcriptomes and drafts of assemblies, contigs are held out at random.
     """
 
     def __init__(self, *, validation: list[str] | None = None) -> None:
@@ -85,7 +90,7 @@ class SplitByContig:
         """
         held_out = self._named(store) if self.validation is not None else self._chosen(store)
         if not held_out:
-            return SplitByFraction().divide(store)
+            return self._by_lengths(store).divide(store)
         names = {contig.name for contig in held_out}
         rest = [contig for contig in store.contigs if contig.name not in names]
         if not rest:
@@ -96,7 +101,8 @@ class SplitByContig:
                 expected="at least one contig to train on",
                 fix="name fewer contigs, or use data/split=fraction",
             )
-        return Division(
+        return _divided(
+            store,
             train=_intervals(rest),
             validation=_intervals(held_out),
             description=f"validation on {', '.join(contig.name for contig in held_out)}",
@@ -108,6 +114,15 @@ class SplitByContig:
     def _chosen(self, store: GenomeStore) -> list[Contig]:
         fitting = [c for c in store.contigs if 0.01 <= c.length / store.num_bases <= 0.2]
         return fitting[-1:]
+
+    def _by_lengths(self, store: GenomeStore) -> Split:
+        """How to divide a genome that has no contig of fitting size."""
+        ends = SplitByFraction()
+        lengths = np.diff(store.intervals, axis=1)
+        is_short = lengths * ends.fraction < _GAP
+        if len(lengths) >= _MANY and 2 * lengths[is_short].sum() > store.num_bases:
+            return SplitByRandomContigs()
+        return ends
 
 
 class SplitByRegion:
@@ -128,7 +143,8 @@ class SplitByRegion:
             DataError: the file is malformed or names what the genome lacks.
         """
         validation = merge(flat_intervals(read_bed(self.bed, store), store))
-        return Division(
+        return _divided(
+            store,
             train=_without(store, validation, self.gap),
             validation=validation,
             description=f"validation on {len(validation)} regions of {self.bed.name}",
@@ -140,23 +156,27 @@ class SplitByFraction:
 
     Args:
         fraction: share of each contig held out, in (0, 1).
-        gap: bases between both parts that belong to neither.
+        gap: bases between both parts that belong to neither; if absent 1000, but at most a tenth of each
+            contig.
     """
 
-    def __init__(self, *, fraction: float = 0.05, gap: int = 1000) -> None:
+    def __init__(self, *, fraction: float = 0.05, gap: int | None = None) -> None:
         if not 0 < fraction < 1:
             raise ValueError(f"fraction is {fraction}; the share held out lies in (0, 1)")
-        self.fraction, self.gap = fraction, _checked_gap(gap)
+        self.fraction, self.gap = fraction, None if gap is None else _checked_gap(gap)
 
     def divide(self, store: GenomeStore) -> Division:
         """Divide every contig at the same share of its length."""
-        ends = np.array([contig.offset + contig.length for contig in store.contigs])
-        held = np.array([round(contig.length * self.fraction) for contig in store.contigs])
+        lengths, ends = np.diff(store.intervals, axis=1)[:, 0], store.intervals[:, 1]
+        held = np.rint(lengths * self.fraction).astype(np.int64)
+        gaps = np.minimum(_GAP, (lengths * _GAP_SHARE).astype(np.int64)) if self.gap is None else self.gap
         validation = np.stack([ends - held, ends], axis=1)[held > 0]
-        return Division(
-            train=_without(store, validation, self.gap),
+        apart = f"{np.max(gaps)} bases apart"
+        return _divided(
+            store,
+            train=_without(store, validation, gaps),
             validation=validation,
-            description=f"validation on the last {self.fraction:.1%} of every contig, {self.gap} bases apart",
+            description=f"validation on the last {self.fraction:.1%} of every contig, {apart}",
         )
 
 
@@ -164,7 +184,8 @@ class SplitByRandomContigs:
     """Hold out contigs at random, for sequences that are many and short, such as a dataset's rows.
 
     Args:
-        fraction: share of the contigs held out, in (0, 1); at least one is.
+        fraction: share of the contigs held out, in (0, 1); at least one is. A contig that is longer than this
+            share of the genome, and longer than the others, is not, for it would be most of what trains.
         seed: of the choice.
     """
 
@@ -190,31 +211,45 @@ class SplitByRandomContigs:
         random = np.random.Generator(np.random.Philox(key=[self.seed, 0]))
         order = random.permutation(len(store.contigs))
         count = max(1, min(len(order) - 1, round(len(order) * self.fraction)))
-        held = np.sort(order[:count])
-        rest = np.sort(order[count:])
-        return Division(
-            train=_intervals([store.contigs[i] for i in rest]),
-            validation=_intervals([store.contigs[i] for i in held]),
-            description=f"validation on {count:,} of {len(order):,} contigs, drawn at random",
+        lengths = np.diff(store.intervals, axis=1)[order, 0]
+        is_long = lengths > max(1.5 * lengths.mean(), self.fraction * lengths.sum())
+        is_held = np.zeros(len(order), dtype=np.bool_)
+        is_held[order[~is_long][:count]] = True
+        return _divided(
+            store,
+            train=store.intervals[~is_held],
+            validation=store.intervals[is_held],
+            description=f"validation on {is_held.sum():,} of {len(order):,} contigs, drawn at random",
         )
+
+
+def _divided(store: GenomeStore, *, train: Integers, validation: Integers, description: str) -> Division:
+    """A division, with a warning where less than half of the genome trains."""
+    share = int(np.diff(train).sum()) / store.num_bases
+    if 2 * share < 1:
+        description += f"; warning: only {share:.0%} of the bases train"
+    return Division(train, validation, description)
 
 
 def _intervals(contigs: list[Contig]) -> Integers:
     return np.array([(c.offset, c.offset + c.length) for c in contigs], dtype=np.int64)
 
 
-def _without(store: GenomeStore, validation: Integers, gap: int) -> Integers:
-    """What training may use.
+def _without(store: GenomeStore, validation: Integers, gap: int | Integers) -> Integers:
+    """What training may use, (R, 2), no region over the end of a contig.
 
-    A gap ends with its contig, for neighbours in the flat store are no neighbours in the genome.
+    Args:
+        store: the genome.
+        validation: (V, 2), sorted and disjoint.
+        gap: bases on both sides of them that do not train, of all contigs or of each, (C,). It ends with its
+            contig, for neighbours in the flat store are no neighbours in the genome.
     """
-    pieces = []
-    for contig in store.contigs:
-        first, last = contig.offset, contig.offset + contig.length
-        near = validation[(validation[:, 1] > first) & (validation[:, 0] < last)]
-        widened = np.clip(near + np.array([-gap, gap]), first, last)
-        pieces.append(subtract(np.array([[first, last]]), merge(widened)))
-    return np.concatenate(pieces)
+    held = cut_at(merge(validation), store.offsets)
+    contig = np.searchsorted(store.offsets, held[:, 0], side="right") - 1
+    gaps = np.broadcast_to(gap, len(store.contigs))[contig]
+    first, last = store.intervals[contig].T
+    widened = np.stack([np.maximum(held[:, 0] - gaps, first), np.minimum(held[:, 1] + gaps, last)], axis=1)
+    return cut_at(subtract(store.intervals, widened), store.offsets)
 
 
 def _checked_gap(gap: int) -> int:

@@ -9,6 +9,7 @@ import pytest
 from dnalm.commands.pretrain import learned_tokenizer
 from dnalm.data import BatchPlan, GenomeCorpus, Masking, SplitByContig, SplitByRegion, WindowRecipe
 from dnalm.data.module import GenomeData
+from dnalm.data.splits import Split
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import UNKNOWN, bases, reverse_complement
 from dnalm.tokenizers import BpeRecipe, KmerTokenizer
@@ -25,11 +26,12 @@ def genome_with_gaps(folder: Path) -> Path:
     return fasta
 
 
-def data_of(fasta: Path, **recipe: float) -> GenomeData:
+def data_of(fasta: Path, *, split: Split | None = None, shortest: int = 5, **recipe: float) -> GenomeData:
+    split = split or SplitByContig(validation=["chr2"])
     data = GenomeData(
-        GenomeCorpus(fasta=fasta, split=SplitByContig(validation=["chr2"]), cache=fasta.parent / "cache"),
+        GenomeCorpus(fasta=fasta, split=split, cache=fasta.parent / "cache"),
         tokenizer=TOKENIZER,
-        windows=WindowRecipe(min_tokens=5, max_tokens=200, **recipe),  # type: ignore[arg-type]
+        windows=WindowRecipe(min_tokens=shortest, max_tokens=max(200, shortest), **recipe),  # type: ignore[arg-type]
         masking=Masking(),
         batch=BatchPlan(global_size=4, micro_size=4),
         seed=3,
@@ -131,3 +133,16 @@ def test_a_division_that_leaves_nothing_to_train_on_names_genome_split_and_windo
             "DATA-08 short.fa: no base is left for training windows: validation on 1 regions of all.bed"
         )
         assert "stretches of at least 8 bases, a window of 5 tokens" in str(refused.value)
+
+
+def test_the_bases_of_both_sides_are_reported_and_short_stretches_with_a_warning(tmp_path: Path) -> None:
+    """Windows of 201 tokens of 4 bases are 204 long, and 30 contigs have 203."""
+    contigs = {"chr1": 1000, "chr2": 1000, **{f"s{i}": 203 for i in range(30)}}
+    fasta = tmp_path / "short.fa"
+    fasta.write_text("".join(f">{name}\n{random_sequence(length, 5)}\n" for name, length in contigs.items()))
+    data = data_of(fasta)
+    assert data.genomes[0].describe_sides() == f"{1000 + 30 * 203:,} bases train, 1,000 validate"
+    long = data_of(fasta, shortest=201)
+    assert long.genomes[0].describe_sides() == (
+        "1,000 bases train, 1,000 validate; warning: 6,090 more lie in stretches too short for a window"
+    )

@@ -1,15 +1,18 @@
 """Training and validation never share a base."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dnalm.data.splits import Division, SplitByContig, SplitByFraction, SplitByRegion
+from dnalm.data.splits import Division, SplitByContig, SplitByFraction, SplitByRandomContigs, SplitByRegion
 from dnalm.errors import ConfigError, DataError
+from dnalm.genome.manifest import Contig
 from dnalm.genome.store import GenomeStore
 from tests.conftest import random_sequence
 
@@ -63,6 +66,95 @@ def test_fraction_leaves_a_gap_inside_each_contig(store: GenomeStore, fraction: 
         held = round(contig.length * fraction)
         assert validation[inside].sum() == held
         assert train[inside].sum() == max(0, contig.length - held - gap)
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 5900), st.integers(1, 100)), min_size=1), gap=st.integers(0, 900)
+)
+def test_a_gap_ends_with_its_contig(
+    store: GenomeStore, tmp_path: Path, rows: list[tuple[int, int]], gap: int
+) -> None:
+    """Held against each base's distance from a region of its own contig."""
+    bed = tmp_path / "regions.bed"
+    regions = [("chrA", 0, start, start + length) for start, length in rows] + [("chrB", 6000, 2990, 3000)]
+    bed.write_text("".join(f"{name}\t{start}\t{end}\n" for name, _, start, end in regions))
+    train, _ = check_apart(SplitByRegion(bed=bed, gap=gap).divide(store), 10_000)
+    expected = np.ones(10_000, dtype=bool)
+    for name, offset, start, end in regions:
+        expected[offset + max(0, start - gap) : offset + min(LENGTHS[name], end + gap)] = False
+    assert (train == expected).all()
+
+
+def lengths_of(division: Division) -> tuple[int, int]:
+    return tuple(int(np.diff(side).sum()) for side in (division.train, division.validation))  # type: ignore[return-value]
+
+
+def test_many_short_contigs_are_held_out_at_random_and_most_bases_train(make_store: MakeStore) -> None:
+    """The ends of 300 contigs of 200 to 1,200 bases would be too short to read."""
+    lengths = np.random.default_rng(1).integers(200, 1200, 300).tolist()
+    store = make_store({f"t{i}": random_sequence(length) for i, length in enumerate(lengths)})
+    division = SplitByContig().divide(store)
+    assert division.description == "validation on 15 of 300 contigs, drawn at random"
+    train, validation = lengths_of(division)
+    assert train + validation == sum(lengths)
+    assert train > 0.9 * sum(lengths)
+    held = {tuple(row) for row in division.validation.tolist()}
+    assert held <= {tuple(row) for row in store.intervals.tolist()}
+
+
+def test_a_hundred_thousand_contigs_are_divided_in_a_second() -> None:
+    ends = np.cumsum(np.random.default_rng(2).integers(200, 1200, 100_000))
+    contigs = [Contig(f"t{i}", end - length, length) for i, (end, length) in enumerate(
+        zip(ends.tolist(), np.diff(ends, prepend=0).tolist(), strict=True))]  # fmt: skip
+    store = cast(GenomeStore, _Lengths(contigs))
+    for split in (SplitByContig(), SplitByFraction()):
+        began = time.perf_counter()
+        train, _ = lengths_of(split.divide(store))
+        assert time.perf_counter() - began < 5
+        assert train > 0.8 * ends[-1]
+
+
+class _Lengths:
+    """What a division asks of a genome."""
+
+    def __init__(self, contigs: list[Contig]) -> None:
+        self.contigs = contigs
+        self.num_bases = contigs[-1].offset + contigs[-1].length
+        self.intervals = np.array([(c.offset, c.offset + c.length) for c in contigs])
+        self.offsets = self.intervals[:, 0]
+
+
+def test_small_contigs_beside_a_chromosome_leave_its_end_to_validation(make_store: MakeStore) -> None:
+    """A chromosome of 80 % and scaffolds below 1 %: 5 % of each, and gaps of a tenth at most."""
+    scaffolds = {f"s{i}": random_sequence(400, i) for i in range(125)}
+    division = SplitByContig().divide(make_store({"chr": random_sequence(200_000), **scaffolds}))
+    assert lengths_of(division) == (200_000 - 10_000 - 1000 + 125 * (400 - 20 - 40), 10_000 + 125 * 20)
+
+
+def test_a_long_contig_is_not_drawn_at_random(make_store: MakeStore) -> None:
+    """It is 90 % of the bases: whatever the seed, the short ones are held out."""
+    store = make_store(
+        {"long": random_sequence(9000), **{f"s{i}": random_sequence(100, i) for i in range(10)}}
+    )
+    for seed in range(30):
+        division = SplitByRandomContigs(fraction=0.3, seed=seed).divide(store)
+        assert division.train[0].tolist() == [0, 9000]
+        assert lengths_of(division)[1] == 300  # 30 % of 11 contigs
+
+
+def test_a_gap_that_is_asked_for_is_kept_whole(make_store: MakeStore) -> None:
+    store = make_store({"a": random_sequence(2000), "b": random_sequence(2000)})
+    assert lengths_of(SplitByFraction().divide(store)) == (2 * (1900 - 200), 200)
+    assert lengths_of(SplitByFraction(gap=1000).divide(store)) == (2 * (1900 - 1000), 200)
+
+
+def test_a_split_that_trains_on_less_than_half_is_warned_of(store: GenomeStore) -> None:
+    """The ends of 6,000, 3,000 and 1,000 bases leave 3,000, less gaps of 600, 300 and 100."""
+    assert SplitByFraction(fraction=0.7).divide(store).description == (
+        "validation on the last 70.0% of every contig, 600 bases apart; warning: only 20% of the bases train"
+    )
+    assert "warning" not in SplitByFraction(fraction=0.4).divide(store).description
 
 
 def test_regions_of_a_bed_file(store: GenomeStore, tmp_path: Path) -> None:
