@@ -68,7 +68,8 @@ def test_every_command_composes_and_checks(
         jobs = build(plan.settings["hparams_search"]).known(plan.axes, [])
         assert [plan.wrong_with(plan.make_job(tmp_path, overrides)) for overrides in jobs] == [""] * len(jobs)
         return
-    check(read_config(command.replace(" ", "_"), words, extra_folder=extra), given=frozenset({"config"}))
+    config = read_config(command.replace(" ", "_"), words, extra_folder=extra)
+    check(config, given=frozenset({"config"}), command=command)
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))

@@ -25,7 +25,7 @@ def test_every_architecture_is_tested() -> None:
 @pytest.mark.parametrize(("name", "size"), list(itertools.product(MODELS, SIZES)))
 def test_every_model_composes_at_every_size(name: str, size: str) -> None:
     config = read_config("pretrain", [f"model={name}", f"size={size}"])
-    check(config, given=frozenset({"config"}))
+    check(config, given=frozenset({"config"}), command="pretrain")
     for argument, value in zoo.switches(name).items():
         if argument not in ("hidden_size", "num_layers", "num_heads", "intermediate_size"):
             assert config["model"][argument] == value
@@ -34,7 +34,7 @@ def test_every_model_composes_at_every_size(name: str, size: str) -> None:
 def test_a_model_that_has_learned_nothing_is_bert_at_the_tiny_size() -> None:
     words = ["task=demo_promoter", "model=random"]
     config = read_config("finetune", words)
-    check(config, given=frozenset({"config"}))
+    check(config, given=frozenset({"config"}), command="pretrain")
     assert config["model"] == read_config("pretrain", ["model=bert", "size=tiny", "data=demo"])["model"]
 
 
