@@ -34,7 +34,7 @@ def test_every_model_composes_at_every_size(name: str, size: str) -> None:
 def test_a_model_that_has_learned_nothing_is_bert_at_the_tiny_size() -> None:
     words = ["task=demo_promoter", "model=random"]
     config = read_config("finetune", words)
-    check(config, given=frozenset({"config"}), command="pretrain")
+    check(config, given=frozenset({"config"}), command="finetune")
     assert config["model"] == read_config("pretrain", ["model=bert", "size=tiny", "data=demo"])["model"]
 
 
