@@ -33,6 +33,7 @@ def _object(line: Line) -> Mapping[str, Any]:
         raise line.error("CSV-02", found, "an object on each line", fix) from error
     if not isinstance(values, dict):
         raise line.error("CSV-02", f"no JSON object: {shown(values)}", "an object on each line", fix)
+    _check_text(line.text, values, f"{line.path}:{line.number}")
     if values and all(isinstance(value, dict) for value in values.values()):
         found, fix = "an object of columns", "write rows, in pandas with orient='records', lines=True"
         raise line.error("CSV-02", found, "an object for each row", fix)
@@ -67,8 +68,9 @@ class _ArrayText:
     def value(self, number: int) -> object:
         """The item that begins here."""
         while True:
+            begin = self._place
             try:
-                value, self._place = _DECODER.raw_decode(self._text, self._place)
+                value, self._place = _DECODER.raw_decode(self._text, begin)
             except (ValueError, RecursionError) as error:
                 if len(self._text) - self._place > LONGEST:
                     raise self._too_long(number) from error
@@ -78,6 +80,7 @@ class _ArrayText:
                 if not is_torn or not self._read():
                     raise self._error(f"item {number} is no JSON: {_reason(error)}") from error
             else:
+                _check_text(self._text[begin : self._place], value, f"{self._path}, item {number}")
                 return value
 
     def take(self, mark: str) -> None:
@@ -140,6 +143,18 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_pairs)
+
+
+def _check_text(text: str, value: object, where: str) -> None:
+    """Refuse escapes that spell half of a letter, which no file could hold again."""
+    if "\\ud" in text.lower():
+        try:
+            json.dumps(value, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError as error:
+            found = f"{error.object[error.start]!r}, half of a surrogate pair"
+            raise table_error(
+                "CSV-07", where, found, "escapes that spell letters", "correct the text"
+            ) from error
 
 
 def _reason(error: Exception) -> str:

@@ -6,12 +6,17 @@ import math
 import re
 from dataclasses import dataclass
 
+import numpy as np
+
 from dnalm.data.labelled.files import table_error
 from dnalm.data.labelled.task import Task
 from dnalm.errors import DataError, listed, shown
 
 MOST_CLASSES = 1 << 16
+_LARGEST = float(np.finfo(np.float32).max)  # values are learned in single precision
 _BOOLEANS = {"true": 1.0, "false": 0.0}
+_EACH_LABEL = "write 0 or 1 for each label of the task, such as [0, 1, 0]"
+_EXACT = 1 << 53  # whole numbers below it are exact
 _BETWEEN_LABELS = re.compile(r"[\s,;|]+")
 
 
@@ -47,7 +52,7 @@ class LabelReader:
                 raise self._not_a_label(text, column, where)
             return self.task.classes.index(name)
         number = self._number(text, column, where)
-        if not math.isfinite(number):
+        if not math.isfinite(number) or (self.task.kind == "regression" and abs(number) > _LARGEST):
             raise _empty(column, where, str(text))
         if self.task.kind != "regression":
             self._check_class(number, column, where)
@@ -83,14 +88,21 @@ class LabelReader:
         if number != int(number):
             raise self._not_a_label(number, column, where)
         if number < 0 or number >= (self.num_classes or MOST_CLASSES):
-            limit = f"0 to {self.num_classes - 1}" if self.num_classes else f"0 to {MOST_CLASSES - 1:,}"
-            fix = "correct the label, or set task.num_classes=<number of classes>"
-            if number < 0 or self.task.kind == "binary":
-                fix = "name the classes in their order, such as task.classes=['-1','1']"
-                fix += ", or set task.kind=multiclass" if number > 1 else ""
-            elif self.num_classes is None:
-                fix = "set task.kind=regression for values, or name the classes: task.classes=['7','9']"
-            raise table_error("CSV-12", where, f"{column} is {int(number)}", f"a class from {limit}", fix)
+            raise self._no_class(number, column, where)
+
+    def _no_class(self, number: float, column: str, where: str) -> DataError:
+        limit = f"a class from 0 to {(self.num_classes or MOST_CLASSES) - 1:,}"
+        fix = "correct the label, or set task.num_classes=<number of classes>"
+        if self.task.kind == "multilabel":
+            limit, fix = "0 or 1", _EACH_LABEL
+        elif number < 0 or self.task.kind == "binary":
+            names = "['-1','1']" if number < 0 else "['1','2']"
+            fix = f"name the classes in their order, such as task.classes={names}"
+            fix += ", or set task.kind=multiclass" if number > 1 else ""
+        elif self.num_classes is None:
+            fix = "set task.kind=regression for values, or name the classes: task.classes=['7','9']"
+        text = str(int(number)) if abs(number) < _EXACT else f"{number:g}"
+        return table_error("CSV-12", where, f"{column} is {text}", limit, fix)
 
     def _not_a_label(self, text: object, column: str, where: str) -> DataError:
         kind = self.task.kind
@@ -103,6 +115,8 @@ class LabelReader:
                 if has_comma
                 else "correct it, or leave the row out"
             )
+        elif kind == "multilabel":
+            fix = _EACH_LABEL
         elif isinstance(text, list):
             fix = "set task.kind=multilabel, in which a list holds 0 or 1 for each label"
         elif isinstance(text, float) and text != int(text):
@@ -130,5 +144,9 @@ def _spellings(value: object) -> tuple[str, ...]:
 def _empty(column: str, where: str, text: str) -> DataError:
     fix = "leave the row out, or fill it in"
     return table_error(
-        "CSV-05", where, f"{column} is {text}", "a label in every row, finite if a number", fix
+        "CSV-05",
+        where,
+        f"{column} is {text}",
+        "a label in every row, finite in single precision if a number",
+        fix,
     )

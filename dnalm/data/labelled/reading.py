@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -65,7 +66,7 @@ def read_letters(value: object, *, column: str, where: str, notes: Notes) -> Cod
     """The letters of a cell as `alphabet.LETTER_TABLE` has them, ambiguous ones kept apart, (L,) uint8.
 
     Args:
-        value: the cell; overlapping k-mers with spaces between them are joined.
+        value: the cell; overlapping k-mers, with spaces between them or as a list, are joined.
         column: its name.
         where: file and line.
         notes: counts ambiguous letters and joined cells.
@@ -74,6 +75,8 @@ def read_letters(value: object, *, column: str, where: str, notes: Notes) -> Cod
         DataError: CSV-04, it is empty; CSV-10, a letter is none of DNA's; CSV-20, words that do not overlap.
     """
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
+        text = " ".join(value)
     if not isinstance(text, str) or not text.strip():
         raise table_error("CSV-04", where, f"{column} is {shown(value)}", "a sequence", "leave the row out")
     text = text.strip()
@@ -124,9 +127,9 @@ def _missing(row: Row, key: str, column: str, source: str) -> DataError:
     fix = f"set {key} to a column that is there"
     near = _near_name(column, there)
     if near is not None:
-        fix = f"set {key}={near}"
+        fix = f"set {shlex.quote(f'{key}={near}')}"
     elif any(re.fullmatch(r"[ACGTNacgtn]{8,}", name) for name in there):
-        fix = f"write a header above the first row, such as {', '.join(dict.fromkeys((column, 'label')))}"
+        fix = f"write a header above the first row, with {column} among its names"
     elif key.endswith("label") and file_kind(Path(source)) == "fasta":
         fix = "write the labels into the headers: >id label=0, or >id|0"
     elif key == "task.label":

@@ -30,7 +30,7 @@ from dnalm.data.labelled.files import (
     table_error,
 )
 from dnalm.data.labelled.json_rows import json_array, json_lines
-from dnalm.errors import DataError, shown
+from dnalm.errors import DataError, listed, shown
 from dnalm.genome.text import Line, read_lines
 
 _MARKS = ("\t", ",", ";", "|")
@@ -224,12 +224,15 @@ def _check_quoted(
 def _check_width(path: Path, line: int, cells: Sequence[str], header: Sequence[str]) -> None:
     """Refuse a row that is too short, or that has values past the last column."""
     if len(cells) < len(header) or any(map(str.strip, cells[len(header) :])):
+        fix = "write every field of the row, and quote those that hold the delimiter"
+        if len(cells) == len(header) + 1:
+            fix += "; R writes no name above its row names: set row.names=FALSE there"
         raise table_error(
             "CSV-02",
             f"{path}:{line}",
             f"{len(cells)} fields",
             f"{len(header)}, as the header has",
-            "write every field of the row, and quote those that hold the delimiter",
+            fix,
         )
 
 
@@ -239,7 +242,11 @@ def _check_width(path: Path, line: int, cells: Sequence[str], header: Sequence[s
 def _parquet(path: Path) -> Iterator[Row]:
     import pyarrow.parquet as pq
 
-    yield from _columnar(path, lambda: pq.ParquetFile(path).iter_batches(batch_size=_BATCH_ROWS))
+    def batches() -> Iterator[Any]:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        return file.iter_batches(batch_size=_BATCH_ROWS)
+
+    yield from _columnar(path, batches)
 
 
 def _arrow(path: Path) -> Iterator[Row]:
@@ -271,8 +278,8 @@ def _columnar(path: Path, batches: Callable[[], Iterator[Any]]) -> Iterator[Row]
                 for values in batch.slice(start, _BATCH_ROWS).to_pylist():
                     number += 1
                     yield Row(number, {**values, **twice})
-    except (pa.ArrowException, OSError) as error:
-        reason = shown((str(error).splitlines() or [""])[0].rstrip("."))
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = listed([(str(error).splitlines() or [""])[0].rstrip(".")])
         found = f"it breaks off after row {number} ({reason})"
         raise table_error("CSV-02", path, found, "a whole Parquet or Arrow file", "copy it again") from error
 

@@ -90,6 +90,11 @@ FORMS: dict[str, tuple[str, bytes | pa.Table]] = {
         "t.tsv",
         b"sequence\tlabel\nACG CGT GTA TAC ACG CGT\t0\nTTTTA TTTAC\t1\nG G G N C C\t1\n",
     ),
+    "k-mers as lists": (
+        "t.jsonl",
+        b'{"sequence": ["ACGTAC", "CGTACG", "GTACGT"], "label": 0}\n{"sequence": "TTTTAC", "label": 1}\n'
+        b'{"sequence": ["G", "G", "G", "N", "C", "C"], "label": 1}',
+    ),
     "an unnamed first column twice": (
         "t.csv",
         b",,sequence,label\n0,0,ACGTACGT,0\n1,1,TTTTAC,1\n2,2,GGGNCC,1\n",
@@ -274,6 +279,24 @@ def test_a_cell_longer_than_csv_readers_expect_is_read(tmp_path: Path) -> None:
     long = "ACGT" * 40_000
     (tmp_path / "t.csv").write_text(f'sequence,label\n{long},1\n"{long}",0\n')
     assert read(tmp_path / "t.csv").lengths.tolist() == [160_000, 160_000]
+
+
+def test_parquets_own_checksums_are_held(tmp_path: Path) -> None:
+    pq.write_table(
+        table_of(TEXTS, LABELS), tmp_path / "t.parquet", compression="none", write_page_checksum=True
+    )
+    content = (tmp_path / "t.parquet").read_bytes()
+    (tmp_path / "t.parquet").write_bytes(content.replace(b"TTTTAC", b"TTTTAG"))
+    with pytest.raises(DataError, match=r"^CSV-02 .*could not verify page integrity, CRC checksum"):
+        read(tmp_path / "t.parquet")
+
+
+def test_a_flipped_letter_in_parquet_is_no_traceback(tmp_path: Path) -> None:
+    pq.write_table(table_of(TEXTS, LABELS), tmp_path / "t.parquet", compression="none", use_dictionary=False)
+    content = (tmp_path / "t.parquet").read_bytes()
+    (tmp_path / "t.parquet").write_bytes(content.replace(b"TTTTAC", b"TT\xffTAC"))
+    with pytest.raises(DataError, match=r"^CSV-02 .*t.parquet: it breaks off after row 0"):
+        read(tmp_path / "t.parquet")
 
 
 def test_reported_files_without_an_answer_say_why(shared_data: Path) -> None:

@@ -130,6 +130,32 @@ CASES = {
     "a label that is null": Case(
         "CSV-05", '{"sequence": "ACGT", "label": null}', ("train.jsonl:1", "is empty"), name="train.jsonl"
     ),
+    "a value that single precision lacks": Case(
+        "CSV-05",
+        "sequence,label\nACGT,1e39\n",
+        ("train.csv:2", "label is 1e39", "finite in single precision"),
+        task={"kind": "regression"},
+    ),
+    "a class of 300 digits": Case("CSV-12", "sequence,label\nACGT,1e300\n", ("label is 1e+300;",)),
+    "half a letter": Case(
+        "CSV-07", '{"id": "\\ud800"}', ("train.jsonl:1: '\\ud800', half",), name="train.jsonl"
+    ),
+    "half a letter in an array": Case("CSV-07", '[{"id": "\\ud800"}]', ("t.json, item 1",), name="t.json"),
+    "numbers of labels": Case(
+        "CSV-12",
+        '{"sequence": "AC", "label": [0, 5]}',
+        ("label is 5; 0 or 1.", "such as [0, 1, 0]"),
+        name="train.jsonl",
+        task={"kind": "multilabel"},
+    ),
+    "names of labels": Case(
+        "CSV-03",
+        '{"sequence": "AC", "label": ["TF1"]}',
+        ("label is 'TF1'; 0 or 1.", "such as [0, 1, 0]"),
+        name="train.jsonl",
+        task={"kind": "multilabel"},
+    ),
+    "R's row names": Case("CSV-02", "sequence\tlabel\n1\tAC\t0\n", ("3 fields", "row.names=FALSE")),
     "a list where one class is meant": Case(
         "CSV-03",
         '{"sequence": "ACGT", "label": [0, 1, 0, 1, 0, 1, 1]}',
