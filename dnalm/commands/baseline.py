@@ -70,6 +70,8 @@ def baseline(
             "peak_memory": peak_memory_bytes(),
         }
     )
+    for note in division.notes:
+        stdout.print(note)
     for name, values in figures.items():
         stdout.print(f"{name}: " + ", ".join(f"{each} {value}" for each, value in values.items()))
     stdout.print(f"predictions: {predictions}")

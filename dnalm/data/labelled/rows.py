@@ -244,7 +244,7 @@ def _parquet(path: Path) -> Iterator[Row]:
 
     def batches() -> Iterator[Any]:
         file = pq.ParquetFile(path, page_checksum_verification=True)
-        return file.iter_batches(batch_size=_BATCH_ROWS)
+        yield from file.iter_batches(batch_size=_BATCH_ROWS)
 
     yield from _columnar(path, batches)
 

@@ -16,6 +16,7 @@ from dnalm.errors import ConfigError, DataError
 from dnalm.genome.alphabet import Codes, reverse_complement
 from dnalm.genome.annotations.bed import BedReader, BedRow
 from dnalm.genome.building import open_or_build
+from dnalm.genome.dataset_text import saved_splits
 
 _BED_COLUMNS = ("chrom", "start", "end", "name", "score", "strand")
 
@@ -51,7 +52,7 @@ class SequenceInput:
 
     Args:
         path: FASTA, BED (narrowPeak, broadPeak), a table (CSV, TSV, JSON, Parquet, Arrow), or a folder of
-            `save_to_disk`; text may be compressed by gzip.
+            `save_to_disk` without splits; text may be compressed by gzip.
         reference: of BED: the genome, as FASTA, 2bit or store.
         cache: folder of stores; the user's cache if absent.
         sequence: of tables: the column of sequences.
@@ -79,6 +80,9 @@ class SequenceInput:
         if self.kind is None:
             expected = "a FASTA (.fa), BED (.bed) or table (.csv, .tsv, .parquet)"
             raise _wrong("input", f"{self.path}", expected, "name the file by what it holds: input=seqs.fa")
+        if self.kind == "folder" and saved_splits(self.path) != []:
+            found, expected = f"the folder {self.path}", "a file, or a folder of save_to_disk without splits"
+            raise _wrong("input", found, expected, f"name one of its parts, such as input={self.path}/train")
         if (self.kind == "bed") != (self.reference is not None):
             found = "a BED without reference" if self.kind == "bed" else "reference beside no BED"
             fix = "set reference=genome.fa" if self.kind == "bed" else "leave reference out"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +22,7 @@ from dnalm.evaluation.embedding import (
     parts,
     read_embeddings,
 )
-from dnalm.genome.alphabet import from_text, reverse_complement
+from dnalm.genome.alphabet import from_text, reverse_complement, to_text
 from dnalm.models import Pretrained, load_pretrained
 from dnalm.tokenizers import load_tokenizer
 from tests.conftest import random_sequence
@@ -263,3 +264,51 @@ def test_the_python_path_gives_the_vectors_of_the_command(tmp_path: Path) -> Non
         load_pretrained(folder).encoder, load_tokenizer(folder), EmbeddingRecipe(max_tokens=22)
     )
     assert np.abs(np.stack([s.pooled("mean") for s in untrained.read(codes)]) - pooled).max() > 1e-3
+
+
+def test_the_kind_of_an_input_is_its_content_and_what_is_odd_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "IN.TXT").write_bytes(gzip.compress(b">a x\nACGT\nAC\n\n>b\nACR\n>a\nT\n"))
+    source = SequenceInput(path=tmp_path / "IN.TXT")
+    assert [(item.id, item.contig, to_text(item.codes)) for item in source] == [
+        ("a", "a", "ACGTAC"),
+        ("b", "b", "ACN"),
+        ("a", "a", "T"),
+    ]
+    assert source.notes == [
+        f"{source.path}: 1 ambiguous letters are read as N",
+        f"{source.path}: 1 sequences have an id that another has too",
+    ]
+    (tmp_path / "t.csv").write_text("id;sequence;y\na;ACG CGT;up\n")
+    table = SequenceInput(path=tmp_path / "t.csv", id="id", keep=("y",))
+    assert [(item.id, to_text(item.codes), item.kept) for item in table] == [("a", "ACGT", ("up",))]
+    assert "separated by ';'" in table.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"keep": ("label",), "kept_by": "label"}, r"CSV-01 .*Fix: set label=Label\."),
+        ({"id": "Seq_ID"}, r"CSV-01 .*Fix: set 'id=seq id'\."),
+        ({"max_bp": 3, "has_max_bp": False}, r"SEQ-03 .*at most 3. Fix: give intervals of it: [^,]*\."),
+    ],
+)
+def test_advice_names_the_keys_that_a_command_has(
+    choices: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "t.csv").write_text("seq id,sequence,Label\na,ACGT,1\n")
+    choices = {"keep": (), **choices}
+    with pytest.raises(DataError, match=message):
+        list(SequenceInput(path=tmp_path / "t.csv", **choices))  # type: ignore[arg-type]
+
+
+def test_a_saved_dataset_is_embedded_where_it_has_no_splits(tmp_path: Path) -> None:
+    dataset = datasets.Dataset.from_dict({"sequence": ["ACGT", "AC"]})
+    datasets.DatasetDict({"train": dataset}).save_to_disk(tmp_path / "parts")
+    source = SequenceInput(path=tmp_path / "parts/train")
+    assert [len(item.codes) for item in source] == [4, 2]
+    assert source.checksum == SequenceInput(path=tmp_path / "parts/train").checksum
+    with pytest.raises(ConfigError, match=r"CFG-54 input: the folder .*parts; .*input=.*parts/train"):
+        SequenceInput(path=tmp_path / "parts")
+    (tmp_path / "empty.csv").write_text("sequence\n")
+    with pytest.raises(DataError, match=r"CSV-04 .*empty.csv: no sequence"):
+        list(SequenceInput(path=tmp_path / "empty.csv"))

@@ -49,3 +49,18 @@ def test_a_region_of_nothing_but_n_is_named(files: Path) -> None:
     (files / "n.bed").write_text("chr2\t0\t10\tempty\n")
     with pytest.raises(DataError, match=r"INT-04 .*n.bed, empty: no base but N"):
         list(read_regions(files / "n.bed", reference=files / "genome.fa", flank_bp=0, cache=files / "c"))
+
+
+def test_regions_are_told_by_content_and_a_table_is_refused(files: Path) -> None:
+    (files / "s.TXT").write_text(">one\nAC\n\nGTA\n")
+    (one,) = read_regions(files / "s.TXT", reference=None, flank_bp=0)
+    assert (one.name, one.text) == ("one", "ACGTA")
+    (files / "R.BED").write_text("chr1\t0\t10\n")
+    (row,) = read_regions(files / "R.BED", reference=files / "genome.fa", flank_bp=0, cache=files / "c")
+    assert row.text == GENOME[:10]
+    (files / "t.csv").write_text("sequence\nACGT\n")
+    with pytest.raises(ConfigError, match=r"INT-06 input: .*t.csv, which is a table"):
+        read_regions(files / "t.csv", reference=None, flank_bp=0)
+    (files / "bad.fa").write_text(">one\nACU\n")
+    with pytest.raises(DataError, match=r"CSV-10 .*bad.fa:1: 'U' at position 3 of one; .* replace U by T"):
+        list(read_regions(files / "bad.fa", reference=None, flank_bp=0))
