@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import gc
 import io
+import os
 import signal
 import sys
 import traceback
@@ -86,6 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else arguments
     if isinstance(sys.stdout, io.TextIOWrapper):  # whatever the locale, no name ends the program
         sys.stdout.reconfigure(errors="backslashreplace")
+    os.environ["PYTHONSAFEPATH"] = "1"  # processes that this one starts import nothing from where it runs
     atexit.register(gc.freeze)  # collecting a million objects of libraries at the end takes a second
     try:
         with stopping_on_signals():

@@ -178,7 +178,7 @@ _LIBRARIES: Mapping[str, Mapping[str, Any] | None] = {  # the arguments that may
         "init_lora_weights": bool | Literal["gaussian", "olora", "orthogonal", "pissa"],
     },
 }
-COMPONENTS = (*_OURS, *_LIBRARIES)
+COMPONENTS = dict.fromkeys((*_OURS, *_LIBRARIES))  # in this order
 _PACKAGES = tuple(dict.fromkeys(name.partition(".")[0] for name in COMPONENTS))
 
 
@@ -250,7 +250,7 @@ def _not_the_root(key: str, target: str, command: str) -> ConfigError:
 def _not_listed(key: str, target: str) -> ConfigError:
     package, _, name = target.partition(".")[0], *target.rpartition(".")[1:]
     alike = [known for known in COMPONENTS if known.rpartition(".")[2] == name and name]
-    nearest = alike or difflib.get_close_matches(target, COMPONENTS, n=1, cutoff=0.8)
+    nearest = alike or difflib.get_close_matches(target, list(COMPONENTS), n=1, cutoff=0.8)
     if target in ROOTS.values():
         found, fix = f"{target!r} is the root of a command", "name a component"
     elif package in _PACKAGES and nearest:

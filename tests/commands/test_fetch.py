@@ -63,7 +63,7 @@ def test_a_genome_is_fetched_and_what_is_next_works(
         f"summary: {tmp_path}/cache/sacCer3/summary.json",
     ]
     _, command, *words = out.splitlines()[1].removeprefix("next: ").split()
-    check(read_config(command, words), given=frozenset({"config"}))
+    check(read_config(command, words), given=frozenset({"config"}), command=command)
     check_source(path)
 
 
@@ -256,7 +256,7 @@ def test_a_genome_has_no_manifest(library: Library, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize("name", options("recipe"))
 def test_every_recipe_is_named_as_its_file_and_can_be_built(name: str) -> None:
     config = read_config("fetch", [f"recipe={name}"])
-    check(config, given=frozenset({"config"}))
+    check(config, given=frozenset({"config"}), command="fetch")
     recipe = build(config["recipe"], key="recipe")
     assert recipe.name == name
     if hasattr(recipe, "url"):
