@@ -6,7 +6,8 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dnalm.compose.check import RESERVED, Node, convert, is_partial, parameters_of
+from dnalm.compose.check import Node, convert, is_partial, parameters_of
+from dnalm.compose.names import RESERVED
 from dnalm.compose.targets import resolve
 from dnalm.errors import ConfigError, DnalmError
 

@@ -9,7 +9,6 @@ and `"3"` no number.
 from __future__ import annotations
 
 import collections.abc
-import difflib
 import inspect
 import json
 import types
@@ -20,12 +19,13 @@ from typing import Any
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
+from dnalm.compose.names import RESERVED, unknown_key
+from dnalm.compose.names import join as _join
 from dnalm.compose.targets import resolve, settable
 from dnalm.errors import ConfigError
 from dnalm.paths import MustExist
 
 Node = dict[str, Any]
-RESERVED = ("_target_", "_partial_")
 
 
 def check(
@@ -48,12 +48,12 @@ def check(
     arguments = {name: value for name, value in node.items() if name not in RESERVED}
     for name in arguments:
         if name not in parameters or name in given:
-            raise _unknown(_join(key, name), sorted(set(parameters) - given))
+            raise unknown_key(_join(key, name), sorted(set(parameters) - given), value=arguments[name])
     if not is_partial(node, key=key):
         for name, parameter in parameters.items():
             required = parameter.default is inspect.Parameter.empty and name not in given
             if name not in arguments and required:
-                raise _missing(_join(key, name), parameter)
+                raise _missing(_join(key, name), parameter.annotation)
     for name, value in arguments.items():
         convert(value, parameters[name].annotation, key=_join(key, name), visit=_check_component)
 
@@ -264,7 +264,7 @@ def parse(value: object, annotation: Any, *, key: str) -> Any:  # noqa: ANN401
         ConfigError: the value is of another type, or a path of an input is not there.
     """
     if value == "???":
-        raise _missing(key, None)
+        raise _missing(key, annotation)
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(
             annotation, config=ConfigDict(strict=True, arbitrary_types_allowed=True)
@@ -272,7 +272,7 @@ def parse(value: object, annotation: Any, *, key: str) -> Any:  # noqa: ANN401
     except PydanticSchemaGenerationError:
         return value  # an annotation of another library that pydantic cannot read
     try:
-        parsed = adapter.validate_json(json.dumps(value))
+        parsed = _validated(adapter, value)
     except ValidationError as error:
         problem = error.errors()[0]
         if problem["type"] == "needs_python_object":  # a class that no plain value is of
@@ -287,6 +287,20 @@ def parse(value: object, annotation: Any, *, key: str) -> Any:  # noqa: ANN401
     if isinstance(parsed, Path) and any(isinstance(mark, MustExist) for mark in _marks(annotation)):
         _check_path(parsed, key)
     return parsed
+
+
+def _validated(adapter: TypeAdapter[Any], value: object) -> Any:  # noqa: ANN401
+    """The value, or where a list is wanted the list of this one value."""
+    try:
+        return adapter.validate_json(json.dumps(value))
+    except ValidationError:
+        if not isinstance(value, str | int | float):
+            raise
+        try:
+            return adapter.validate_json(json.dumps([value]))
+        except ValidationError:
+            pass
+        raise
 
 
 def _check_path(path: Path, key: str) -> None:
@@ -317,29 +331,13 @@ def _type_name(annotation: Any) -> str:  # noqa: ANN401
     return annotation.__name__ if isinstance(annotation, type) and not options else str(annotation)
 
 
-def _unknown(key: str, known: list[str]) -> ConfigError:
-    parent, _, name = key.rpartition(".")
-    nearest = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {_join(parent, nearest[0])}?" if nearest else f"use {' or '.join(known)}"
-    return ConfigError(
-        "CFG-03",
-        where=key,
-        found="unknown key",
-        expected=f"one of the {len(known)} arguments of {parent or 'the command'}",
-        fix=hint,
-    )
-
-
-def _missing(key: str, parameter: inspect.Parameter | None) -> ConfigError:
-    kind = f" ({_type_name(parameter.annotation)})" if parameter is not None else ""
+def _missing(key: str, annotation: Any) -> ConfigError:  # noqa: ANN401
+    is_choice = typing.get_origin(annotation) is typing.Literal
+    example = typing.get_args(annotation)[0] if is_choice else "…"
     return ConfigError(
         "CFG-07",
         where=key,
         found="no value",
-        expected=f"a value{kind}",
-        fix=f"give {key}=… on the command line",
+        expected="a value" if annotation is Any else f"a value ({_type_name(annotation)})",
+        fix=f"give {key}={example} on the command line",
     )
-
-
-def _join(key: str, name: str) -> str:
-    return f"{key}.{name}" if key else name

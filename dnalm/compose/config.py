@@ -11,31 +11,41 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dnalm import grants
-from dnalm.compose.words import unreadable
+from dnalm.compose.names import check_names, said_here, unknown_key
+from dnalm.compose.signatures import parameters_of
+from dnalm.compose.words import Word, quoted, read_words
 from dnalm.compose.yaml_limits import check_yaml
 from dnalm.errors import ConfigError
 from dnalm.grants import KEYS, refuse_in_files
 from dnalm.paths import config_folder
 
-_VALUE_PREFIXES = ("+", "~")
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+_STEP_COUNTS = ("schedule.warmup_steps",)  # of a run; not masking.final_from, which an extension must keep
 _GROUP = re.compile(r"\w[\w/]{0,60}")
 
 
 def read_config(
-    command: str, overrides: Sequence[str], *, extra_folder: Path | None = None
+    command: str,
+    overrides: Sequence[str],
+    *,
+    extra_folder: Path | None = None,
+    given: frozenset[str] = frozenset({"config"}),
 ) -> dict[str, Any]:
-    """Compose and resolve.
+    """Compose, resolve, and refuse names that nothing has.
 
     Args:
         command: name of the root config.
         overrides: `key=value` and `group=option` as typed.
         extra_folder: a folder of the user's own configs, laid out as `conf/`; it adds options and
             may replace none of ours.
+        given: arguments of the root that the program fills.
 
     Returns:
         Plain dicts, lists and values.
@@ -43,30 +53,150 @@ def read_config(
     Raises:
         ConfigError: an override or a file cannot be read, or names what is not there.
     """
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
     folders = [config_folder(), *([extra_folder] if extra_folder else [])]
     for path in sorted(extra_folder.rglob("*.yaml")) if extra_folder else ():
         if path.is_file():
             check_yaml(path)
-    words = [part for word in overrides for part in _as_hydra(word, command, folders)]
+    words = read_words(overrides)
+    hydra_words = [part for word in words for part in _as_hydra(word, command, folders)]
+    hydra_words += _published_size(command, words)
     if extra_folder:
-        words.append(f"hydra.searchpath=[{json.dumps(f'file://{extra_folder.resolve()}')}]")
-    OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
+        hydra_words.append(f"hydra.searchpath=[{json.dumps(f'file://{extra_folder.resolve()}')}]")
     try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(folders[0].resolve())):
-            config = compose(command, overrides=words, return_hydra_config=True)
-        choices = dict(config.hydra.runtime.choices)
-        OmegaConf.register_new_resolver("choice", lambda group: choices[group], replace=True)
-        OmegaConf.set_struct(config, value=False)
-        del config["hydra"]
-        plain = OmegaConf.to_container(config, resolve=True)
+        config, choices = _compose(command, hydra_words)
+        _check_options(words, choices, folders)
+        _scale_steps(config, command, hydra_words, words)
+        _leave_alone(config, choices, words, folders)
+        _leave_out_tracks(config, words)
+        plain = _resolved(config, choices)
     except Exception as error:  # of many kinds, all about words and files that are the user's
-        raise _own_error(error) or unreadable(overrides) or _explain(error, overrides, folders) from error
+        raise _own_error(error) or _explain(error, overrides, folders) from error
+    refuse_in_files(plain)
+    check_names(
+        plain,
+        given=given,
+        root=composed_roots(command),
+        others=lambda key, name: _options_with(key, name, folders),
+    )
+    return plain
+
+
+def _compose(command: str, words: Sequence[str]) -> tuple[DictConfig, Mapping[str, str | None]]:
+    """What Hydra composes, and the option chosen of each group."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder().resolve())):
+        config = compose(command, overrides=list(words), return_hydra_config=True)
+    choices = dict(config.hydra.runtime.choices)
+    OmegaConf.set_struct(config, value=False)
+    del config["hydra"]
+    return config, choices
+
+
+def _resolved(config: DictConfig, choices: Mapping[str, str | None]) -> dict[str, Any]:
+    """Plain values; what refers to a value that is not given has none either, and `check` names both."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import InterpolationToMissingValueError
+
+    OmegaConf.register_new_resolver("choice", lambda group: choices[group], replace=True)
+    while True:
+        try:
+            plain = OmegaConf.to_container(config, resolve=True)
+            break
+        except InterpolationToMissingValueError as error:
+            OmegaConf.update(config, str(error.full_key), "???")
     assert isinstance(plain, dict), "a root config is a mapping"
     refuse_in_files(plain)
     return {str(key): value for key, value in plain.items()}
+
+
+def _published_size(command: str, words: Sequence[Word]) -> list[str]:
+    """An experiment that is named alone is of its published size; the bare command is small, see its root."""
+    keys = {word.key for word in words}
+    is_named = "experiment" in keys and "size" not in keys
+    return ["size=full"] if is_named and "size" in composed_groups(command) else []
+
+
+def _scale_steps(config: DictConfig, command: str, hydra_words: Sequence[str], words: Sequence[Word]) -> None:
+    """Where `steps` alone is typed, counts of steps keep their share of the run."""
+    from omegaconf import OmegaConf
+
+    typed = {word.key for word in words}
+    steps = config.get("steps")
+    if "steps" not in typed or not isinstance(steps, int) or steps < 1:
+        return
+    stated, _ = _compose(command, [word for word in hydra_words if not word.startswith("++steps=")])
+    of = stated.get("steps")
+    for key in _STEP_COUNTS:
+        count = OmegaConf.select(stated, key, throw_on_missing=False)
+        if key not in typed and isinstance(of, int) and isinstance(count, int) and 0 < count < of:
+            OmegaConf.update(config, key, max(1, round(count * steps / of)))
+
+
+def _leave_alone(
+    config: DictConfig, choices: Mapping[str, str | None], words: Sequence[Word], folders: Sequence[Path]
+) -> None:
+    """Sizes and debugging change what is there: not the shape of a loaded model, nor what a command lacks."""
+    typed = {word.key for word in words}
+    for group in ("size", "debug"):
+        option = choices.get(group)
+        for path in _leaves(_stated(group, option, folders)) if option else ():
+            if ".".join(path) not in typed and not _has_argument(config, path):
+                _remove(config, path)
+
+
+def _leaves(value: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, item in value.items():
+        if isinstance(item, dict) and "_target_" not in item:
+            yield from _leaves(item, (*path, name))
+        elif name != "defaults":
+            yield (*path, name)
+
+
+def _has_argument(config: DictConfig, path: Sequence[str]) -> bool:
+    """Whether the components on the way to a key have it, as far as their source tells."""
+    node: Any = config
+    for name in path:
+        if not hasattr(node, "get"):
+            return True
+        known = parameters_of(node.get("_target_"))
+        if known is not None and name not in known:
+            return False
+        node = node.get(name)
+    return True
+
+
+def _remove(config: DictConfig, path: Sequence[str]) -> None:
+    """Remove a key, and the mappings above it that are left empty."""
+    *above, name = path
+    node: Any = config
+    for part in above:
+        node = node[part]
+    if name in node:
+        del node[name]
+    if above and not node:
+        _remove(config, above)
+
+
+def _leave_out_tracks(config: DictConfig, words: Sequence[Word]) -> None:
+    """A track of `data` whose files are not given is absent, unless none is given."""
+    from omegaconf import OmegaConf
+
+    data = config.get("data")
+    tracks: Any = data.get("tracks") if OmegaConf.is_dict(data) else None
+    if not OmegaConf.is_dict(tracks):
+        return
+    asking = [
+        name
+        for name, node in tracks.items()
+        if OmegaConf.is_dict(node) and any(OmegaConf.is_missing(node, part) for part in node)
+    ]
+    typed = [word.key for word in words]
+    for name in asking if len(asking) < len(tracks) else ():
+        if not any(key.startswith(f"data.tracks.{name}.") for key in typed):
+            del tracks[name]
 
 
 def read_resolved(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
@@ -112,36 +242,121 @@ def composed_groups(command: str) -> list[str]:
     return [group.as_posix() for group in groups if f"- {group.parts[0]}:" in text]
 
 
-def _as_hydra(word: str, command: str, folders: Sequence[Path]) -> list[str]:
+def _as_hydra(word: Word, command: str, folders: Sequence[Path]) -> list[str]:
     """Let `key=value` add the key where no YAML states it; groups and explicit prefixes stay.
 
-    `group=a/b`, where the group has an option `files`, is that option with its path.
+    A group that has an option `files` takes a path in place of an option's name: one with a slash, or of
+    what is there.
     """
-    key, equals, value = word.partition("=")
-    if not equals and not word.startswith("~"):
+    if word.key.partition(".")[0].partition("/")[0] == "hydra":
         raise ConfigError(
             "CFG-16",
-            where=word,
-            found="an argument without '='",
-            expected="key=value or group=option",
-            fix="write it as key=value; options of the program begin with --",
-        )
-    if key.lstrip("+~").partition(".")[0].partition("/")[0] == "hydra":
-        raise ConfigError(
-            "CFG-16",
-            where=word,
+            where=word.text,
             found="a setting of Hydra itself",
             expected="keys and groups of the command",
-            fix="leave it out; dnalm uses Hydra to compose configs and for nothing else",
+            fix=said_here(word.key, word.value, composed_roots(command))
+            or "leave it out; dnalm uses Hydra to compose configs and for nothing else",
         )
-    if word.startswith(_VALUE_PREFIXES) or "@" in key:
-        return [word]
-    if key not in composed_groups(command):
-        return [f"++{word}"]
-    offered = options(key, folders)
-    if "/" in value and value not in offered and "files" in offered:
-        return [f"{key}=files", f"++{key}.{_asked_key(key)}={json.dumps(value)}"]
-    return [word]
+    if word.prefix or "@" in word.key:
+        return [word.text]
+    if word.key not in composed_groups(command):
+        _check_root(word, command)
+        return [f"++{word.text}"]
+    offered = options(word.key, folders)
+    is_path = "/" in word.value or Path(word.value).exists()
+    if word.value and is_path and word.value not in offered and "files" in offered:
+        return [f"{word.key}=files", f"++{word.key}.{_asked_key(word.key)}={quoted(word.value)}"]
+    return [word.text]
+
+
+def _check_root(word: Word, command: str) -> None:
+    """Refuse groups and keys of sweeps without -m, and groups that only other commands have.
+
+    Raises:
+        ConfigError: CFG-06, CFG-03.
+    """
+    root, roots = word.key.partition(".")[0].partition("/")[0], composed_roots(command)
+    if root not in roots and root in composed_roots("sweep"):
+        raise ConfigError(
+            "CFG-06",
+            where=word.key,
+            found="a key of a sweep",
+            expected="keys and groups of one run",
+            fix=f"add -m, and the values to try: -m seed=1,2,3 {word.text}",
+        )
+    if root not in roots and (config_folder() / word.key).is_dir():
+        raise unknown_key(word.key, sorted(roots), value=word.value, root=roots)
+
+
+def _check_options(words: Sequence[Word], choices: Mapping[str, str | None], folders: Sequence[Path]) -> None:
+    """Refuse a key that another option of its group asks for, and not the one that is chosen.
+
+    Raises:
+        ConfigError: CFG-06, such as `data.fasta` beside `data=demo`.
+    """
+    for word in words:
+        parent, _, name = word.key.rpartition(".")
+        group = parent.replace(".", "/")
+        chosen = choices.get(group)
+        if not chosen or name in _stated(group, chosen, folders):
+            continue
+        asking = [option for option in options(group, folders) if _asks(group, option, name, folders)]
+        if asking:
+            plain = [option for option in asking if len(_stated(group, option, folders)) <= 3] or asking
+            raise ConfigError(
+                "CFG-06",
+                where=word.key,
+                found=f"a key of {' or '.join(f'{group}={option}' for option in asking)}",
+                expected=f"keys of {group}={chosen}, which is chosen",
+                fix=f"add {group}={plain[0]}",
+            )
+
+
+def _asks(group: str, option: str, name: str, folders: Sequence[Path]) -> bool:
+    return bool(_stated(group, option, folders).get(name) == "???")
+
+
+def _stated(group: str, option: str, folders: Sequence[Path]) -> dict[str, Any]:
+    """What the file of an option states; nothing where it cannot be read, which Hydra says better."""
+    import yaml
+
+    for folder in folders:
+        path = folder / group / f"{option}.yaml"
+        if path.is_file():
+            try:
+                stated = yaml.safe_load(path.read_text(encoding="utf-8"))
+            except (yaml.YAMLError, UnicodeDecodeError):
+                return {}
+            return stated if isinstance(stated, dict) else {}
+    return {}
+
+
+def _options_with(key: str, name: str, folders: Sequence[Path]) -> list[str]:
+    """The options of the group at a key whose component has an argument, those first that speak of it."""
+    group = key.replace(".", "/")
+    if not key or not any((folder / group).is_dir() for folder in folders):
+        return []
+    texts = {option: _text_of(group, option, folders) for option in options(group, folders)}
+    having = [
+        option
+        for option, text in texts.items()
+        if name in _stated(group, option, folders)
+        or name in (parameters_of(_stated(group, option, folders).get("_target_")) or ())
+        or f"{key}.{name}=" in text
+    ]
+    naming = [option for option in having if f"{key}.{name}" in texts[option]]
+    return [f"{group}={option}" for option in (naming or having)[:3]]
+
+
+def _text_of(group: str, option: str, folders: Sequence[Path]) -> str:
+    paths = [folder / group / f"{option}.yaml" for folder in folders]
+    return next(path.read_text(encoding="utf-8") for path in paths if path.is_file())
+
+
+def composed_roots(command: str) -> set[str]:
+    """Groups and keys of a command."""
+    stated = _stated(".", command, [config_folder()])
+    return {*composed_groups(command), *stated, *(parameters_of(stated.get("_target_")) or ())}
 
 
 def _asked_key(group: str) -> str:
@@ -181,21 +396,30 @@ def _explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path]
         group, _, name = word.lstrip("+").partition("=")
         offered = options(group, folders) if _GROUP.fullmatch(group) else []
         if offered and name not in offered and name not in ("null", ""):
-            nearest = difflib.get_close_matches(name, offered, n=1)
-            return ConfigError(
-                "CFG-03",
-                where=group,
-                found=f"no option {name!r}",
-                expected=f"one of {', '.join(offered)}",
-                fix=f"did you mean {group}={nearest[0]}?" if nearest else "choose one of those",
-            )
+            return _no_option(group, name, offered)
     fix = "quote values that hold spaces, commas, braces or '=': 'key=\"value\"'"
     if several:
-        fix = "add -m to run a job for each value, or quote a value that holds commas: 'key=\"value\"'"
+        fix = (
+            "write a list as key=[a,b], add -m to run a job for each value, or quote a value that holds "
+            "commas: 'key=\"value\"'"
+        )
     return ConfigError(
         "CFG-01",
         where="config",
         found=" ".join(first.split()),
         expected="configs and overrides in Hydra's grammar",
         fix=fix,
+    )
+
+
+def _no_option(group: str, name: str, offered: Sequence[str]) -> ConfigError:
+    nearest = difflib.get_close_matches(name, offered, n=1)
+    fix = f"did you mean {group}={nearest[0]}?" if nearest else "choose one of those"
+    if "files" in offered:
+        path = f"a path, such as {group}=./{name}"
+        fix = (
+            f"did you mean {group}={nearest[0]}, or {path}?" if nearest else f"choose one of those, or {path}"
+        )
+    return ConfigError(
+        "CFG-03", where=group, found=f"no option {name!r}", expected=f"one of {', '.join(offered)}", fix=fix
     )

@@ -1,11 +1,101 @@
-"""Words of a command line that Hydra's grammar cannot read, and how they are written so that it can."""
+"""Words of a command line in Hydra's grammar, and how a value is written so that the grammar can read it."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from dnalm.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """One `key=value` as Hydra's grammar reads it.
+
+    Attributes:
+        text: as it was typed.
+        prefix: `+`, `++`, `~` or nothing.
+        key: config key or group, without its prefix; with `@package` if one is given.
+        value: the text of its value, quotes resolved; empty where there is none.
+    """
+
+    text: str
+    prefix: str
+    key: str
+    value: str
+
+
+def read_words(words: Sequence[str]) -> list[Word]:
+    """Read what was typed.
+
+    Raises:
+        ConfigError: CFG-16, a word is no `key=value` or sets something of Hydra itself; CFG-01, it is not in
+            Hydra's grammar; CFG-05, a key or group is given twice.
+    """
+    read = [_read_word(word) for word in words]
+    seen: dict[str, Word] = {}
+    for word in read:
+        if word.key in seen and word.prefix != "~":
+            raise given_twice(word.key, f"{seen[word.key].text} and {word.text}")
+        seen[word.key] = word
+    return read
+
+
+def given_twice(key: str, found: str) -> ConfigError:
+    """The error of a key, a group or an entry of a list that is given more than once."""
+    return ConfigError(
+        "CFG-05", where=key, found=f"{found}: given twice", expected="each once", fix="leave one of them out"
+    )
+
+
+def repeated(entries: Iterable[object]) -> object | None:
+    """The first entry that has been there before; None if there is none."""
+    seen: set[object] = set()
+    for entry in entries:
+        if entry in seen:
+            return entry
+        seen.add(entry)
+    return None
+
+
+def _read_word(word: str) -> Word:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    key, equals, value = word.partition("=")
+    bare = key.lstrip("+~")
+    if not equals and not word.startswith("~"):
+        raise ConfigError(
+            "CFG-16",
+            where=word,
+            found="an argument without '='",
+            expected="key=value or group=option",
+            fix="write it as key=value; options of the program begin with --",
+        )
+    try:
+        parsed = OverridesParser.create().parse_override(word)
+    except RecursionError as error:  # brackets within brackets: quotes are not what it lacks
+        raise ConfigError(
+            "CFG-01", where=bare, found="brackets nested too deep", expected="a flatter value", fix="mend it"
+        ) from error
+    except HydraException as error:
+        raise _unreadable(word) from error
+    given = parsed.value() if equals else ""
+    text = given if isinstance(given, str) else value
+    return Word(text=word, prefix=key[: len(key) - len(bare)], key=bare, value=text)
+
+
+def _unreadable(word: str) -> ConfigError:
+    """The error of a word that is not in Hydra's grammar, with the same word quoted."""
+    key, equals, value = word.partition("=")
+    return ConfigError(
+        "CFG-01",
+        where=key.lstrip("+") or "config",
+        found=value or word,
+        expected="a value in Hydra's grammar, in which spaces, commas, braces and '=' are quoted",
+        fix=f"write {pasteable(key, value)}" if equals else "write key=value",
+    )
 
 
 def quoted(text: str) -> str:
@@ -18,26 +108,3 @@ def quoted(text: str) -> str:
 def pasteable(key: str, value: str) -> str:
     """`key=value` as it is typed into a shell so that the value arrives as it is."""
     return shlex.quote(f"{key}={quoted(value)}")
-
-
-def unreadable(words: Sequence[str]) -> ConfigError | None:
-    """The first word that is not in Hydra's grammar, with the same word quoted; none if all are."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    parser = OverridesParser.create()
-    for word in words:
-        key, equals, value = word.partition("=")
-        try:
-            parser.parse_override(word)
-        except RecursionError:  # brackets within brackets: quotes are not what it lacks
-            return None
-        except HydraException:
-            return ConfigError(
-                "CFG-01",
-                where=key.lstrip("+") or "config",
-                found=value or word,
-                expected="a value in Hydra's grammar, in which spaces, commas, braces and '=' are quoted",
-                fix=f"write {pasteable(key, value)}" if equals else "write key=value",
-            )
-    return None

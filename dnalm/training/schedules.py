@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from dnalm.errors import ConfigError
+
 
 @runtime_checkable
 class Schedule(Protocol):
@@ -76,10 +78,19 @@ class InverseSquareRoot:
 
 
 def _check(warmup_steps: float, total_steps: int, floor: float) -> None:
+    """Refuse a rise that the run does not hold.
+
+    Raises:
+        ConfigError: CFG-18, the rise is longer than the run.
+        ValueError: the floor is no factor.
+    """
     if not 0 <= warmup_steps < total_steps:
-        raise ValueError(
-            f"warmup_steps is {warmup_steps} in a run of {total_steps} steps; "
-            "0 <= warmup_steps < steps must hold"
+        raise ConfigError(
+            "CFG-18",
+            where="schedule.warmup_steps",
+            found=f"{warmup_steps} in a run of {total_steps} steps",
+            expected="0 <= schedule.warmup_steps < steps",
+            fix=f"give schedule.warmup_steps={max(total_steps // 10, min(1, total_steps - 1))}",
         )
     if not 0 <= floor <= 1:
         raise ValueError(f"floor is {floor}; a factor lies between 0 and 1")

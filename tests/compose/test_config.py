@@ -159,3 +159,74 @@ def test_configs_say_only_what_differs() -> None:
     for path in config_folder().rglob("*.yaml"):
         visit(yaml.safe_load(path.read_text()), path.name)
     assert repeated == []
+
+
+def test_the_bare_command_is_the_demo_and_an_experiment_alone_the_published_recipe() -> None:
+    bare = read_config("pretrain", [])
+    demo = read_config("pretrain", ["experiment=dnabert", "size=tiny", "data=demo"])  # as in the Makefile
+    assert bare == demo
+    assert read_config("pretrain", ["experiment=dnabert"])["steps"] == 120_000
+    assert read_config("pretrain", ["size=full"])["steps"] == 120_000
+    assert read_config("pretrain", ["experiment=logo", "size=tiny"])["steps"] == bare["steps"]
+
+
+@pytest.mark.parametrize(
+    ("words", "warmup"),
+    [
+        (["size=tiny", "steps=150"], 200 * 150 / 3000),
+        (["size=tiny", "steps=6000"], 400),
+        (["experiment=dnabert", "steps=1200"], 10_000 * 1200 / 120_000),
+        (["size=tiny", "steps=150", "schedule.warmup_steps=3"], 3),
+        (["size=tiny", "schedule.warmup_steps=3"], 3),
+        (["size=tiny", "steps=2"], 1),
+        (["size=tiny", "debug=fast", "steps=8"], 2),  # of debug=fast: 1 of 4
+    ],
+)
+def test_the_rise_keeps_its_share_of_a_run_whose_steps_alone_are_given(
+    words: list[str], warmup: float
+) -> None:
+    config = read_config("pretrain", words)
+    assert config["schedule"]["warmup_steps"] == warmup
+    assert config["masking"]["final_from"] == (2500 if "size=tiny" in words else 100_000)
+    check(config, given=GIVEN, command="pretrain")
+
+
+@pytest.mark.parametrize("size", options("size"))
+@pytest.mark.parametrize("debug", options("debug"))
+def test_sizes_leave_a_loaded_model_alone(size: str, debug: str) -> None:
+    config = read_config("pretrain", [f"size={size}", f"debug={debug}", "model=./runs/demo"])
+    assert config["model"] == {"_target_": "dnalm.models.Pretrained", "source": "./runs/demo"}
+    check(config, given=GIVEN, command="pretrain")
+    with pytest.raises(ConfigError, match=r"CFG-03 model\.hidden_size: unknown key"):
+        read_config("pretrain", [f"size={size}", "model=./runs/demo", "model.hidden_size=3"])
+
+
+def test_debugging_is_for_finetuning_too() -> None:
+    config = read_config("finetune", ["debug=fast", "model=random", "task=demo_promoter"])
+    check(config, given=GIVEN, command="finetune")
+    assert (config["steps"], config["batch"]["global_size"], config["trainer"]["log_every"]) == (4, 4, 1)
+
+
+def test_interpret_without_what_names_the_studies(tmp_path: Path) -> None:
+    (tmp_path / "x.fa").touch()
+    config = read_config("interpret", ["model=./m", f"input={tmp_path}/x.fa"])
+    with pytest.raises(ConfigError) as caught:
+        check(config, given=GIVEN, command="interpret")
+    assert str(caught.value) == (
+        "CFG-07 what: no value; a value (one of attention, mutagenesis, dependency, motifs). "
+        "Fix: give what=attention on the command line."
+    )
+
+
+def test_tracks_whose_files_are_not_given_are_absent(tmp_path: Path) -> None:
+    for name in ("x.fa", "x.gff"):
+        (tmp_path / name).touch()
+    words = ["data=annotated", f"data.fasta={tmp_path}/x.fa"]
+    config = read_config("pretrain", [*words, f"data.tracks.region.gff={tmp_path}/x.gff"])
+    check(config, given=GIVEN, command="pretrain")
+    assert list(config["data"]["tracks"]) == ["region"]
+    with pytest.raises(ConfigError, match=r"CFG-07 data\.tracks\.region\.gff: no value"):
+        check(read_config("pretrain", words), given=GIVEN, command="pretrain")
+    words += [f"data.tracks.region.gff={tmp_path}/x.gff", "data.tracks.conservation.value=lod"]
+    with pytest.raises(ConfigError, match=r"CFG-07 data\.tracks\.conservation\.file: no value"):
+        check(read_config("pretrain", words), given=GIVEN, command="pretrain")

@@ -76,8 +76,8 @@ def test_secrets_of_the_environment_do_not_enter_configs(name: str, monkeypatch:
 def test_other_variables_of_the_environment_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCRATCH", "/scratch/me")
     monkeypatch.delenv("NOT_SET", raising=False)
-    assert read_config("pretrain", [*BASE, "+a=${oc.env:SCRATCH}"])["a"] == "/scratch/me"
-    assert read_config("pretrain", [*BASE, "+a=${oc.env:SLURM_NOT_SET,here}"])["a"] == "here"
+    assert read_config("pretrain", [*BASE, "resume=${oc.env:SCRATCH}"])["resume"] == "/scratch/me"
+    assert read_config("pretrain", [*BASE, "resume=${oc.env:SLURM_NOT_SET,here}"])["resume"] == "here"
     with pytest.raises(ConfigError, match="environment variable SLURM_NOT_SET is not set"):
         read_config("pretrain", [*BASE, "+a=${oc.env:SLURM_NOT_SET}"])
 

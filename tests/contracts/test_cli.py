@@ -80,7 +80,7 @@ def test_cfg_prints_the_composed_config(capsys: pytest.CaptureFixture[str]) -> N
         ),
         (["pretrain", "optim.lrr=1"], "CFG-03 optim.lrr: unknown key"),
         (["pretrain", "batch.global_size=3"], "CFG-19 batch.global_size: 3 samples"),
-        (["pretrain", "model.num_heads=7"], "CFG-18 hidden_size, num_heads: hidden_size=768 and num_heads=7"),
+        (["pretrain", "model.num_heads=7"], "CFG-18 hidden_size, num_heads: hidden_size=128 and num_heads=7"),
         (["pretrain", "masking.rate=1.5"], "CFG-18 masking: rate is 1.5"),
         (["pretrain", "steps=0"], "CFG-04 steps: 0; int (input should be greater than 0)"),
         (
@@ -88,10 +88,14 @@ def test_cfg_prints_the_composed_config(capsys: pytest.CaptureFixture[str]) -> N
             "CFG-18 windows.max_tokens, model.max_positions: windows of 513",
         ),
         (
-            ["pretrain", "size=tiny", "steps=100"],
-            "CFG-18 schedule: warmup_steps is 200 in a run of 100 steps; 0 <= warmup_steps < steps must hold",
+            ["pretrain", "size=tiny", "steps=150", "schedule.warmup_steps=200"],
+            "CFG-18 schedule.warmup_steps: 200 in a run of 150 steps; 0 <= schedule.warmup_steps < steps. "
+            "Fix: give schedule.warmup_steps=15",
         ),
-        (["pretrain", "data.fasta=pyproject.toml"], "CFG-20 data.fasta: pyproject.toml is not there"),
+        (
+            ["pretrain", "data.fasta=pyproject.toml"],
+            "CFG-06 data.fasta: a key of data=annotated or data=fasta",
+        ),
         (["pretrain", "data.species=human"], "CFG-18 data: species is human; the clade has demo_a"),
         (["pretrain", "data=fasta", "data.fasta=no.fa"], "CFG-20 data.fasta: no.fa is not there"),
         (["prepare"], "CFG-07 data.fasta: no value"),
@@ -161,10 +165,3 @@ def test_a_genome_without_a_usable_window_is_a_data_error(
     assert code == 3
     assert "DATA-01 genome.fa: no training window fits: the longest stretch without N has 8 bases" in errors
     assert not (tmp_path / "runs").exists()
-
-
-def test_a_genome_beside_the_demo_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "genome.fa").write_text(">chr1\nACGT\n")
-    code, _, errors = run(capsys, "pretrain", "data.fasta=genome.fa")
-    assert code == 2
-    assert "of fasta and clade both is given; a run reads data=fasta data.fasta=… or data=demo" in errors
