@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import BeforeValidator, NonNegativeInt, PositiveInt
 
 from dnalm.genome.clade import Clade, find_or_simulate
 
@@ -16,6 +16,14 @@ MetricName = Literal[
     "mcc", "f1_macro", "accuracy", "auroc", "auprc", "spearman", "pearson", "r2"
 ]  # fmt: skip
 Part = Literal["train", "val", "test"]
+
+
+def _as_text(value: object) -> object:
+    """Numbers as the texts that they are in a table, so that `task.classes=[1,2]` needs no quotes."""
+    return str(value) if isinstance(value, int) else value
+
+
+ClassName = Annotated[str, BeforeValidator(_as_text)]
 
 METRICS: dict[
     TaskKind, tuple[MetricName, ...]
@@ -65,7 +73,7 @@ class Task:
     sequence: str = "sequence"
     label: str | tuple[str, ...] = "label"
     id: str | None = None
-    classes: tuple[str, ...] = ()
+    classes: tuple[ClassName, ...] = ()
     num_classes: PositiveInt | None = None
     delimiter: str | None = None
     length_bp: PositiveInt | None = None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from dnalm.compose import build
 from dnalm.data.labelled import Task
 
 
@@ -20,3 +23,11 @@ from dnalm.data.labelled import Task
 def test_a_task_that_contradicts_itself_is_refused(words: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Task(train="t.csv", **words)  # type: ignore[arg-type]
+
+
+def test_classes_that_are_numbers_need_no_quotes(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("sequence,label\nAC,2\nAG,1\n")
+    node = {"_target_": "dnalm.data.labelled.Task", "train": str(tmp_path / "t.csv"), "classes": [1, 2]}
+    task = build(node)
+    assert isinstance(task, Task)
+    assert task.classes == ("1", "2")
