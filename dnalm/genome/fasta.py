@@ -158,6 +158,8 @@ class FastaReader:
         return records, None
 
     def _read_name(self, header: bytes, line: int) -> str:
+        if len(header) >= _HEADER_LIMIT:
+            raise errors.bad_header(self.path, line, "long")
         if b"\0" in header:
             raise errors.bad_header(self.path, line, "nul")
         try:

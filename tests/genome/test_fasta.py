@@ -167,3 +167,11 @@ def test_cheap_check_accepts_every_kind_of_source(tmp_path: Path) -> None:
         check_source(tmp_path / name)
     build_store(tmp_path / "a.fa", tmp_path / "store")
     check_source(tmp_path / "store")
+
+
+@pytest.mark.parametrize("chunk_bytes", [1 << 16, 4 << 20])
+def test_a_header_line_without_end_is_refused_whatever_the_chunks(tmp_path: Path, chunk_bytes: int) -> None:
+    path = tmp_path / "long.fa"
+    path.write_bytes(b">chr1 " + b"x" * (2 << 20) + b"\nACGT\n")
+    with pytest.raises(DataError, match=r"FASTA-27 .*:1: .*the header line is longer than 1 MB"):
+        list(FastaReader(path, chunk_bytes=chunk_bytes))
