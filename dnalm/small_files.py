@@ -20,7 +20,6 @@ from typing import Any, Literal
 
 import yaml
 
-from dnalm.console import stderr
 from dnalm.durable import file_sha256
 from dnalm.errors import CheckpointError
 
@@ -256,6 +255,8 @@ def _sha256(path: Path, *state: int) -> str:  # noqa: ARG001 -- of the cache's k
     if (seconds := time.monotonic() - began) > _WORTH_SAYING:
         gigabytes = path.stat().st_size / 1e9
         text = f"checksum of {path.name} ({gigabytes:.1f} GB) taken in {seconds:.0f} s"
+        from dnalm.console import stderr  # which takes long to import
+
         stderr.print(text)
     return found
 

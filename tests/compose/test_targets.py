@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -345,6 +347,40 @@ def test_every_python_that_is_started_searches_no_working_directory() -> None:
     for path in (config_folder().parent / "dnalm").rglob("*.py"):
         for line in path.read_text().splitlines():
             assert "sys.executable" not in line or '"-P"' in line, f"{path}: {line}"
+
+
+SPAWNS = """
+import multiprocessing, os, sys
+from dnalm.cli import main
+
+if __name__ == "__main__":
+    try:
+        main(["--version"])
+    except SystemExit:
+        pass
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        pool.apply(os.getpid)
+"""
+
+
+def test_files_of_the_working_directory_are_no_modules(tmp_path: Path) -> None:
+    where = tmp_path / "data"
+    where.mkdir()
+    for module in ("yaml", "rich", "random", "socket", "pickle", "torch", "hydra"):
+        (where / f"{module}.py").write_text("raise SystemExit('a file of the working directory')")
+    (tmp_path / "spawns.py").write_text(SPAWNS)
+    root = str(config_folder().parent)
+    for words in (["-m", "dnalm", "pretrain", "data=demo", "--cfg"], [str(tmp_path / "spawns.py")]):
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=where,
+            env={**os.environ, "PYTHONPATH": root},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
 
 
 def test_components_are_what_their_packages_define() -> None:
