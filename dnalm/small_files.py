@@ -208,8 +208,11 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     path = folder / PROVENANCE_FILE
     try:
         return _provenance(path, *_state(path))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
+    except OSError as error:
+        found = f"cannot be read ({error.strerror})"
+        raise refused_provenance(folder, found, "a readable file") from error
 
 
 def window_tokens(folder: Path) -> int | None:

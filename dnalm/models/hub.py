@@ -15,6 +15,7 @@ from dnalm.models.weight_files import WEIGHTS, has_weights
 from dnalm.small_files import TOKENIZER_FILES, SmallFileError, read_small
 
 _RUNS = Path("runs")  # where runs lie if nothing else is said
+_MOST_SHOWN = 1000  # characters of a path
 _STEP = re.compile(r"step-(\d{8,})")
 
 
@@ -31,19 +32,26 @@ def find_folder(source: str | Path, *, revision: str | None = None) -> Path:
             hub cannot be reached, or has no such model.
     """
     path = Path(source)
-    if path.exists():
+    if _is_there(path):
         return _directory_of(path, source)
     near = _near(path)
     is_path = isinstance(source, Path) or not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source)
     if is_path or path.parent.is_dir() or near:
         raise CheckpointError(
             "CKPT-04",
-            where=str(source),
+            where=str(source)[:_MOST_SHOWN],
             found="no such folder",
             expected="a run, a model directory, or owner/name on the Hugging Face hub",
             fix=f"did you mean {' or '.join(near)}?" if near else "correct the path",
         )
     return _fetched(str(source), revision)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long, or a folder above that may not be entered
+        return False
 
 
 def _directory_of(path: Path, source: str | Path) -> Path:

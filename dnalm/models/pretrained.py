@@ -336,6 +336,11 @@ def _fit(model: MaskedLM, family: Family, stored: dict[str, Tensor], path: Path)
             for name, shape in shapes.items()
             if name in stored and tuple(stored[name].shape) != shape
         ],
+        "of no floating point": [
+            f"{name} is {str(stored[name].dtype).removeprefix('torch.')}"
+            for name in parts
+            if name in stored and not stored[name].is_floating_point()
+        ],
     }
     if any(kinds.values()):
         raise CheckpointError(

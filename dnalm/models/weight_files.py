@@ -36,8 +36,8 @@ def read_json(path: Path, most_bytes: int = MOST_BYTES) -> dict[str, object]:
     """
     try:
         return read_small(path, "json", most_bytes)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise _missing(path) from error
+    except OSError as error:
+        raise _missing(path, error) from error
     except SmallFileError as error:
         raise _damaged("CKPT-05", path, found=error.found, expected=error.expected) from error
 
@@ -101,8 +101,8 @@ def _is_plain(name: object, kind: str) -> bool:
 def _read_file(path: Path) -> dict[str, Tensor]:
     try:
         require_file(path)
-    except FileNotFoundError as error:
-        raise _missing(path) from error
+    except OSError as error:
+        raise _missing(path, error) from error
     except SmallFileError as error:
         raise _damaged("CKPT-04", path, found=error.found, expected=error.expected) from error
     check_sum(path)
@@ -129,9 +129,16 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
         raise _not_weights(path, found="a pickle that holds more than tensors, which was not run") from error
-    if not isinstance(content, dict) or not all(isinstance(x, Tensor) for x in content.values()):
+    if not isinstance(content, dict) or not all(_is_plain_tensor(*pair) for pair in content.items()):
         raise _not_weights(path, found="something else than tensors by name")
     return content
+
+
+def _is_plain_tensor(name: object, value: object) -> bool:
+    """Whether an entry is a named tensor whose values are there, one beside the other."""
+    if not isinstance(name, str) or not isinstance(value, Tensor):
+        return False
+    return value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
 
 
 def _old_format(path: Path) -> str | None:
@@ -167,11 +174,12 @@ def _not_weights(path: Path, *, found: str) -> CheckpointError:
     )
 
 
-def _missing(path: Path) -> CheckpointError:
+def _missing(path: Path, error: OSError | None = None) -> CheckpointError:
+    is_absent = isinstance(error, FileNotFoundError | NotADirectoryError | None)
     return CheckpointError(
         "CKPT-04",
         where=str(path),
-        found="no such file",
+        found="no such file" if is_absent else f"cannot be read ({error})",
         expected="a model directory with config.json and model.safetensors or pytorch_model.bin",
         fix="name the folder that holds both",
     )

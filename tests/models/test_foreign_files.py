@@ -281,6 +281,36 @@ def test_a_file_of_before_torch_1_6_is_named_and_how_to_convert_it(tmp_path: Pat
     assert _same(load_pretrained(tmp_path), model)
 
 
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({1: torch.ones(1)}, "CKPT-06 FOLDER/pytorch_model.bin: something else than tensors by name; "),
+        ({"cls.predictions.bias": torch.ones(37).to_sparse()}, "CKPT-06 "),
+        ({"cls.predictions.bias": torch.ones(37, device="meta")}, "CKPT-06 "),
+        (
+            {"cls.predictions.bias": torch.ones(37, dtype=torch.int64)},
+            "CKPT-07 FOLDER/pytorch_model.bin: 1 of no floating point: cls.predictions.bias is int64; ",
+        ),
+    ],
+)
+def test_tensors_that_are_no_plain_numbers_are_refused(
+    change: dict[object, Tensor], found: str, tmp_path: Path
+) -> None:
+    save_pretrained(zoo.model("bert"), tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    torch.save({**weights, **change}, tmp_path / "pytorch_model.bin")
+    assert _refusal(tmp_path).startswith(found)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "dnalm.yaml"])
+def test_a_link_to_itself_is_one_sentence(name: str, tmp_path: Path) -> None:
+    save_pretrained(zoo.model("bert"), tmp_path)
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name).symlink_to(name)
+    assert f"FOLDER/{name}: " in _refusal(tmp_path)
+
+
 # Where a model is
 
 
@@ -312,6 +342,7 @@ NONE = "a run, a model directory, or owner/name on the Hugging Face hub. Fix: "
         ("deom", "no such folder", "did you mean runs/demo?"),
         ("./runs/nothing", "no such folder", "correct the path."),
         ("/missing", "no such folder", "correct the path."),
+        ("x" * 999, "no such folder", "correct the path."),
         ("runs/xyz", "no such folder", "correct the path."),
         ("runs/demo/config.yaml", "a file", "name the folder that holds config.json and the weights."),
     ],
