@@ -30,6 +30,7 @@ STOP_CODES = {
 STOPPING = "stopping after this micro-batch; a second signal stops at once, without saving"
 _ORPHANED = 6  # the exit code of distributed errors
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PATIENCE_S = 5.0  # of a worker whose group was told to end
 _SAME_SIGNAL_S = 0.3  # a signal to a group arrives once directly and once through the launcher
 
 
@@ -131,10 +132,19 @@ def stopping_on_signals() -> Iterator[None]:
         yield
 
 
-def ignore_signals() -> None:
-    """Leave signals that reach a whole group of processes to the one that started this worker."""
+def leave_signals_to_parent() -> None:
+    """Let a worker outlive signals to a whole group of processes, since its parent needs it to stop well.
+
+    SIGTERM, by which multiprocessing ends workers too, ends it a few seconds later.
+    """
+
+    def end_later(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        timer = threading.Timer(_PATIENCE_S, os._exit, (STOP_CODES[signal.SIGTERM],))
+        timer.daemon = True
+        timer.start()
+
     for number in STOP_CODES:
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, end_later if number == signal.SIGTERM else signal.SIG_IGN)
 
 
 def say_at_once(sentence: str) -> None:
@@ -208,7 +218,7 @@ def _begin_worker(parent: int, pickled: bytes, *held: object) -> None:
     import pickle
 
     die_with_parent(parent)
-    ignore_signals()
+    leave_signals_to_parent()
     _held.extend(held)
     initialize, arguments = pickle.loads(pickled)
     initialize(*arguments)

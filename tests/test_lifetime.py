@@ -203,3 +203,12 @@ def test_the_second_signal_is_told_from_an_echo_of_the_first(monkeypatch: pytest
     assert not count.is_second(signal.SIGINT), "another signal is a first one"
     assert not count.is_second(signal.SIGUSR1)
     assert not count.is_second(signal.SIGUSR1), "a warning may be repeated"
+
+
+def test_a_worker_that_is_told_to_end_does_so_a_little_later() -> None:
+    """multiprocessing ends workers by SIGTERM, and waits for ever where it is ignored."""
+    with worker_pool(1, sys.getsizeof, 0) as pool:
+        pid = pool.submit(ready).result()
+        pool.submit(sleep_long)
+        os.kill(pid, signal.SIGTERM)
+        assert gone_within(lifetime._PATIENCE_S + 2, [pid])

@@ -19,7 +19,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dnalm.errors import DnalmError
-from dnalm.lifetime import ignore_signals
+from dnalm.lifetime import leave_signals_to_parent
 from dnalm.system_errors import translate
 
 _LOOK_S = 5  # between looks at whether the workers live
@@ -156,7 +156,7 @@ def _end_with(process: int, worker: int) -> None:  # noqa: ARG001 -- torch gives
     torch's workers find out by themselves unless they are sending what nobody fetches any more: then they
     would wait for ever, and hold whatever they share with the process that is gone, its output among it.
     """
-    ignore_signals()
+    leave_signals_to_parent()
     threading.Thread(target=_exit_after, args=(process,), name="end with trainer", daemon=True).start()
     sys.excepthook = partial(_tell_later, sys.excepthook)
 
