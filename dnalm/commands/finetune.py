@@ -6,7 +6,8 @@ layout, its head in `heads.safetensors`, described in `dnalm.yaml`), `prediction
 `summary.json` has `task`, `kind`, `metric` (the name of the declared one), `test` and `val` (every metric
 of that kind of task by name, and `loss`; null where it is not defined), `score` (the declared metric on the
 test set), `majority` (the accuracy there of the most frequent class of training), `rows` and `data` (number
-and checksum, by part), `steps`, `steps_done`, `best_step` (of the checkpoint that is left), `seed`, `model`,
+and checksum, by part), `steps`, `steps_done`, `diverged` (with `first_train_loss` and
+`end_train_loss`, by which that is judged), `best_step` (of the checkpoint that is left), `seed`, `model`,
 `seconds`, `parameters`, `trained_parameters`, `tokens_per_s` and `peak_memory` (bytes).
 
 `predictions.parquet` has a row for each of the test set, in its order: `id`, `label`, `score` (or
@@ -171,4 +172,5 @@ def _judge(
     write_predictions(path, data.task, data.division.test, test.scores.numpy())
     summary = summarize(session, module, data, best_step=best_step)
     summary |= {**counts, "seconds": round(time.perf_counter() - began, 1)}
-    conclude(session.run, data, module, session.run.write_summary(summary), predictions=path)
+    written = session.run.write_summary(summary)
+    conclude(session.run, data, module, written, predictions=path, retry=session.retry)

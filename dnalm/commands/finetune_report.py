@@ -61,6 +61,7 @@ def summarize(
         "data": {name: rows.fingerprint for name, rows in data.division.parts.items()},
         "steps": session.work.steps,
         "steps_done": session.fitter.global_step,
+        **module.losses.summary(),
         "best_step": best_step,
         "seed": data.seed,
         "model": model.get("source", "random") if isinstance(model, dict) else "random",
@@ -83,14 +84,20 @@ def _figures(verdict: Verdict) -> dict[str, float | None]:
 
 
 def conclude(
-    run: RunDirectory, data: SequenceData, module: Finetuning, summary: Path, *, predictions: Path
+    run: RunDirectory,
+    data: SequenceData,
+    module: Finetuning,
+    summary: Path,
+    *,
+    predictions: Path,
+    retry: str | None = None,
 ) -> None:
-    """Say how good the model is, where it lies, and what to try next."""
+    """Say how good the model is, where it lies, and what to try next: of a run that diverged, `retry`."""
     for part in ("val", "test"):
         figures = ", ".join(f"{name} {value:.4f}" for name, value in module.verdicts[part].figures.items())
         stdout.print(f"{part}: {figures}")
     stdout.print(f"the metric of {data.task.title} is {data.task.declared}")
     stdout.print(f"model directory: {run.model}")
     stdout.print(f"predictions: {predictions}")
-    stdout.print("next: the same with model=random shows what pretraining gave")
+    stdout.print(f"next: {retry or 'the same with model=random shows what pretraining gave'}")
     stdout.print(f"summary: {summary}")

@@ -148,7 +148,8 @@ def _judge(
     summary = summarize(experiment, session, trained, judgement, scores)
     summary["seconds"] = round(time.perf_counter() - began, 1)
     sentences = [judgement.sentences(), *objective_sentences(scores)]
-    conclude(run, experiment, sentences, run.write_summary(summary), goals=goals)
+    path = run.write_summary(summary)
+    conclude(run, experiment, sentences, path, goals=goals, retry=session.retry)
 
 
 @dataclass(frozen=True)

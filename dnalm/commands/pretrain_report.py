@@ -73,6 +73,7 @@ def summarize(
         "bases": throughput.bases,
         "train_loss": metrics.get("train_loss"),  # none if a finished run was started again
         "val_loss": metrics["val_loss"],
+        **module.losses.summary(),
         **_figures(judgement),
         "species": {name: _figures(of) for name, of in judgement.species.items()},
         **({"objectives": objective_figures(scores)} if scores else {}),
@@ -95,9 +96,15 @@ def _figures(judgement: Judgement) -> dict[str, object]:
 
 
 def conclude(
-    run: RunDirectory, experiment: str, sentences: Sequence[str], summary: Path, *, goals: Goals
+    run: RunDirectory,
+    experiment: str,
+    sentences: Sequence[str],
+    summary: Path,
+    *,
+    goals: Goals,
+    retry: str | None = None,
 ) -> None:
-    """Say how good the model is, where it lies, and what to try next."""
+    """Say how good the model is, where it lies, and what to try next: of a run that diverged, `retry`."""
     for sentence in sentences:
         stdout.print(sentence)
     stdout.print(f"model directory: {run.model}")
@@ -108,5 +115,6 @@ def conclude(
         yours = f"data={option} data.fasta=<your genome> data.tracks.…=<your annotations>"
     if goals.inputs:
         yours += f" inputs=[{','.join(goals.inputs)}]"
-    stdout.print(f"next: dnalm pretrain experiment={experiment} size=small {yours}")
+    following = f"dnalm pretrain experiment={experiment} size=small {yours}"
+    stdout.print(f"next: {retry or following}")
     stdout.print(f"summary: {summary}")

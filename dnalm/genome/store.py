@@ -130,9 +130,17 @@ class GenomeStore:
 
     @property
     def codes(self) -> np.memmap[Any, np.dtype[np.uint8]]:
-        """(num_bases,) codes of all contigs end to end, read-only."""
+        """(num_bases,) codes of all contigs end to end, read-only.
+
+        Raises:
+            DataError: STORE-04, the file is gone.
+        """
         if self._maps is None or self._maps[0] != os.getpid():
-            bases = np.memmap(self._path / BASES_FILE, dtype=np.uint8, mode="r", shape=(self.num_bases,))
+            try:
+                bases = np.memmap(self._path / BASES_FILE, dtype=np.uint8, mode="r", shape=(self.num_bases,))
+            except FileNotFoundError as error:
+                found = f"{BASES_FILE} has been deleted since the store was opened"
+                raise broken("STORE-04", self._path, found, "a store that stays", self._manifest) from error
             self._maps = os.getpid(), bases
         return self._maps[1]
 

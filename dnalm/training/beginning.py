@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from dnalm.console import stdout
+from dnalm.errors import NumericsError
 from dnalm.grants import program
 from dnalm.training.checkpoints import CheckpointFolder, RunLock
 from dnalm.training.contract import Contract
@@ -55,6 +56,31 @@ class WriteModel(Protocol[Trained, Given]):
             heads: weights of what lies beside the network, by name.
             steps: optimizer steps it was trained for.
         """
+
+
+def diverged(run: RunDirectory, summary: Mapping[str, object], config: Mapping[str, object]) -> NumericsError:
+    """NUM-02, of a run that has come to its end.
+
+    Args:
+        run: the run directory.
+        summary: its figures, with those of `LossHistory.summary`.
+        config: of the run.
+    """
+    return NumericsError(
+        "NUM-02",
+        where=str(run.path),
+        found=f"the run diverged: its training loss began at {summary['first_train_loss']:.4g} and ended at "
+        f"{summary['end_train_loss']:.4g}",
+        expected="a loss that ends below its start",
+        fix=f"try {lower_rate(config)} run.name={run.name}-2, or a longer schedule.warmup_steps",
+    )
+
+
+def lower_rate(config: Mapping[str, object]) -> str:
+    """A tenth of the learning rate of a config, as a word of the command line."""
+    optim = config.get("optim")
+    rate = optim.get("lr") if isinstance(optim, Mapping) else None
+    return f"optim.lr={rate / 10:g}" if isinstance(rate, int | float) else "optim.lr ten times lower"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +165,7 @@ class Beginning(Generic[Data, Module]):
         else:
             self.run.create(self.work.config)
             sentence = start.sentence
+        stdout.print(f"computing on {self.recipe.place}")
         stdout.print(f"run {self.run.path} {sentence}")
         return start
 
@@ -149,6 +176,16 @@ class Beginning(Generic[Data, Module]):
             return False
         asked = summary.get("steps")
         return asked == self.work.steps and start.step == summary.get("steps_done", asked)
+
+    def check_divergence(self) -> None:
+        """Of a run that is complete: its end stays what it was.
+
+        Raises:
+            NumericsError: NUM-02.
+        """
+        summary = self.run.read_summary() or {}
+        if summary.get("diverged"):
+            raise diverged(self.run, summary, self.work.config)
 
     def begin_for_others(self) -> str:
         """Begin a run whose processes something else has started; the checkpoint to start from, or nothing.

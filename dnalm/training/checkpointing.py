@@ -22,6 +22,7 @@ from dnalm.training.checkpoints import CheckpointFolder, SavePolicy
 from dnalm.training.checkpoints.saving import save_failed
 from dnalm.training.guard import RunStopped, StepGuard
 from dnalm.training.metrics_file import save_logger
+from dnalm.training.optimizers import how_to_stay_finite
 from dnalm.training.processes import done_by_first, patient_group
 from dnalm.training.training_state import state_tensors, write_state
 
@@ -150,7 +151,7 @@ class Checkpointing(Callback):
             what = (
                 f"{bad[0]} has values that are not finite" if bad else "another rank's weights are not finite"
             )
-            raise _broken(step, what)
+            raise _broken(step, what, how_to_stay_finite(trainer.optimizers[0]))
         first, group = trainer.is_global_zero, patient_group()
         path = Path(done_by_first(lambda: str(self.folder.begin(step)), first=first, group=group))
         try:
@@ -166,11 +167,11 @@ class Checkpointing(Callback):
         return self.folder.finish(step, self.describe(trainer)).checkpoint.path
 
 
-def _broken(step: int, found: str) -> NumericsError:
+def _broken(step: int, found: str, fix: str) -> NumericsError:
     return NumericsError(
         "CKPT-08",
         where=f"step {step}",
         found=found,
         expected="finite weights, since training could not go on from others",
-        fix="lower optim.lr; the last checkpoint is from before",
+        fix=f"{fix}; the last checkpoint is from before",
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import multiprocessing
 import signal
 import time
 import traceback
@@ -58,6 +59,15 @@ def explained(error: Exception, folder: Path, rank: int) -> Exception:
         folder: of the signs of life.
         rank: this process.
     """
+    if isinstance(error, FileNotFoundError) and (gone := _lost_temporary_folder()):
+        return DataError(
+            "DATA-20",
+            where=f"rank {rank}, {last_sign(folder, rank)}",
+            found=f"{gone}, through which loader workers are reached, was deleted",
+            expected="a folder for temporary files that stays as long as the run",
+            fix="set TMPDIR to a folder that nobody clears, such as /var/tmp, or batch.num_workers=0. The "
+            "same command continues from the last checkpoint",
+        )
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     told = isinstance(error, RuntimeError) and any(words in str(error) for words in _OF_WORKERS)
     if not told and not isinstance(error, ConnectionError | EOFError):  # multiprocessing's, of its pipes
@@ -73,6 +83,12 @@ def explained(error: Exception, folder: Path, rank: int) -> Exception:
         fix="give the job more memory or fewer batch.num_workers; dmesg tells who killed them. Started "
         "again, the run goes on from its last checkpoint",
     )
+
+
+def _lost_temporary_folder() -> Path | None:
+    """The folder of this process's pipes to its workers, if it is gone."""
+    made = multiprocessing.current_process()._config.get("tempdir")  # type: ignore[attr-defined]
+    return Path(made) if made and not Path(made).is_dir() else None
 
 
 def report_crash(folder: Path, rank: int, error: BaseException) -> Crash:
@@ -94,7 +110,7 @@ def report_crash(folder: Path, rank: int, error: BaseException) -> Crash:
         traceback="".join(traceback.format_exception(error)),
     )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         (folder / f"{rank}{_SUFFIX}").write_text(json.dumps(asdict(crash), indent=2))
     except OSError:  # such as the full disk that is being reported: the exit code is left, and this line
         stderr.print(f"dnalm: {crash.message}")

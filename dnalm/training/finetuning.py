@@ -59,6 +59,7 @@ class Finetuning(StepTraining):
         self._tested: list[Answers] = []
         labels = torch.from_numpy(division.train.labels)
         is_values = self.kind == "regression"
+        self.loss_spread = 2.0 if is_values else 1.0  # squares of normal errors: the root of 2
         self.center = float(labels.double().mean()) if is_values else 0.0
         self.scale = float(labels.double().std()) if is_values else 1.0
         of_classes = balanced and self.kind in ("binary", "multiclass", "segmentation")

@@ -7,8 +7,11 @@ come and do nothing else.
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import signal
+import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -51,6 +54,78 @@ class RolledBack(Exception):  # noqa: N818 -- the run goes on
         self.step = step
 
 
+_WINDOW, _FEWEST = 50, 20  # steps that are looked at, and below which nothing is said
+_ERRORS, _SHARE = 3.5, 0.02  # of the error of the difference, and of the first loss
+_OF_MEDIAN = 1.2533  # the root of pi / 2: standard error of a median over that of a mean
+
+
+@dataclass
+class LossHistory:
+    """The training losses of the first steps and of the last, by which it is judged whether a run diverged.
+
+    Args:
+        first: losses of the first 50 finite steps; the very first is the untrained model's.
+        last: of the last 50.
+        steps: how many there were.
+        spread: standard deviation of the very first loss over its mean, at most.
+    """
+
+    first: list[float] = field(default_factory=list)
+    last: list[float] = field(default_factory=list)
+    steps: int = 0
+    spread: float = 1.0
+
+    def append(self, loss: float, *, spread: float = 1.0) -> None:
+        """Take the loss of a step, if it is finite, and what is known of the spread of such losses."""
+        if math.isfinite(loss):
+            self.spread = self.spread if self.steps else spread
+            self.steps += 1
+            self.first = [*self.first, loss][:_WINDOW]
+            self.last = [*self.last, loss][-_WINDOW:]
+
+    @property
+    def end(self) -> float:
+        """The median of the last steps, 50 or half of all."""
+        return statistics.median(self.last[-self._window :])
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether the loss ended above its start.
+
+        That is when `end` is above the first loss by more than 2 % of it and by more than 3.5 times the
+        error of that difference. The noise of one step is the root mean square of successive differences over
+        the root of 2, among the first or the last 50 steps or half of all, or what the number of targets lets
+        expect of an untrained model, whichever is least. Fewer than 20 steps are not judged.
+        """
+        if self.steps < _FEWEST or self.end <= self.first[0]:
+            return False
+        late = _noise(self.last[-self._window :])
+        early = min(late, _noise(self.first[: self._window]), self.spread * self.end)
+        error = math.hypot(early, _OF_MEDIAN * late / math.sqrt(self._window))
+        return self.end - self.first[0] > max(_ERRORS * error, _SHARE * self.first[0])
+
+    @property
+    def _window(self) -> int:
+        return min(_WINDOW, max(1, self.steps // 2))
+
+    def summary(self) -> dict[str, object]:
+        """The entries of `summary.json`; losses in the unit of the training loss."""
+        return {
+            "diverged": self.has_diverged,
+            "first_train_loss": self.first[0] if self.first else None,
+            "end_train_loss": self.end if self.last else None,
+        }
+
+    def is_spike(self, loss: float, factor: float | None) -> bool:
+        """Whether a loss is above so many times the median of the last 50 steps, once there are 20."""
+        return factor is not None and self.steps >= _FEWEST and loss > factor * statistics.median(self.last)
+
+
+def _noise(losses: Sequence[float]) -> float:
+    differences = [later - earlier for earlier, later in itertools.pairwise(losses)]
+    return math.sqrt(statistics.fmean(difference**2 for difference in differences) / 2)
+
+
 @dataclass
 class StepGuard:
     """The flags of this rank, and what is done when all have heard of them.
@@ -59,12 +134,15 @@ class StepGuard:
         not_finite: what to do when loss or gradients are not finite: `raise` ends the run, `skip` leaves the
             weights as they are for that step, `rollback` goes on from the last checkpoint without it.
         max_skipped: steps that may be left out before the run ends after all.
+        loss_spike: a step whose loss is above so many times the median of the last 50 is treated as one that
+            is not finite; none if absent.
         left_out: steps that a rollback has found and that change nothing.
         announces: whether this process says that a signal has come; else the one that started it does.
     """
 
     not_finite: NotFinite = "raise"
     max_skipped: int = 10
+    loss_spike: float | None = None
     left_out: list[int] = field(default_factory=list)
     announces: bool = True
     wish: int = 0  # exit code that a signal to this rank asks for
@@ -87,8 +165,13 @@ class StepGuard:
             dist.all_reduce(flags)
         self.hear(*flags.tolist())
 
-    def drops(self, step: int, *, ranks_not_finite: int, reason: NumericsError) -> bool:
+    def drops(self, step: int, *, is_bad: bool, reason: NumericsError) -> bool:
         """Whether the step is to change nothing; the same on every rank.
+
+        Args:
+            step: the step.
+            is_bad: whether its loss or gradients are not finite on some rank, or its loss is a spike.
+            reason: the error that says so.
 
         Raises:
             NumericsError: the policy ends the run.
@@ -96,7 +179,7 @@ class StepGuard:
         """
         if step in self.left_out:
             return True
-        if not ranks_not_finite:
+        if not is_bad:
             return False
         if self.not_finite == "raise" or len(self.left_out) >= self.max_skipped:
             raise reason

@@ -3,6 +3,9 @@
 `ranks/<rank>.json` is rewritten at every step, a few microseconds' work; whoever ends the run reads there
 what a rank was at. A rank that completes no step for longer than allowed writes the stacks of all its
 threads to `ranks/<rank>.stacks` and ends with exit code 6; so do the others, which wait for it.
+
+The run directory itself is looked at too: where it is deleted, moved or unmounted while the run trains, every
+rank ends within seconds, for nothing of what it does could be kept.
 """
 
 from __future__ import annotations
@@ -19,30 +22,63 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from dnalm.console import stderr
 from dnalm.data import Batch
-from dnalm.errors import DistributedError
+from dnalm.errors import CheckpointError, DistributedError
 from dnalm.training.crash import last_sign, report_crash
+from dnalm.training.ranks import launched_by_us
+
+_LOOKS = 2  # a second apart, for a network's file system may fail once
 
 _WIDTH = 160  # bytes of a line, so that a shorter one covers a longer one
+
+
+class RunFolder:
+    """The run directory as it was at the start, held open, so that no other can be taken for it.
+
+    Args:
+        path: of the folder, which is there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+
+    def fault(self) -> CheckpointError | None:
+        """CKPT-15, what is at the path is not the folder; None if it is."""
+        try:
+            if os.path.samestat(self.path.stat(), os.fstat(self._descriptor)):
+                return None
+            found = "another folder lies there now"
+        except OSError as error:
+            found = f"it was deleted, moved or unmounted ({error.strerror})"
+        return CheckpointError(
+            "CKPT-15",
+            where=str(self.path),
+            found=f"{found} while the run trained into it",
+            expected="a run directory that stays where it is until the run has ended",
+            fix="move it back and run the same command again, which continues from its last checkpoint; or "
+            "begin anew under another run.name",
+        )
 
 
 class Heartbeat(Callback):
     """Keep the signs of life of this rank.
 
     Args:
-        folder: `ranks/` of the run directory.
+        run: the run directory, which holds `ranks/`.
         rank: this process.
         stall_s: longest time without a step; validation and saving count as steps.
     """
 
-    def __init__(self, folder: Path, rank: int, *, stall_s: float) -> None:
-        self.folder, self.rank, self.stall_s = folder, rank, stall_s
+    def __init__(self, run: RunFolder, rank: int, *, stall_s: float) -> None:
+        self.run, self.folder = run, run.path / "ranks"
+        self.rank, self.stall_s = rank, stall_s
         self._beat = time.monotonic()
         self._over = threading.Event()
         self._file: int | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Begin to watch."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
         self._file = os.open(self.folder / f"{self.rank}.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         self._beat = time.monotonic()
         threading.Thread(target=self._watch, name="heartbeat", daemon=True).start()
@@ -84,7 +120,15 @@ class Heartbeat(Callback):
             self._file = None
 
     def _watch(self) -> None:
+        lost = 0
         while not self._over.wait(min(1.0, self.stall_s / 4)):
+            fault = self.run.fault()
+            lost = lost + 1 if fault else 0
+            if fault and lost == _LOOKS:
+                if not launched_by_us():  # else the process that started this one says it
+                    stderr.print(f"dnalm: {fault}")
+                stderr.show_cursor()
+                os._exit(fault.exit_code)
             if time.monotonic() - self._beat > self.stall_s:
                 path = self.folder / f"{self.rank}.stacks"
                 with path.open("w") as file:

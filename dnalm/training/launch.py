@@ -24,7 +24,8 @@ from dnalm.console import stderr
 from dnalm.errors import BUG, DistributedError
 from dnalm.lifetime import PARENT, STOP_CODES, STOPPING, SignalCount, say_at_once, signal_handlers
 from dnalm.training.crash import Crash, forget_crashes, last_sign, read_crashes
-from dnalm.training.ranks import JOB_THREADS, LAUNCHED
+from dnalm.training.heartbeat import RunFolder
+from dnalm.training.ranks import LAUNCHED, threads_of_a_rank
 
 _POLL_S = 0.1
 _REPORTS_S = 3.0  # time that the other ranks have to say how they fared once one has failed
@@ -59,7 +60,9 @@ def launch(
 
     Raises:
         RankFailed: a rank failed; the others have been ended.
+        CheckpointError: CKPT-15, the run directory has vanished.
     """
+    run = RunFolder(folder.parent)
     folder.mkdir(exist_ok=True)
     forget_crashes(folder)
     port = _free_port()
@@ -74,9 +77,13 @@ def launch(
         finally:
             _end(ranks.processes)
     failed = [rank for rank, code in enumerate(codes) if code not in _WELL]
-    lost = {crash.rank for crash in read_crashes(folder) if crash.lost_peer}
-    if failed and (stopped := ranks.stopped([code for rank, code in enumerate(codes) if rank not in lost])):
+    peerless = {crash.rank for crash in read_crashes(folder) if crash.lost_peer}
+    if failed and (
+        stopped := ranks.stopped([code for rank, code in enumerate(codes) if rank not in peerless])
+    ):
         return stopped
+    if failed and (lost := run.fault()):
+        raise lost
     if failed:
         crash = _cause(folder, failed, codes)
         if crash.exit_code == BUG:
@@ -114,12 +121,9 @@ class _Ranks:
 
 
 def _environment(rank: int, num_ranks: int, port: int, start: Path | None) -> dict[str, str]:
-    cores = int(os.environ.get(JOB_THREADS, os.cpu_count() or 1))
-    threads = {"OMP_NUM_THREADS": str(max(1, cores // num_ranks))}
     return {
-        **threads,
         **os.environ,
-        **(threads if JOB_THREADS in os.environ else {}),
+        "OMP_NUM_THREADS": str(threads_of_a_rank(num_ranks)),
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(num_ranks),

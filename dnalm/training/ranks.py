@@ -67,6 +67,18 @@ def ranks_of_environment(cluster: Cluster, environment: Mapping[str, str] = os.e
     return Ranks(*(int(value) for value in found.values()))
 
 
+def threads_of_a_rank(num_ranks: int, environment: Mapping[str, str] = os.environ) -> int:
+    """Threads of each process that is started on this machine: its share of the cores, or as the user says.
+
+    Args:
+        num_ranks: processes on this machine.
+        environment: may hold a sweep's share of the cores, or OMP_NUM_THREADS.
+    """
+    if JOB_THREADS not in environment and environment.get("OMP_NUM_THREADS", "").isdecimal():
+        return int(environment["OMP_NUM_THREADS"])
+    return max(1, int(environment.get(JOB_THREADS, os.cpu_count() or 1)) // num_ranks)
+
+
 def launched_by_us(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether `launch` started this process, having checked the config and made the run directory."""
     return LAUNCHED in environment

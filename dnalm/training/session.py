@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any, Generic
 
 import torch.distributed as dist
@@ -20,15 +21,16 @@ from lightning.pytorch.loggers import Logger
 
 from dnalm.console import stderr
 from dnalm.data import BatchPlan
+from dnalm.errors import CheckpointError
 from dnalm.models import has_weights
-from dnalm.training.beginning import Beginning, Data, Module, Work
+from dnalm.training.beginning import Beginning, Data, Module, Work, diverged, lower_rate
 from dnalm.training.checkpointing import Checkpointing, SaveTimes
 from dnalm.training.checkpoints import CheckpointFolder, RunLock, SavePolicy
 from dnalm.training.contract import Contract
 from dnalm.training.crash import dump_stacks_on_request, explained, report_crash
 from dnalm.training.gather import whole_weights
-from dnalm.training.guard import RolledBack, RunStopped, StepGuard
-from dnalm.training.heartbeat import Heartbeat
+from dnalm.training.guard import LossHistory, RolledBack, RunStopped, StepGuard
+from dnalm.training.heartbeat import Heartbeat, RunFolder
 from dnalm.training.metrics_file import MetricsFile
 from dnalm.training.processes import decided_by_first, join, part
 from dnalm.training.progress import ProgressBar
@@ -38,6 +40,11 @@ from dnalm.training.run_directory import RunDirectory
 from dnalm.training.step_training import StepTraining
 from dnalm.training.throughput import Throughput
 from dnalm.training.trainer import TrainerRecipe
+
+_SHORTER = {  # what shortens a run, by command
+    "pretrain": "size=tiny or size=small is a smaller model; steps=3000 is a shorter run",
+    "finetune": "tuning=probe trains a head alone; epochs=1 or steps=300 is a shorter run",
+}
 
 
 class Session(Generic[Data, Module]):
@@ -72,6 +79,8 @@ class Session(Generic[Data, Module]):
             best_metric=work.best_metric,
             best_mode=work.best_mode,
         )
+        self._run_folder: RunFolder | None = None  # once the run has begun
+        self._trained: Module | None = None
         self._made: Module | None = None  # for the first fit, by the process that has validated it
 
     @contextmanager
@@ -81,13 +90,20 @@ class Session(Generic[Data, Module]):
         Raises:
             ConfigError, DataError, CheckpointError: the run cannot begin; no other process has been started.
             RankFailed: a process failed.
+            NumericsError: NUM-02, the run has come to its end and has diverged.
         """
         try:
             yield from self._begun_together() if self.ranks.world_size > 1 else self._begun_alone()
+            if self._trained is not None and self._trained.losses.has_diverged:
+                raise diverged(self.run, self._trained.losses.summary(), self.work.config)
         except RunStopped as stopped:
             self._say(f"{stopped}. The same command continues from there.")
             sys.exit(stopped.exit_code)
         except Exception as error:
+            if lost := self._folder_fault():
+                if launched_by_us():
+                    os._exit(lost.exit_code)
+                raise lost from error
             if self.launches or not self.run.begun:
                 raise
             reason = explained(error, self.run.ranks, self.ranks.rank)
@@ -113,6 +129,7 @@ class Session(Generic[Data, Module]):
             if not has_weights(self.run.model):
                 self._write_model(module, data, weights=None)
         while True:
+            module.losses = LossHistory(**self.start.state.get("losses", {}))
             metrics.go_on_after(self.start.step)
             fitter = self._trainer([metrics, *further])
             try:
@@ -124,15 +141,28 @@ class Session(Generic[Data, Module]):
                 self._go_back(back.step)
                 module = self.work.make_module(data)
             else:
-                self.fitter = fitter
+                self.fitter, self._trained = fitter, module
                 return module
 
     def leave_model(self, module: Module, data: Data) -> None:
         """Write the model directory, on the first process; called on every one."""
+        if lost := self._folder_fault():
+            raise lost
         weights = whole_weights(module.model)
         heads = {name: whole_weights(head) for name, head in module.named_heads().items()}
         if self.ranks.first:
             self._write_model(module, data, weights=weights, heads=heads)
+
+    @property
+    def retry(self) -> str | None:
+        """What to try next where the run has diverged; None where it has not."""
+        if self._trained is None or not self._trained.losses.has_diverged:
+            return None
+        return f"the same, but {lower_rate(self.work.config)} run.name={self.run.name}-2"
+
+    def _folder_fault(self) -> CheckpointError | None:
+        """What has become of the run directory, if it is not where it was when the run began."""
+        return self._run_folder.fault() if self._run_folder else None
 
     def _begun_alone(self) -> Iterator[Data | None]:
         beginning = Beginning(self.run, self.recipe, self.work, self.folder)
@@ -140,6 +170,7 @@ class Session(Generic[Data, Module]):
         with RunLock(self.run.path) as lock:
             start = beginning.begin(data)
             if beginning.is_complete(start):
+                beginning.check_divergence()
                 yield None
             elif self.launches:
                 del module  # each process makes its own
@@ -169,6 +200,7 @@ class Session(Generic[Data, Module]):
 
     def _begin_at(self, start: Start, data: Data) -> None:
         self.start, self.contract = start, self.work.contract(data)
+        self._run_folder = RunFolder(self.run.path)
         self.guard.left_out = list(start.state.get("left_out", ()))
         self.throughput.load(start.state.get("throughput", {}))
 
@@ -184,6 +216,7 @@ class Session(Generic[Data, Module]):
 
     def _trainer(self, loggers: list[Logger]) -> Trainer:
         recipe, steps = self.recipe, self.work.steps
+        assert self._run_folder is not None, "the run has begun"
         times = SaveTimes(recipe.checkpoint_every, recipe.validate_every, steps)
         return recipe.make(
             batch=self.batch,
@@ -191,8 +224,8 @@ class Session(Generic[Data, Module]):
             loggers=loggers,
             callbacks=[
                 self.throughput,
-                ProgressBar(self.throughput),
-                Heartbeat(self.run.ranks, self.ranks.rank, stall_s=recipe.stall_s),
+                ProgressBar(self.throughput, place=recipe.place, advice=_SHORTER[self.work.command]),
+                Heartbeat(self._run_folder, self.ranks.rank, stall_s=recipe.stall_s),
                 *recipe.callbacks,  # before the run may stop
                 Checkpointing(self.folder, times, self.guard, self._describe, SavePolicy()),
             ],
@@ -212,6 +245,7 @@ class Session(Generic[Data, Module]):
             "contract": self.contract,
             "left_out": self.guard.left_out,
             "throughput": self.throughput.counts(),
+            "losses": asdict(module.losses),
             "metrics": {n: v for n, v in figures.items() if n.startswith("val_") and math.isfinite(v)},
         }
 

@@ -8,6 +8,7 @@ divided once, before clipping.
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import astuple, dataclass, fields
 from typing import TypeVar
 
@@ -24,8 +25,8 @@ from dnalm.faults import fault
 from dnalm.models import MaskedLM, SequenceModel
 from dnalm.training.crash import OnOtherRanks
 from dnalm.training.exact_sums import ExactSums
-from dnalm.training.guard import are_finite
-from dnalm.training.optimizers import parameter_groups
+from dnalm.training.guard import LossHistory, are_finite
+from dnalm.training.optimizers import how_to_stay_finite, parameter_groups
 from dnalm.training.plan import StepPlan
 
 
@@ -56,12 +57,15 @@ class StepTraining(LightningModule):
         RolledBack: likewise, and the guard goes back to the last checkpoint.
     """
 
+    loss_spread = 1.0  # standard deviation of a target's loss over its mean, at most, before it is learned
+
     def __init__(
         self, model: MaskedLM | SequenceModel, plan: StepPlan, totals: type[StepTotals] = StepTotals
     ) -> None:
         super().__init__()
         self.model, self.plan, self.guard = model, plan, plan.guard
         self.step_totals = totals()
+        self.losses = LossHistory()
         self.validated_at = -1  # optimizer step of the last validation
         self._exact_sums = ExactSums() if plan.exact else None
         self._is_configured = False
@@ -143,11 +147,15 @@ class StepTraining(LightningModule):
         mine.preempted, mine.interrupted = self.guard.flags()
         totals = self.over_ranks(mine)
         self.guard.hear(totals.preempted, totals.interrupted)
-        reason = self._not_finite(mine, totals)
-        if self.guard.drops(self.global_step, ranks_not_finite=totals.not_finite, reason=reason):
+        loss = float(totals.loss) / max(1, totals.targets)
+        is_spike = self.losses.is_spike(loss, self.guard.loss_spike)
+        reason = self._spike(loss) if is_spike else self._not_finite(mine, totals, optimizer)
+        if self.guard.drops(self.global_step, is_bad=bool(totals.not_finite) or is_spike, reason=reason):
             for parameter in self._trained():
                 parameter.grad = None
-        self.log("train_loss", totals.loss / max(1, totals.targets))
+        else:
+            self.losses.append(loss, spread=self.loss_spread / math.sqrt(max(1, totals.targets)))
+        self.log("train_loss", loss)
         self.log_step(totals)
         self.log("learning_rate", optimizer.param_groups[0]["lr"])
         if self.guard.left_out:
@@ -172,7 +180,18 @@ class StepTraining(LightningModule):
     def _trained(self) -> list[nn.Parameter]:
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
-    def _not_finite(self, mine: StepTotals, all_ranks: StepTotals) -> NumericsError:
+    def _spike(self, loss: float) -> NumericsError:
+        """The error of a step whose loss is far above those before it."""
+        usual = statistics.median(self.losses.last)
+        return NumericsError(
+            "NUM-03",
+            where=f"optimizer step {self.global_step}",
+            found=f"the loss is {loss:.4g}, and the median of the steps before it {usual:.4g}",
+            expected=f"at most trainer.loss_spike={self.guard.loss_spike:g} times that",
+            fix="lower optim.lr, or set trainer.not_finite=skip or rollback, or raise trainer.loss_spike",
+        )
+
+    def _not_finite(self, mine: StepTotals, all_ranks: StepTotals, optimizer: Optimizer) -> NumericsError:
         """The error of a step that some rank cannot finish, as this rank sees it."""
         per_step = self.plan.global_batch
         first = self.global_step * per_step
@@ -186,6 +205,5 @@ class StepTraining(LightningModule):
             where=f"optimizer step {self.global_step}, rank {self.global_rank}",
             found=f"{what} on samples {first} to {first + per_step - 1}",
             expected="finite losses and gradients",
-            fix="lower optim.lr or lengthen the warm-up, or set trainer.not_finite=skip or rollback; the "
-            "last checkpoint is from before this step",
+            fix=f"{how_to_stay_finite(optimizer)}; the last checkpoint is from before this step",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
@@ -15,14 +15,14 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.precision.half import HalfPrecision
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from dnalm.data import BatchPlan
 from dnalm.errors import ConfigError
 from dnalm.training.exact_sums import check_exact
 from dnalm.training.guard import NotFinite, StepGuard
 from dnalm.training.parallelize import Parallel
-from dnalm.training.ranks import Cluster, Ranks, launched_by_us, ranks_of_environment
+from dnalm.training.ranks import Cluster, Ranks, launched_by_us, ranks_of_environment, threads_of_a_rank
 from dnalm.training.strategies import StrategyName, make_strategy
 
 
@@ -51,6 +51,8 @@ class TrainerRecipe:
         log_every: steps between rows of `metrics.csv`.
         not_finite: what to do at a step whose loss or gradients are not finite on some rank.
         max_skipped: steps that may be left out so.
+        loss_spike: treat a step whose training loss is above so many times the median of the last 50 steps as
+            one that is not finite; no step if absent.
         timeout_s: longest wait of a process for the others.
         stall_s: longest time without a step before a process says where it hangs and ends.
         callbacks: further callbacks.
@@ -73,6 +75,7 @@ class TrainerRecipe:
     log_every: PositiveInt = 10
     not_finite: NotFinite = "raise"
     max_skipped: NonNegativeInt = 10
+    loss_spike: Annotated[float, Field(gt=1)] | None = None
     timeout_s: PositiveFloat = 120.0
     stall_s: PositiveFloat = 600.0
     callbacks: Sequence[Callback] = ()
@@ -124,6 +127,16 @@ class TrainerRecipe:
         return self.on_each_node if ranks is None else ranks.world_size
 
     @property
+    def place(self) -> str:
+        """What the run computes on, in words."""
+        world = self.world_size
+        if self.device == "cuda":
+            return f"{world} GPU{'s' if world > 1 else ''}"
+        threads = torch.get_num_threads() if world == 1 else threads_of_a_rank(world)
+        each = f"{threads} thread{'s' if threads > 1 else ''}"
+        return f"cpu, {each}" if world == 1 else f"cpu, {world} processes of {each}"
+
+    @property
     def parallel(self) -> Parallel:
         """What is done to the model."""
         return Parallel(
@@ -147,7 +160,7 @@ class TrainerRecipe:
         """What the ranks decide together."""
         ranks = self.ranks()
         announces = not launched_by_us() and (ranks is None or ranks.first)
-        return StepGuard(self.not_finite, self.max_skipped, announces=announces)
+        return StepGuard(self.not_finite, self.max_skipped, self.loss_spike, announces=announces)
 
     def make(
         self,

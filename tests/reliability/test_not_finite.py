@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from dnalm.training.checkpoints import open_checkpoint
@@ -83,3 +85,24 @@ def test_a_weight_that_is_not_finite_is_never_saved(policy: str, code: int, own:
         "rollback": "back to step 5",
     }
     assert told[policy] in said
+
+
+def test_a_run_that_ends_above_its_start_has_diverged(own: Place) -> None:
+    """At a thousand times the usual rate; the model is left, and the same command says the same again."""
+    words = ("steps=40", "optim.lr=3.0", "schedule.warmup_steps=1")
+    for _ in range(2):
+        code, said = own.run("run", *words)
+        assert code == 5, said
+        assert f"NUM-02 {own.folder}/run: the run diverged: its training loss began at " in said
+        assert "Fix: try optim.lr=0.3 run.name=" in said
+        assert "Traceback" not in said
+    summary = json.loads((own.folder / "run/summary.json").read_text())
+    assert summary["diverged"]
+    assert summary["end_train_loss"] > 1.02 * summary["first_train_loss"]
+    assert own.weights("run")
+
+
+def test_no_eps_is_named_where_it_is_the_cause(own: Place) -> None:
+    code, said = own.run("run", "steps=8", "optim.eps=0")
+    assert code == 5, said
+    assert "Fix: set optim.eps=1e-8" in said

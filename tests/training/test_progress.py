@@ -2,10 +2,12 @@
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
+from dnalm.training import Throughput
 from dnalm.training import progress as progress_module
 from dnalm.training.progress import ProgressBar
 from tests.training.fitting import trainer_of
@@ -26,7 +28,7 @@ def run_with(console: Console, folder: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_without_a_terminal_lines_are_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = run_with(Console(file=io.StringIO(), width=200), tmp_path, monkeypatch)
     lines = text.splitlines()
-    assert [line.split("  ")[0] for line in lines] == ["step 2/4", "step 2/4", "step 4/4", "step 4/4"]
+    assert [line.split("  ")[0] for line in lines] == ["step 2/4", "step 4/4"], "no step twice"
     assert "\x1b" not in text
     for part in ("loss ", "bits/base ", "tokens/s"):
         assert part in lines[-1]
@@ -37,3 +39,46 @@ def test_on_a_terminal_one_bar_shows_all_of_it(tmp_path: Path, monkeypatch: pyte
     text = run_with(console, tmp_path, monkeypatch)
     for part in ("Training", "4/4", "loss ", "bits/base ", "tokens/s", "0:00:00"):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("seconds_a_batch", "passes", "said_after", "hours"),
+    [
+        (4.0, 1, 5, "about 111 hours for the 99,995 steps left"),  # 5 steps; 99,995 x 4 s
+        (
+            120.0,
+            10,
+            1,
+            "about 33,333 hours for the 100,000 steps left",
+        ),  # one of 10 micro-batches says enough
+        (0.5, 4, 20, "about 56 hours"),  # 99,995 x 4 x 0.5 s
+        (0.001, 1, 5000, None),  # 95 s are left
+    ],
+)
+def test_a_run_of_hours_says_so_once_after_its_first_steps(
+    seconds_a_batch: float, passes: int, said_after: int, hours: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    monkeypatch.setattr(progress_module, "stderr", console)
+    assert isinstance(console.file, io.StringIO)
+    trainer = SimpleNamespace(
+        global_step=0,
+        max_steps=100_000,
+        accumulate_grad_batches=passes,
+        is_global_zero=True,
+        val_check_batch=10**9,
+        callback_metrics={},
+    )
+    throughput = Throughput()
+    bar = ProgressBar(throughput, lines_every=10**9, place="cpu, 2 threads", advice="size=tiny is smaller")
+    bar.on_train_start(trainer, None)  # type: ignore[arg-type]
+    for batch in range(said_after + 40):
+        throughput.seconds += seconds_a_batch
+        trainer.global_step = (batch + 1) // passes
+        bar.on_train_batch_end(trainer, None, None, None, batch)  # type: ignore[arg-type]
+        assert ("forecast" in console.file.getvalue()) == (hours is not None and batch + 1 >= said_after)
+    text = console.file.getvalue()
+    if hours is not None:
+        assert hours in text
+        assert "on this machine (cpu, 2 threads); size=tiny is smaller" in text
+        assert text.count("forecast") == 1

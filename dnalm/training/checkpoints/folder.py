@@ -89,7 +89,7 @@ class CheckpointFolder(StoredCheckpoints):
         folder = self._writing(step)
         with self._cleaning(step):
             fault("checkpoint.before_mkdir")
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(exist_ok=True)  # not the run directory, if that has vanished
             if self._begun is not None:
                 self.abandon(self._begun)
                 self.make_room()

@@ -1,0 +1,68 @@
+"""What a run stands on may vanish while it trains: its folder, the cache, the folder for temporary files."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+import pytest
+
+from tests.reliability.harness import STILL, Place, killed_at_the_end
+
+ENDLESS = ("steps=100000", "trainer.checkpoint_every=20", "trainer.validate_every=100000", *STILL)
+
+
+@pytest.mark.parametrize(("devices", "what"), [(1, "deleted"), (1, "moved"), (2, "moved"), (1, "replaced")])
+def test_a_run_whose_folder_vanishes_ends_within_seconds_and_makes_no_other(
+    devices: int, what: str, own: Place
+) -> None:
+    run, aside = own.folder / "run", own.folder / "aside"
+    with killed_at_the_end(own.start("run", *ENDLESS, f"trainer.devices={devices}")) as process:
+        for rank in range(devices):
+            own.wait_for_step("run", 3, rank=rank)
+        run.rename(aside)
+        if what == "deleted":
+            shutil.rmtree(aside)
+        if what == "replaced":
+            run.mkdir()
+        began = time.monotonic()
+        said, _ = process.communicate(timeout=60)
+        assert time.monotonic() - began < 10, "two looks, a second apart"
+    told = " ".join(said.split())
+    assert process.returncode == 4, told
+    found = "another folder lies there now" if what == "replaced" else "it was deleted, moved or unmounted"
+    assert f"CKPT-15 {run}: {found}" in told
+    assert told.count("CKPT-15") == 1
+    assert "Traceback" not in told
+    assert not run.exists() or not any(run.iterdir()), "nothing is made anew"
+    if what == "moved":
+        aside.rename(run)
+        assert own.run("run", "steps=30", *STILL, "trainer.checkpoint_every=20")[0] == 0
+
+
+def test_loader_workers_whose_genome_is_deleted_end_the_run_with_a_sentence(own: Place) -> None:
+    """Those of validation open it when they start, after the first steps."""
+    words = (*ENDLESS[:2], "trainer.validate_every=40", "batch.num_workers=1", *STILL)
+    with killed_at_the_end(own.start("run", *words)) as process:
+        own.wait_for_step("run", 1)
+        shutil.rmtree(own.folder / "cache")
+        said, _ = process.communicate(timeout=90)
+    told = " ".join(said.split())
+    assert process.returncode == 3, told
+    assert "STORE-04" in told
+    assert "Traceback" not in told
+
+
+def test_the_loss_of_the_temporary_folder_ends_the_run_with_a_sentence(own: Place) -> None:
+    gone = own.folder / "tmp"
+    gone.mkdir()
+    words = ("steps=60", "trainer.validate_every=20", "batch.num_workers=1", *STILL)
+    with killed_at_the_end(own.start("run", *words, environment={"TMPDIR": str(gone)})) as process:
+        own.wait_for_step("run", 1)
+        shutil.rmtree(gone)
+        said, _ = process.communicate(timeout=90)
+    told = " ".join(said.split())
+    assert process.returncode == 3, told
+    assert "DATA-20 rank 0, " in told
+    assert "through which loader workers are reached, was deleted" in told
+    assert "Traceback" not in told
