@@ -181,7 +181,7 @@ def _sweep(command: str, line: _Line) -> int:
 
 
 def _compose_and_run(command: str, line: _Line) -> None:
-    from dnalm.compose import check, read_config, read_resolved, run_command, with_defaults
+    from dnalm.compose import check, check_paths, read_config, read_resolved, run_command, with_defaults
 
     with _uncollected():
         words = grants.take_grants(line.overrides)
@@ -192,6 +192,7 @@ def _compose_and_run(command: str, line: _Line) -> None:
         else:
             config = read_resolved(line.config, words)
         check(config, given=frozenset({"config"}), command=command)
+        check_paths(config)
     if "--cfg" in line.flags:
         import yaml
 

@@ -41,42 +41,42 @@ def baseline(
     """
     began = time.perf_counter()
     refuse_other_kinds(baseline.name, task.kind)
-    run.claim(goes_on=False)
-    division = divide(task, seed=seed)
-    run.create(config)
-    fitted = baseline.fit(division, seed=seed)
-    test = _scores(fitted, task, division.test)
-    predictions = run.path / "predictions.parquet"
-    write_predictions(predictions, task, division.test, test)
-    figures = {
-        "val": _figures(task, division, division.val, _scores(fitted, task, division.val)),
-        "test": _figures(task, division, division.test, test),
-    }
-    summary = run.write_summary(
-        {
-            "task": task.title,
-            "kind": task.kind,
-            "metric": task.declared,
-            **figures,
-            "rows": {name: len(rows) for name, rows in division.parts.items()},
-            "data": {name: rows.fingerprint for name, rows in division.parts.items()},
-            "seed": seed,
-            "model": baseline.name,
-            "chosen": fitted.chosen,
-            "parameters": fitted.parameters,
-            "versions": {"dnalm": __version__}
-            | {name: importlib.metadata.version(name) for name in ("torch", "scikit-learn", "numpy")},
-            "seconds": round(time.perf_counter() - began, 1),
-            "peak_memory": peak_memory_bytes(),
+    with run.opened(config, resumable=False):
+        division = divide(task, seed=seed)
+        run.create(config)
+        fitted = baseline.fit(division, seed=seed)
+        test = _scores(fitted, task, division.test)
+        predictions = run.path / "predictions.parquet"
+        write_predictions(predictions, task, division.test, test)
+        figures = {
+            "val": _figures(task, division, division.val, _scores(fitted, task, division.val)),
+            "test": _figures(task, division, division.test, test),
         }
-    )
-    for note in division.notes:
-        stdout.print(note)
-    for name, values in figures.items():
-        stdout.print(f"{name}: " + ", ".join(f"{each} {value}" for each, value in values.items()))
-    stdout.print(f"predictions: {predictions}")
-    stdout.print("next: dnalm finetune model=… with the same task shows what pretraining gives")
-    stdout.print(f"summary: {summary}")
+        summary = run.write_summary(
+            {
+                "task": task.title,
+                "kind": task.kind,
+                "metric": task.declared,
+                **figures,
+                "rows": {name: len(rows) for name, rows in division.parts.items()},
+                "data": {name: rows.fingerprint for name, rows in division.parts.items()},
+                "seed": seed,
+                "model": baseline.name,
+                "chosen": fitted.chosen,
+                "parameters": fitted.parameters,
+                "versions": {"dnalm": __version__}
+                | {name: importlib.metadata.version(name) for name in ("torch", "scikit-learn", "numpy")},
+                "seconds": round(time.perf_counter() - began, 1),
+                "peak_memory": peak_memory_bytes(),
+            }
+        )
+        for note in division.notes:
+            stdout.print(note)
+        for name, values in figures.items():
+            stdout.print(f"{name}: " + ", ".join(f"{each} {value}" for each, value in values.items()))
+        stdout.print(f"predictions: {predictions}")
+        stdout.print("next: dnalm finetune model=… with the same task shows what pretraining gives")
+        stdout.print(f"summary: {summary}")
 
 
 def _scores(fitted: Fitted, task: Task, part: TablePart) -> Scores:

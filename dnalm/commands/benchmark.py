@@ -21,6 +21,7 @@ from dnalm.evaluation.benchmark import Benchmark, Judge, Standing, read_outcome,
 from dnalm.evaluation.benchmark.leakage import Leakage, leakage_of
 from dnalm.evaluation.benchmark.outcomes import Outcome
 from dnalm.evaluation.benchmark.plots import plot_standing
+from dnalm.paths import InputName
 from dnalm.sweeps import Job, LocalLauncher, Record, SlurmLauncher, SweepFolder, run_sweep
 from dnalm.sweeps.job import short_hash
 from dnalm.tables import replace_text
@@ -41,7 +42,7 @@ class BenchmarkFolder(SweepFolder):
 def benchmark(
     *,
     benchmark: Benchmark,
-    models: tuple[str, ...],
+    models: tuple[InputName, ...],
     sweep: BenchmarkFolder,
     launcher: LocalLauncher | SlurmLauncher,
     config_dir: Path | None,

@@ -23,7 +23,7 @@ from dnalm.evaluation.embedding import (
 from dnalm.evaluation.embedding.clusters import Clustering, check_labels, cluster, plot_clusters
 from dnalm.evaluation.kmers import kmer_frequencies
 from dnalm.models import Pretrained
-from dnalm.paths import InputPath
+from dnalm.paths import CachePath, InputPath
 from dnalm.tables import table_writer
 from dnalm.tokenizers import Tokenizer
 from dnalm.training import RunDirectory
@@ -43,7 +43,7 @@ def clusters(
     k: Annotated[int, Field(ge=1, le=8)] = 4,
     seed: NonNegativeInt = 1,
     tokenizer: Tokenizer | None = None,
-    cache: Path | None = None,
+    cache: CachePath | None = None,
     workers: PositiveInt = 1,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> None:
@@ -71,43 +71,43 @@ def clusters(
         DataError: the input cannot be used; CLUS-01, its labels cannot.
         CheckpointError: the model cannot be read.
     """
-    run.claim(goes_on=True)
-    source = SequenceInput(
-        path=input,
-        reference=reference,
-        cache=cache,
-        sequence=sequence,
-        keep=(label,),
-        kept_by="label",
-        has_max_bp=False,
-    )
-    rows = [(item.codes, item.kept[0]) for item in source]
-    labels = check_labels([row[1] for row in rows], where=f"{input} {label}")
-    run.create(config)
-    recipe = EmbeddingRecipe(layer=layer, pooling=pooling)
-    plan = EmbeddingPlan(model, recipe, tokenizer, (label,), device)
-    embed_file(source, run.path / "embeddings.parquet", plan, workers=workers)
-    vectors = {
-        "model": read_embeddings(run.path / "embeddings.parquet").vectors,
-        f"{k}-mer frequencies": kmer_frequencies([row[0] for row in rows], k=k),
-    }
-    spaces = {name: (found, cluster(found, labels, seed=seed)) for name, found in vectors.items()}
-    _write_table(run.path / "clusters.csv", {name: found for name, (_, found) in spaces.items()})
-    pictures = [run.path / f"clusters.{kind}" for kind in ("png", "svg")]
-    plot_clusters(spaces, labels, pictures, seed=seed)
-    counts = {name: labels.count(name) for name in sorted(set(labels))}
-    told = {"label": label, "labels": counts, "rows": len(labels), "k": k, "seed": seed}
-    figures = {
-        name: {"rand": found.rand, "silhouette": found.silhouette, "by_label": found.by_label}
-        for name, (_, found) in spaces.items()
-    }
-    path = run.write_summary({**told, "figures": figures})
-    for name, (_, found) in spaces.items():
-        stdout.print(f"{name}: adjusted Rand index {found.rand:.3f}, silhouette {found.silhouette:.3f}")
-    for note in source.notes:
-        stdout.print(note)
-    stdout.print(f"picture: {pictures[0]}")
-    stdout.print(f"summary: {path}")
+    with run.opened(config, resumable=True):
+        source = SequenceInput(
+            path=input,
+            reference=reference,
+            cache=cache,
+            sequence=sequence,
+            keep=(label,),
+            kept_by="label",
+            has_max_bp=False,
+        )
+        rows = [(item.codes, item.kept[0]) for item in source]
+        labels = check_labels([row[1] for row in rows], where=f"{input} {label}")
+        run.create(config)
+        recipe = EmbeddingRecipe(layer=layer, pooling=pooling)
+        plan = EmbeddingPlan(model, recipe, tokenizer, (label,), device)
+        embed_file(source, run.path / "embeddings.parquet", plan, workers=workers)
+        vectors = {
+            "model": read_embeddings(run.path / "embeddings.parquet").vectors,
+            f"{k}-mer frequencies": kmer_frequencies([row[0] for row in rows], k=k),
+        }
+        spaces = {name: (found, cluster(found, labels, seed=seed)) for name, found in vectors.items()}
+        _write_table(run.path / "clusters.csv", {name: found for name, (_, found) in spaces.items()})
+        pictures = [run.path / f"clusters.{kind}" for kind in ("png", "svg")]
+        plot_clusters(spaces, labels, pictures, seed=seed)
+        counts = {name: labels.count(name) for name in sorted(set(labels))}
+        told = {"label": label, "labels": counts, "rows": len(labels), "k": k, "seed": seed}
+        figures = {
+            name: {"rand": found.rand, "silhouette": found.silhouette, "by_label": found.by_label}
+            for name, (_, found) in spaces.items()
+        }
+        path = run.write_summary({**told, "figures": figures})
+        for name, (_, found) in spaces.items():
+            stdout.print(f"{name}: adjusted Rand index {found.rand:.3f}, silhouette {found.silhouette:.3f}")
+        for note in source.notes:
+            stdout.print(note)
+        stdout.print(f"picture: {pictures[0]}")
+        stdout.print(f"summary: {path}")
 
 
 def _write_table(path: Path, found: dict[str, Clustering]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
@@ -22,10 +21,11 @@ from dnalm.evaluation.embedding import (
     PoolingKind,
     Resolution,
     SequenceInput,
-    embed_file,
+    embedding,
+    summary_path,
 )
 from dnalm.models import Pretrained
-from dnalm.paths import InputPath
+from dnalm.paths import CachePath, InputPath, OutputFile
 from dnalm.tokenizers import Tokenizer
 
 
@@ -33,7 +33,7 @@ def embed(
     *,
     model: Pretrained,
     input: InputPath,  # noqa: A002 -- the key's name
-    out: Path,
+    out: OutputFile,
     config: dict[str, object],
     reference: InputPath | None = None,
     sequence: str = "sequence",
@@ -49,7 +49,7 @@ def embed(
     max_bp: PositiveInt = 200_000,
     batch_tokens: PositiveInt = 16_384,
     tokenizer: Tokenizer | None = None,
-    cache: Path | None = None,
+    cache: CachePath | None = None,
     workers: PositiveInt = 1,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> None:
@@ -98,10 +98,10 @@ def embed(
         batch_tokens=batch_tokens,
     )
     plan = EmbeddingPlan(model, recipe, tokenizer, keep, device)
-    found = embed_file(source, out, plan, workers=workers)
-    for note in source.notes:
-        stdout.print(note)
-    _tell(found, config, time.monotonic() - began)
+    with embedding(source, out, plan, workers=workers) as found:
+        for note in source.notes:
+            stdout.print(note)
+        _tell(found, config, time.monotonic() - began)
 
 
 def _tell(found: EmbeddedFile, config: dict[str, object], seconds: float) -> None:
@@ -114,7 +114,7 @@ def _tell(found: EmbeddedFile, config: dict[str, object], seconds: float) -> Non
         "contract": found.contract,
         "config": config,
     }
-    path = found.path.with_name(found.path.name + ".summary.json")
+    path = summary_path(found.path)
     write_text(path, json.dumps(summary, indent=2, default=str) + "\n")
     of = f"{found.width} numbers, of {found.num_sequences:,} sequences"
     stdout.print(f"{found.num_rows:,} vectors of {of}: {found.path}")

@@ -40,47 +40,47 @@ def export(
         CheckpointError: the model cannot be read, the tokenizer does not fit it, or it has annotation inputs.
         DataError: the folder has no tokenizer, or one that cannot be used.
     """
-    run.claim(goes_on=False)
-    checkpoint = find_checkpoint(model.source)
-    if checkpoint is None:
-        folder, network = model.folder(), model.load(needs_head=False)
-    else:
-        folder = model_folder(checkpoint)
-        network = load_checkpoint_model(checkpoint, kernel=model.kernel)
-    if network.encoder.annotations:
-        raise CheckpointError(
-            "MODEL-14",
-            where=model.source,
-            found=f"a model whose inputs beside tokens are {', '.join(network.encoder.annotations)}",
-            expected="a model of tokens alone, for no published layout has annotation inputs",
-            fix=f"use {folder} as it is, which dnalm reads, or export a model trained without inputs",
-        )
-    tokenizer = tokenizer or load_tokenizer(folder)
-    fit_vocabulary(network, tokenizer.vocab_size, where=str(folder))
-    head = _task_head(folder)
-    run.create(config)
-    save_pretrained(network, run.path, task_head=head, published=layout == "published")
-    tokenizer.save(run.path)
-    if (folder / HEADS_FILE).is_file():
-        shutil.copyfile(folder / HEADS_FILE, run.path / HEADS_FILE)
-    if provenance := read_provenance(folder):
-        seal(run.path, {**provenance, **({"steps": checkpoint.step} if checkpoint else {})})
-    family = family_of(network.encoder)
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    summary = {
-        "source": str(checkpoint.path) if checkpoint else model.source,
-        **({"steps": checkpoint.step} if checkpoint else {}),
-        "layout": family.name,
-        "parameters": parameters,
-        "vocab_size": tokenizer.vocab_size,
-        "tokenizer_fingerprint": tokenizer.fingerprint,
-    }
-    path = run.write_summary(summary)
-    stdout.print(f"{parameters:,} parameters in the layout of {family.name}: {run.path}")
-    for line in _notes(family, head, layout):
-        stdout.print(line)
-    stdout.print(f"next: dnalm pretrain model={run.as_path} tokenizer={run.as_path} experiment=… data=…")
-    stdout.print(f"summary: {path}")
+    with run.opened(config, resumable=False):
+        checkpoint = find_checkpoint(model.source)
+        if checkpoint is None:
+            folder, network = model.folder(), model.load(needs_head=False)
+        else:
+            folder = model_folder(checkpoint)
+            network = load_checkpoint_model(checkpoint, kernel=model.kernel)
+        if network.encoder.annotations:
+            raise CheckpointError(
+                "MODEL-14",
+                where=model.source,
+                found=f"a model whose inputs beside tokens are {', '.join(network.encoder.annotations)}",
+                expected="a model of tokens alone, for no published layout has annotation inputs",
+                fix=f"use {folder} as it is, which dnalm reads, or export a model trained without inputs",
+            )
+        tokenizer = tokenizer or load_tokenizer(folder)
+        fit_vocabulary(network, tokenizer.vocab_size, where=str(folder))
+        head = _task_head(folder)
+        run.create(config)
+        save_pretrained(network, run.path, task_head=head, published=layout == "published")
+        tokenizer.save(run.path)
+        if (folder / HEADS_FILE).is_file():
+            shutil.copyfile(folder / HEADS_FILE, run.path / HEADS_FILE)
+        if provenance := read_provenance(folder):
+            seal(run.path, {**provenance, **({"steps": checkpoint.step} if checkpoint else {})})
+        family = family_of(network.encoder)
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        summary = {
+            "source": str(checkpoint.path) if checkpoint else model.source,
+            **({"steps": checkpoint.step} if checkpoint else {}),
+            "layout": family.name,
+            "parameters": parameters,
+            "vocab_size": tokenizer.vocab_size,
+            "tokenizer_fingerprint": tokenizer.fingerprint,
+        }
+        path = run.write_summary(summary)
+        stdout.print(f"{parameters:,} parameters in the layout of {family.name}: {run.path}")
+        for line in _notes(family, head, layout):
+            stdout.print(line)
+        stdout.print(f"next: dnalm pretrain model={run.as_path} tokenizer={run.as_path} experiment=… data=…")
+        stdout.print(f"summary: {path}")
 
 
 def _task_head(folder: Path) -> TaskHead | None:

@@ -16,7 +16,7 @@ from dnalm.genome.sources import check_source
 from dnalm.genome.species_download import Outcome, download_species
 from dnalm.genome.species_manifest import read_species_manifest, write_species_manifest
 from dnalm.genome.transfer import Patience
-from dnalm.paths import InputPath
+from dnalm.paths import CachePath, InputPath
 
 
 def fetch(
@@ -24,7 +24,7 @@ def fetch(
     recipe: GenomeRecipe | ManifestRecipe,
     config: dict[str, object],  # noqa: ARG001
     manifest: InputPath | None = None,
-    cache: Path | None = None,
+    cache: CachePath | None = None,
     attempts: PositiveInt = 5,
     wait_s: NonNegativeFloat = 1.0,
     timeout_s: PositiveFloat = 30.0,

@@ -7,7 +7,6 @@ of a region to every other. `what=dependency`: how a substitution here changes w
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import NonNegativeInt, PositiveInt
@@ -25,7 +24,7 @@ from dnalm.evaluation.interpretation.studies import (
 )
 from dnalm.genome.meme import read_meme
 from dnalm.models import Pretrained
-from dnalm.paths import InputPath
+from dnalm.paths import CachePath, InputPath
 from dnalm.tokenizers import Tokenizer
 from dnalm.training import RunDirectory
 
@@ -44,7 +43,7 @@ def interpret(
     neighbours_bp: NonNegativeInt = 5,
     known: InputPath | None = None,
     tokenizer: Tokenizer | None = None,
-    cache: Path | None = None,
+    cache: CachePath | None = None,
     batch_tokens: PositiveInt = 16_384,
 ) -> None:
     """Look into a model and leave data, pictures and a summary.
@@ -70,25 +69,25 @@ def interpret(
             (INT-01).
         CheckpointError: the model cannot be read, or its tokens see only one side.
     """
-    run.claim(goes_on=False)
-    motifs = read_meme(known) if known else None
-    reader = Reader.of(model, tokenizer, window_bp=window_bp, batch_tokens=batch_tokens)
-    flank_bp = 0 if what == "attention" else reader.window_bp // 2
-    regions = read_regions(input, reference=reference, flank_bp=flank_bp, cache=cache)
-    run.create(config)
-    with progress_bar(f"Looking at {input.name}", total=None) as done:
-        study = Study(reader, regions, run.path, done)
-        studies = {
-            "attention": lambda: study_attention(study),
-            "mutagenesis": lambda: study_mutagenesis(study, neighbours_bp=neighbours_bp),
-            "dependency": lambda: study_dependency(study),
-            "motifs": lambda: study_motifs(study, known=motifs),
-        }
-        found: Summary = studies[what]()
-    path = run.write_summary({"what": what, "model": model.source, "input": str(input), **found})
-    stdout.print(", ".join(f"{name} {_say(value)}" for name, value in found.items()))
-    stdout.print(f"data and pictures (of at most {MOST_PICTURES} regions): {run.path}")
-    stdout.print(f"summary: {path}")
+    with run.opened(config, resumable=False):
+        motifs = read_meme(known) if known else None
+        reader = Reader.of(model, tokenizer, window_bp=window_bp, batch_tokens=batch_tokens)
+        flank_bp = 0 if what == "attention" else reader.window_bp // 2
+        regions = read_regions(input, reference=reference, flank_bp=flank_bp, cache=cache)
+        run.create(config)
+        with progress_bar(f"Looking at {input.name}", total=None) as done:
+            study = Study(reader, regions, run.path, done)
+            studies = {
+                "attention": lambda: study_attention(study),
+                "mutagenesis": lambda: study_mutagenesis(study, neighbours_bp=neighbours_bp),
+                "dependency": lambda: study_dependency(study),
+                "motifs": lambda: study_motifs(study, known=motifs),
+            }
+            found: Summary = studies[what]()
+        path = run.write_summary({"what": what, "model": model.source, "input": str(input), **found})
+        stdout.print(", ".join(f"{name} {_say(value)}" for name, value in found.items()))
+        stdout.print(f"data and pictures (of at most {MOST_PICTURES} regions): {run.path}")
+        stdout.print(f"summary: {path}")
 
 
 def _say(value: object) -> str:

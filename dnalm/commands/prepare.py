@@ -42,7 +42,7 @@ def prepare(
             expected=f"a part between 1 and {parts}",
             fix="set part=1 to the number of parts, a different one for each job",
         )
-    run.claim(goes_on=True)
+    run.claim(config, resumable=True)  # not locked: jobs of several parts share the folder, stores have locks
     mine = Part(part - 1, parts)
     data.prepare(part=mine)
     stores = data.stores(mine)

@@ -11,7 +11,7 @@ from pydantic import PositiveInt
 
 from dnalm.console import stdout
 from dnalm.durable import write_text
-from dnalm.evaluation.out_file import check_out
+from dnalm.evaluation.out_file import opened_output
 from dnalm.evaluation.variants import ScoreName, Scorer, ScoringPlan
 from dnalm.evaluation.variants.file_scoring import score_file, scored_records
 from dnalm.evaluation.variants.output import ENDINGS, output_kind
@@ -20,7 +20,7 @@ from dnalm.genome.building import open_or_build
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.variants import Survey, survey
 from dnalm.models import Pretrained
-from dnalm.paths import InputPath
+from dnalm.paths import CachePath, InputName, InputPath, OutputFile
 from dnalm.tokenizers import Tokenizer
 
 
@@ -29,7 +29,7 @@ def score(
     model: Pretrained,
     variants: InputPath,
     reference: InputPath,
-    out: Path,
+    out: OutputFile,
     config: dict[str, object],
     score: list[ScoreName] = ["llr"],  # noqa: B006 -- read only
     layers: list[int] = [],  # noqa: B006 -- read only
@@ -38,10 +38,10 @@ def score(
     max_allele_bp: PositiveInt = 50,
     mismatch: Literal["stop", "flag"] = "stop",
     other_contigs: Literal["stop", "skip"] = "stop",
-    labels: str | None = None,
+    labels: InputName | None = None,
     group: str | None = None,
     tokenizer: Tokenizer | None = None,
-    cache: Path | None = None,
+    cache: CachePath | None = None,
     batch_tokens: PositiveInt = 2048,
     workers: PositiveInt = 1,
     device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -77,31 +77,30 @@ def score(
         ConfigError: the output's name, the layers or the labels make no sense.
     """
     began = time.monotonic()
-    check_out(out, ENDINGS)
-    folder = model.folder()
-    plan = ScoringPlan(
-        folder, tokenizer, model.kernel, tuple(score), tuple(layers), window_bp, pll_bp, batch_tokens, device
-    )
-    store = open_or_build(reference, cache)
-    names = Scorer.open(plan, store).names
-    found = survey(
-        variants, store, max_allele_bp=max_allele_bp, mismatch=mismatch, other_contigs=other_contigs
-    )
-    output_kind(out, found.form)
-    truth = Labels.find(labels, group, found, store) if labels else None
-    parts = score_file(
-        variants,
-        out,
-        plan=plan,
-        store=store,
-        found=found,
-        names=names,
-        max_allele_bp=max_allele_bp,
-        workers=workers,
-    )
-    figures = rank(scored_records(variants, found, parts), truth, names) if truth else []
-    _tell(out, found, store, names, figures, config, time.monotonic() - began)
-    parts.remove()
+    with opened_output(out, ENDINGS) as lock:
+        of_model, chosen = (model.folder(), tokenizer, model.kernel), (tuple(score), tuple(layers))
+        plan = ScoringPlan(*of_model, *chosen, window_bp, pll_bp, batch_tokens, device)
+        store = open_or_build(reference, cache)
+        names = Scorer.open(plan, store).names
+        found = survey(
+            variants, store, max_allele_bp=max_allele_bp, mismatch=mismatch, other_contigs=other_contigs
+        )
+        output_kind(out, found.form)
+        truth = Labels.find(labels, group, found, store) if labels else None
+        done, no_index = score_file(
+            variants,
+            out,
+            plan=plan,
+            store=store,
+            found=found,
+            names=names,
+            max_allele_bp=max_allele_bp,
+            workers=workers,
+            lock=lock,
+        )
+        figures = rank(scored_records(variants, found, done), truth, names) if truth else []
+        _tell(out, found, store, names, figures, no_index, config, time.monotonic() - began)
+        done.remove()
 
 
 def _tell(
@@ -110,6 +109,7 @@ def _tell(
     store: GenomeStore,
     names: tuple[str, ...],
     figures: list[dict[str, object]],
+    no_index: str | None,
     config: dict[str, object],
     seconds: float,
 ) -> None:
@@ -125,6 +125,7 @@ def _tell(
         "undeclared_info": found.undeclared,
         "miscounted_info": found.miscounted,
         "sorted": found.is_sorted,
+        "no_index": no_index,
         "scores": list(names),
         "seconds": round(seconds, 1),
         "evaluation": figures,
@@ -140,8 +141,8 @@ def _tell(
     if found.miscounted:
         named = ", ".join(f"{name} in {number} records" for name, number in found.miscounted.items())
         stdout.print(f"INFO fields with another number of values than alleles, copied as they are: {named}")
-    if not found.is_sorted and out.name.endswith(".vcf.gz"):
-        stdout.print("the variants are not sorted, so there is no tabix index")
+    if no_index:
+        stdout.print(f"no index beside {out}: {no_index}", markup=False)
     for row in figures:
         stdout.print("  ".join(f"{key}={value}" for key, value in row.items()))
     stdout.print(f"summary: {path}")

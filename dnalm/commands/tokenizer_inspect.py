@@ -24,26 +24,26 @@ def inspect_tokenizer(
         tokenizer: what to look at; a recipe is learned on the training parts, as `pretrain` does.
         config: the composed config.
     """
-    run.claim(goes_on=False)
-    data.prepare(tracks=())
-    genomes = data.genomes(tracks=())
-    if isinstance(tokenizer, BpeRecipe):
-        tokenizer = tokenizer.open_or_train([genome.training_text() for genome in genomes], data.cache)
-    statistics = count_tokens(tokenizer, [genome.whole_text() for genome in genomes])
-    run.create(config)
-    words = tokenizer.vocabulary()
-    with table_writer(run.path / "tokens.csv", ["id", "token", "count"]) as write:
-        for row in zip(range(len(words)), words, statistics.counts.tolist(), strict=True):
-            write(row)
-    names = ", ".join(genome.name for genome in genomes)
-    picture = run.path / "tokens.png"
-    plot_tokens(statistics, tokenizer, f"{statistics.num_tokens:,} tokens of {names}", picture)
-    path = run.write_summary(_summary(statistics, words) | {"fingerprint": tokenizer.fingerprint})
-    stdout.print(_sentences(statistics, words))
-    stdout.print(f"plot: {picture}")
-    stdout.print(f"counts of all {len(words):,} ids: {run.path / 'tokens.csv'}")
-    stdout.print("next: dnalm pretrain tokenizer=<the same> experiment=dnabert size=tiny")
-    stdout.print(f"summary: {path}")
+    with run.opened(config, resumable=False):
+        data.prepare(tracks=())
+        genomes = data.genomes(tracks=())
+        if isinstance(tokenizer, BpeRecipe):
+            tokenizer = tokenizer.open_or_train([genome.training_text() for genome in genomes], data.cache)
+        statistics = count_tokens(tokenizer, [genome.whole_text() for genome in genomes])
+        run.create(config)
+        words = tokenizer.vocabulary()
+        with table_writer(run.path / "tokens.csv", ["id", "token", "count"]) as write:
+            for row in zip(range(len(words)), words, statistics.counts.tolist(), strict=True):
+                write(row)
+        names = ", ".join(genome.name for genome in genomes)
+        picture = run.path / "tokens.png"
+        plot_tokens(statistics, tokenizer, f"{statistics.num_tokens:,} tokens of {names}", picture)
+        path = run.write_summary(_summary(statistics, words) | {"fingerprint": tokenizer.fingerprint})
+        stdout.print(_sentences(statistics, words))
+        stdout.print(f"plot: {picture}")
+        stdout.print(f"counts of all {len(words):,} ids: {run.path / 'tokens.csv'}")
+        stdout.print("next: dnalm pretrain tokenizer=<the same> experiment=dnabert size=tiny")
+        stdout.print(f"summary: {path}")
 
 
 def _summary(statistics: TokenStatistics, words: list[str]) -> dict[str, object]:

@@ -73,36 +73,38 @@ def select_vocabulary(
         parallel: jobs side by side.
         config_dir: a folder of the user's own configs, which the jobs see too; `--config-dir` sets it.
     """
-    run.claim(goes_on=True)
-    run.create(config)
-    bpe = run.path / "tokenizer"
-    bpe.mkdir(exist_ok=True)
-    _learn(kind, max(merges, default=1), data).save(bpe)
-    compared = readings(merges, kmers)
-    folder = SweepFolder(dir=run.path / "jobs", parallel=parallel, metric="score", direction="maximize")
-    rounds = Rounds(run.path / "jobs", bpe, config["data"], pretrain, finetune, config_dir)
-    with folder.opened() as ledger:
-        first = {reading: rounds.first(reading) for reading in compared}
-        number = run_jobs(folder, ledger, launcher, list(first.values()))
-        second: dict[tuple[Reading, int], Job] = {}
-        if number is None:
-            ready = [reading for reading in compared if _is_done(ledger, first[reading])]
-            second = {
-                (reading, k): rounds.second(first[reading], k) for reading in ready for k in sorted(set(ks))
-            }
-            number = run_jobs(folder, ledger, launcher, list(second.values()))
-    outcomes = [
-        _outcome(ledger, reading, k, first[reading], second.get((reading, k)), folder)
-        for reading in compared
-        for k in sorted(set(ks))
-    ]
-    jobs = [*first.values(), *second.values()]
-    statuses = count_statuses(ledger.last[job.id] for job in jobs if job.id in ledger.last)
-    _conclude(run, bpe, outcomes, statuses)
-    if number is not None:
-        sys.exit(128 + number)
-    if set(statuses) != {"done"}:
-        sys.exit(1)
+    with run.opened(config, resumable=True):
+        run.create(config)
+        bpe = run.path / "tokenizer"
+        bpe.mkdir(exist_ok=True)
+        _learn(kind, max(merges, default=1), data).save(bpe)
+        compared = readings(merges, kmers)
+        folder = SweepFolder(dir=run.path / "jobs", parallel=parallel, metric="score", direction="maximize")
+        rounds = Rounds(run.path / "jobs", bpe, config["data"], pretrain, finetune, config_dir)
+        with folder.opened() as ledger:
+            first = {reading: rounds.first(reading) for reading in compared}
+            number = run_jobs(folder, ledger, launcher, list(first.values()))
+            second: dict[tuple[Reading, int], Job] = {}
+            if number is None:
+                ready = [reading for reading in compared if _is_done(ledger, first[reading])]
+                second = {
+                    (reading, k): rounds.second(first[reading], k)
+                    for reading in ready
+                    for k in sorted(set(ks))
+                }
+                number = run_jobs(folder, ledger, launcher, list(second.values()))
+        outcomes = [
+            _outcome(ledger, reading, k, first[reading], second.get((reading, k)), folder)
+            for reading in compared
+            for k in sorted(set(ks))
+        ]
+        jobs = [*first.values(), *second.values()]
+        statuses = count_statuses(ledger.last[job.id] for job in jobs if job.id in ledger.last)
+        _conclude(run, bpe, outcomes, statuses)
+        if number is not None:
+            sys.exit(128 + number)
+        if set(statuses) != {"done"}:
+            sys.exit(1)
 
 
 def _learn(kind: BpeRecipe, merges: int, data: Corpus) -> BpeTokenizer:

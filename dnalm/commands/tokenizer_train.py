@@ -29,26 +29,28 @@ def train_tokenizer(
         vocab_size: ids of the vocabulary; the recipe's own if absent.
     """
     began = time.perf_counter()
-    run.claim(goes_on=False)
-    recipe = kind if vocab_size is None else replace(kind, vocab_size=vocab_size)
-    data.prepare(tracks=())
-    tokenizer, samples = recipe.train([genome.whole_text() for genome in data.genomes(tracks=())])
-    run.create(config)
-    tokenizer.save(run.path)
-    read = {sample.source.name: sample.num_bases for sample in samples}
-    summary = {
-        "vocab_size": tokenizer.vocab_size,
-        "merges": tokenizer.num_merges,
-        "longest_token_bp": tokenizer.token_bases.shape[1],
-        "bases_read": read,
-        "bases_given": {sample.source.name: sample.source.store.num_bases for sample in samples},
-        "fingerprint": tokenizer.fingerprint,
-        "seconds": round(time.perf_counter() - began, 1),
-        "peak_memory": peak_memory_bytes(),
-    }
-    path = run.write_summary(summary)
-    told = ", ".join(f"{bases:,} of {name}" for name, bases in read.items())
-    stdout.print(f"{tokenizer.vocab_size:,} ids, {tokenizer.num_merges:,} merges, learned from bases: {told}")
-    stdout.print(f"tokenizer: {run.path}")
-    stdout.print(f"next: dnalm tokenizer inspect tokenizer={run.as_path}")
-    stdout.print(f"summary: {path}")
+    with run.opened(config, resumable=False):
+        recipe = kind if vocab_size is None else replace(kind, vocab_size=vocab_size)
+        data.prepare(tracks=())
+        tokenizer, samples = recipe.train([genome.whole_text() for genome in data.genomes(tracks=())])
+        run.create(config)
+        tokenizer.save(run.path)
+        read = {sample.source.name: sample.num_bases for sample in samples}
+        summary = {
+            "vocab_size": tokenizer.vocab_size,
+            "merges": tokenizer.num_merges,
+            "longest_token_bp": tokenizer.token_bases.shape[1],
+            "bases_read": read,
+            "bases_given": {sample.source.name: sample.source.store.num_bases for sample in samples},
+            "fingerprint": tokenizer.fingerprint,
+            "seconds": round(time.perf_counter() - began, 1),
+            "peak_memory": peak_memory_bytes(),
+        }
+        path = run.write_summary(summary)
+        told = ", ".join(f"{bases:,} of {name}" for name, bases in read.items())
+        stdout.print(
+            f"{tokenizer.vocab_size:,} ids, {tokenizer.num_merges:,} merges, learned from bases: {told}"
+        )
+        stdout.print(f"tokenizer: {run.path}")
+        stdout.print(f"next: dnalm tokenizer inspect tokenizer={run.as_path}")
+        stdout.print(f"summary: {path}")

@@ -1,12 +1,14 @@
 """From the command line to checked, built objects.
 
-`read_config` composes with Hydra, `check` holds every argument against the signature it is for, `build` makes
-the objects, `run_command` makes them and calls the command. Nothing is imported, opened or started before the
-whole config is known to be buildable.
+`read_config` composes with Hydra, `check` holds every argument against the signature it is for,
+`check_paths` all that is written against all that is read, `build` makes the objects, `run_command` makes
+them and calls the command. Nothing is imported, opened or started before the whole config is known to be
+buildable.
 """
 
 from dnalm.compose.build import build, run_command
 from dnalm.compose.check import check, with_defaults
 from dnalm.compose.config import read_config, read_resolved
+from dnalm.compose.outputs import check_paths
 
-__all__ = ["build", "check", "read_config", "read_resolved", "run_command", "with_defaults"]
+__all__ = ["build", "check", "check_paths", "read_config", "read_resolved", "run_command", "with_defaults"]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnalm import grants
 from dnalm.compose.names import check_names, said_here, unknown_key
+from dnalm.compose.outputs import origin
 from dnalm.compose.signatures import parameters_of
 from dnalm.compose.words import Word, quoted, read_words
 from dnalm.compose.yaml_limits import check_yaml
@@ -101,6 +102,7 @@ def _resolved(config: DictConfig, choices: Mapping[str, str | None]) -> dict[str
     from omegaconf.errors import InterpolationToMissingValueError
 
     OmegaConf.register_new_resolver("choice", lambda group: choices[group], replace=True)
+    OmegaConf.register_new_resolver("origin", origin, replace=True)
     while True:
         try:
             plain = OmegaConf.to_container(config, resolve=True)

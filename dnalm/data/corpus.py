@@ -17,7 +17,7 @@ from dnalm.genome.sources import check_source
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.tracks import TrackRecipe, TrackStore
 from dnalm.genome.tracks.of_clade import clade_tracks
-from dnalm.paths import InputPath
+from dnalm.paths import CachePath, InputName, InputPath
 from dnalm.tokenizers import TrainingText
 
 T = TypeVar("T")
@@ -126,7 +126,7 @@ class GenomeCorpus:
         species: str | None = None,
         split: Split | None = None,
         regions: InputPath | None = None,
-        cache: Path | None = None,
+        cache: CachePath | None = None,
         tracks: dict[str, TrackRecipe] | None = None,
     ) -> None:
         if (fasta is None) == (clade is None):
@@ -204,12 +204,12 @@ class DatasetCorpus:
     def __init__(
         self,
         *,
-        source: str,
+        source: InputName,
         column: str = "sequence",
         part: str = "train",
         revision: str | None = None,
         split: Split | None = None,
-        cache: Path | None = None,
+        cache: CachePath | None = None,
     ) -> None:
         self.source, self.column, self.part, self.revision = source, column, part, revision
         self.split, self.cache = split or SplitByRandomContigs(), cache

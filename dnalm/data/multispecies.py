@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from pydantic import PositiveInt
@@ -28,7 +29,7 @@ from dnalm.genome.preparing import GenomePlan, prepare_genomes, track_cache
 from dnalm.genome.sources import check_source
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.tracks import TrackRecipe
-from dnalm.paths import InputPath
+from dnalm.paths import CachePath, Input, InputPath
 
 
 class MultispeciesCorpus:
@@ -59,7 +60,7 @@ class MultispeciesCorpus:
     def __init__(
         self,
         *,
-        genomes: dict[str, str | Path] | None = None,
+        genomes: dict[str, Annotated[str | Path, Input()]] | None = None,
         manifest: InputPath | None = None,
         clade: Clade | None = None,
         weights: dict[str, float] | None = None,
@@ -68,7 +69,7 @@ class MultispeciesCorpus:
         held_out: tuple[str, ...] = (),
         split: Split | None = None,
         regions: dict[str, InputPath] | None = None,
-        cache: Path | None = None,
+        cache: CachePath | None = None,
         prepare_workers: PositiveInt = 1,
         tracks: dict[str, dict[str, TrackRecipe]] | None = None,
     ) -> None:

@@ -1,23 +1,25 @@
 """Long work in parts, each a durable file once it is done, by this process or by several.
 
-    <out>.parts/contract.json   what the results depend on
-    <out>.parts/000012<ending>  the 13th part
+    <out>.parts/contract.json                        what the results depend on
+    <out>.parts/000012.<contract>.<content><ending>  the 13th part, named by the contract's and its own sha256
 
-Where parts begin follows from the input alone. A run that was killed goes on with the parts that are missing;
-a part holds the same whoever computes it, so the whole is the same to the byte. Parts of another contract are
-thrown away.
+Where parts begin follows from the input alone. A run that was killed continues with the parts that are
+missing; a part holds the same whoever computes it, so the whole is the same to the byte. Parts of another
+contract are deleted, and a worker of a killed command that writes one late writes it under a name that is
+not read. A part is read only if its content is what its name says.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import shutil
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -25,65 +27,166 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 
 from dnalm.console import hide_bars
-from dnalm.durable import sync, write_text
-from dnalm.errors import DistributedError
+from dnalm.durable import file_sha256, sync, write_text
+from dnalm.errors import CheckpointError, ConfigError, DistributedError
 from dnalm.lifetime import worker_pool
+from dnalm.lock import OutputLock
 
 State = TypeVar("State")
 Part = TypeVar("Part", bound=Sized)
 PartIn = TypeVar("PartIn", bound=Sized, contravariant=True)
+_CONTRACT_DIGITS, _CONTENT_DIGITS = 12, 16  # of the sha256 in a part's name
+_PART = re.compile(r"(?P<number>\d{6,})\.(?P<contract>[0-9a-f]{12})\.(?P<content>[0-9a-f]{16})\.\w+")
+_EARLIER_PART = re.compile(r"\d{6,}\.(json|parquet)")  # of a dnalm that named parts by number alone
+_UNFINISHED = re.compile(r"\.(contract\.json|\d{6,}\.[0-9a-f]{12})\.\d+")
 
 
 @dataclass(frozen=True)
 class PartFolder:
-    """Where the parts of an output lie.
+    """Where the parts of an output lie; small, for every process is given it.
 
     Attributes:
-        path: the folder.
+        out: the output.
         ending: of a part's file name.
+        contract: hexadecimal digits that stand for what the parts depend on.
     """
 
-    path: Path
+    out: Path
     ending: str
+    contract: str
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return parts_path(self.out)
 
     @classmethod
-    def beside(cls, out: Path, ending: str) -> PartFolder:
-        """The folder of an output that is under way."""
-        return cls(out.with_name(f"{out.name}.parts"), ending)
+    def begin(cls, out: Path, ending: str, contract: dict[str, object]) -> PartFolder:
+        """Make the folder of an output whose lock is held; parts of another contract are deleted.
 
-    def begin(self, contract: dict[str, object]) -> None:
-        """Make the folder, empty unless it holds parts of the same contract."""
+        Raises:
+            ConfigError: CFG-52, what is there was not made by dnalm.
+        """
         text = json.dumps(contract, indent=2, sort_keys=True) + "\n"
-        known = self.path / "contract.json"
-        if known.is_file() and known.read_text() == text:
-            return
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        self.path.mkdir(parents=True)
-        _durably(known, lambda beside: write_text(beside, text))
+        digest = hashlib.sha256(text.encode()).hexdigest()[:_CONTRACT_DIGITS]
+        folder = cls(out, ending, digest)
+        check_parts(out)
+        kept = set(folder.kept().values()) if folder.path.is_dir() else set()
+        for path in folder.path.iterdir() if folder.path.is_dir() else ():
+            if path not in kept:
+                path.unlink(missing_ok=True)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        known = folder.path / "contract.json"
+        beside = folder._beside("contract.json")
+        write_text(beside, text)
+        beside.rename(known)
+        sync(folder.path)
+        return folder
 
-    def has(self, number: int) -> bool:
-        """Whether a part is done."""
-        return self.file(number).is_file()
-
-    def file(self, number: int) -> Path:
-        """The file of a part."""
-        return self.path / f"{number:06d}{self.ending}"
+    def kept(self) -> dict[int, Path]:
+        """The files of this contract's parts that are there, by number."""
+        found = {}
+        for path in sorted(self.path.iterdir()):
+            match = _PART.fullmatch(path.name)
+            if match and match["contract"] == self.contract and path.name.endswith(self.ending):
+                found[int(match["number"])] = path
+        return found
 
     def keep(self, number: int, write: Callable[[Path], None]) -> None:
         """Let `write` make the file of a part; it is whole or absent."""
-        _durably(self.file(number), write)
+        beside = self._beside(f"{number:06d}.{self.contract}")
+        write(beside)
+        sync(beside)
+        content = file_sha256(beside)[:_CONTENT_DIGITS]
+        beside.rename(self.path / f"{number:06d}.{self.contract}.{content}{self.ending}")
+        sync(self.path)
 
-    def files(self) -> Iterator[Path]:
-        """The files of the parts in order, once all are done."""
-        number = 0
-        while self.has(number):
-            yield self.file(number)
-            number += 1
+    def _beside(self, name: str) -> Path:
+        return self.path / f".{name}.{os.getpid()}"
+
+
+@dataclass(frozen=True)
+class DoneParts:
+    """All parts of an output.
+
+    Attributes:
+        out: what they are of.
+        files: theirs, in order.
+        num_items: of all parts together.
+    """
+
+    out: Path
+    files: tuple[Path, ...]
+    num_items: int
+
+    def contents(self) -> Iterator[bytes]:
+        """What each file holds, in order.
+
+        Raises:
+            CheckpointError: PART-01, a file has changed or is gone.
+        """
+        for path in self.files:
+            try:
+                content = path.read_bytes()
+            except FileNotFoundError:
+                raise _damaged(path, "the part is gone") from None
+            if not _is_named_after(path, hashlib.sha256(content).hexdigest()):
+                raise _damaged(path, "the part has changed since it was written")
+            yield content
 
     def remove(self) -> None:
         """Once the output is written."""
-        shutil.rmtree(self.path)
+        remove_parts(self.out)
+
+
+def parts_path(out: Path) -> Path:
+    """The folder of the parts of an output that is under way."""
+    return out.with_name(f"{out.name}.parts")
+
+
+def remove_parts(out: Path) -> None:
+    """Delete the parts of an output, and their folder if nothing else is in it."""
+    path = parts_path(out)
+    for each in path.iterdir() if path.is_dir() else ():
+        if _is_ours(each):
+            each.unlink(missing_ok=True)
+    with suppress(OSError):  # a worker of a killed command has just written into it
+        path.rmdir()
+
+
+def check_parts(out: Path) -> None:
+    """Hold what is at the place of an output's parts against what dnalm writes there.
+
+    Raises:
+        ConfigError: CFG-52, something else is there.
+    """
+    path, found = parts_path(out), None
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        found = f"{path} is there already and is no folder"
+    elif path.is_dir():
+        names = sorted(entry.name for entry in path.iterdir())
+        foreign = next((name for name in names if not _is_ours(path / name)), None)
+        if foreign is None and not (path / "contract.json").exists():
+            foreign = next((name for name in names if not name.startswith(".")), None)
+        found = foreign and f"{path} is there already and holds {foreign}, which dnalm did not write"
+    if found:
+        raise ConfigError(
+            "CFG-52",
+            where="out",
+            found=found,
+            expected="no such folder, or one that a killed command has left",
+            fix="move it away, or choose another out",
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    named = any(form.fullmatch(path.name) for form in (_PART, _EARLIER_PART, _UNFINISHED))
+    return (named or path.name == "contract.json") and path.is_file() and not path.is_symlink()
+
+
+def _is_named_after(path: Path, sha256: str) -> bool:
+    match = _PART.fullmatch(path.name)
+    return match is not None and sha256.startswith(match["content"])
 
 
 class PartWork(Protocol[State, PartIn]):
@@ -108,7 +211,8 @@ def work_on(
     *,
     workers: int,
     advance: Callable[[int], None],
-) -> int:
+    lock: OutputLock,
+) -> DoneParts:
     """Compute the parts that are missing.
 
     Args:
@@ -117,20 +221,21 @@ def work_on(
         work: what is done with them.
         workers: processes; 1 works in this one.
         advance: called with the number of items done.
-
-    Returns:
-        The number of items.
+        lock: of the output; every process that may write holds it.
 
     Raises:
         DistributedError: DIST-20, a process was killed.
+        CheckpointError: PART-01, a part is gone.
     """
-    total, opened, running = 0, None, deque[tuple[int, Future[None]]]()
-    threads = max(1, torch.get_num_threads() // workers)
+    kept, total, number = folder.kept(), 0, -1
+    opened, running = None, deque[tuple[int, Future[None]]]()
+    threads, held = max(1, torch.get_num_threads() // workers), lock.descriptor
+    pools = worker_pool(workers, _start, threads, held=held) if workers > 1 else nullcontext()
     try:
-        with worker_pool(workers, _start, threads) if workers > 1 else nullcontext() as pool:
+        with pools as pool:
             for number, part in enumerate(parts):
                 total += len(part)
-                if folder.has(number):
+                if number in kept and _is_whole(kept[number]):
                     advance(len(part))
                 elif pool is None:
                     opened = opened or _Opened(work.open())
@@ -144,7 +249,23 @@ def work_on(
                 _finish(running, advance)
     except BrokenProcessPool:
         raise _killed(folder) from None
-    return total
+    return DoneParts(folder.out, _all_files(folder, number + 1), total)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a part is what its name says; one that is not is deleted, to be computed anew."""
+    if _is_named_after(path, file_sha256(path)):
+        return True
+    path.unlink()
+    return False
+
+
+def _all_files(folder: PartFolder, num_parts: int) -> tuple[Path, ...]:
+    files = folder.kept()
+    for number in range(num_parts):
+        if number not in files:
+            raise _damaged(folder.path / f"{number:06d}", "the part is gone")
+    return tuple(files[number] for number in range(num_parts))
 
 
 def _finish(running: deque[tuple[int, Future[None]]], advance: Callable[[int], None]) -> None:
@@ -167,12 +288,14 @@ def _do(work: PartWork[State, Part], folder: PartFolder, number: int, part: Part
     work.do(_states[0], folder, number, part)
 
 
-def _durably(path: Path, write: Callable[[Path], None]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    write(beside)
-    sync(beside)
-    beside.rename(path)
-    sync(path.parent)
+def _damaged(path: Path, found: str) -> CheckpointError:
+    return CheckpointError(
+        "PART-01",
+        where=str(path),
+        found=found,
+        expected="what was written",
+        fix="run again, which computes that part anew",
+    )
 
 
 def _killed(folder: PartFolder) -> DistributedError:
@@ -181,5 +304,5 @@ def _killed(folder: PartFolder) -> DistributedError:
         where=str(folder.path),
         found="a process was killed, perhaps for want of memory",
         expected="processes that live to the end",
-        fix="run again, which goes on from the parts that are done, with fewer workers or batch_tokens",
+        fix="run again with fewer workers or batch_tokens, such as workers=1; parts that are done are kept",
     )

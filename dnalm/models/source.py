@@ -10,6 +10,7 @@ from dnalm.models.hub import find_folder
 from dnalm.models.kernels import KernelName
 from dnalm.models.masked_lm import MaskedLM
 from dnalm.models.pretrained import fit_vocabulary, load_pretrained
+from dnalm.paths import InputName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class Pretrained:
         kernel: how attention is computed.
     """
 
-    source: str
+    source: InputName
     revision: str | None = None
     kernel: KernelName = "sdpa"
 

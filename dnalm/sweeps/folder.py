@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from dnalm.errors import ConfigError
+from dnalm.lock import OutputLock
+from dnalm.paths import OutputPath, check_folder
 from dnalm.sweeps.grid import Direction
 from dnalm.sweeps.job import Job
 from dnalm.sweeps.ledger import Ledger, Record
 from dnalm.sweeps.local import Places
-from dnalm.sweeps.lock import Lock
 from dnalm.sweeps.table import write_tables
 from dnalm.tables import replace_text
+
+LEDGER = "sweep.jsonl"
 
 
 class SweepFolder:
@@ -35,7 +38,7 @@ class SweepFolder:
     def __init__(
         self,
         *,
-        dir: Path | None = None,  # noqa: A002
+        dir: OutputPath | None = None,  # noqa: A002
         parallel: PositiveInt = 1,
         timeout_s: PositiveFloat | None = None,
         grace_s: NonNegativeFloat = 30.0,
@@ -67,23 +70,29 @@ class SweepFolder:
         """The ledger, while no other sweep works in the folder.
 
         Raises:
-            ConfigError: another one does, or the folder cannot be written.
+            CheckpointError: CKPT-12, another one does.
+            ConfigError: SWEEP-03, the folder cannot be written, or holds something else than a sweep; CFG-55,
+                it is one of the user's own.
         """
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            lock = Lock(self._folder / ".lock")
-            free = lock.acquire()
-            ledger = Ledger(self._folder / "sweep.jsonl") if free else None
-        except OSError as error:
-            found = f"{self._folder} cannot be written: {error.strerror}"
-            raise _dir_error(found, "a folder that may be made", "choose another sweep.dir") from error
-        try:
-            if ledger is None:
-                found = f"another sweep works in {self._folder}"
-                raise _dir_error(found, "one sweep a folder", "wait for it, or choose another sweep.dir")
+        check_folder(self._folder, key="sweep.dir")
+        with ExitStack() as stack:
+            try:
+                lock = OutputLock(self._folder / ".lock", output=self._folder, key="sweep.dir")
+                stack.enter_context(lock)
+                self._check_own()
+                ledger = Ledger(self._folder / LEDGER)
+            except OSError as error:
+                found = f"{self._folder} cannot be written: {error.strerror}"
+                raise _dir_error(found, "a folder that may be made", "choose another sweep.dir") from error
             yield ledger
-        finally:
-            lock.release()
+
+    def _check_own(self) -> None:
+        names = sorted(entry.name for entry in self._folder.iterdir() if not entry.name.startswith(".lock"))
+        if names and LEDGER not in names:
+            found = f"{self._folder} is there already and holds {names[0]}, but no sweep"
+            raise _dir_error(
+                found, "a new folder, or a sweep's", "choose another, such as sweep.dir=sweeps/new"
+            )
 
     def write(self, jobs: Sequence[Job], last: Mapping[str, Record]) -> None:
         """Write the tables: what the ledger knows, then the jobs that wait."""

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from dnalm.lock import Lock
 from dnalm.sweeps.job import Job
 from dnalm.sweeps.ledger import read_summary
-from dnalm.sweeps.lock import Lock
 from dnalm.sweeps.outcome import Ended, Stopped, judge_end, memory_kills
 from dnalm.sweeps.processes import job_environment, signal_job
 

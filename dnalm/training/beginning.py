@@ -17,13 +17,13 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from dnalm.console import stdout
-from dnalm.errors import NumericsError
+from dnalm.errors import ConfigError, NumericsError
 from dnalm.grants import program
-from dnalm.training.checkpoints import CheckpointFolder, RunLock
+from dnalm.training.checkpoints import CheckpointFolder
 from dnalm.training.contract import Contract
 from dnalm.training.launch import launch
 from dnalm.training.resume import Start, find_start
-from dnalm.training.run_directory import RunDirectory
+from dnalm.training.run_directory import RunDirectory, RunLock
 from dnalm.training.step_training import StepTraining
 from dnalm.training.trainer import TrainerRecipe
 
@@ -138,7 +138,7 @@ class Beginning(Generic[Data, Module]):
         Raises:
             ConfigError, DataError: the run cannot begin.
         """
-        self.run.claim(goes_on=self.work.resume != "never")
+        self.run.claim(self.work.config, resumable=self.work.resume != "never")
         data = self.work.lay_out()
         return data, self.work.make_module(data)
 
@@ -148,16 +148,21 @@ class Beginning(Generic[Data, Module]):
         Raises:
             ConfigError, CheckpointError: there is no such place.
         """
-        self.folder.remove_leftovers()
+        self.run.claim(self.work.config, resumable=self.work.resume != "never")  # another may have come first
+        is_new, resume = self.run.replace or not self.run.begun, self.work.resume
+        if not is_new:
+            self.folder.remove_leftovers()
         start = find_start(
             self.run,
             self.folder,
-            self.work.resume,
+            "never" if is_new and resume == "auto" else resume,
             steps=self.work.steps,
             contract=self.work.contract(data),
             allowed=self.work.allowed,
         )
-        if self.is_complete(start):
+        if self.run.replace and start.checkpoint and start.checkpoint.is_relative_to(self.run.path):
+            raise _resumes_what_moves(start.checkpoint)
+        if not is_new and self.is_complete(start):
             sentence = (
                 f"is complete: {self.work.steps:,} steps. Extend it by a larger steps=…, or start it anew by "
                 "run.replace=true or under another run.name"
@@ -193,8 +198,13 @@ class Beginning(Generic[Data, Module]):
         The run directory is locked for as long as this process lives.
         """
         data, _ = self.validated()
-        RunLock(self.run.path).__enter__()
-        return str(self.begin(data).checkpoint or "")
+        lock = RunLock(self.run.path).__enter__()
+        try:
+            with self.run.undone_if_refused(lock):
+                return str(self.begin(data).checkpoint or "")
+        except BaseException:
+            lock.__exit__()
+            raise
 
     def launch(self, start: Start, lock: RunLock) -> None:
         """Start the processes, and end with their exit code if they were told to stop.
@@ -207,3 +217,13 @@ class Beginning(Generic[Data, Module]):
         held, first = (lock.descriptor,), start.checkpoint
         if code := launch(words, num_ranks=world, folder=self.run.ranks, start=first, held=held):
             sys.exit(code)
+
+
+def _resumes_what_moves(checkpoint: Path) -> ConfigError:
+    return ConfigError(
+        "CFG-23",
+        where="resume",
+        found=f"{checkpoint}, in the run that run.replace=true moves away",
+        expected="a checkpoint of another run",
+        fix="leave run.replace out, or choose another run.name",
+    )

@@ -3,26 +3,73 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Annotated
 
 import yaml
 
-from dnalm.errors import ConfigError
+from dnalm.durable import atomic_write
+from dnalm.errors import CheckpointError, ConfigError, DataError, DnalmError
+from dnalm.lock import OutputLock
+from dnalm.paths import OutputName, OutputPath, check_folder, check_name
+from dnalm.training.checkpoints.saving import disk_errors
 
-_OF_A_START = (".lock", ".lock.json", "ranks")  # what a start leaves that has not come to a run
+_OF_A_START = re.compile(r"\.lock|\.lock\.json|ranks|\.\d+\.config\.yaml")  # before a run has its config
+_COMMAND = re.compile(r"^_target_: dnalm\.commands\.\w+\.(\w+)$", re.MULTILINE)
+_CONFIG_BYTES = 1 << 20
+_REFUSALS = (ConfigError.exit_code, DataError.exit_code, CheckpointError.exit_code)
+
+
+class RunLock(OutputLock):
+    """Hold a run directory while a block runs.
+
+    Args:
+        path: the run directory; made if absent.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path / ".lock", output=path, key="run.name")
+
+    def __enter__(self) -> RunLock:
+        """Take the lock.
+
+        Raises:
+            CheckpointError: CKPT-12 (another process has it), CKPT-13 (the directory cannot be written).
+        """
+        with disk_errors(self.output):
+            super().__enter__()
+        return self
 
 
 class RunDirectory:
     """`runs/<name>/`, a function of the name and not of the clock.
 
     Args:
-        name: what the run is called.
+        name: what the run is called; a plain file name.
         dir: the folder; `runs/<name>` if absent.
         replace: move a run that is there to `<folder>.old-<n>` rather than refuse to start.
+
+    Raises:
+        ConfigError: CFG-23, the name is no plain file name.
     """
 
-    def __init__(self, *, name: str, dir: Path | None = None, replace: bool = False) -> None:  # noqa: A002
+    def __init__(
+        self,
+        *,
+        name: Annotated[str, OutputName(folder="runs", unless="dir")],
+        dir: OutputPath | None = None,  # noqa: A002
+        replace: bool = False,
+    ) -> None:
+        if dir is None:
+            check_name(name, key="run.name")
         self.name, self.path, self.replace = name, dir or Path("runs") / name, replace
+        self._lock: RunLock | None = None
+        self._moved: Path | None = None  # where the old run is
 
     @property
     def as_path(self) -> str:
@@ -52,53 +99,105 @@ class RunDirectory:
     @property
     def begun(self) -> bool:
         """Whether a run lies here already."""
-        return (self.path / "config.yaml").is_file()
+        return self.command is not None
 
-    def claim(self, *, goes_on: bool) -> None:
-        """Make sure, before any work, that the folder may be used; move an old run aside if that is wanted.
+    @property
+    def command(self) -> str | None:
+        """The function of the command whose run lies here; None where none does."""
+        try:
+            with (self.path / "config.yaml").open("rb") as file:
+                found = _COMMAND.search(file.read(_CONFIG_BYTES).decode(errors="replace"))
+        except OSError:
+            return None
+        return found and found[1]
+
+    @contextmanager
+    def opened(self, config: Mapping[str, object], *, resumable: bool) -> Iterator[RunLock]:
+        """Claim the folder and hold its lock in the block; nothing is left if `create` was not called.
 
         Args:
-            goes_on: whether a run that lies here may be continued.
+            config: the composed config.
+            resumable: whether a run of the same command that lies here may be continued.
+
+        Raises:
+            ConfigError: CFG-23, see `claim`.
+            CheckpointError: CKPT-12, another process has the lock.
+        """
+        self.claim(config, resumable=resumable)
+        with RunLock(self.path) as lock:
+            self.claim(config, resumable=resumable)  # another process may have come first
+            with self.undone_if_refused(lock):
+                yield lock
+
+    @contextmanager
+    def undone_if_refused(self, lock: RunLock) -> Iterator[None]:
+        """Leave the folder as it was if the block raises an error that the user has to mend.
+
+        What an earlier start has left is kept, and so is a run that has checkpoints.
+        """
+        was_taken, self._lock = self._taken, lock
+        try:
+            yield
+        except DnalmError as error:
+            is_new = self._moved is not None or not was_taken
+            if error.exit_code in _REFUSALS and is_new and not self.checkpoints.exists():
+                self._undo()
+            raise
+        finally:
+            self._lock = None
+
+    def claim(self, config: Mapping[str, object], *, resumable: bool) -> None:
+        """Make sure, before any work, that the folder may be used. Nothing is changed.
+
+        Args:
+            config: the composed config.
+            resumable: whether a run of the same command that lies here may be continued.
 
         Raises:
             ConfigError: CFG-23, the folder holds something else, or a run that is not to be continued.
         """
+        check_folder(self.path, key="run.dir")
         if not self._taken:
             return
-        if self.replace:
-            self._move_aside()
-        elif not (goes_on and self.begun):
-            what = "a run" if self.begun else "something else"
-            raise ConfigError(
-                "CFG-23",
-                where="run.dir",
-                found=f"{self.path} is there already and holds {what}",
-                expected="a folder for a new run",
-                fix="choose another run.dir or run.name, or move it aside by run.replace=true",
+        known = self.command
+        if known is None:
+            raise self._refused("something else, which run.replace does not move either")
+        if self.replace and self.path.is_symlink():
+            raise self._refused("a link to a run, which run.replace does not move")
+        own = _COMMAND.search(f"_target_: {config.get('_target_')}")
+        if not self.replace and not (resumable and own and own[1] == known):
+            raise self._refused(
+                "a run" if not own or own[1] == known else f"a run of another command, {known}"
             )
 
-    def create(self, config: dict[str, object]) -> None:
-        """Make the folder if it is not there, and write the resolved config into it.
+    def create(self, config: Mapping[str, object]) -> None:
+        """Make the folder if it is not there, and write the resolved config into it; move an old run aside.
 
         Raises:
-            ConfigError: it cannot be made.
+            ConfigError: CFG-23, it cannot be made.
+            CheckpointError: CKPT-12, another process has the run that is to be moved.
         """
         try:
+            if self.replace and self.begun:
+                self._move_aside()
+                self.replace = False
             self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+            with atomic_write(self.path / "config.yaml") as beside:
+                beside.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
         except OSError as error:
             raise ConfigError(
                 "CFG-23",
                 where="run.dir",
                 found=f"{self.path} cannot be written: {error.strerror}",
                 expected="a folder that may be made",
-                fix="choose another run.dir",
+                fix="choose another, such as run.dir=runs/second",
             ) from error
 
     def write_summary(self, summary: dict[str, object]) -> Path:
         """Write `summary.json` and return its path."""
         path = self.path / "summary.json"
-        path.write_text(json.dumps(summary, indent=2) + "\n")
+        with atomic_write(path) as beside:
+            beside.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         return path
 
     def read_summary(self) -> dict[str, object] | None:
@@ -113,11 +212,36 @@ class RunDirectory:
     @property
     def _taken(self) -> bool:
         if not self.path.is_dir():
-            return self.path.exists()
-        return any(entry.name not in _OF_A_START for entry in self.path.iterdir())
+            return os.path.lexists(self.path)
+        return any(not _OF_A_START.fullmatch(entry.name) for entry in self.path.iterdir())
 
     def _move_aside(self) -> None:
         number = 1
-        while (old := self.path.with_name(f"{self.path.name}.old-{number}")).exists():
+        while os.path.lexists(old := self.path.with_name(f"{self.path.name}.old-{number}")):
             number += 1
-        self.path.rename(old)
+        with nullcontext(self._lock) if self._lock else RunLock(self.path) as lock:
+            lock.move_folder(old)
+        self._moved = old
+
+    def _undo(self) -> None:
+        """Remove what was written since the folder was claimed, and put the old run back."""
+        for entry in self.path.iterdir():
+            if entry.name in (".lock", ".lock.json"):
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        for entry in self._moved.iterdir() if self._moved else ():
+            entry.rename(self.path / entry.name)
+        if self._moved:
+            self._moved.rmdir()
+
+    def _refused(self, what: str) -> ConfigError:
+        return ConfigError(
+            "CFG-23",
+            where="run.dir",
+            found=f"{self.path} is there already and holds {what}",
+            expected="a folder for a new run",
+            fix="choose another, such as run.name=second, or move it aside by run.replace=true",
+        )

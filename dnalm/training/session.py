@@ -25,7 +25,7 @@ from dnalm.errors import CheckpointError
 from dnalm.models import has_weights
 from dnalm.training.beginning import Beginning, Data, Module, Work, diverged, lower_rate
 from dnalm.training.checkpointing import Checkpointing, SaveTimes
-from dnalm.training.checkpoints import CheckpointFolder, RunLock, SavePolicy
+from dnalm.training.checkpoints import CheckpointFolder, SavePolicy
 from dnalm.training.contract import Contract
 from dnalm.training.crash import dump_stacks_on_request, explained, report_crash
 from dnalm.training.gather import whole_weights
@@ -36,7 +36,7 @@ from dnalm.training.processes import decided_by_first, join, part
 from dnalm.training.progress import ProgressBar
 from dnalm.training.ranks import LAUNCHED, Ranks, launched_by_us
 from dnalm.training.resume import Start, read_start
-from dnalm.training.run_directory import RunDirectory
+from dnalm.training.run_directory import RunDirectory, RunLock
 from dnalm.training.step_training import StepTraining
 from dnalm.training.throughput import Throughput
 from dnalm.training.trainer import TrainerRecipe
@@ -167,7 +167,7 @@ class Session(Generic[Data, Module]):
     def _begun_alone(self) -> Iterator[Data | None]:
         beginning = Beginning(self.run, self.recipe, self.work, self.folder)
         data, module = beginning.validated()
-        with RunLock(self.run.path) as lock:
+        with RunLock(self.run.path) as lock, self.run.undone_if_refused(lock):
             start = beginning.begin(data)
             if beginning.is_complete(start):
                 beginning.check_divergence()

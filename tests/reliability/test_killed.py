@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from dnalm.errors import CheckpointError
-from dnalm.training.checkpoints import RunLock
+from dnalm.training.run_directory import RunLock
 from tests.reliability.harness import ROOT, STILL, Place, alive, children, killed_at_the_end, patched
 
 KILLS = int(os.environ.get("DNALM_KILLS", "25"))
@@ -175,7 +175,7 @@ def test_ranks_end_with_a_launcher_that_is_killed_while_they_import(after_s: flo
 
 
 HOLDING = (
-    "import sys\nfrom pathlib import Path\nfrom dnalm.training.checkpoints import RunLock\n"
+    "import sys\nfrom pathlib import Path\nfrom dnalm.training.run_directory import RunLock\n"
     "from dnalm.training.launch import launch\n"
     "run = Path(sys.argv[1])\n"
     "with RunLock(run) as lock:\n"

@@ -1,7 +1,9 @@
 """A sweep goes on whatever its jobs do, and may itself be killed at any time."""
 
 import csv
+import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -11,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from dnalm.errors import ConfigError
+from dnalm.errors import CheckpointError, ConfigError
+from dnalm.lock import Lock
 from dnalm.sweeps import Axis, Grid, Job, Ledger, LocalLauncher, SweepFolder, run_sweep
-from dnalm.sweeps.lock import Lock
 from tests.sweeps.tiny_jobs import BAD, make_job, sweep
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -216,11 +218,12 @@ def test_nothing_of_a_stopped_job_is_left_wherever_it_went(tmp_path: Path) -> No
 
 
 def test_one_sweep_a_folder(tmp_path: Path) -> None:
-    with SweepFolder(dir=tmp_path).opened(), pytest.raises(ConfigError) as caught:
+    with SweepFolder(dir=tmp_path).opened(), pytest.raises(CheckpointError) as caught:
         sweep(tmp_path, ["good"])
-    assert str(caught.value) == (
-        f"SWEEP-03 sweep.dir: another sweep works in {tmp_path}; one sweep a folder. "
-        "Fix: wait for it, or choose another sweep.dir."
+    assert re.fullmatch(
+        rf"CKPT-12 {tmp_path}: process {os.getpid()} on \S+ has been writing to it since \S+ \S+ UTC; "
+        r"one process at a time\. Fix: wait for it or stop it, or choose another sweep\.dir\.",
+        str(caught.value),
     )
 
 

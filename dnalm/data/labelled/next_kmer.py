@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -23,6 +22,7 @@ from dnalm.data.labelled.table import LabelledTable, Rows
 from dnalm.data.labelled.task import MetricName, Part, TaskKind
 from dnalm.data.order import permute
 from dnalm.genome.alphabet import Codes, bases, is_unknown
+from dnalm.paths import CachePath
 
 _LONGEST = 8
 _DRAWN_AT_ONCE = 1 << 16
@@ -47,7 +47,7 @@ class NextKmer:
     num_train: PositiveInt = 20_000
     num_val: PositiveInt = 2_000
     num_test: PositiveInt = 5_000
-    cache: Path | None = None
+    cache: CachePath | None = None
 
     kind: ClassVar[TaskKind] = "multiclass"
     metrics: ClassVar[tuple[MetricName, ...]] = ("accuracy",)

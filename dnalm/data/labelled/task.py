@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, NonNegativeInt, PositiveInt
 
 from dnalm.genome.clade import Clade, find_or_simulate
+from dnalm.paths import CachePath, InputName
 
 TaskKind = Literal["binary", "multiclass", "multilabel", "regression", "segmentation"]
 MetricName = Literal[
@@ -65,9 +66,9 @@ class Task:
         cache: folder of the simulated clade and of embeddings; the user's cache if absent.
     """
 
-    train: str | None = None
-    val: str | None = None
-    test: str | None = None
+    train: InputName | None = None
+    val: InputName | None = None
+    test: InputName | None = None
     name: str | None = None
     kind: TaskKind = "binary"
     sequence: str = "sequence"
@@ -82,7 +83,7 @@ class Task:
     fold: NonNegativeInt = 0
     clade: Clade | None = None
     clade_task: Literal["promoter", "enhancer", "splice"] = "promoter"
-    cache: Path | None = None
+    cache: CachePath | None = None
 
     def __post_init__(self) -> None:
         if self.metric is not None and self.metric not in METRICS[self.kind]:

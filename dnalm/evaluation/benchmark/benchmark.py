@@ -19,7 +19,7 @@ from dnalm.evaluation.benchmark.prepared import Columns, PreparedTask, checksum,
 from dnalm.evaluation.benchmark.sources import Source
 from dnalm.evaluation.benchmark.task_list import ListedTask, read_tasks
 from dnalm.genome.clade import Clade, find_or_simulate
-from dnalm.paths import InputPath
+from dnalm.paths import CachePath, InputPath
 
 _MOST_SPLITS = 3
 
@@ -53,7 +53,7 @@ class Benchmark:
         revision: str | None = None,
         clade: Clade | None = None,
         published: tuple[str, ...] = (),
-        cache: Path | None = None,
+        cache: CachePath | None = None,
     ) -> None:
         if not 1 <= len(splits) <= _MOST_SPLITS:
             raise ValueError(f"splits has {len(splits)} names; one, two or three are read")

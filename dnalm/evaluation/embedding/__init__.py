@@ -1,6 +1,13 @@
 """Vectors of sequences, tokens and bases from a trained model."""
 
-from dnalm.evaluation.embedding.files import EmbeddedFile, Embeddings, embed_file, read_embeddings
+from dnalm.evaluation.embedding.files import (
+    EmbeddedFile,
+    Embeddings,
+    embed_file,
+    embedding,
+    read_embeddings,
+    summary_path,
+)
 from dnalm.evaluation.embedding.inputs import NamedSequence, SequenceInput
 from dnalm.evaluation.embedding.parts import EmbeddingPlan
 from dnalm.evaluation.embedding.reader import SequenceReader, TokenStates
@@ -18,5 +25,7 @@ __all__ = [
     "SequenceReader",
     "TokenStates",
     "embed_file",
+    "embedding",
     "read_embeddings",
+    "summary_path",
 ]

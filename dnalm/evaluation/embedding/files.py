@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,12 @@ import zarr
 
 from dnalm.console import progress_bar
 from dnalm.durable import reserve, sync
-from dnalm.evaluation.durable_parts import PartFolder, work_on
+from dnalm.evaluation.durable_parts import DoneParts, PartFolder, work_on
 from dnalm.evaluation.embedding.inputs import SequenceInput
 from dnalm.evaluation.embedding.parts import EmbeddingPlan, parts_of
 from dnalm.evaluation.embedding.reader import SequenceReader
 from dnalm.evaluation.embedding.rows import schema_of, vectors_of
-from dnalm.evaluation.out_file import check_out
+from dnalm.evaluation.out_file import opened_output
 from dnalm.genome.building import open_or_build
 from dnalm.training.embeddings import weights_checksum
 
@@ -60,8 +61,11 @@ class Embeddings:
     vectors: npt.NDArray[np.floating]
 
 
-def embed_file(source: SequenceInput, out: Path, plan: EmbeddingPlan, *, workers: int = 1) -> EmbeddedFile:
-    """Embed all sequences of a file; goes on where a run that was killed has ended.
+@contextmanager
+def embedding(
+    source: SequenceInput, out: Path, plan: EmbeddingPlan, *, workers: int = 1
+) -> Iterator[EmbeddedFile]:
+    """Embed all sequences of a file, whose output stays locked in the block; continues where a kill ended.
 
     Args:
         source: the input.
@@ -73,20 +77,24 @@ def embed_file(source: SequenceInput, out: Path, plan: EmbeddingPlan, *, workers
         ConfigError: CFG-52, `out` has another ending or cannot be written; CFG-53, 54, choices that do not
             fit each other.
         DataError: the input cannot be read.
-        CheckpointError: the model cannot be read.
+        CheckpointError: the model cannot be read; CKPT-12, another process writes `out`.
     """
-    check_out(out, ENDINGS)
-    reader = plan.open()
-    schema = schema_of(plan.recipe, reader.encoder.hidden_size, plan.keep)
-    contract = _contract(source, plan, reader)
-    folder = PartFolder.beside(out, ".parquet")
-    folder.begin(contract)
-    with progress_bar("Embedding", total=None) as advance:
-        count = work_on(parts_of(source), folder, plan, workers=workers, advance=advance)
-    num_rows = sum(pq.read_metadata(path).num_rows for path in folder.files())
-    _write(out, map(pq.read_table, folder.files()), num_rows, schema)
-    folder.remove()
-    return EmbeddedFile(out, count, num_rows, reader.encoder.hidden_size, contract)
+    with opened_output(out, ENDINGS) as lock:
+        reader = plan.open()
+        schema = schema_of(plan.recipe, reader.encoder.hidden_size, plan.keep)
+        contract = _contract(source, plan, reader)
+        folder = PartFolder.begin(out, ".parquet", contract)
+        with progress_bar("Embedding", total=None) as advance:
+            done = work_on(parts_of(source), folder, plan, workers=workers, advance=advance, lock=lock)
+        num_rows = _write(out, done, schema)
+        yield EmbeddedFile(out, done.num_items, num_rows, reader.encoder.hidden_size, contract)
+        done.remove()
+
+
+def embed_file(source: SequenceInput, out: Path, plan: EmbeddingPlan, *, workers: int = 1) -> EmbeddedFile:
+    """Embed all sequences of a file; see `embedding`."""
+    with embedding(source, out, plan, workers=workers) as found:
+        return found
 
 
 def read_embeddings(path: Path) -> Embeddings:
@@ -107,6 +115,11 @@ def index_path(out: Path) -> Path:
     return out.with_name(out.name + ".index.parquet")
 
 
+def summary_path(out: Path) -> Path:
+    """What a command says of a file of vectors."""
+    return out.with_name(out.name + ".summary.json")
+
+
 def _contract(source: SequenceInput, plan: EmbeddingPlan, reader: SequenceReader) -> dict[str, object]:
     """What vectors depend on: equal contracts, equal vectors to the byte."""
     genome = open_or_build(source.reference, source.cache).fingerprint if source.reference else None
@@ -123,27 +136,43 @@ def _contract(source: SequenceInput, plan: EmbeddingPlan, reader: SequenceReader
     }
 
 
-def _write(out: Path, parts: Iterable[pa.Table], num_rows: int, schema: pa.Schema) -> None:
+def _write(out: Path, done: DoneParts, schema: pa.Schema) -> int:
+    """Put the vectors in the place of what was there; returns the number of rows.
+
+    What lies beside the vectors is removed first, so that after a kill nothing of it is of other vectors.
+    """
+    num_rows: int = sum(pq.read_metadata(path).num_rows for path in done.files)
+    parts = (pq.read_table(pa.BufferReader(content)) for content in done.contents())
     beside = out.with_name(f".{out.stem}.part{out.suffix}")
-    if beside.is_dir():
-        shutil.rmtree(beside)
+    _remove(beside)
     if out.suffix == ".parquet":
         with pq.ParquetWriter(beside, schema) as writer:
             for part in parts:
                 writer.write_table(part)
     else:
-        _write_array(beside, index_path(out), parts, num_rows, schema)
+        index = _write_array(beside, index_path(out), parts, num_rows, schema)
     for path in [*beside.rglob("*"), beside]:  # Zarr's is a folder
         sync(path)
-    if out.is_dir():
-        shutil.rmtree(out)
+    summary_path(out).unlink(missing_ok=True)
+    if out.suffix != ".parquet":
+        _remove(out)
+        index.rename(index_path(out))
     beside.rename(out)
     sync(out.parent)
+    return num_rows
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _write_array(
     target: Path, index: Path, parts: Iterable[pa.Table], num_rows: int, schema: pa.Schema
-) -> None:
+) -> Path:
+    """Write the vectors to `target` and their table beside `index`; returns where that is."""
     column = schema.field("vector").type
     shape, dtype = (num_rows, column.list_size), np.dtype(column.value_type.to_pandas_dtype())
     array: zarr.Array[Any] | np.memmap[tuple[int, ...], np.dtype[np.floating]]
@@ -165,4 +194,4 @@ def _write_array(
     if isinstance(array, np.memmap):
         array.flush()
     sync(beside)
-    beside.rename(index)
+    return beside

@@ -26,6 +26,7 @@ OutputKind = Literal["vcf", "tsv", "parquet"]
 _KINDS: dict[str, OutputKind] = {".vcf.gz": "vcf", ".tsv": "tsv", ".parquet": "parquet"}
 ENDINGS = tuple(_KINDS)
 _OURS = "DNALM_"
+_TBI_BP = 1 << 29  # longer contigs do not fit into a .tbi
 
 
 def output_kind(out: Path, form: Form) -> OutputKind:
@@ -47,27 +48,52 @@ def output_kind(out: Path, form: Form) -> OutputKind:
 
 
 def write_output(
-    out: Path, form: Form, names: tuple[str, ...], scored: Iterable[Scored], *, index: bool
-) -> None:
-    """Write all, beside `out` first, so that it is whole or absent.
+    out: Path, form: Form, names: tuple[str, ...], scored: Iterable[Scored], *, longest_bp: int | None
+) -> str | None:
+    """Write all, beside `out` first, so that it is whole or absent; a VCF gets an index.
+
+    What lies beside the scores is removed first, so that after a kill nothing of it is of other scores.
 
     Args:
         out: the file.
         form: of the input.
         names: of the numbers.
         scored: the records in order.
-        index: whether a VCF gets a tabix index, for which it must be sorted.
+        longest_bp: of the contigs, by which an index is `.tbi` or, beyond 2^29, `.csi`; None of variants that
+            are not sorted, which have none.
+
+    Returns:
+        Why a VCF has no index; None if it has one, and of tables.
     """
     kind = output_kind(out, form)
     write: Callable[[Path, Form, tuple[str, ...], Iterable[Scored]], None]
     write = {"vcf": _write_vcf, "tsv": _write_tsv, "parquet": _write_parquet}[kind]
     with atomic_write(out) as beside:
         write(beside, form, names, scored)
-    stale = out.with_name(out.name + ".tbi")
-    if kind == "vcf" and index:
-        pysam.tabix_index(str(out), preset="vcf", force=True)
-    elif kind == "vcf":
-        stale.unlink(missing_ok=True)
+        for ending in (".summary.json", *((".tbi", ".csi") if kind == "vcf" else ())):
+            out.with_name(out.name + ending).unlink(missing_ok=True)
+    if kind != "vcf":
+        return None
+    return "the variants are not sorted" if longest_bp is None else _index(out, longest_bp)
+
+
+def _index(out: Path, longest_bp: int) -> str | None:
+    """Make the index; why it could not be made, for the scores are there all the same."""
+    beside, reason = out.with_name(f".{out.name}.index"), ""
+    verbosity = pysam.set_verbosity(0)  # htslib prints its reasons
+    try:
+        for is_csi in (True,) if longest_bp > _TBI_BP else (False, True):
+            try:
+                pysam.tabix_index(str(out), preset="vcf", force=True, csi=is_csi, index=str(beside))
+                beside.replace(out.with_name(out.name + (".csi" if is_csi else ".tbi")))
+            except OSError as error:  # of positions that the header does not tell, such as END
+                reason = str(error)
+            else:
+                return None
+    finally:
+        pysam.set_verbosity(verbosity)
+        beside.unlink(missing_ok=True)
+    return reason
 
 
 def number_text(value: float) -> str:

@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 from dnalm.durable import write_text
 from dnalm.evaluation.durable_parts import PartFolder
@@ -50,9 +49,9 @@ class ScoringWork:
         folder.keep(number, lambda beside: write_text(beside, json.dumps(rows) + "\n"))
 
 
-def read_part(path: Path) -> list[list[Entry]]:
-    """The rows of a part."""
-    rows: list[list[Entry]] = json.loads(path.read_text())
+def read_part(content: bytes) -> list[list[Entry]]:
+    """The rows of a part's file."""
+    rows: list[list[Entry]] = json.loads(content)
     return rows
 
 

@@ -26,6 +26,7 @@ _NAMES = {
 }
 _FIVE = {"chrom": 0, "pos": 1, "id": 2, "ref": 3, "alt": 4}
 _DELIMITERS = ("\t", ",", ";", "|")
+_LENGTH = re.compile(r"##contig=<(?:.*,)?length=(\d{1,18})[,>]")
 _INFO = re.compile(r"##INFO=<ID=([^,>]+),Number=([^,>]+)")
 
 
@@ -62,6 +63,10 @@ class Form:
         except csv.Error as error:
             rule = "quotes in pairs around a column"
             raise fault("VCF-02", path, number, f"the quotes cannot be read ({error})", rule) from error
+
+    def contig_lengths(self) -> list[int]:
+        """What `##contig` lines of the header say, in bases."""
+        return [int(match[1]) for line in self.header if (match := _LENGTH.match(line))]
 
 
 def find_form(path: Path) -> Form:

@@ -35,6 +35,7 @@ class Survey:
         miscounted: INFO fields with more or fewer values than alleles, by name, and in how many records; they
             are copied as they are.
         is_sorted: whether each contig is one run of ascending positions, as an index needs.
+        longest_bp: of contigs in the file and in its header, as far as the end of any record.
         sha256: of the file.
     """
 
@@ -46,6 +47,7 @@ class Survey:
     undeclared: dict[str, int]
     miscounted: dict[str, int]
     is_sorted: bool
+    longest_bp: int
     sha256: str
 
 
@@ -83,6 +85,7 @@ def survey(
         _check_end(path, record, aliases)
         tally.add(record, judge(record, aliases, store, max_allele_bp=max_allele_bp), form)
     tally.check(at_end=True)
+    lengths = [contig.length for name in first_line if (contig := aliases.find(name)) is not None]
     return Survey(
         form,
         aliases,
@@ -92,6 +95,7 @@ def survey(
         dict(sorted(tally.undeclared.items())),
         dict(sorted(tally.miscounted.items())),
         tally.is_sorted,
+        max([tally.end_bp, *lengths, *form.contig_lengths()], default=0),
         file_sha256(path),
     )
 
@@ -101,7 +105,7 @@ class _Tally:
 
     def __init__(self, path: Path, mismatch: str) -> None:
         self.path, self.mismatch = path, mismatch
-        self.records = self.compared = self.mismatched = 0
+        self.records = self.compared = self.mismatched = self.end_bp = 0
         self.first: Record | None = None
         self.reasons: Counter[str] = Counter()
         self.undeclared: Counter[str] = Counter()
@@ -124,6 +128,7 @@ class _Tally:
 
     def _follow(self, record: Record) -> None:
         contig, start = self.last
+        self.end_bp = max(self.end_bp, record.start + len(record.ref))
         if record.contig != contig:
             self.is_sorted = self.is_sorted and record.contig not in self.done
             self.done.add(contig)

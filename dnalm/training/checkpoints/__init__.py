@@ -8,14 +8,12 @@ Lightning or of ranks: one process begins and finishes a folder, whoever likes w
 
 from dnalm.training.checkpoints.folder import CheckpointFolder, Saved, choose
 from dnalm.training.checkpoints.reading import Checkpoint, Rejected, open_checkpoint
-from dnalm.training.checkpoints.run_lock import RunLock
 from dnalm.training.checkpoints.saving import SaveFailed, SavePolicy, disk_errors
 
 __all__ = [
     "Checkpoint",
     "CheckpointFolder",
     "Rejected",
-    "RunLock",
     "SaveFailed",
     "SavePolicy",
     "Saved",

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from dnalm.durable import FileSum, file_sha256, sync, write_text
 from dnalm.errors import CheckpointError, DnalmError
 from dnalm.faults import fault
+from dnalm.lock import Process
 from dnalm.training.checkpoints.inside import NotAFileError, sizes_inside
 from dnalm.training.checkpoints.manifest import Manifest
 from dnalm.training.checkpoints.names import (
@@ -29,7 +30,6 @@ from dnalm.training.checkpoints.names import (
     step_name,
 )
 from dnalm.training.checkpoints.plain_state import spell_state
-from dnalm.training.checkpoints.process import Process
 from dnalm.training.checkpoints.reading import Checkpoint, Rejected, check_kinds, refused
 from dnalm.training.checkpoints.retention import Retention
 from dnalm.training.checkpoints.saving import SaveFailed, disk_errors, disk_full
@@ -143,7 +143,7 @@ class CheckpointFolder(StoredCheckpoints):
         return Saved(saved, written=True)
 
     def _writing(self, step: int) -> Path:
-        return self.path / hidden_name(step_name(step), WRITING, Process.this())
+        return self.path / hidden_name(step_name(step), WRITING, Process.current())
 
     def _check_space(self) -> None:
         for path in self.paths():

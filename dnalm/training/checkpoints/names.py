@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from dnalm.training.checkpoints.process import Process
+from dnalm.lock import Process
 
 WRITING, REMOVING = "tmp", "pruned"
 STATE_FILE, MANIFEST_FILE = "state.json", "MANIFEST.json"

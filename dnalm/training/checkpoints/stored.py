@@ -11,9 +11,9 @@ from pathlib import Path
 from dnalm.durable import sync
 from dnalm.errors import CheckpointError
 from dnalm.faults import fault
+from dnalm.lock import Process
 from dnalm.training.checkpoints.inside import NotAFileError, files_inside
 from dnalm.training.checkpoints.names import MANIFEST_FILE, REMOVING, hidden_name, step_of, writer_of
-from dnalm.training.checkpoints.process import Process
 from dnalm.training.checkpoints.reading import Checkpoint, Rejected, read_checkpoint
 from dnalm.training.checkpoints.retention import LEAST_KEPT, Retention
 from dnalm.training.checkpoints.saving import disk_errors
@@ -76,7 +76,7 @@ class StoredCheckpoints:
         """Hide, then remove, so that a kill in between leaves nothing incomplete at a final name."""
         if not os.path.lexists(path):
             return
-        hidden = self.path / hidden_name(path.name, REMOVING, Process.this())
+        hidden = self.path / hidden_name(path.name, REMOVING, Process.current())
         _remove(hidden)
         path.rename(hidden)
         self._verified.pop(path, None)
@@ -95,7 +95,7 @@ class StoredCheckpoints:
         with disk_errors(self.path):
             for path in self._entries():
                 writer = writer_of(path.name)
-                if writer and (writer == Process.this() or writer.is_gone or _is_stale(path, writer)):
+                if writer and (writer == Process.current() or writer.is_gone or _is_stale(path, writer)):
                     _remove(path)
                     removed.append(path)
         return removed

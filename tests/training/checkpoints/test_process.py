@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from dnalm.training.checkpoints import process
+from dnalm import lock
+from dnalm.lock import Process, _birth
 from dnalm.training.checkpoints.names import hidden_name, writer_of
-from dnalm.training.checkpoints.process import Process, _birth
 
 
 def test_this_process_lives_and_its_number_may_be_anothers() -> None:
-    this = Process.this()
+    this = Process.current()
     assert not this.is_gone
     assert replace(this, birth="00000000").is_gone
     assert not replace(this, host="node-7", birth="00000000").is_gone, "unknown of another machine's"
@@ -24,7 +24,7 @@ def test_this_process_lives_and_its_number_may_be_anothers() -> None:
 
 def test_a_process_has_ended_though_nobody_has_asked_how() -> None:
     with subprocess.Popen(["sleep", "60"]) as child:
-        running = replace(Process.this(), pid=child.pid, birth=_birth(child.pid) or "")
+        running = replace(Process.current(), pid=child.pid, birth=_birth(child.pid) or "")
         assert not running.is_gone
         os.kill(child.pid, signal.SIGKILL)
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
@@ -33,9 +33,9 @@ def test_a_process_has_ended_though_nobody_has_asked_how() -> None:
 
 
 def test_without_proc_a_number_is_all_that_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_PROC", tmp_path)
+    monkeypatch.setattr(lock, "_PROC", tmp_path)
     with subprocess.Popen(["true"]) as child:
-        running = Process.this()
+        running = Process.current()
         child.wait()
     assert not running.is_gone
     assert replace(running, pid=child.pid).is_gone

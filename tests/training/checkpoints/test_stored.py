@@ -16,8 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from dnalm import faults
 from dnalm.errors import CheckpointError
+from dnalm.lock import Process, _birth
 from dnalm.training.checkpoints import CheckpointFolder, choose, open_checkpoint
-from dnalm.training.checkpoints.process import Process, _birth
 from dnalm.training.checkpoints.retention import Retention
 from tests.training.checkpoints.library import in_a_process, names, save, steps
 
