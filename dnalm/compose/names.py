@@ -137,6 +137,10 @@ NEIGHBOURS: dict[str, tuple[str, ...]] = {
     "random_seed": ("seed",),
     "random_state": ("seed",),
     # folders, runs and checkpoints
+    "out": ("run.dir=runs/first", "sweep.dir=sweeps/first"),  # of commands that leave a folder
+    "run.dir": ("out=vectors.parquet", "sweep.dir"),  # of commands that leave a file, or a sweep
+    "run.name": ("out=vectors.parquet", "sweep.dir=sweeps/first"),
+    "sweep.dir": ("run.dir", "out=vectors.parquet"),
     "output_dir": ("run.dir", "out=vectors.parquet"),
     "out_dir": ("run.dir", "out=vectors.parquet"),
     "output": ("run.dir", "out"),
