@@ -54,6 +54,8 @@ class Tuning:
     def __post_init__(self) -> None:
         if self.encoder == "cached" and self.pooling == "attention":
             raise ValueError("pooling is attention, which trains; a cached encoder has cls, mean or max")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; a share lies in [0, 1), such as 0.1")
         if self.encoder != "full" and self.adapter is not None:
             raise ValueError("adapter is given beside an encoder that does not train")
 

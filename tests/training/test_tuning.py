@@ -113,3 +113,9 @@ def test_the_head_zeroes_inputs_of_its_last_layer_alone_as_the_published_classif
     head(pooled)
     assert torch.equal(seen["dense"], pooled)
     assert 0.3 < (seen["output"] == 0).float().mean() < 0.7
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, 1.5])
+def test_a_dropout_that_is_no_share_is_refused_before_the_run(dropout: float) -> None:
+    with pytest.raises(ValueError, match=rf"dropout is {dropout}; a share lies in \[0, 1\), such as 0.1"):
+        Tuning(dropout=dropout)
