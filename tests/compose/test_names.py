@@ -28,6 +28,7 @@ WHOLE = {
     "embed": ["model=./m", "input=x.fa", "out=x.npy"],
     "score": ["model=./m", "variants=x.vcf", "reference=x.fa", "out=x.tsv"],
     "interpret": ["model=./m", "input=x.fa", "what=attention"],
+    "benchmark": ["models=[random]"],
 }
 
 
