@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dnalm import grants
 from dnalm.cli import COMMANDS
 from dnalm.compose import build, check, read_config
 from dnalm.compose.config import options
@@ -70,6 +71,27 @@ def test_every_command_composes_and_checks(
         return
     config = read_config(command.replace(" ", "_"), words, extra_folder=extra)
     check(config, given=frozenset({"config"}), command=command)
+
+
+def test_a_component_of_ones_own_is_built_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    section = TEXT.split("## Your own components")[1].split("\n## ")[0]
+    python, yaml, console = (
+        section.split(f"```{kind}\n")[1].split("```")[0] for kind in ("python", "yaml", "console")
+    )
+    (tmp_path / "my_pkg").mkdir()
+    (tmp_path / "my_pkg/__init__.py").write_text(python)
+    (tmp_path / "schedule").mkdir()
+    (tmp_path / "schedule/cosine.yaml").write_text(yaml)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(grants, "current", grants.Grants())
+    _, _, command, *words = shlex.split(console.replace("\\\n", " "))
+    place = words.index("--config-dir")
+    del words[place : place + 2]
+    config = read_config(command, grants.take_grants([*words, "data=demo"]), extra_folder=tmp_path)
+    check(config, given=frozenset({"config"}), command=command)
+    schedule = build(config["schedule"])(total_steps=10**6)
+    assert [round(schedule(step), 6) for step in (500_000, 10**6)] == [0.55, 0.1]
+    assert type(build(config["trainer"]).callbacks[0]).__name__ == "SayHello"
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))
