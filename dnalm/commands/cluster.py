@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt
 
 from dnalm.console import stdout
 from dnalm.evaluation.embedding import (
@@ -22,6 +22,7 @@ from dnalm.evaluation.embedding import (
 )
 from dnalm.evaluation.embedding.clusters import Clustering, check_labels, cluster, plot_clusters
 from dnalm.evaluation.kmers import kmer_frequencies
+from dnalm.limits import Processes
 from dnalm.models import Pretrained
 from dnalm.paths import CachePath, InputPath
 from dnalm.tables import table_writer
@@ -44,7 +45,7 @@ def clusters(
     seed: NonNegativeInt = 1,
     tokenizer: Tokenizer | None = None,
     cache: CachePath | None = None,
-    workers: PositiveInt = 1,
+    workers: Processes = 1,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> None:
     """Embed, cluster, hold clusters against labels, and draw both, beside k-mer frequencies.

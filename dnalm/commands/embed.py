@@ -24,6 +24,7 @@ from dnalm.evaluation.embedding import (
     embedding,
     summary_path,
 )
+from dnalm.limits import Processes
 from dnalm.models import Pretrained
 from dnalm.paths import CachePath, InputPath, OutputFile
 from dnalm.tokenizers import Tokenizer
@@ -50,7 +51,7 @@ def embed(
     batch_tokens: PositiveInt = 16_384,
     tokenizer: Tokenizer | None = None,
     cache: CachePath | None = None,
-    workers: PositiveInt = 1,
+    workers: Processes = 1,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> None:
     """Embed a file of sequences, or go on with it, and say where the vectors are.

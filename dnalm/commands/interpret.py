@@ -23,6 +23,7 @@ from dnalm.evaluation.interpretation.studies import (
     study_mutagenesis,
 )
 from dnalm.genome.meme import read_meme
+from dnalm.limits import WindowBases
 from dnalm.models import Pretrained
 from dnalm.paths import CachePath, InputPath
 from dnalm.tokenizers import Tokenizer
@@ -39,7 +40,7 @@ def interpret(
     run: RunDirectory,
     config: dict[str, object],
     reference: InputPath | None = None,
-    window_bp: PositiveInt | None = None,
+    window_bp: WindowBases | None = None,
     neighbours_bp: NonNegativeInt = 5,
     known: InputPath | None = None,
     tokenizer: Tokenizer | None = None,

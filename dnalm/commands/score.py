@@ -19,6 +19,7 @@ from dnalm.evaluation.variants.ranking import Labels, rank
 from dnalm.genome.building import open_or_build
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.variants import Survey, survey
+from dnalm.limits import Processes, WindowBases
 from dnalm.models import Pretrained
 from dnalm.paths import CachePath, InputName, InputPath, OutputFile
 from dnalm.tokenizers import Tokenizer
@@ -33,7 +34,7 @@ def score(
     config: dict[str, object],
     score: list[ScoreName] = ["llr"],  # noqa: B006 -- read only
     layers: list[int] = [],  # noqa: B006 -- read only
-    window_bp: PositiveInt | None = None,
+    window_bp: WindowBases | None = None,
     pll_bp: PositiveInt = 64,
     max_allele_bp: PositiveInt = 50,
     mismatch: Literal["stop", "flag"] = "stop",
@@ -43,7 +44,7 @@ def score(
     tokenizer: Tokenizer | None = None,
     cache: CachePath | None = None,
     batch_tokens: PositiveInt = 2048,
-    workers: PositiveInt = 1,
+    workers: Processes = 1,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> None:
     """Survey the file, score what is not yet scored, write the output and its summary.

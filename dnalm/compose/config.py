@@ -11,13 +11,14 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnalm import grants
 from dnalm.compose.names import check_names, said_here, unknown_key
 from dnalm.compose.outputs import origin
+from dnalm.compose.overlays import has_argument, leave_out_tracks, leaves, remove
 from dnalm.compose.signatures import parameters_of
 from dnalm.compose.words import Word, quoted, read_words
 from dnalm.compose.yaml_limits import check_yaml
@@ -68,7 +69,7 @@ def read_config(
         _check_options(words, choices, folders)
         _scale_steps(config, command, hydra_words, words)
         _leave_alone(config, choices, words, folders)
-        _leave_out_tracks(config, words)
+        leave_out_tracks(config, words)
         plain = _resolved(config, choices)
     except Exception as error:  # of many kinds, all about words and files that are the user's
         raise _own_error(error) or _explain(error, overrides, folders) from error
@@ -144,61 +145,9 @@ def _leave_alone(
     typed = {word.key for word in words}
     for group in ("size", "debug"):
         option = choices.get(group)
-        for path in _leaves(_stated(group, option, folders)) if option else ():
-            if ".".join(path) not in typed and not _has_argument(config, path):
-                _remove(config, path)
-
-
-def _leaves(value: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    for name, item in value.items():
-        if isinstance(item, dict) and "_target_" not in item:
-            yield from _leaves(item, (*path, name))
-        elif name != "defaults":
-            yield (*path, name)
-
-
-def _has_argument(config: DictConfig, path: Sequence[str]) -> bool:
-    """Whether the components on the way to a key have it, as far as their source tells."""
-    node: Any = config
-    for name in path:
-        if not hasattr(node, "get"):
-            return True
-        known = parameters_of(node.get("_target_"))
-        if known is not None and name not in known:
-            return False
-        node = node.get(name)
-    return True
-
-
-def _remove(config: DictConfig, path: Sequence[str]) -> None:
-    """Remove a key, and the mappings above it that are left empty."""
-    *above, name = path
-    node: Any = config
-    for part in above:
-        node = node[part]
-    if name in node:
-        del node[name]
-    if above and not node:
-        _remove(config, above)
-
-
-def _leave_out_tracks(config: DictConfig, words: Sequence[Word]) -> None:
-    """A track of `data` whose files are not given is absent, unless none is given."""
-    from omegaconf import OmegaConf
-
-    data = config.get("data")
-    tracks: Any = data.get("tracks") if OmegaConf.is_dict(data) else None
-    if not OmegaConf.is_dict(tracks):
-        return
-    asking = [
-        name
-        for name, node in tracks.items()
-        if OmegaConf.is_dict(node) and any(OmegaConf.is_missing(node, part) for part in node)
-    ]
-    typed = [word.key for word in words]
-    for name in asking if len(asking) < len(tracks) else ():
-        if not any(key.startswith(f"data.tracks.{name}.") for key in typed):
-            del tracks[name]
+        for path in leaves(_stated(group, option, folders)) if option else ():
+            if ".".join(path) not in typed and not has_argument(config, path):
+                remove(config, path)
 
 
 def read_resolved(path: Path, overrides: Sequence[str]) -> dict[str, Any]:

@@ -10,10 +10,10 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pydantic import NonNegativeInt
 from torch.utils.data import Sampler
 
 from dnalm.errors import ConfigError
+from dnalm.limits import BatchSize, Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +26,9 @@ class BatchPlan:
         num_workers: loader processes per rank; 0 loads in the training process.
     """
 
-    global_size: int
-    micro_size: int
-    num_workers: NonNegativeInt = 0
+    global_size: BatchSize
+    micro_size: BatchSize
+    num_workers: Workers = 0
 
     def __post_init__(self) -> None:
         for name in ("global_size", "micro_size"):

@@ -17,6 +17,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import NonNegativeInt
 
 from dnalm.tokenizers import Ids, Tokenizer
 
@@ -50,7 +51,7 @@ class Masking:
 
     rate: float = 0.15
     final_rate: float | None = None
-    final_from: int = 0
+    final_from: NonNegativeInt = 0
     mask_share: float = 0.8
     random_share: float = 0.1
     faithful: bool = False

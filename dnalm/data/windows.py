@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from pydantic import PositiveInt
 
 from dnalm.data.order import Integers, Stream, generator, permute
+from dnalm.limits import JudgedWindows
 from dnalm.tokenizers import Tokenizer
 
 BLOCK = 1 << 18
@@ -58,7 +58,7 @@ class WindowRecipe:
     reverse_complement: bool = False
     max_unknown: int = 0
     bases_per_token: float | None = None
-    num_validation: PositiveInt = 2000
+    num_validation: JudgedWindows = 2000
 
     def __post_init__(self) -> None:
         for name in ("full_share", "random_share"):

@@ -16,6 +16,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from dnalm.errors import DataError
+from dnalm.limits import Width
 from dnalm.models.attention import Attention
 from dnalm.models.block import Block, NormPlacement
 from dnalm.models.embeddings import Embeddings
@@ -81,10 +82,10 @@ class Encoder(nn.Module):
         self,
         *,
         vocab_size: int,
-        hidden_size: int = 768,
+        hidden_size: Width = 768,
         num_layers: int = 12,
         num_heads: int = 12,
-        intermediate_size: int = 3072,
+        intermediate_size: Width = 3072,
         max_positions: int = 512,
         positions: PositionKind = "learned",
         position_offset: int = 0,

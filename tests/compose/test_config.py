@@ -230,3 +230,16 @@ def test_tracks_whose_files_are_not_given_are_absent(tmp_path: Path) -> None:
     words += [f"data.tracks.region.gff={tmp_path}/x.gff", "data.tracks.conservation.value=lod"]
     with pytest.raises(ConfigError, match=r"CFG-07 data\.tracks\.conservation\.file: no value"):
         check(read_config("pretrain", words), given=GIVEN, command="pretrain")
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "masking.final_from=-1", "batch.num_workers=100000", "batch.global_size=1000000",
+        "batch.micro_size=1000000", "windows.num_validation=100000000", "model.hidden_size=100000000",
+    ],
+)  # fmt: skip
+def test_numbers_beyond_any_machine_or_genome_are_refused_at_once(word: str) -> None:
+    key = word.partition("=")[0]
+    with pytest.raises(ConfigError, match=f"CFG-04 {key}: "):
+        check(read_config("pretrain", [word]), given=GIVEN, command="pretrain")

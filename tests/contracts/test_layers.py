@@ -14,6 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 EVERYWHERE = {
     "errors",
     "console",
+    "limits",
     "paths",
     "durable",
     "faults",
@@ -38,6 +39,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "errors": set(),
     "console": {"errors"},
+    "limits": set(),
     "paths": set(),
     "durable": set(),
     "lock": set(),
