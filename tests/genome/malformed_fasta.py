@@ -58,7 +58,7 @@ def _flip(data: bytes, at: int) -> bytes:
 
 CASES = [
     Case("empty file", "FASTA-01", b"", ("no records",)),
-    Case("empty gzip", "FASTA-01", gzip.compress(b""), ("no records",)),
+    Case("empty gzip", "FASTA-01", gzip.compress(b"", mtime=0), ("no records",)),
     Case("header only", "FASTA-02", b">chr1\n", (":1:", "`chr1` has no sequence")),
     Case("header only, no newline", "FASTA-02", b">chr1", (":1:", "`chr1` has no sequence")),
     Case("last record empty", "FASTA-02", b">chr1\nAC\n>chr2\n\n", (":3:", "`chr2` has no sequence")),
@@ -101,7 +101,7 @@ CASES = [
          (":3:", "empty record name, line 3")),
     Case("FASTQ", "FASTA-18", b"@read1\nACGT\n+\nIIII\n", (":1:", "this is FASTQ")),
     Case("gzip", "", _GZIP, contigs=GOOD_CONTIGS),
-    Case("gzip of several members", "", gzip.compress(GOOD[:20]) + gzip.compress(GOOD[20:]),
+    Case("gzip of several members", "", gzip.compress(GOOD[:20], mtime=0) + gzip.compress(GOOD[20:], mtime=0),
          contigs=GOOD_CONTIGS),
     Case("gzip with padding", "", _GZIP + bytes(100), contigs=GOOD_CONTIGS),
     Case("bgzip", "", _BGZIP, contigs=GOOD_CONTIGS),

@@ -43,7 +43,7 @@ def table_of(texts: object, labels: object) -> pa.Table:
 
 TEXTS, LABELS = [text for text, _ in ROWS], [label for _, label in ROWS]
 FORMS: dict[str, tuple[str, bytes | pa.Table]] = {
-    "a gzip that is called .csv": ("t.csv", gzip.compress(CSV.encode())),
+    "a gzip that is called .csv": ("t.csv", gzip.compress(CSV.encode(), mtime=0)),
     "a CSV that is called .gz": ("t.csv.gz", CSV.encode()),
     "FASTA in capitals": ("T.FASTA", "".join(f">s label={y}\n{x}\n" for x, y in ROWS).encode()),
     "FASTA that is called .txt": ("t.txt", "".join(f">s|{y}\n{x}\n" for x, y in ROWS).encode()),

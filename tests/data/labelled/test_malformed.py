@@ -182,23 +182,25 @@ CASES = {
     "a key twice": Case(
         "CSV-17", '{"sequence": "AC", "label": 0, "label": 1}', ("train.jsonl:1", "twice"), name="train.jsonl"
     ),
-    "a cut gzip": Case("CSV-18", gzip.compress(GOOD.encode())[:-9], ("train.csv.gz",), name="train.csv.gz"),
-    "a damaged gzip": Case("CSV-18", gzip.compress(GOOD.encode())[:-8] + b"\0" * 8, ("train.csv",)),
+    "a cut gzip": Case(
+        "CSV-18", gzip.compress(GOOD.encode(), mtime=0)[:-9], ("train.csv.gz",), name="train.csv.gz"
+    ),
+    "a damaged gzip": Case("CSV-18", gzip.compress(GOOD.encode(), mtime=0)[:-8] + b"\0" * 8, ("train.csv",)),
     "a line without end": Case(
         "CSV-19",
-        gzip.compress(b"sequence,label\n" + b"A" * (LONGEST + (1 << 21)), compresslevel=1),
+        gzip.compress(b"sequence,label\n" + b"A" * (LONGEST + (1 << 21)), compresslevel=1, mtime=0),
         ("train.csv.gz:2", "a line of more than 16 MiB"),
         name="train.csv.gz",
     ),
     "a record without end": Case(
         "CSV-19",
-        gzip.compress(b">a label=1\n" + (b"A" * 60 + b"\n") * (LONGEST // 60 + 1), compresslevel=1),
+        gzip.compress(b">a label=1\n" + (b"A" * 60 + b"\n") * (LONGEST // 60 + 1), compresslevel=1, mtime=0),
         ("train.fa.gz:1", "a record of more than 16,777,216 letters"),
         name="train.fa.gz",
     ),
     "an item without end": Case(
         "CSV-19",
-        gzip.compress(b'[{"sequence": "' + b"A" * (2 * LONGEST), compresslevel=1),
+        gzip.compress(b'[{"sequence": "' + b"A" * (2 * LONGEST), compresslevel=1, mtime=0),
         ("train.json", "item 1 has more than 16,777,216 characters"),
         name="train.json",
     ),

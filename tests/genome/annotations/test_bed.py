@@ -38,7 +38,14 @@ GOOD = TEXT.removesuffix("chr20\t5\t6\n").encode()
 
 @pytest.mark.parametrize(
     "content",
-    [GOOD, GOOD.replace(b"\n", b"\r\n"), GOOD[:-1], b"\xef\xbb\xbf" + GOOD, gzip.compress(GOOD), bgzip(GOOD)],
+    [
+        GOOD,
+        GOOD.replace(b"\n", b"\r\n"),
+        GOOD[:-1],
+        b"\xef\xbb\xbf" + GOOD,
+        gzip.compress(GOOD, mtime=0),
+        bgzip(GOOD),
+    ],
     ids=["LF", "BED-12 CRLF", "no final newline", "byte order mark", "gzip", "bgzip"],
 )
 def test_rows_are_read_in_order_and_headers_are_counted(
@@ -124,9 +131,9 @@ def test_absent_and_damaged_files_are_errors(store: GenomeStore, tmp_path: Path)
     with pytest.raises(DataError, match=r"BED-11 .*cannot be read \(No such file"):
         read_bed(tmp_path / "absent.bed", store)
     for code, content in {
-        "BED-20": gzip.compress(GOOD)[:-5],
+        "BED-20": gzip.compress(GOOD, mtime=0)[:-5],
         "BED-21": bgzip(GOOD, marker=False),
-        "BED-22": gzip.compress(GOOD)[:-8] + bytes(8),
+        "BED-22": gzip.compress(GOOD, mtime=0)[:-8] + bytes(8),
     }.items():
         (tmp_path / "cut.bed.gz").write_bytes(content)
         with pytest.raises(DataError, match=code):
@@ -183,7 +190,7 @@ def test_values_are_read_from_where_they_stand(
     suffix: str, line: str, value: str, expected: float, store: GenomeStore, tmp_path: Path
 ) -> None:
     path = tmp_path / f"a{suffix}.gz"
-    path.write_bytes(gzip.compress(line.encode()))
+    path.write_bytes(gzip.compress(line.encode(), mtime=0))
     np.testing.assert_equal(read_bed_table(path, store, value=value).values, np.float32([expected]))
 
 
