@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dnalm.compose.check import RESERVED, Node, parameters_of
+from dnalm.compose.check import Node, parameters_of
+from dnalm.compose.names import RESERVED
 from dnalm.errors import ConfigError
 from dnalm.paths import Input, Output, OutputName, check_outputs
 
