@@ -135,12 +135,17 @@ class OutputLock:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give it back."""
-        self.holder_file.unlink(missing_ok=True)
-        self.file.unlink(missing_ok=True)
+        """Give it back; what lies at its place and is not its own, stays."""
         assert self._lock, "the block has been entered"
+        if self.is_in_place():
+            self.holder_file.unlink(missing_ok=True)
+            self.file.unlink(missing_ok=True)
         self._lock.release()
         self._remove_folders()
+
+    def is_in_place(self) -> bool:
+        """Whether the lock file that was taken still lies at its path: nobody moved or replaced the folder."""
+        return self._lock is not None and self._is_current(self._lock)
 
     def move_folder(self, target: Path) -> None:
         """Rename the folder that holds the lock file, and lock its old place anew.

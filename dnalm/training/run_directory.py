@@ -70,6 +70,7 @@ class RunDirectory:
         self.name, self.path, self.replace = name, dir or Path("runs") / name, replace
         self._lock: RunLock | None = None
         self._moved: Path | None = None  # where the old run is
+        self.undone = False  # whether a refusal has left the folder as it was
 
     @property
     def as_path(self) -> str:
@@ -140,8 +141,10 @@ class RunDirectory:
             yield
         except DnalmError as error:
             is_new = self._moved is not None or not was_taken
-            if error.exit_code in _REFUSALS and is_new and not self.checkpoints.exists():
+            is_refusal = error.exit_code in _REFUSALS and is_new and not self.checkpoints.exists()
+            if is_refusal and lock.is_in_place():
                 self._undo()
+                self.undone = True
             raise
         finally:
             self._lock = None

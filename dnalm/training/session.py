@@ -100,7 +100,7 @@ class Session(Generic[Data, Module]):
             self._say(f"{stopped}. The same command continues from there.")
             sys.exit(stopped.exit_code)
         except Exception as error:
-            if lost := self._folder_fault():
+            if not self.run.undone and (lost := self._folder_fault()):
                 if launched_by_us():
                     os._exit(lost.exit_code)
                 raise lost from error

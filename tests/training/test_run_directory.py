@@ -175,3 +175,20 @@ def test_a_file_in_the_way_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"):
         RunDirectory(name="a", dir=tmp_path / "runs/a").create(CONFIG)
+
+
+def test_a_folder_that_took_the_place_of_the_run_is_not_emptied(tmp_path: Path) -> None:
+    """Somebody moved the run away while it ran, and put a folder of their own there."""
+    run = RunDirectory(name="a", dir=tmp_path / "a")
+    lock = RunLock(run.path)
+    with pytest.raises(DataError, match="late"), lock, run.undone_if_refused(lock):
+        _replace_by_anothers(run.path)
+    assert not run.undone
+    assert [path.name for path in run.path.iterdir()] == ["mine.txt"]
+
+
+def _replace_by_anothers(path: Path) -> None:
+    path.rename(path.with_name("moved"))
+    path.mkdir()
+    (path / "mine.txt").write_text("keep")
+    raise DataError("X-01", where="late", found="a", expected="b", fix="c=d")
