@@ -144,7 +144,7 @@ class OutputLock:
         self._remove_folders()
 
     def is_in_place(self) -> bool:
-        """Whether the lock file that was taken still lies at its path: nobody moved or replaced the folder."""
+        """Whether the lock file still lies at its path: nobody has moved or replaced the folder."""
         return self._lock is not None and self._is_current(self._lock)
 
     def move_folder(self, target: Path) -> None:
