@@ -256,25 +256,6 @@ def test_the_name_decides_where_the_content_does_not(tmp_path: Path) -> None:
     assert (file_kind(tmp_path / "b.bed"), file_kind(tmp_path)) == ("fasta", "folder")
 
 
-@pytest.mark.parametrize(
-    ("name", "task", "shape"),
-    [
-        ("kmers.tsv", {}, (40,)),
-        ("array.json", {}, (40,)),
-        ("lists.jsonl", {"kind": "multilabel", "label": "labels"}, (40, 3)),
-        ("hf_saved", {}, (40,)),
-        ("UPPER.FASTA", {}, (40,)),
-        ("short.csv", {}, (60,)),
-    ],
-)
-def test_reported_files_hold_their_rows(
-    name: str, task: dict[str, Any], shape: tuple[int, ...], shared_data: Path
-) -> None:
-    table = read(shared_data.parent / "cases" / name, **task)
-    assert table.labels.shape == shape
-    assert set(table.lengths.tolist()) == {80}
-
-
 def test_a_cell_longer_than_csv_readers_expect_is_read(tmp_path: Path) -> None:
     long = "ACGT" * 40_000
     (tmp_path / "t.csv").write_text(f'sequence,label\n{long},1\n"{long}",0\n')
@@ -297,11 +278,3 @@ def test_a_flipped_letter_in_parquet_is_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "t.parquet").write_bytes(content.replace(b"TTTTAC", b"TT\xffTAC"))
     with pytest.raises(DataError, match=r"^CSV-02 .*t.parquet: it breaks off after row 0"):
         read(tmp_path / "t.parquet")
-
-
-def test_reported_files_without_an_answer_say_why(shared_data: Path) -> None:
-    cases = shared_data.parent / "cases"
-    with pytest.raises(DataError, match=r"^CSV-18 .*cut.csv.gz"):
-        read(cases / "cut.csv.gz")
-    with pytest.raises(DataError, match=r"^CSV-01 .*no column 'label'; there are sequence; .*dnalm embed"):
-        read(cases / "unlabelled.csv")
