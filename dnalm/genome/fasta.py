@@ -1,7 +1,7 @@
 """FASTA as a stream of (contig name, codes), in bounded memory and checked line by line.
 
 Plain, gzip or bgzip. A record's name is its header up to the first white space. Lower case is kept
-as the soft-mask bit. The IUPAC letters for two or three bases (RYSWKMBDHV) become N and are counted.
+as the soft-mask bit. A UTF-8 byte order mark is passed over. The IUPAC letters for two or three bases (RYSWKMBDHV) become N and are counted.
 Whatever else a sequence may hold is an error that names its place; the size of the chunks changes
 neither the bases nor the errors.
 """
@@ -29,6 +29,7 @@ from dnalm.genome.fasta_checks import (
     wrapping_problems,
 )
 from dnalm.genome.fasta_lines import Lines, Wrapping, check_wrapping, split_lines
+from dnalm.genome.text import BYTE_ORDER_MARK
 
 HEAD_BYTES = 512
 _HEADER_LIMIT = 1 << 20
@@ -81,7 +82,11 @@ class FastaReader:
         Raises:
             DataError: FASTA-01 to FASTA-22, FASTA-27, FASTA-29; see `fasta_errors`.
         """
-        errors.check_head(self.path, next(read_chunks(self.path, chunk_bytes=HEAD_BYTES), b""))
+        head = next(read_chunks(self.path, chunk_bytes=HEAD_BYTES), b"")
+        errors.check_head(self.path, head)
+        if head.startswith(BYTE_ORDER_MARK):
+            self.num_text_bytes = len(BYTE_ORDER_MARK)
+            self._chunks = _without_first(self._chunks, self.num_text_bytes)
         for chunk in self._chunks:
             buffer = self._carry + chunk if self._carry else chunk
             stop = self._hold_back(buffer)
@@ -198,6 +203,12 @@ class FastaReader:
         self._column = int(lines.lengths[-1]) if lines.num_closed < lines.starts.size else 0
         self._line += lines.num_closed
         self.num_text_bytes += len(lines.buffer)
+
+
+def _without_first(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
+    for chunk in chunks:
+        yield chunk[count:]
+        count = max(0, count - len(chunk))
 
 
 def _same(error: DataError) -> DataError:

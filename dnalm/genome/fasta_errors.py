@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dnalm.errors import DataError
+from dnalm.genome.text import BYTE_ORDER_MARK
 
 _REWRAP = "rewrap the file, for instance with `seqkit seq -w 60 in.fa > out.fa`"
 _OTHER_FORMATS = {
@@ -45,12 +46,12 @@ def check_head(path: Path, head: bytes) -> None:
     Raises:
         DataError: it is empty, begins with no header line, or is a file of another kind.
     """
+    head = head.removeprefix(BYTE_ORDER_MARK)
     if not head:
         raise no_records(path)
-    if head.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise _error(
-            "FASTA-16", path, 1, "the file starts with a byte order mark (BOM)", "FASTA is plain ASCII",
-            "save it as ASCII or as UTF-8 without BOM",
+            "FASTA-16", path, 1, "this is text in UTF-16", "FASTA is ASCII or UTF-8", "save it as UTF-8"
         )  # fmt: skip
     if head.startswith(b">"):
         return

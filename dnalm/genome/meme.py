@@ -1,15 +1,16 @@
 """Motifs in MEME's minimal format: names and tables of letter probabilities.
 
 Every `MOTIF` line names a motif; a `letter-probability matrix` line follows, then a row of four numbers a
-place. Other lines are skipped. Errors: MEME-01 no motif, 02 another alphabet, 03 a row that is not four
-numbers that sum to 1, 04 a motif without rows, 05 a name that stands twice, 06 not
-text, compressed data that is damaged.
+place, as many as its `w=` says. Other lines are skipped, so that MEME's full text output is read too. Errors:
+MEME-01 no motif, 02 another alphabet, 03 a row that is not four numbers that sum to 1, 04 a motif without rows
+or with others than `w=`, 05 a name that stands twice, 06 not text, compressed data that is damaged.
 
 Format: https://meme-suite.org/meme/doc/meme-format.html
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from dnalm.genome.text import MEME, read_lines
 from dnalm.tables import replace_text
 
 Table = npt.NDArray[np.float64]
+_WIDTH = re.compile(r"\bw\s*=\s*(\d+)")
 _TOLERANCE = 0.02  # of a row's sum: files are rounded
 
 
@@ -32,24 +34,27 @@ def read_meme(path: Path) -> dict[str, Table]:
     """
     rows: dict[str, list[list[float]]] = {}
     number_of: dict[str, int] = {}
+    width_of: dict[str, int] = {}
     name, in_table = "", False
     for _, number, line, _ in read_lines(path, MEME):
         words = line.split()
         if line.startswith("ALPHABET") and line.partition("=")[2].split() not in (["ACGT"], []):
             raise _error("02", path, number, f"the line {line!r}", "ALPHABET= ACGT")
         if words[:1] == ["MOTIF"]:
-            _close(path, number_of.get(name, 1), name, rows)
+            _close(path, number_of.get(name, 1), rows.get(name), name, width_of.get(name))
             name, in_table = " ".join(words[1:]), False
             if not name or name in rows:
                 raise _error("05", path, number, f"the name {name!r} again or none", "a name for each motif")
             rows[name], number_of[name] = [], number
         elif line.startswith("letter-probability matrix"):
-            in_table = bool(name)
+            in_table, width = bool(name), _WIDTH.search(line)
+            if width:
+                width_of[name] = int(width[1])
         elif in_table and words and _begins_number(words[0]):
             rows[name].append(_read_row(path, number, words))
         elif words:
             in_table = False
-    _close(path, number_of.get(name, 1), name, rows)
+    _close(path, number_of.get(name, 1), rows.get(name), name, width_of.get(name))
     if not rows:
         raise _error("01", path, 1, "no line that begins with MOTIF", "motifs in MEME's minimal format")
     return {name: np.array(table) for name, table in rows.items()}
@@ -69,9 +74,11 @@ def write_meme(
     replace_text(path, "\n".join(lines))
 
 
-def _close(path: Path, number: int, name: str, rows: Mapping[str, list[list[float]]]) -> None:
-    if name and not rows[name]:
+def _close(path: Path, number: int, rows: list[list[float]] | None, name: str, width: int | None) -> None:
+    if rows == []:
         raise _error("04", path, number, f"{name} has no rows", "a letter-probability matrix after its name")
+    if rows and width not in (None, len(rows)):
+        raise _error("04", path, number, f"{name} has {len(rows)} rows", f"{width}, as its w= says")
 
 
 def _read_row(path: Path, number: int, words: list[str]) -> list[float]:
@@ -85,7 +92,7 @@ def _read_row(path: Path, number: int, words: list[str]) -> list[float]:
 
 
 def _begins_number(word: str) -> bool:
-    return word[0].isdigit() or word[0] in ".-+"
+    return word.lstrip(".-+")[:1].isdigit()
 
 
 def _error(case: str, path: Path, number: int, found: str, expected: str) -> DataError:

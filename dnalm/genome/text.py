@@ -19,6 +19,7 @@ from dnalm.genome.bgzf import CompressionCodes, read_chunks
 
 _MIB = 1 << 20
 _CHUNK_BYTES = 1 << 20
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # of UTF-8, which some editors put before a text
 _OTHER_FILES = {
     b"\x00\x00\xfe\xff": "text in UTF-32",
     b"\xff\xfe": "text in UTF-16",
@@ -193,7 +194,7 @@ class _LineReader:
                     else "give plain text, or gzip or bgzip of it"
                 )
                 raise self._line(1).error(self._kind.not_text, f"this is {name}", self._rule(), fix)
-        without_mark = text.removeprefix(b"\xef\xbb\xbf")
+        without_mark = text.removeprefix(BYTE_ORDER_MARK)
         self._offset = len(text) - len(without_mark)
         return without_mark
 

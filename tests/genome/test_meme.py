@@ -38,6 +38,7 @@ def test_jaspar_is_read(shared_data: Path) -> None:
 
 
 ROW = "0.25 0.25 0.25 0.25\n"
+WIDE = "letter-probability matrix: alength=4 w=2\n"
 MATRIX = "letter-probability matrix: alength= 4 w= 1 nsites= 1 E= 0\n"
 
 
@@ -50,6 +51,8 @@ MATRIX = "letter-probability matrix: alength= 4 w= 1 nsites= 1 E= 0\n"
         (f"{HEAD}MOTIF a\n{MATRIX}0.5 0.5 0.5 0.5\n", "MEME-03 {path}:7: the row '0.5 0.5 0.5 0.5'"),
         (f"{HEAD}MOTIF a\n{MATRIX}0.5 x 0 0.5\n", "MEME-03 {path}:7: the row '0.5 x 0 0.5'"),
         (f"{HEAD}MOTIF a\nMOTIF b\n{MATRIX}{ROW}", "MEME-04 {path}:5: a has no rows"),
+        (f"{HEAD}MOTIF a\n{WIDE}{ROW}", "MEME-04 {path}:5: a has 1 rows; 2, as its w= says"),
+        (f"{HEAD}MOTIF a\n{WIDE}{ROW}{ROW}{ROW}MOTIF b\n", "MEME-04 {path}:5: a has 3 rows; 2, as its w="),
         (f"{HEAD}MOTIF a\n{MATRIX}{ROW}MOTIF a\n", "MEME-05 {path}:8: the name 'a' again or none"),
     ],
 )
@@ -59,6 +62,20 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, message:
     with pytest.raises(DataError) as error:
         read_meme(path)
     assert str(error.value).startswith(message.format(path=path))
+
+
+def test_the_full_text_output_of_meme_is_read(tmp_path: Path) -> None:
+    """Its log-odds come before the probabilities, and rules of dashes stand between."""
+    rule = "-" * 80
+    (tmp_path / "meme.txt").write_text(
+        f"{rule}\nMEME version 5.4.1\n{rule}\nALPHABET= ACGT\n{rule}\nMOTIF CA MEME-1\twidth = 2 sites = 10\n"
+        f"{rule}\nlog-odds matrix: alength= 4 w= 2 n= 10 E= 1\n -100 20 30 -200\n 1 2 3 4\n{rule}\n"
+        f"{WIDE} {ROW} {ROW}{rule}\nSUMMARY OF MOTIFS\n{rule}\nA 0.1 [+1]\n"
+    )
+    found = read_meme(tmp_path / "meme.txt")
+    assert {name: table.tolist() for name, table in found.items()} == {
+        "CA MEME-1 width = 2 sites = 10": [[0.25] * 4] * 2
+    }
 
 
 def test_a_compressed_file_is_read_and_a_damaged_one_refused(tmp_path: Path) -> None:
