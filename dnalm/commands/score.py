@@ -87,7 +87,7 @@ def score(
             variants, store, max_allele_bp=max_allele_bp, mismatch=mismatch, other_contigs=other_contigs
         )
         output_kind(out, found.form)
-        truth = Labels.find(labels, group, found, store) if labels else None
+        truth = Labels.find(labels, group, variants, found, store) if labels else None
         done, no_index = score_file(
             variants,
             out,

@@ -1,9 +1,9 @@
 """FASTA as a stream of (contig name, codes), in bounded memory and checked line by line.
 
 Plain, gzip or bgzip. A record's name is its header up to the first white space. Lower case is kept
-as the soft-mask bit. A UTF-8 byte order mark is passed over. The IUPAC letters for two or three bases (RYSWKMBDHV) become N and are counted.
-Whatever else a sequence may hold is an error that names its place; the size of the chunks changes
-neither the bases nor the errors.
+as the soft-mask bit. The IUPAC letters for two or three bases (RYSWKMBDHV) become N and are counted.
+A UTF-8 byte order mark is passed over. Whatever else a sequence may hold is an error that names its
+place; the size of the chunks changes neither the bases nor the errors.
 """
 
 from __future__ import annotations

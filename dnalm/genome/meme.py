@@ -1,9 +1,10 @@
 """Motifs in MEME's minimal format: names and tables of letter probabilities.
 
 Every `MOTIF` line names a motif; a `letter-probability matrix` line follows, then a row of four numbers a
-place, as many as its `w=` says. Other lines are skipped, so that MEME's full text output is read too. Errors:
-MEME-01 no motif, 02 another alphabet, 03 a row that is not four numbers that sum to 1, 04 a motif without rows
-or with others than `w=`, 05 a name that stands twice, 06 not text, compressed data that is damaged.
+place, as many as its `w=` says. Other lines are skipped, so that MEME's full text output is read too.
+Errors: MEME-01 no motif, 02 another alphabet, 03 a row that is not four numbers that sum to 1, 04 a motif
+without rows or with others than `w=`, 05 a name that stands twice, 06 not text, compressed data that is
+damaged.
 
 Format: https://meme-suite.org/meme/doc/meme-format.html
 """

@@ -145,10 +145,10 @@ def test_labels_are_ranked_over_all_and_by_group(folder: Path) -> None:
         ([], "out.txt", 2, "CFG-52 out: {folder}/out.txt: a name that does not tell its form"),
         (["layers=[1]"], "o.tsv", 2, "CFG-50 layers: layers=[1] without score=distance"),
         (["score=[distance]", "layers=[9]"], "o.tsv", 2, "CFG-50 layers: layer 9 of a model of 1"),
-        (["score=[llr,llr]"], "o.tsv", 2, "CFG-50 score: score=['llr', 'llr']"),
+        (["score=[llr,llr]"], "o.tsv", 2, "CFG-05 score: llr: given twice"),
         (["labels=nothing"], "o.tsv", 2, "CFG-55 labels: nothing is no column and no INFO field"),
         (["labels=LABEL", "group=no"], "o.tsv", 2, "CFG-55 group: no is no column and no INFO field"),
-        (["labels=ID"], "o.tsv", 3, "VCF-26 line 4: label `v100` in ID"),
+        (["labels=ID"], "o.tsv", 3, "VCF-26 {folder}/variants.vcf:4: label `v100` in ID"),
     ],
 )
 def test_what_makes_no_sense_is_said(
@@ -161,6 +161,21 @@ def test_what_makes_no_sense_is_said(
 ) -> None:
     assert run(folder, out, *more) == code
     assert sentence.format(folder=folder) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["labels", "group"])
+def test_an_info_field_of_the_wrong_count_is_not_ranked_by(
+    key: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is scored before that is said; where the field is only copied, it is noted."""
+    text = (folder / "variants.vcf").read_text().replace("Number=1", "Number=A")
+    (folder / "variants.vcf").write_text(text.replace("LABEL=1", "LABEL=1,0"))
+    first = 1 + next(place for place, line in enumerate(text.splitlines()) if line.endswith("LABEL=1"))
+    words = {"labels": "LABEL", key: "LABEL", **({"labels": "ID"} if key == "group" else {})}
+    assert run(folder, "o.tsv", *(f"{name}={value}" for name, value in words.items())) == 3
+    said = capsys.readouterr().err
+    assert f"VCF-17 {folder}/variants.vcf:{first}: INFO LABEL has 2 values for 1 ALTs, the first of" in said
+    assert not (folder / "o.tsv").exists()
 
 
 def test_an_output_that_cannot_be_is_refused_before_the_genome_is_read(folder: Path) -> None:

@@ -25,7 +25,7 @@ from dnalm.evaluation.resampling import Metric, Scores, bootstrap_interval, metr
 from dnalm.evaluation.variants.output import Scored
 from dnalm.genome.contig_aliases import ContigAliases
 from dnalm.genome.store import GenomeStore
-from dnalm.genome.variants import Form, Record, Survey, find_form, num_values, read_records
+from dnalm.genome.variants import Form, Record, Survey, find_form, miscounted, num_values, read_records
 
 _SMALLEST_GROUP = 10
 _SEED = 0
@@ -45,13 +45,15 @@ class Labels:
     """Where the label and the group of an allele are.
 
     Attributes:
-        form: of the file of variants.
+        path: the file of variants.
+        form: of its lines.
         aliases: its contigs.
         label: a column or an INFO field; `label` of the `table` if there is one.
         group: likewise of the file of variants.
         table: labels by contig, start, REF and ALT, of a file beside.
     """
 
+    path: Path
     form: Form
     aliases: ContigAliases
     label: str
@@ -59,12 +61,15 @@ class Labels:
     table: dict[tuple[str, int, str, str], float] | None
 
     @classmethod
-    def find(cls, labels: str, group: str | None, found: Survey, store: GenomeStore) -> Labels:
+    def find(
+        cls, labels: str, group: str | None, variants: Path, found: Survey, store: GenomeStore
+    ) -> Labels:
         """Make sense of what was given.
 
         Raises:
             ConfigError: CFG-55, there is no such column, INFO field or file.
-            DataError: the file of labels cannot be read.
+            DataError: VCF-17, the INFO field has values for other than the ALTs; or the file of labels cannot
+                be read.
         """
         known = {*found.form.columns, *found.form.counts, *found.undeclared}
         for key, name in (("labels", labels), ("group", group)):
@@ -77,8 +82,11 @@ class Labels:
                 expected=", ".join(sorted(known)) + (", or a file" if key == "labels" else ""),
                 fix="name one of these",
             )
+        for name in (labels, group):
+            if name in found.miscounted and name not in found.form.columns:
+                raise _miscounted(variants, found, name)
         table = None if labels in known else _read_table(Path(labels), store)
-        return cls(found.form, found.aliases, labels, group, table)
+        return cls(variants, found.form, found.aliases, labels, group, table)
 
     def label_of(self, record: Record, place: int) -> float:
         """Of an ALT of a record; NaN if it has none."""
@@ -86,7 +94,8 @@ class Labels:
             contig = self.aliases.find(record.contig)
             key = (contig.name if contig else "", record.start, record.ref, record.alts[place])
             return self.table.get(key, float("nan"))
-        return _number(_entry(self.form, record, self.label, place), record.line, self.label)
+        text = _entry(self.form, record, self.label, place)
+        return _number(text, f"{self.path}:{record.line}", self.label)
 
     def group_of(self, record: Record, place: int) -> str:
         """Of an ALT of a record."""
@@ -185,28 +194,36 @@ def _entry(form: Form, record: Record, name: str | None, place: int) -> str:
         key, _, value = entry.partition("=")
         if key == name:
             values = value.split(",")
-            per = num_values(form, name, len(record.alts))
-            if per not in (None, len(values)) and value not in ("", "."):
-                raise DataError(
-                    "VCF-17",
-                    where=f"line {record.line}",
-                    found=f"INFO {name} has {len(values)} values for {len(record.alts)} ALTs",
-                    expected=f"{per}, as its Number is {form.counts[name]}",
-                    fix="correct the INFO field, or write `.`",
-                )
-            if len(values) == len(record.alts) + 1 == per:
+            if len(values) == len(record.alts) + 1 == num_values(form, name, len(record.alts)):
                 return values[place + 1]
             return values[place] if len(values) == len(record.alts) else value
     return "."
 
 
-def _number(text: str, line: int, name: str) -> float:
+def _miscounted(path: Path, found: Survey, name: str) -> DataError:
+    """The error of the first record whose field has values for other than its ALTs."""
+    records = read_records(path, found.form)
+    record = next(each for each in records if name in miscounted(each, found.form))
+    entries = (entry.partition("=") for entry in record.fields[7].split(";"))
+    count = next(value.count(",") + 1 for key, _, value in entries if key == name)
+    per = num_values(found.form, name, len(record.alts))
+    return DataError(
+        "VCF-17",
+        where=f"{path}:{record.line}",
+        found=f"INFO {name} has {count} values for {len(record.alts)} ALTs, the first of "
+        f"{found.miscounted[name]:,} such records",
+        expected=f"{per}, as its Number is {found.form.counts[name]}",
+        fix=f"correct the INFO field, or write {name}=. in records that are not to be ranked",
+    )
+
+
+def _number(text: str, where: str, name: str) -> float:
     try:
         return float("nan") if text in (".", "", "NA") else float(text)
     except ValueError:
         raise DataError(
             "VCF-26",
-            where=f"line {line}",
+            where=where,
             found=f"label `{text}` in {name}",
             expected="0 and 1, or values",
             fix="name a column of numbers by labels=",
@@ -228,6 +245,6 @@ def _read_table(path: Path, store: GenomeStore) -> dict[tuple[str, int, str, str
     for record in read_records(path, form):
         contig = aliases.find(record.contig)
         for alt in record.alts if contig else ():
-            label = _number(record.fields[column], record.line, "label")
+            label = _number(record.fields[column], f"{path}:{record.line}", "label")
             table[contig.name if contig else "", record.start, record.ref, alt] = label
     return table

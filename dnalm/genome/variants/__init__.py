@@ -2,7 +2,7 @@
 
 from dnalm.genome.variants.alleles import Allele, Reason, judge
 from dnalm.genome.variants.form import Form, find_form
-from dnalm.genome.variants.records import Record, num_values, read_records
+from dnalm.genome.variants.records import Record, miscounted, num_values, read_records
 from dnalm.genome.variants.survey import Survey, survey
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Survey",
     "find_form",
     "judge",
+    "miscounted",
     "num_values",
     "read_records",
     "survey",

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from dnalm.genome.alphabet import bases, to_text
 from dnalm.genome.contig_aliases import ContigAliases
+from dnalm.genome.manifest import Contig
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.variants.records import Record
 
@@ -55,6 +56,11 @@ def trim(start: int, ref: str, alt: str) -> tuple[int, str, str]:
     return start, ref, alt
 
 
+def at_telomere(record: Record, contig: Contig) -> bool:
+    """Whether a record lies one base past its contig, which is how VCF names the telomere there."""
+    return record.start == contig.length and record.ref == "N"
+
+
 def judge(
     record: Record, aliases: ContigAliases, store: GenomeStore, *, max_allele_bp: int
 ) -> list[Allele | Reason]:
@@ -72,6 +78,8 @@ def judge(
         whole = Reason.TELOMERE
     elif contig is None:
         whole = Reason.NO_CONTIG
+    elif at_telomere(record, contig):
+        whole = Reason.TELOMERE
     elif len(record.ref) > max_allele_bp:
         whole = Reason.TOO_LONG
     else:

@@ -15,7 +15,6 @@ _FIXES = {
     "VCF-09": "write alleles in the letters A, C, G, T, N",
     "VCF-14": "separate the columns by tabs",
     "VCF-16": "write a number or `.`",
-    "VCF-17": "correct the INFO field, or remove it",
     "VCF-22": "split the record, or remove it",
     "VCF-19": "make the columns of the line those of the header",
 }

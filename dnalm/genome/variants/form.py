@@ -1,8 +1,10 @@
 """Which form a file of variants has: told by its first lines, never by its name.
 
-`vcf` begins with `##fileformat` or `#CHROM`; `table` with a row that names chrom, pos, ref and alt in any
-order and case; `five` with data at once, in the columns CHROM POS ID REF ALT that VCF begins with. Columns of
-the last two are separated by tabs, commas, semicolons or bars, and may be quoted.
+`vcf` has a line of VCF's column names, QUAL, FILTER and INFO among them; `table` a row that names chrom,
+pos, ref and alt in any order and case, as PLINK's .pvar does; `five` data at once, in the columns CHROM POS
+ID REF ALT that VCF begins with. Columns of the last two are separated by tabs, commas, semicolons or bars,
+and may be quoted. Lines that begin with `##`, or with `#` and a space, may stand above all of them; a VCF
+without `##fileformat` is read as one of 4.3.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ class Form:
 
     Attributes:
         kind: of the file.
-        header: its lines before the data, without line ends.
+        header: its lines before the data, without line ends; of a VCF, `##fileformat` is the first.
+        num_lines: lines of the file above the data, blank ones included.
         columns: names of the data's columns.
         places: which column holds `chrom`, `pos`, `ref`, `alt`, and `id` if there is one.
         counts: of a VCF, the declared `Number` of each INFO field.
@@ -45,6 +48,7 @@ class Form:
 
     kind: Literal["vcf", "five", "table"]
     header: tuple[str, ...]
+    num_lines: int
     columns: tuple[str, ...]
     places: dict[str, int]
     counts: dict[str, str] = field(default_factory=dict)
@@ -77,16 +81,22 @@ def find_form(path: Path) -> Form:
     """
     header: list[str] = []
     for _, number, line, _ in read_lines(path, VCF):
-        if line.startswith("##"):
+        if line.startswith(("##", "# ")):
             header.append(line)
-        elif line.split()[:1] == ["#CHROM"] and (header or "QUAL" in line.split()):
+        elif line.upper().split()[:1] == ["#CHROM"] and (
+            _is_vcf(header) or {*FIXED_COLUMNS[5:]} <= {*line.split()}
+        ):
             return _vcf(path, number, (*header, line))
-        elif header:
+        elif line.strip() and _is_vcf(header):
             raise fault("VCF-01", path, number, "the `#CHROM` line is missing", "it ends the header of a VCF")
         elif line.strip():
             return _bare(path, number, line)
     found = "the `#CHROM` line is missing" if header else "the file is empty"
     raise fault("VCF-01", path, len(header) + 1, found, "variants with their columns")
+
+
+def _is_vcf(header: list[str]) -> bool:
+    return any(line.startswith("##fileformat") for line in header)
 
 
 def _vcf(path: Path, number: int, header: tuple[str, ...]) -> Form:
@@ -96,13 +106,15 @@ def _vcf(path: Path, number: int, header: tuple[str, ...]) -> Form:
         found = f"the header names the columns {', '.join(name[:20] for name in columns[:8])}"
         raise fault("VCF-01", path, number, found, f"{', '.join(FIXED_COLUMNS)}")
     if not header[0].startswith("##fileformat=VCF"):
-        raise fault("VCF-01", path, 1, "the `##fileformat` line is missing", "it begins a VCF")
+        others = [line for line in header if line.startswith("##") and not line.startswith("##fileformat")]
+        header = ("##fileformat=VCFv4.3", *others, header[-1])
+    header = tuple(line for line in header if not line.startswith("# "))
     samples = columns[9:]
     if len(set(samples)) < len(samples):
         twice = next(name for name in samples if samples.count(name) > 1)
         raise fault("VCF-19", path, number, f"sample `{twice}` occurs twice", "one column for each sample")
     counts = {match[1]: match[2] for line in header if (match := _INFO.match(line))}
-    return Form("vcf", (*header[:-1], "#" + "\t".join(columns)), columns, dict(_FIVE), counts)
+    return Form("vcf", (*header[:-1], "#" + "\t".join(columns)), number, columns, dict(_FIVE), counts)
 
 
 def _bare(path: Path, number: int, line: str) -> Form:
@@ -116,10 +128,11 @@ def _bare(path: Path, number: int, line: str) -> Form:
             if any(name in lower for name in names)
         }
         if {"chrom", "pos", "ref", "alt"} <= set(places):
-            return Form("table", (line,), tuple(fields), places, delimiter=delimiter)
+            return Form("table", (line,), number, tuple(fields), places, delimiter=delimiter)
         if len(fields) >= 5 and fields[1].lstrip("-").isdigit():
             extra = tuple(f"column{place}" for place in range(6, len(fields) + 1))
-            return Form("five", (), (*FIXED_COLUMNS[:5], *extra), dict(_FIVE), delimiter=delimiter)
+            names = (*FIXED_COLUMNS[:5], *extra)
+            return Form("five", (), number - 1, names, dict(_FIVE), delimiter=delimiter)
     count = len(line.split("\t"))
     if count == 1 and len(line.split()) >= 4:
         raise fault("VCF-14", path, number, "fields are separated by spaces", "fields separated by tabs")

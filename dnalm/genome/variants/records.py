@@ -6,6 +6,7 @@ What is malformed raises with file and line; what is well-formed but cannot be s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from dnalm.tables import unharmed
 
 _DNA = frozenset("ACGTN")
 _IUPAC = _DNA | frozenset("RYSWKMBDHV")
+_WITH_POINT = re.compile(r"(?<=\d)\.0+$")
 _MOST_ALTS = 10_000  # of a record; the catalogues of all known genomes have some hundreds
 
 
@@ -48,9 +50,7 @@ def read_records(path: Path, form: Form) -> Iterator[Record]:
         DataError: VCF-02 to VCF-22, a line is malformed.
     """
     for _, number, line, _ in read_lines(path, VCF):
-        if number <= len(form.header) or not line.strip():
-            continue
-        if line.startswith("#"):
+        if number <= form.num_lines or not line.strip() or line.startswith("#"):
             continue
         yield _record(path, form, number, line)
 
@@ -79,6 +79,8 @@ def _record(path: Path, form: Form, number: int, line: str) -> Record:
         raise _wrong_columns(path, form, number, fields)
     place = form.places
     text = fields[place["pos"]].strip()
+    if form.kind == "table":
+        text = _WITH_POINT.sub("", text)  # as pandas writes whole numbers of a column with gaps
     if not (text.isascii() and text.isdigit()):
         raise fault(
             "VCF-03", path, number, f"POS `{text}` is not a positive integer", "a whole number from 1"

@@ -12,7 +12,7 @@ from dnalm.durable import file_sha256
 from dnalm.errors import DataError
 from dnalm.genome.contig_aliases import ContigAliases
 from dnalm.genome.store import GenomeStore
-from dnalm.genome.variants.alleles import Allele, Reason, judge
+from dnalm.genome.variants.alleles import Allele, Reason, at_telomere, judge
 from dnalm.genome.variants.faults import fault
 from dnalm.genome.variants.form import Form, find_form
 from dnalm.genome.variants.records import Record, miscounted, read_records
@@ -152,7 +152,11 @@ class _Tally:
 
 def _check_end(path: Path, record: Record, aliases: ContigAliases) -> None:
     contig = aliases.find(record.contig)
-    if contig is not None and record.start + len(record.ref) > contig.length:
+    if (
+        contig is not None
+        and record.start + len(record.ref) > contig.length
+        and not at_telomere(record, contig)
+    ):
         found = f"POS {record.start + 1} with a REF of {len(record.ref)} bases exceeds its contig"
         raise fault(
             "VCF-05", path, record.line, found, f"at most {contig.length}, the length of {contig.name}"

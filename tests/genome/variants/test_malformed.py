@@ -46,11 +46,9 @@ def line(**changed: str) -> str:
 BROKEN = {
     "VCF-01 empty": ("", ":1", "the file is empty"),
     "VCF-01 no header": ("##fileformat=VCFv4.2\n" + GOOD, ":2", "the `#CHROM` line is missing"),
-    "VCF-01 no format": (
-        "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n" + GOOD,
-        ":1",
-        "the `##fileformat` line is missing",
-    ),
+    "VCF-01 lower case": (HEAD.lower() + GOOD, ":3", "the header names the columns chrom, pos, id, ref"),
+    "VCF-03 exponent": ("chrom,pos,ref,alt\nchr1,1e1,A,G\n", ":2", "POS `1e1` is not a positive integer"),
+    "VCF-03 point": (HEAD + line(pos="1.0"), ":4", "POS `1.0` is not a positive integer"),
     "VCF-01 no table": ("gene\tname\nA\tB\n", ":1", "the first line has 2 columns"),
     "VCF-02 cut": (HEAD + GOOD + "chr1\t2\t.\tC\n", ":5", "line 5 has 4 columns; at least 8"),
     "VCF-03 text": (HEAD + line(pos="ten"), ":4", "POS `ten` is not a positive integer"),
@@ -96,7 +94,7 @@ def test_a_malformed_line_is_told_with_its_place(case: str, look: Callable[..., 
 
 
 REASONS = {
-    "telomere": line(pos="0"),
+    "telomere": line(pos="0") + line(pos="21", ref="N", alt="<DEL>"),
     "spanning_deletion": line(alt="*"),
     "missing_alt": line(alt="."),
     "symbolic": line(alt="<DEL>"),
@@ -110,7 +108,8 @@ REASONS = {
 
 @pytest.mark.parametrize("reason", REASONS)
 def test_what_cannot_be_scored_has_a_reason(reason: str, look: Callable[..., Survey]) -> None:
-    assert look(HEAD + GOOD + REASONS[reason]).reasons == {reason: 1}
+    rows = REASONS[reason]
+    assert look(HEAD + GOOD + rows).reasons == {reason: rows.count("\n")}
 
 
 def test_a_long_reference_allele_is_passed_over(look: Callable[..., Survey]) -> None:
@@ -218,3 +217,31 @@ def test_gzip_is_read_as_bgzip_is(look: Callable[..., Survey], tmp_path: Path) -
 def test_an_index_beside_the_file_is_not_used(look: Callable[..., Survey], tmp_path: Path) -> None:
     (tmp_path / "variants.vcf.tbi").write_bytes(b"garbage")  # VCF-24
     assert look(HEAD + GOOD).num_records == 1
+
+
+COLUMNS = HEAD.splitlines(keepends=True)[-1]
+FORMS = {
+    "no fileformat": (COLUMNS + GOOD, "vcf"),
+    "fileformat in line 2": ("##source=x\n" + HEAD + GOOD, "vcf"),
+    "3.3": ("##format=VCFv3.3\n" + COLUMNS + GOOD, "vcf"),
+    "remarks above": ("# of mine\n" + HEAD + GOOD, "vcf"),
+    "blank lines in the header": (HEAD.replace("\n", "\n\n") + GOOD, "vcf"),
+    ".pvar of PLINK 2": (
+        "##contig=<ID=chr1,length=21>\n#CHROM\tPOS\tID\tREF\tALT\nchr1\t1\tr\tA\tG\n",
+        "table",
+    ),
+    "CADD": ("## CADD v1.6\n#Chrom\tPos\tRef\tAlt\tPHRED\nchr1\t1\tA\tG\t2\n", "table"),
+    "remarks above a table": ("# of mine\n\nchrom\tpos\tref\talt\nchr1\t1\tA\tG\n", "table"),
+    "positions of pandas": ("chrom,pos,ref,alt\nchr1,1.0,A,G\n", "table"),
+    "blank lines above": ("\n\nchr1\t1\t.\tA\tG\n", "five"),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_headers_as_tools_and_people_write_them(name: str, look: Callable[..., Survey]) -> None:
+    content, kind = FORMS[name]
+    found = look(content)
+    assert (found.num_records, found.num_alleles, found.reasons, found.form.kind) == (1, 1, {}, kind)
+    if kind == "vcf":
+        assert found.form.header[0].startswith("##fileformat=VCFv4")
+        assert all(line.startswith("##") for line in found.form.header[:-1])
