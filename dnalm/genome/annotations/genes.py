@@ -98,15 +98,15 @@ class _Collector:
             self._check_id(feature, own[0], parents)
         for parent in parents:
             self._first_child.setdefault((parent, feature.contig.name), feature)
-            unit = self._unit((parent,), feature)
-            unit.has_children = True
+            self._unit((parent,), feature).has_children = True
             if part:
-                _add_part(unit, part, feature)
+                _add_part(self._strand_unit((parent,), feature), part, feature)
         if part and not parents:
+            _check_case(feature)
             _add_part(self._unit(_tied(feature), feature), part, feature)
         if rank:
             key = (own[0],) if own else _tied(feature) if not parents else (feature.line.number,)
-            unit = self._unit(key, feature)
+            unit = self._strand_unit(key, feature)
             unit.contig, unit.strand = feature.contig, feature.strand
             unit.add_span(feature, rank)
 
@@ -136,6 +136,12 @@ class _Collector:
         if unit is None:
             unit = self.units[key] = _Unit(feature.contig, feature.strand)
         return unit
+
+    def _strand_unit(self, key: _Key, feature: GffFeature) -> _Unit:
+        """The unit of a key on the feature's strand: no intron lies between trans-spliced parts of both."""
+        unit = self._unit(key, feature)
+        is_other = {unit.strand, feature.strand} == {"+", "-"}
+        return self._unit((*key, feature.strand), feature) if is_other else unit
 
     def _check_id(self, feature: GffFeature, name: str, parents: list[str]) -> None:
         mine = feature.kind, feature.contig.name
@@ -245,6 +251,14 @@ def _tied(feature: GffFeature) -> _Key:
         if key in feature.attributes:
             return (key, feature.attributes[key], feature.contig.name, feature.strand)
     return (feature.line.number,)
+
+
+def _check_case(feature: GffFeature) -> None:
+    """Refuse a part whose `parent` would be passed over, for keys of GFF3 have a case."""
+    other = next((key for key in feature.attributes if key.lower() == "parent" and key != "Parent"), None)
+    if other:
+        found, fix = f"the attribute {other!r}", f"write Parent={feature.attributes[other]}"
+        raise feature.line.error("GFF-04", found, "Parent, with a capital P", fix)
 
 
 def _add_part(unit: _Unit, part: Part, feature: GffFeature) -> None:

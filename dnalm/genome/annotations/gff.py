@@ -2,12 +2,12 @@
 
 Codes of errors: GFF-01 columns, 02 start > end, 03 start 0, 04 the other format's attributes, 05 quotes, 07
 phase, 09 unknown contig, 13 past the contig, 14 not a whole number, 15 strand, 16 empty, 17 spaces, 20 to 22
-damaged compression, 23 not text, 24 a line too long. Policies: comments, directives and blank lines are
-skipped; lines from a `>` on are sequence, until one has columns again, as in files put end to end (GFF-06);
-`%09` and the like are decoded in names, and a `%` without two hexadecimal digits stands for itself (GFF-11);
-a CDS without phase is counted, as many tools leave it out (GFF-07), and so are attributes without a value
-(GFF-04). On a contig that a line declares circular a feature may end past the contig, and continues at its
-start.
+damaged compression, 23 not text, 24 a line too long. Policies: comments, directives, blank lines
+and UCSC's `track` and `browser` lines are skipped; lines from a `>` on are sequence, until one has columns
+again, as in files put end to end (GFF-06); `%09` and the like are decoded in names, and a `%` without two
+hexadecimal digits stands for itself (GFF-11); a CDS without phase is counted, as many tools leave it out
+(GFF-07), and so are attributes without a value (GFF-04). On a contig that a line declares circular a feature
+may end past the contig, and continues at its start.
 
 Formats: https://github.com/The-Sequence-Ontology/Specifications/blob/master/gff3.md (1.26);
 https://mblab.wustl.edu/GTF22.html.
@@ -177,6 +177,8 @@ class GffReader:
                 in_sequence, self._sequence = True, self._sequence or line
             elif in_sequence and "\t" not in text:
                 continue
+            elif "\t" not in text and text.split(maxsplit=1)[:1] in (["track"], ["browser"]):
+                continue  # of UCSC's custom tracks
             elif text.startswith("#"):
                 self._has_version |= is_version_3(text)
                 region = _DIRECTIVE.match(text)

@@ -52,6 +52,7 @@ LINE_CASES = [
     ("GFF-04", "a.gff3", SOUND, row("exon", 1, 9, "ID=e;v;Parent=t"), ("'v' has no value, so that ID may",)),
     ("GFF-04", "a.gff3", SOUND, row("exon", 1, 9, "ID=e;ID=f;Parent=t"), ("ID is `e` and `f`", "%3B")),
     ("GFF-04", "a.gtf", GTF, row("exon", 1, 9, 'transcript_id; gene_id "g"'), ("'transcript_id' cannot",)),
+    ("GFF-04", "a.gff3", SOUND, row("exon", 1, 9, "parent=t"), ("the attribute 'parent'", "write Parent=t")),
     ("GFF-05", "a.gtf", GTF, row("exon", 1, 9, 'gene_id "g; transcript_id "t";'), ("quote is not closed",)),
     ("GFF-07", "a.gff3", SOUND, CDS.replace("\t0\t", "\t3\t"), ("phase '3' in column 8", "0, 1 or 2")),
     ("GFF-08", "a.gff3", SOUND, row("exon", 11, 50, "Parent=u"), ("Parent `u` not found",)),

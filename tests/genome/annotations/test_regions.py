@@ -284,6 +284,28 @@ def test_coding_bases_of_real_genomes_are_those_of_their_cds_lines(
     assert track.statistics.positive_bases["CDS"] - written.sum() in range(10), "ribosomal slippage"
 
 
+def test_nothing_between_trans_spliced_parts_on_both_strands_is_an_intron(
+    store: GenomeStore, tmp_path: Path
+) -> None:
+    """As NCBI writes rps12 of plastids; the two parts on one strand have an intron between them."""
+    lines = [
+        row("gene", 10, 20, "ID=g;part=1", "-"),
+        row("gene", 50, 90, "ID=g;part=2", "+"),
+        row("CDS", 10, 20, "ID=c;Parent=g", "-"),
+        row("CDS", 50, 60, "ID=c;Parent=g", "+"),
+        row("CDS", 70, 90, "ID=c;Parent=g", "+"),
+    ]
+    found = chr1(classes(store, tmp_path, lines, promoter_upstream=0, promoter_downstream=0))
+    assert found == spelled("10. 10C 30. 10C 10i 20C 10.")
+
+
+def test_lines_of_custom_tracks_are_no_annotation(store: GenomeStore, tmp_path: Path) -> None:
+    exon = row("exon", 20, 40, 'gene_id "g"; transcript_id "t";')
+    lines = ['track name="mine" description="of UCSC"', "browser position chr1:1-99", exon]
+    found = chr1(classes(store, tmp_path, lines, "a.gtf", promoter_upstream=0, promoter_downstream=0))
+    assert found == spelled("20. 20n 60.")
+
+
 def test_a_gene_line_of_gtf_is_no_transcript_whatever_ids_it_bears(
     store: GenomeStore, tmp_path: Path
 ) -> None:
