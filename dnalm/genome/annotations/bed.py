@@ -1,4 +1,4 @@
-"""BED of 3 to 12 columns, narrowPeak, broadPeak and bedGraph, checked line by line.
+"""BED of 3 columns and more, narrowPeak, broadPeak and bedGraph, checked line by line.
 
 Header lines (`track`, `browser`, `#`) and blank lines are skipped and counted, CRLF is accepted, an interval
 that stands twice is noted; columns are separated by tabs, or by spaces on a line without tabs. Codes of
@@ -7,7 +7,7 @@ contig, 09 strand, 10 another number of columns, 11 empty, 13 too large, 16 bloc
 no such key in column 4, 19 peak columns, 20 to 22 damaged compression, 23 not text, 25 a line too long.
 
 Formats: https://genome.ucsc.edu/FAQ/FAQformat.html; columns 4 and up may hold other things than BED's in
-files of fewer than 12, so only what is asked for is checked there, and the strand.
+files of other than 12, so only what is asked for is checked there, and the strand.
 """
 
 from __future__ import annotations

@@ -46,9 +46,6 @@ def check_width(line: Line, columns: list[str], before: int, kind: BedKind) -> N
     if exact and len(columns) != exact:
         found = f"the line has {len(columns)} columns"
         raise line.error("BED-19", found, f"{exact} columns of {kind}", "give the file its right suffix")
-    if len(columns) > 12:
-        fix = "cut the columns after the twelfth"
-        raise line.error("BED-01", f"the line has {len(columns)} columns", "3 to 12 columns of BED", fix)
 
 
 def coordinate(line: Line, text: str) -> int:
