@@ -176,6 +176,15 @@ def _not_weights(path: Path, *, found: str) -> CheckpointError:
 
 def _missing(path: Path, error: OSError | None = None) -> CheckpointError:
     is_absent = isinstance(error, FileNotFoundError | NotADirectoryError | None)
+    if is_absent and (path.parent / "adapter_config.json").is_file():
+        return CheckpointError(
+            "CKPT-04",
+            where=str(path.parent),
+            found="an adapter of PEFT, without the model that it changes",
+            expected="a model directory with config.json and model.safetensors or pytorch_model.bin",
+            fix="merge it into its model and name that folder: "
+            "model.merge_and_unload().save_pretrained('merged')",
+        )
     return CheckpointError(
         "CKPT-04",
         where=str(path),

@@ -73,6 +73,19 @@ def test_a_common_prefix_is_found(name: str, change: str, tmp_path: Path) -> Non
     assert _same(load_pretrained(tmp_path), model)
 
 
+@pytest.mark.parametrize("has_config", [False, True])
+def test_an_adapter_is_not_taken_for_a_damaged_model(has_config: bool, tmp_path: Path) -> None:
+    if has_config:
+        (tmp_path / "config.json").write_text(json.dumps(BertConfig(**SIZES).to_dict()))
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    save_file(
+        {"base_model.model.bert.lora_A.weight": torch.zeros(2, 2)}, tmp_path / "adapter_model.safetensors"
+    )
+    said = _refusal(tmp_path)
+    assert said.startswith("CKPT-04 FOLDER: an adapter of PEFT, without the model that it changes;")
+    assert "merge_and_unload().save_pretrained('merged')" in said
+
+
 def test_a_model_in_data_parallel_is_read(tmp_path: Path) -> None:
     stock = BertForMaskedLM(BertConfig(**SIZES))
     _write(tmp_path, {}, stock.config.to_dict())
