@@ -36,7 +36,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a path beside a file; what is written there takes the file's place, on disk, when the block ends.
 
     If the block fails, the file is as it was and nothing is left beside it. The path has the file's ending,
-    by which libraries choose a format.
+    by which libraries choose a format. It has the mode that the umask gives, also where a library such as
+    safetensors makes files that nobody else may read.
 
     Raises:
         NotWritten: it names the file and the reason, whatever library found out.
@@ -44,7 +45,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
     beside = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         with naming(path, beside):
+            beside.touch()
+            mode = beside.stat().st_mode
+            beside.unlink()
             yield beside
+            beside.chmod(mode)
             sync(beside)
             beside.replace(path)
             sync(path.parent)

@@ -17,7 +17,7 @@ import dnalm
 from dnalm.errors import ConfigError
 
 _NAME_BYTES = 200
-_BESIDE = (".parts", ".summary.json", ".index.parquet", ".tbi", ".csi")  # written beside an `out`
+BESIDE = (".parts", ".summary.json", ".index.parquet", ".tbi", ".csi")  # written beside an `out`
 
 
 class Input:
@@ -136,7 +136,7 @@ def _conflict(path: Path, output: Output, source: Path) -> str | None:
 def _written(path: Path, output: Output) -> Iterator[Path]:
     yield path
     if output.kind == "file":
-        yield from (path.with_name(path.name + ending) for ending in _BESIDE)
+        yield from (path.with_name(path.name + ending) for ending in BESIDE)
 
 
 def _is_same(one: Path, other: Path) -> bool:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnalm import durable
-from dnalm.durable import file_sha256, sync, write_text
+from dnalm.durable import atomic_write, file_sha256, sync, write_text
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"])), st.integers(1, 9))
@@ -38,3 +38,10 @@ def test_a_sum_is_that_of_every_byte(tmp_path: Path, monkeypatch: pytest.MonkeyP
         content = os.urandom(size)
         (tmp_path / "file").write_bytes(content)
         assert file_sha256(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+def test_a_file_has_the_mode_of_the_umask_whatever_a_library_gives_it(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    with atomic_write(tmp_path / "file") as beside:
+        beside.touch(mode=0o600)
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -9,6 +9,7 @@ from pathlib import Path
 from dnalm.errors import CheckpointError, ConfigError, DataError
 from dnalm.evaluation.durable_parts import check_parts, parts_path, remove_parts
 from dnalm.lock import OutputLock
+from dnalm.paths import BESIDE
 
 _OF_ZARR = {"zarr.json", "vectors"}
 
@@ -24,11 +25,14 @@ def opened_output(out: Path, endings: Sequence[str]) -> Iterator[OutputLock]:
     If the block raises an error that the user has to mend, nothing of it is left.
 
     Raises:
-        ConfigError: CFG-52, it ends otherwise, is a folder of others, or is in none that may be written.
+        ConfigError: CFG-52, it ends otherwise, or as what is written beside an output, is a folder of others,
+            or is in none that may be written.
         CheckpointError: CKPT-12, another process writes it.
     """
     if not out.name.endswith(tuple(endings)):
         raise _refused(f"{out}: a name that does not tell its form", endings)
+    if beside := next((ending for ending in BESIDE if out.name.endswith(ending)), None):
+        raise _refused(f"{out}: {beside} is the name of what another output has beside it", endings)
     if out.is_dir() and not _is_own_zarr(out):
         raise _refused(f"{out} is a folder", endings)
     check_parts(out)

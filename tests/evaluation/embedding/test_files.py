@@ -229,8 +229,10 @@ def test_outputs_and_columns_that_cannot_be_are_refused_before_any_work(tmp_path
         ConfigError, match=r"CFG-52 out: .*out.txt: a name that does not tell its form; .* ends in .parquet"
     ):
         embed_file(source, tmp_path / "out.txt", plan(tmp_path))
+    with pytest.raises(ConfigError, match=r"CFG-52 out: .* what another output has beside it"):
+        embed_file(source, tmp_path / "out.npy.index.parquet", plan(tmp_path))
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"CFG-52 out: .*file cannot be made: File exists"):
+    with pytest.raises(ConfigError, match=r"CFG-52 out: .*file cannot be written: Not a directory"):
         embed_file(source, tmp_path / "file/out.npy", plan(tmp_path))
     (tmp_path / "folder.npy").mkdir()
     with pytest.raises(ConfigError, match=r"CFG-52 out: .*folder.npy is a folder"):
