@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from dnalm.console import stdout
 from dnalm.data.module import GenomeData
-from dnalm.evaluation import Judgement, count, judge
+from dnalm.evaluation import Judgement, PairedDifference, count, judge
 from dnalm.evaluation.objectives import describe_track, objective_figures
 from dnalm.evaluation.track_plot import plot_tracks
 from dnalm.training import HiddenBits, MaskedLMTraining, RunDirectory, peak_memory_bytes
@@ -90,8 +91,18 @@ def _figures(judgement: Judgement) -> dict[str, object]:
         "hidden_bases": judgement.hidden_bases,
         "baseline_order0_bits": judgement.order0,
         "baseline_two_sided_bits": judgement.two_sided,
-        "over_order0": vars(judgement.over_order0),
-        "over_two_sided": vars(judgement.over_two_sided),
+        "over_order0": _difference(judgement.over_order0),
+        "over_two_sided": _difference(judgement.over_two_sided),
+    }
+
+
+def _difference(found: PairedDifference) -> dict[str, object]:
+    """A difference and whether its standard error can be relied on; of one window there is none: null."""
+    return {
+        "mean": found.mean,
+        "standard_error": found.standard_error if math.isfinite(found.standard_error) else None,
+        "windows": found.num_clusters,
+        "enough_windows": found.has_enough_clusters,
     }
 
 

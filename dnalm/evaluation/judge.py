@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from dnalm.data.order import Integers
 from dnalm.evaluation.baselines import CountModels, Floats
-from dnalm.evaluation.statistics import PairedDifference, paired_difference
+from dnalm.evaluation.statistics import MIN_CLUSTERS, PairedDifference, paired_difference
 from dnalm.genome.alphabet import bases
 from dnalm.genome.store import GenomeStore
 
@@ -100,15 +100,31 @@ def _compare(
 
 
 def _species_line(name: str, of: Judgement) -> str:
+    difference = of.over_order0
+    sure = (
+        f"{difference.in_standard_errors:+.1f} standard errors"
+        if difference.has_enough_clusters
+        else f"no verdict from {_windows(difference)}, {MIN_CLUSTERS} are needed"
+    )
     return (
         f"  {name}: {of.model:.4f} at {of.hidden_bases:,} bases; order 0 {of.order0:.4f} "
-        f"({of.over_order0.in_standard_errors:+.1f} standard errors), two-sided {of.two_sided:.4f}"
+        f"({sure}), two-sided {of.two_sided:.4f}"
     )
 
 
 def _sentence(name: str, value: float, difference: PairedDifference) -> str:
+    if not difference.has_enough_clusters:
+        return (
+            f"  {name} {value:.4f}: no verdict, for the hidden bases lie in {_windows(difference)} "
+            f"and a standard error needs {MIN_CLUSTERS}; hold out more bases by data.split, or raise "
+            "windows.num_validation"
+        )
     better = "better" if difference.mean < 0 else "worse"
     return (
         f"  {name} {value:.4f}: the model is {abs(difference.mean):.4f} {better} "
         f"({abs(difference.in_standard_errors):.1f} standard errors of the paired difference)"
     )
+
+
+def _windows(difference: PairedDifference) -> str:
+    return "1 window" if difference.num_clusters == 1 else f"{difference.num_clusters} windows"

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dnalm.evaluation import count, judge, paired_difference
+from dnalm.evaluation import Judgement, PairedDifference, count, judge, paired_difference
 from dnalm.evaluation.baselines import SIDE
 from dnalm.genome.building import open_or_build
 from dnalm.genome.store import GenomeStore
@@ -83,7 +84,7 @@ def test_a_planted_dependence_is_found_and_judged(make_store: MakeStore) -> None
         models,
         genome=np.zeros(len(positions), dtype=np.int64),
         positions=positions,
-        windows=positions // 500,
+        windows=positions // 200,  # 50 windows
         bits=np.full(len(positions), 1.0, dtype=np.float32),
     )
     assert result.order0 == pytest.approx(2.0, abs=0.01)
@@ -119,3 +120,47 @@ def test_one_cluster_has_no_standard_error() -> None:
     difference = paired_difference(np.ones(3), np.zeros(3), cluster=np.zeros(3, dtype=int))
     assert difference.standard_error == float("inf")
     assert difference.in_standard_errors == 0
+
+
+def _difference(windows: int, each: int = 2) -> PairedDifference:
+    """Of `windows` windows of so many bases: the first is 1 bit better at every second base, else 0.5."""
+    gain = np.tile([1.0, 0.5], windows * each)[: windows * each]
+    return paired_difference(2 - gain, np.full(len(gain), 2.0), cluster=np.repeat(np.arange(windows), each))
+
+
+def test_thirty_windows_are_needed_for_a_standard_error() -> None:
+    assert [_difference(number).has_enough_clusters for number in (1, 2, 29, 30, 31)] == [False] * 3 + [
+        True
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("windows", "said"),
+    [
+        (1, "no verdict, for the hidden bases lie in 1 window and a standard error needs 30"),
+        (3, "no verdict, for the hidden bases lie in 3 windows and a standard error needs 30"),
+        (29, "no verdict, for the hidden bases lie in 29 windows and a standard error needs 30"),
+    ],
+)
+def test_few_windows_give_figures_and_no_verdict(windows: int, said: str) -> None:
+    lines = _judgement(windows).sentences().splitlines()
+    assert lines[0] == f"bits per base at {2 * windows} hidden validation bases: 1.2500"
+    for line, name in zip(lines[1:3], ("order-0 entropy", "two-sided context model"), strict=True):
+        assert line.startswith(f"  {name} 2.0000: {said}; hold out more bases")
+    assert lines[3].startswith("  yeast: 1.2500 at ")
+    assert f"(no verdict from {windows} window{'s' * (windows > 1)}, 30 are needed)" in lines[3]
+    for word in ("better", "worse", "standard errors"):
+        assert word not in "".join(lines)
+
+
+def test_thirty_windows_give_a_verdict() -> None:
+    lines = _judgement(30).sentences().splitlines()
+    # Every window gains 1 and 0.5 bits, 0.75 on the mean.
+    assert lines[1].startswith("  order-0 entropy 2.0000: the model is 0.7500 better (")
+    assert lines[3].endswith("standard errors), two-sided 2.0000")
+
+
+def _judgement(windows: int) -> Judgement:
+    of = _difference(windows)
+    plain = Judgement(2 * windows, 1.25, 2.0, 2.0, of, of)
+    return replace(plain, species={"yeast": plain})

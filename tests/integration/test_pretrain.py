@@ -77,6 +77,10 @@ def test_the_summary_has_the_promised_figures(run: Path) -> None:
     }  # fmt: skip
     assert promised <= set(summary)
     assert (summary["experiment"], summary["steps"]) == ("dnabert_k3", 4)
+    for name in ("over_order0", "over_two_sided"):
+        difference = summary[name]
+        assert (difference["windows"], difference["enough_windows"]) == (8, False)
+        assert difference["standard_error"] > 0
     # Random DNA: order 0 is 2 bits up to sampling.
     assert summary["baseline_order0_bits"] == pytest.approx(2.0, abs=0.01)
     assert summary["val_bits_per_base"] == pytest.approx(2.0, abs=0.1)
@@ -134,7 +138,7 @@ def test_the_last_lines_say_where_how_good_and_what_next(
     lines = captured.out.strip().splitlines()
     assert lines[-1] == f"summary: {run.with_name('spoken')}/summary.json"
     assert lines[-2].startswith("next: ")
-    assert "standard errors of the paired difference" in captured.out
+    assert "no verdict, for the hidden bases lie in 8 windows and a standard error needs 30" in captured.out
     for noise in ("Tip", "litlogger", "GPU available", "max_steps", "Warning"):
         assert noise not in captured.out + captured.err
 
