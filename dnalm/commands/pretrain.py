@@ -143,7 +143,7 @@ def _judge(
     if not session.ranks.first:
         return
     judgement = judge_run(genome, hidden)
-    plot_training(run.metrics, judgement, run.path / "loss.png")
+    plot_training(run.metrics, judgement, run.path / "loss.png", steps=session.fitter.global_step)
     scores = trained.scores if isinstance(trained, MultiObjectiveTraining) else {}
     summary = summarize(experiment, session, trained, judgement, scores)
     summary["seconds"] = round(time.perf_counter() - began, 1)

@@ -22,6 +22,13 @@ from dnalm.genome.alphabet import UNKNOWN
 
 _INCHES_A_BASE = 0.11
 _MOST_LAYERS = 12  # with a map of their own
+_HEAD_TITLES = {  # of the numbers of `HeadSummary`
+    "special_share": "attention to special tokens\n(share of 1)",
+    "distance_bp": "attention distance of tokens\n(bases)",
+    "entropy_bits": "attention entropy over tokens\n(bits)",
+    "base_distance_bp": "attention distance of bases\n(bases)",
+    "base_entropy_bits": "attention entropy over bases\n(bits)",
+}
 
 
 def draw_mutagenesis(region: Region, found: Mutagenesis, stem: Path) -> None:
@@ -131,7 +138,7 @@ def draw_heads(means: Mapping[str, Floats], stem: Path) -> None:
     panels = figure.subplots(1, len(means), squeeze=False)[0]
     for axes, (name, values) in zip(panels, means.items(), strict=True):
         image = axes.imshow(values, cmap="viridis", aspect="auto", interpolation="nearest")
-        axes.set_title(name, fontsize=9)
+        axes.set_title(_HEAD_TITLES[name], fontsize=9)
         axes.set(xlabel="head", ylabel="layer")
         axes.set_xticks(range(values.shape[1]), range(1, values.shape[1] + 1), fontsize=6)
         axes.set_yticks(range(len(values)), range(1, len(values) + 1), fontsize=6)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dnalm.evaluation.interpretation import FoundMotif, Mutagenesis
+from dnalm.evaluation.interpretation import FoundMotif, HeadSummary, Mutagenesis
 from dnalm.evaluation.interpretation.known import Match
-from dnalm.evaluation.interpretation.pictures import draw_dependency, draw_motifs, draw_mutagenesis
+from dnalm.evaluation.interpretation.pictures import (
+    draw_dependency,
+    draw_heads,
+    draw_motifs,
+    draw_mutagenesis,
+)
 from dnalm.genome.alphabet import UNKNOWN
 from tests.evaluation.interpretation.small import random_codes, region_of
 
@@ -41,3 +47,17 @@ def test_no_motif_and_motifs_with_their_matches(tmp_path: Path) -> None:
     draw_motifs([found], [match], {"a & b": np.full((3, 4), 0.25)}, tmp_path / "one")
     assert "a &amp; b (-), E = 0.2" in (tmp_path / "one.svg").read_text()
     assert (tmp_path / "none.png").is_file()
+
+
+def test_numbers_of_heads_have_titles_with_units(tmp_path: Path) -> None:
+    draw_heads({each.name: np.zeros((2, 3)) for each in fields(HeadSummary)}, tmp_path / "heads")
+    drawn = (tmp_path / "heads.svg").read_text()
+    for title in (
+        "attention to special tokens",
+        "attention distance of bases",
+        "(share of 1)",
+        "(bases)",
+        "(bits)",
+    ):
+        assert title in drawn
+    assert not any(each.name in drawn for each in fields(HeadSummary))
