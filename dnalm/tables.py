@@ -88,6 +88,15 @@ def _is_number(cell: str) -> bool:
     return re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-](inf|nan)", cell) is not None
 
 
+def readable(value: object) -> str:
+    """A figure as people read it: five significant digits, or a whole number by thousands; text as it is."""
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "undefined" if value is None else str(value)
+
+
 def markdown_text(names: Row, rows: Iterable[Row]) -> str:
     """A Markdown table."""
     lines = [names, ["---"] * len(names), *rows]

@@ -18,6 +18,7 @@ from dnalm.data.labelled import Division, TablePart, Task, divide
 from dnalm.evaluation.classical import Fitted, KmerLogistic, SmallCnn
 from dnalm.evaluation.classical.classifier import refuse_other_kinds
 from dnalm.evaluation.predictions import Scores, write_predictions
+from dnalm.tables import readable
 from dnalm.training import RunDirectory, peak_memory_bytes
 from dnalm.training.task_metrics import judge
 
@@ -73,7 +74,9 @@ def baseline(
         for note in division.notes:
             stdout.print(note)
         for name, values in figures.items():
-            stdout.print(f"{name}: " + ", ".join(f"{each} {value}" for each, value in values.items()))
+            stdout.print(
+                f"{name}: " + ", ".join(f"{each} {readable(value)}" for each, value in values.items())
+            )
         stdout.print(f"predictions: {predictions}")
         stdout.print("next: dnalm finetune model=… with the same task shows what pretraining gives")
         stdout.print(f"summary: {summary}")

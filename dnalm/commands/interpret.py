@@ -26,6 +26,7 @@ from dnalm.genome.meme import read_meme
 from dnalm.limits import WindowBases
 from dnalm.models import Pretrained
 from dnalm.paths import CachePath, InputPath
+from dnalm.tables import readable
 from dnalm.tokenizers import Tokenizer
 from dnalm.training import RunDirectory
 
@@ -86,10 +87,6 @@ def interpret(
             }
             found: Summary = studies[what]()
         path = run.write_summary({"what": what, "model": model.source, "input": str(input), **found})
-        stdout.print(", ".join(f"{name} {_say(value)}" for name, value in found.items()))
+        stdout.print(", ".join(f"{name} {readable(value)}" for name, value in found.items()))
         stdout.print(f"data and pictures (of at most {MOST_PICTURES} regions): {run.path}")
         stdout.print(f"summary: {path}")
-
-
-def _say(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}"

@@ -96,7 +96,18 @@ def _axis(key: str, override: Override) -> Axis:
         texts = value.filter(options(key.lstrip("+")))
     else:
         texts = list(islice(override.sweep_string_iterator(), _MOST_VALUES + 1))
+        if override.is_range_sweep():
+            texts = [_without_float_error(text) for text in texts]
     if not 0 < len(texts) <= _MOST_VALUES:
         found = "no value" if not texts else f"more than {_MOST_VALUES:,} values"
         raise axis_error(str(override.input_line), found, "name the values you want")
     return Axis(key, tuple(dict.fromkeys(texts)), ordered=override.is_range_sweep())
+
+
+def _without_float_error(text: str) -> str:
+    """A number of a range as it was meant: 0.3 for 0.30000000000000004, which adding up steps gives."""
+    try:
+        int(text)
+    except ValueError:
+        return str(float(f"{float(text):.15g}"))
+    return text

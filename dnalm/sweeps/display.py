@@ -10,6 +10,7 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TimeElapsedColumn
 from dnalm.console import stderr, text_column
 from dnalm.errors import escape_controls
 from dnalm.sweeps.ledger import Record
+from dnalm.tables import readable
 
 
 class Display:
@@ -51,7 +52,7 @@ class Display:
         self._ended += 1
         took = "" if record.seconds is None else f", {record.seconds:.0f} s"
         value = record.metrics.get(self._metric)
-        told = f", {self._metric} {value}" if value is not None else ""
+        told = f", {self._metric} {readable(value)}" if value is not None else ""
         why = f": {record.error}" if record.error else ""
         self._say(f"[{self._ended}/{jobs}] {record.status} {record.job}{took}{told}{why}")
 

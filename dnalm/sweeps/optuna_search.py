@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from dnalm.sweeps.axes import Axis
+from dnalm.sweeps.axes import Axis, Interval
 from dnalm.sweeps.grid import Direction, Trial
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 _TRIES = 50  # proposals after which a space in which all were run before counts as used up
+_SHIFT = 1e-4  # of an interval's width: how far rounding may move a number of it
 
 
 class OptunaSearch:
@@ -80,7 +81,19 @@ def _distribution(axis: Axis) -> BaseDistribution:
 
 
 def _text(axis: Axis, value: Any) -> str:  # noqa: ANN401 -- what Optuna chose
+    if axis.interval and isinstance(value, float):
+        return str(_rounded(value, axis.interval))
     return axis.values[value] if axis.ordered else str(value)
+
+
+def _rounded(value: float, interval: Interval) -> float:
+    """A number of an interval in the fewest digits, at least four, that shift it by no visible part of it."""
+    most = _SHIFT * (interval.high - interval.low)
+    for digits in range(4, 17):
+        rounded = float(f"{value:.{digits}g}")
+        if abs(rounded - value) <= most and interval.low <= rounded <= interval.high:
+            return rounded
+    return value
 
 
 def _frozen(trial: Trial, axes: Sequence[Axis], space: Mapping[str, BaseDistribution]) -> FrozenTrial | None:

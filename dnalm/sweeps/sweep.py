@@ -17,6 +17,7 @@ from dnalm.sweeps.optuna_search import OptunaSearch
 from dnalm.sweeps.runner import Checker, Runner
 from dnalm.sweeps.slurm import SlurmLauncher
 from dnalm.sweeps.table import count_statuses
+from dnalm.tables import readable
 
 
 def run_sweep(
@@ -93,7 +94,7 @@ def _conclude(
     told = ", ".join(f"{number} {status}" for status, number in counts.items())
     stdout.print(f"{num_jobs} jobs: {told}")
     if best := _best(sweep, records.values()):
-        stdout.print(f"best {sweep.metric}: {best.number(sweep.metric)} in {best.run}")
+        stdout.print(f"best {sweep.metric}: {readable(best.number(sweep.metric))} in {best.run}")
     stdout.print(f"table: {folder / 'table.md'}, {folder / 'table.csv'}")
     if plot_sweep(everything, sweep.metric, folder / "plot.png"):
         stdout.print(f"plot: {folder / 'plot.png'}")

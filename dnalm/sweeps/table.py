@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dnalm.sweeps.ledger import Record
-from dnalm.tables import csv_text, markdown_text, replace_text
+from dnalm.tables import csv_text, markdown_text, readable, replace_text
 
 _FIXED = ("status", "exit_code", "seconds")
 
@@ -15,10 +16,12 @@ _FIXED = ("status", "exit_code", "seconds")
 def write_tables(folder: Path, records: Sequence[Record], metric: str) -> None:
     """Write `table.csv` and `table.md`, each replaced at once.
 
+    CSV has all columns and digits; Markdown the figures to be read, without columns that no row fills.
+
     Args:
         folder: where.
         records: the last event of each job.
-        metric: the one that Markdown shows; CSV has all.
+        metric: the one that Markdown shows.
     """
     keys = list(dict.fromkeys(key for record in records for key in record.overrides))
     metrics = list(dict.fromkeys(name for record in records for name in record.metrics))
@@ -26,8 +29,18 @@ def write_tables(folder: Path, records: Sequence[Record], metric: str) -> None:
     names = ["job", *keys, *_FIXED, *metrics, "run", "log", "error"]
     replace_text(folder / "table.csv", csv_text([names, *rows]))
     shown = ["job", *keys, *_FIXED, metric, "run", "log"]
-    read = [_cells(record, keys, [metric]) for record in records]  # the error, last, is left to the log
-    replace_text(folder / "table.md", markdown_text(shown, [row[:-1] for row in read]))
+    read = [
+        _cells(_rounded(record, metric), keys, [metric])[:-1] for record in records
+    ]  # errors: see the log
+    filled = [column for column in zip(shown, *read, strict=True) if any(column[1:]) or not read]
+    header, *lines = zip(*filled, strict=True)
+    replace_text(folder / "table.md", markdown_text(header, lines))
+
+
+def _rounded(record: Record, metric: str) -> Record:
+    """The record with the digits of a metric that people read."""
+    value = record.metrics.get(metric)
+    return record if value is None else replace(record, metrics={metric: readable(value)})
 
 
 def _cells(record: Record, keys: Iterable[str], metrics: Iterable[str]) -> list[str]:

@@ -36,6 +36,8 @@ def test_a_grid_has_every_combination_once(keys: list[str], data: st.DataObject)
         ("a=choice(x,'y,z')", Axis("a", ("x", r"y\,z"))),
         ("a=[1,2],[3]", Axis("a", ("[1,2]", "[3]"))),
         ("a=range(1,4)", Axis("a", ("1", "2", "3"), ordered=True)),
+        ("a=range(0.1,0.5,0.1)", Axis("a", ("0.1", "0.2", "0.3", "0.4"), ordered=True)),
+        ("a=range(1e-6,4e-6,1e-6)", Axis("a", ("1e-06", "2e-06", "3e-06"), ordered=True)),
         ("++a=1e-4,4e-4", Axis("++a", ("0.0001", "0.0004"))),
         ("size=glob(*,exclude=f*)", Axis("size", ("small", "tiny"))),
         ("a=interval(1,10)", Axis("a", (), interval=Interval(1.0, 10.0, log=False))),

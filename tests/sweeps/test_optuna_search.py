@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnalm.sweeps import Axis, Ledger, LocalLauncher, OptunaSearch, SweepFolder, Trial, read_axes, run_sweep
+from dnalm.sweeps.axes import Interval
+from dnalm.sweeps.optuna_search import _rounded
 from tests.sweeps.tiny_jobs import check, make_job
 
 AXES, _ = read_axes(
@@ -30,6 +32,29 @@ def test_proposals_lie_on_the_axes_and_differ() -> None:
         assert 1 <= int(trial.overrides["depth"]) <= 8
         assert trial.overrides["name"] in ("a", "b")
         assert trial.overrides["k"] in ("3", "4", "5", "6")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "value", "text"),
+    [
+        (1e-5, 1e-1, 0.00022648794663989027, "0.0002265"),
+        (0.0, 1.0, 0.22648794663989027, "0.2265"),
+        (0.0, 1.0, 0.5, "0.5"),
+        (0.0, 0.12345678, 0.12345678, "0.12345678"),  # 0.1235 lies beyond the interval
+        (0.9999, 0.99999, 0.99994567891, "0.99994568"),  # four digits would leave one number
+        (1e6, 3e6, 1234567.891, "1234600.0"),
+    ],
+)
+def test_proposals_have_no_digits_that_nobody_reads(low: float, high: float, value: float, text: str) -> None:
+    assert _rounded(value, Interval(low, high, log=False)) == float(text)
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6), st.floats(0, 1))
+def test_rounding_stays_on_the_interval_and_near(low: float, width: float, part: float) -> None:
+    value = min(low + width, low + part * width)
+    rounded = _rounded(value, Interval(low, low + width, log=False))
+    assert low <= rounded <= low + width
+    assert abs(rounded - value) <= 1e-4 * width
 
 
 @settings(max_examples=5)

@@ -14,7 +14,7 @@ from dnalm.sweeps import Ledger, Record
 from dnalm.sweeps.ledger import read_summary
 from dnalm.sweeps.plot import plot_sweep
 from dnalm.sweeps.table import write_tables
-from dnalm.tables import harmless
+from dnalm.tables import harmless, readable
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 records = st.builds(
@@ -117,3 +117,34 @@ def test_the_plot_has_a_panel_for_each_axis_that_varies(tmp_path: Path) -> None:
     assert not plot_sweep(made, "absent", tmp_path / "none.png")
     assert not plot_sweep(made[:1], "m", tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_markdown_leaves_out_what_no_row_fills_and_digits_that_nobody_reads(tmp_path: Path) -> None:
+    bits = 2.2648794663989027
+    made = [
+        Record(
+            "lr_0.1-00", "done", {"lr": "0.1"}, "a", "a.log", exit_code=0, metrics={"bits": bits, "other": 1}
+        ),
+        Record("lr_0.2-11", "running", {"lr": "0.2"}, "b", "b.log"),
+    ]
+    write_tables(tmp_path, made, "bits")
+    shown = (tmp_path / "table.md").read_text().splitlines()
+    assert shown[0] == r"| job | lr | status | exit\_code | bits | run | log |"
+    assert shown[2] == r"| lr\_0.1-00 | 0.1 | done | 0 | 2.2649 | a | a.log |"
+    assert shown[3] == r"| lr\_0.2-11 | 0.2 | running |  |  | b | b.log |"
+    assert str(bits) in (tmp_path / "table.csv").read_text()
+    write_tables(tmp_path, made, "absent")
+    assert "absent" not in (tmp_path / "table.md").read_text()
+    write_tables(tmp_path, [], "bits")
+    assert (tmp_path / "table.md").read_text().startswith(r"| job | status | exit\_code | seconds | bits |")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (2.2648794663989027, "2.2649"), (0.5, "0.5"), (0.00012345678, "0.00012346"), (1008389, "1,008,389"),
+        (float("nan"), "nan"), (-0.25, "-0.25"), (True, "True"), ("mcc", "mcc"), (None, "undefined"),
+    ],
+)  # fmt: skip
+def test_figures_are_shown_in_five_digits(value: object, shown: str) -> None:
+    assert readable(value) == shown
