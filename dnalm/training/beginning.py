@@ -72,7 +72,7 @@ def diverged(run: RunDirectory, summary: Mapping[str, object], config: Mapping[s
         found=f"the run diverged: its training loss began at {summary['first_train_loss']:.4g} and ended at "
         f"{summary['end_train_loss']:.4g}",
         expected="a loss that ends below its start",
-        fix=f"try {lower_rate(config)} run.name={run.name}-2, or a longer schedule.warmup_steps",
+        fix=f"try {lower_rate(config)} {run.another}, or a longer schedule.warmup_steps",
     )
 
 
@@ -161,11 +161,11 @@ class Beginning(Generic[Data, Module]):
             allowed=self.work.allowed,
         )
         if self.run.replace and start.checkpoint and start.checkpoint.is_relative_to(self.run.path):
-            raise _resumes_what_moves(start.checkpoint)
+            raise _resumes_what_moves(start.checkpoint, self.run.key)
         if not is_new and self.is_complete(start):
             sentence = (
                 f"is complete: {self.work.steps:,} steps. Extend it by a larger steps=…, or start it anew by "
-                "run.replace=true or under another run.name"
+                "run.replace=true or under another {self.run.key}"
             )
         else:
             self.run.create(self.work.config)
@@ -219,11 +219,11 @@ class Beginning(Generic[Data, Module]):
             sys.exit(code)
 
 
-def _resumes_what_moves(checkpoint: Path) -> ConfigError:
+def _resumes_what_moves(checkpoint: Path, key: str) -> ConfigError:
     return ConfigError(
         "CFG-23",
         where="resume",
         found=f"{checkpoint}, in the run that run.replace=true moves away",
         expected="a checkpoint of another run",
-        fix="leave run.replace out, or choose another run.name",
+        fix=f"leave run.replace out, or choose another {key}",
     )

@@ -74,7 +74,7 @@ def find_start(
             where="steps",
             found=f"{steps}, and {found.path} is of step {found.step}",
             expected="at least the steps that are done",
-            fix="raise steps, or start a new run under another run.name",
+            fix=f"raise steps, or start a new run under another {run.key}",
         )
     return Start(found.step, found.path, found.state, _sentence(run, found, rejected))
 

@@ -68,6 +68,7 @@ class RunDirectory:
         if dir is None:
             check_name(name, key="run.name")
         self.name, self.path, self.replace = name, dir or Path("runs") / name, replace
+        self.key = "run.name" if dir is None else "run.dir"  # what the folder was chosen by
         self._lock: RunLock | None = None
         self._moved: Path | None = None  # where the old run is
         self.undone = False  # whether a refusal has left the folder as it was
@@ -76,6 +77,11 @@ class RunDirectory:
     def as_path(self) -> str:
         """The folder as a value of `tokenizer=` or `model=`, which tell a path by its slash."""
         return str(self.path) if "/" in str(self.path) else f"./{self.path}"
+
+    @property
+    def another(self) -> str:
+        """A word of the command line that puts a run beside this one."""
+        return f"{self.key}={self.path if self.key == 'run.dir' else self.name}-2"
 
     @property
     def checkpoints(self) -> Path:
@@ -246,5 +252,5 @@ class RunDirectory:
             where="run.dir",
             found=f"{self.path} is there already and holds {what}",
             expected="a folder for a new run",
-            fix="choose another, such as run.name=second, or move it aside by run.replace=true",
+            fix=f"choose another, such as {self.another}, or move it aside by run.replace=true",
         )

@@ -158,7 +158,7 @@ class Session(Generic[Data, Module]):
         """What to try next where the run has diverged; None where it has not."""
         if self._trained is None or not self._trained.losses.has_diverged:
             return None
-        return f"the same, but {lower_rate(self.work.config)} run.name={self.run.name}-2"
+        return f"the same, but {lower_rate(self.work.config)} {self.run.another}"
 
     def _folder_fault(self) -> CheckpointError | None:
         """What has become of the run directory, if it is not where it was when the run began."""

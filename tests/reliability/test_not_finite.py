@@ -94,7 +94,7 @@ def test_a_run_that_ends_above_its_start_has_diverged(own: Place) -> None:
         code, said = own.run("run", *words)
         assert code == 5, said
         assert f"NUM-02 {own.folder}/run: the run diverged: its training loss began at " in said
-        assert "Fix: try optim.lr=0.3 run.name=" in said
+        assert f"Fix: try optim.lr=0.3 run.dir={own.folder}/run-2, or a longer schedule.warmup_steps" in said
         assert "Traceback" not in said
     summary = json.loads((own.folder / "run/summary.json").read_text())
     assert summary["diverged"]

@@ -192,3 +192,8 @@ def _replace_by_anothers(path: Path) -> None:
     path.mkdir()
     (path / "mine.txt").write_text("keep")
     raise DataError("X-01", where="late", found="a", expected="b", fix="c=d")
+
+
+def test_a_run_beside_this_one_is_named_by_the_key_that_named_this_one(tmp_path: Path) -> None:
+    assert RunDirectory(name="yeast").another == "run.name=yeast-2"
+    assert RunDirectory(name="yeast", dir=tmp_path / "a").another == f"run.dir={tmp_path / 'a'}-2"
