@@ -85,5 +85,16 @@ def table_error(code: str, where: str | Path, found: str, expected: str, fix: st
 
 
 def sentences(notes: Notes, source: str) -> list[str]:
-    """What was odd in a source, a sentence each."""
-    return [f"{source}: {count:,} {said}" for said, count in notes.items() if count]
+    """What was odd in a source, a sentence each.
+
+    Args:
+        notes: how often; `{s}`, `{are}` and `{have}` in what is said agree with the count.
+        source: where.
+    """
+    return [f"{source}: {count:,} {_agreeing(said, count)}" for said, count in notes.items() if count]
+
+
+def _agreeing(said: str, count: int) -> str:
+    for one, many in (("", "s"), ("is", "are"), ("has", "have")):
+        said = said.replace(f"{{{many}}}", one if count == 1 else many)
+    return said

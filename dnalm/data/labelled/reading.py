@@ -82,11 +82,11 @@ def read_letters(value: object, *, column: str, where: str, notes: Notes) -> Cod
     text = text.strip()
     if " " in text:
         text = _joined(text, column, where)
-        notes["rows of overlapping k-mers are joined to sequences"] += 1
+        notes["row{s} of overlapping k-mers {are} joined to sequences"] += 1
     letters = np.frombuffer(text.encode("utf-8", "surrogatepass").translate(LETTER_TABLE), dtype=np.uint8)
     if letters.max() >= FIRST_AMBIGUOUS:
         _check_letters(text, letters, column, where)
-        notes["ambiguous letters are read as N"] += int((letters >= FIRST_AMBIGUOUS).sum())
+        notes["ambiguous letter{s} {are} read as N"] += int((letters >= FIRST_AMBIGUOUS).sum())
     return letters
 
 

@@ -152,11 +152,11 @@ def _delimited(path: Path, delimiter: str | None, notes: Notes) -> Iterator[Row]
         if first.number + reader.line_num > line + 1:
             _check_quoted(path, line, first.number + reader.line_num - 1, cells, header, mark)
         if not cells or not (cells[0].strip() or any(map(str.strip, cells))):
-            notes["rows without any value are left out"] += len(cells) > 1
+            notes["row{s} without any value {are} left out"] += len(cells) > 1
             continue
         if len(cells) != len(header):
             _check_width(path, line, cells, header)
-            notes["rows have empty cells past the last column"] += 1
+            notes["row{s} {have} empty cells past the last column"] += 1
         values = dict(zip(header, cells, strict=False))
         yield Row(line, {**values, **twice} if twice else values)
 
@@ -165,7 +165,7 @@ def _first_line(lines: Iterator[Line], notes: Notes) -> Line | None:
     """The header, past blank lines and comments."""
     for line in lines:
         if line.text.startswith("#"):
-            notes["comment lines above the header are left out"] += 1
+            notes["comment line{s} above the header {are} left out"] += 1
         elif line.text.strip():
             return line
     return None

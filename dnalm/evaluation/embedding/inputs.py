@@ -119,7 +119,7 @@ class SequenceInput:
         for sequence in read():
             self._check_length(sequence.where, len(sequence.codes))
             seen[sequence.id] += 1
-            self._notes["sequences have an id that another has too"] += seen[sequence.id] > 1
+            self._notes["sequence{s} {have} an id that another has too"] += seen[sequence.id] > 1
             yield sequence
         if not seen:
             fix = "check how the file was made"

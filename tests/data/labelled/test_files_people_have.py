@@ -80,6 +80,9 @@ FORMS: dict[str, tuple[str, bytes | pa.Table]] = {
     "commas at the ends of rows": ("t.csv", CSV.replace("\n", ",\n").replace("label,", "label").encode()),
     "comments above": ("t.csv", f"# by hand, in 2024\n#\n\n{CSV}".encode()),
     "blank rows": ("t.csv", CSV.replace("TTTT", "\n  \n,\nTTTT").encode() + b" , \n\n\n"),
+    "a comment above": ("t.csv", f"# by hand\n{CSV}".encode()),
+    "a blank row": ("t.csv", CSV.replace("TTTT", ",\nTTTT").encode()),
+    "a comma at the end of a row": ("t.csv", f"{CSV.rstrip()},\n".encode()),
     "truth as text": ("t.csv", CSV.replace(",0", ",False").replace(",1", ",TRUE").encode()),
     "floats": ("t.csv", CSV.replace(",0", ",0.0").replace(",1", ",1.0").encode()),
     "a remark over lines": (
@@ -132,6 +135,9 @@ def test_arrow_is_read_as_a_file_and_as_a_stream(write: Callable[..., Any], tmp_
         ("commas at the ends of rows", "3 rows have empty cells past the last column"),
         ("comments above", "2 comment lines above the header are left out"),
         ("blank rows", "2 rows without any value are left out"),
+        ("a comment above", "1 comment line above the header is left out"),
+        ("a blank row", "1 row without any value is left out"),
+        ("a comma at the end of a row", "1 row has empty cells past the last column"),
         ("overlapping k-mers", "3 rows of overlapping k-mers are joined to sequences"),
     ],
 )

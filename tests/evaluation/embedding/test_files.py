@@ -277,8 +277,8 @@ def test_the_kind_of_an_input_is_its_content_and_what_is_odd_is_counted(tmp_path
         ("a", "a", "T"),
     ]
     assert set(source.notes) == {
-        f"{source.path}: 1 ambiguous letters are read as N",
-        f"{source.path}: 1 sequences have an id that another has too",
+        f"{source.path}: 1 ambiguous letter is read as N",
+        f"{source.path}: 1 sequence has an id that another has too",
     }
     (tmp_path / "t.csv").write_text("id;sequence;y\na;ACG CGT;up\n")
     table = SequenceInput(path=tmp_path / "t.csv", id="id", keep=("y",))
