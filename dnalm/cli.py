@@ -193,12 +193,13 @@ def _compose_and_run(command: str, line: _Line) -> None:
             config = read_resolved(line.config, words)
         check(config, given=frozenset({"config"}), command=command)
         check_paths(config)
+    written_out = with_defaults(config, command=command)
     if "--cfg" in line.flags:
         import yaml
 
-        print(yaml.safe_dump(with_defaults(config, command=command), sort_keys=False), end="")
+        print(yaml.safe_dump(written_out, sort_keys=False), end="")
         return
-    run_command(config, command=command, given={"config": grants.recorded_in(config)})
+    run_command(config, command=command, given={"config": grants.recorded_in(written_out)})
 
 
 @contextmanager

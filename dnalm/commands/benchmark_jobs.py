@@ -15,7 +15,7 @@ from dnalm.models import Pretrained
 from dnalm.models.families import BERT, DNABERT2, NT_V1, NT_V2
 from dnalm.models.pretrained import described_family
 from dnalm.models.weight_files import find_weights
-from dnalm.sweeps import Grid, Job, quoted
+from dnalm.sweeps import Grid, Job, overridden, quoted
 from dnalm.sweeps.axes import Axis
 from dnalm.sweeps.command_line import what_is_wrong
 from dnalm.sweeps.job import job_id
@@ -66,7 +66,7 @@ class Work:
         else:
             of_family = read_recipes()[listed.recipe]
             recipe = of_family.get(self.family, of_family[ANY_FAMILY])
-            chosen = [f"model={self.model}", *recipe, *self.words]
+            chosen = [f"model={self.model}", *overridden(recipe, self.words)]
         parts = [f"task.{part}={quoted(str(self.task.file(part)))}" for part in PARTS]
         about = [f"task.name={listed.name}", f"task.kind={listed.kind}", f"task.metric={listed.metric}"]
         return [*chosen, *parts, *about, f"task.num_classes={listed.labels}", f"seed={self.seed}"]

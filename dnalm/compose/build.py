@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dnalm.compose.check import Node, convert, is_partial, parameters_of
+from dnalm.compose.check import Node, convert, is_default, is_partial, parameters_of
 from dnalm.compose.names import RESERVED
 from dnalm.compose.targets import resolve
 from dnalm.errors import ConfigError, DnalmError
@@ -77,7 +77,7 @@ def _arguments(node: Node, target: Callable[..., Any], *, key: str) -> dict[str,
             value, parameters[name].annotation, key=f"{key}.{name}" if key else name, visit=_build_component
         )
         for name, value in node.items()
-        if name not in RESERVED
+        if name not in RESERVED and not is_default(value, parameters[name])
     }
 
 

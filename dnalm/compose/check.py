@@ -55,7 +55,8 @@ def check(
             if name not in arguments and required:
                 raise _missing(_join(key, name), parameter.annotation)
     for name, value in arguments.items():
-        convert(value, parameters[name].annotation, key=_join(key, name), visit=_check_component)
+        if not is_default(value, parameters[name]):
+            convert(value, parameters[name].annotation, key=_join(key, name), visit=_check_component)
 
 
 def _check_component(node: Node, annotation: Any, key: str) -> None:  # noqa: ANN401
@@ -128,14 +129,36 @@ def is_partial(node: Node, *, key: str) -> bool:
 
 
 def with_defaults(node: Node, *, command: str | None = None) -> Node:
-    """A checked node with the defaults of its signatures written out, as far as YAML can hold them."""
+    """A checked node with the defaults of its signatures written out, as far as YAML can hold them.
+
+    It is checked and built as the node itself, since a value equal to the default counts as not given.
+    """
     target = resolve(node["_target_"], key="", command=command)
     filled = {name: _fill_below(value) for name, value in node.items()}
     for name, parameter in parameters_of(target).items():
-        default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
-        if name not in filled and isinstance(default, int | float | str | list | None):
+        default = _as_plain(parameter.default)
+        if name not in filled and default is not _NOT_PLAIN:
             filled[name] = default
     return filled
+
+
+def is_default(value: object, parameter: inspect.Parameter) -> bool:
+    """Whether a value of a config is the default of its argument, written out; 1 is not True, nor 1.0."""
+    default = _as_plain(parameter.default)
+    return default is not _NOT_PLAIN and json.dumps(value, default=repr) == json.dumps(default)
+
+
+_NOT_PLAIN = object()
+
+
+def _as_plain(default: object) -> object:
+    """A default as YAML states it, a tuple as a list and a path as text; `_NOT_PLAIN` if it cannot."""
+    if isinstance(default, tuple | list):
+        items = [_as_plain(item) for item in default]
+        return _NOT_PLAIN if any(item is _NOT_PLAIN for item in items) else items
+    if isinstance(default, Path):
+        return str(default)
+    return default if type(default) in (int, float, str, bool, types.NoneType) else _NOT_PLAIN
 
 
 def _fill_below(value: Any) -> Any:  # noqa: ANN401

@@ -49,6 +49,16 @@ def given_twice(key: str, found: str) -> ConfigError:
     )
 
 
+def overridden(words: Sequence[str], later: Sequence[str]) -> list[str]:
+    """Words of a recipe and the user's own, which win: none of the recipe's for a key that they set."""
+    set_later = {_bare_key(word) for word in later}
+    return [*(word for word in words if _bare_key(word) not in set_later), *later]
+
+
+def _bare_key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+~")
+
+
 def repeated(entries: Iterable[object]) -> object | None:
     """The first entry that has been there before; None if there is none."""
     seen: set[object] = set()

@@ -3,7 +3,7 @@
 A job is an id, its overrides and a command line; nothing here knows what it trains.
 """
 
-from dnalm.compose.words import quoted
+from dnalm.compose.words import overridden, quoted
 from dnalm.sweeps.axes import Axis, Interval, read_axes
 from dnalm.sweeps.folder import SweepFolder
 from dnalm.sweeps.grid import Grid, Trial
@@ -26,6 +26,7 @@ __all__ = [
     "SlurmLauncher",
     "SweepFolder",
     "Trial",
+    "overridden",
     "quoted",
     "read_axes",
     "run_sweep",

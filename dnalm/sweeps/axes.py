@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from dnalm.compose.config import options
+from dnalm.compose.words import given_twice
 from dnalm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -45,29 +46,31 @@ class Axis:
 def read_axes(words: Sequence[str]) -> tuple[list[Axis], list[str]]:
     """Split words into axes and those that all jobs share.
 
-    Of several words for one key the last holds, as in Hydra.
-
     Raises:
-        ConfigError: a word is not in Hydra's grammar, or an axis is empty or endless.
+        ConfigError: a word is not in Hydra's grammar, an axis is empty or endless, or CFG-05, a key is given
+            twice.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    axes: dict[str, Axis] = {}
-    shared: list[tuple[str, str]] = []
+    axes: list[Axis] = []
+    shared: list[str] = []
+    seen: dict[str, str] = {}
     for word in words:
         try:
             (override,) = OverridesParser.create().parse_overrides([word])
             key = override.get_key_element()
-            axes.pop(key, None)
+            bare = key.lstrip("+~")
+            if bare in seen and not key.startswith("~"):
+                raise given_twice(bare, f"{seen[bare]} and {word}")
+            seen[bare] = word
             if override.is_sweep_override():
-                axes[key] = _axis(key, override)
-                shared = [(other, text) for other, text in shared if other != key]
+                axes.append(_axis(key, override))
             else:
-                shared.append((key, word))
+                shared.append(word)
         except HydraException as error:
             raise axis_error(word, " ".join(str(error).split()), "quote values that hold commas") from error
-    return list(axes.values()), [word for _, word in shared]
+    return axes, shared
 
 
 def axis_error(word: str, found: str, fix: str) -> ConfigError:

@@ -1,12 +1,15 @@
 """Configs are held against signatures before anything is built."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
-from dnalm.compose import build, check, run_command
+from dnalm.compose import build, check, read_config, run_command, with_defaults
+from dnalm.compose.check import is_default
 from dnalm.compose.targets import resolve
 from dnalm.data import BatchPlan, Masking
 from dnalm.errors import ConfigError
@@ -142,6 +145,49 @@ def test_what_a_command_is_built_of_may_be_refused() -> None:
     node = {"_target_": "dnalm.commands.prepare.prepare", "data": {**MASKING, "rate": 1.5}}
     with pytest.raises(ConfigError, match=r"CFG-18 data: rate is 1\.5"):
         run_command(node, command="prepare", given={"config": {}})
+
+
+WHOLE = {
+    "pretrain": [],
+    "finetune": ["model=random", "task=demo_promoter"],
+    "baseline": ["task=demo_promoter"],
+    "prepare": ["data=demo"],
+    "benchmark": ["models=[random]"],
+    "tokenizer train": ["data=demo"],
+    "tokenizer select": ["data=demo"],
+    "tokenizer inspect": ["data=demo"],
+    "fetch": ["recipe=sacCer3"],
+}
+
+
+@pytest.mark.parametrize("command", WHOLE)
+def test_a_config_with_its_defaults_written_out_is_accepted_and_builds_the_same(command: str) -> None:
+    config = read_config(command.replace(" ", "_"), WHOLE[command])
+    given = frozenset({"config"})
+    check(config, given=given, command=command)
+    text = yaml.safe_dump(with_defaults(config, command=command))
+    written_out = yaml.safe_load(text)
+    check(written_out, given=given, command=command)
+    assert with_defaults(written_out, command=command) == written_out
+    for name, node in written_out.items():
+        if isinstance(node, dict) and "_target_" in node and node.get("_partial_") is not True:
+            assert type(build(node, key=name)) is type(build(config[name], key=name))
+
+
+def test_a_value_that_is_the_default_counts_as_not_given() -> None:
+    node = {"_target_": "dnalm.models.Encoder", "_partial_": True, "hidden_size": 8, "num_heads": 2}
+    written_out = with_defaults(node)
+    assert written_out["padding_id"] == 0
+    assert build(written_out, key="model")(vocab_size=9, padding_id=3).padding_id == 3
+    with pytest.raises(ConfigError, match=r"CFG-03 model\.padding_id: a value for an argument that dnalm"):
+        build({**node, "padding_id": 1}, key="model")(vocab_size=9, padding_id=3)
+
+
+@pytest.mark.parametrize(("value", "default"), [(1, True), (0, False), (1, 1.0), ("1", 1), (None, "null")])
+def test_a_value_of_another_type_is_no_default(value: object, default: object) -> None:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    assert not is_default(value, inspect.Parameter("a", kind, default=default))
+    assert is_default(default, inspect.Parameter("a", kind, default=default))
 
 
 HOSTILE = [

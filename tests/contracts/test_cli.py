@@ -132,7 +132,7 @@ def test_debug_adds_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_a_running_command_raises_is_a_bug_and_not_the_config(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(*_: object, **__: object) -> None:
+    def broken(self: object, tracks: object = None, part: object = None) -> None:  # noqa: ARG001 -- as Corpus
         raise error
 
     monkeypatch.setattr("dnalm.data.GenomeCorpus.prepare", broken)
@@ -153,6 +153,26 @@ def test_prepare_builds_a_store_and_says_where(tmp_path: Path, capsys: pytest.Ca
     content = found["genomes"]["genome.fa"]
     assert (content["contigs"], content["bases"]) == (2, 10)
     assert content["gc_content"] == pytest.approx(6 / 8)
+
+
+def test_the_config_that_a_run_leaves_is_what_cfg_prints_and_is_accepted_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "genome.fa").write_text(">chr1\nACGTN\n")
+    words = ["prepare", "data.fasta=genome.fa", "data.cache=cache", "run.dir=a"]
+    _, printed, _ = run(capsys, *words, "--cfg")
+    assert run(capsys, *words)[0] == 0
+    left = tmp_path / "a/config.yaml"
+    assert left.read_text() == printed
+    assert yaml.safe_load(printed)["parts"] == 1, "a default of the command's signature"
+    assert run(capsys, "prepare", "--config", str(left))[0] == 0
+    assert left.read_text() == printed
+
+    older = yaml.safe_load(printed)  # of a run that recorded what was stated alone
+    del older["part"], older["parts"], older["data"]["tracks"]
+    left.write_text(yaml.safe_dump(older))
+    assert run(capsys, "prepare", "--config", str(left))[0] == 0
+    assert yaml.safe_load(left.read_text()) == yaml.safe_load(printed)
 
 
 def test_a_genome_without_a_usable_window_is_a_data_error(

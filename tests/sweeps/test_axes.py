@@ -49,9 +49,13 @@ def test_axes_of_hydras_grammar(word: str, axis: Axis) -> None:
     assert read_axes([word, "b=1", "~c"]) == ([axis], ["b=1", "~c"])
 
 
-def test_the_last_word_for_a_key_holds() -> None:
-    assert read_axes(["a=1,2", "a=3"]) == ([], ["a=3"])
-    assert read_axes(["a=3", "a=1,2"]) == ([Axis("a", ("1", "2"))], [])
+@pytest.mark.parametrize("words", [["a=1,2", "a=3"], ["a=3", "++a=1,2"], ["a=1,2", "a=3,4"], ["a=1", "a=1"]])
+def test_a_key_that_is_given_twice_is_refused_as_in_one_run(words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_axes(words)
+    assert str(caught.value) == (
+        f"CFG-05 a: {words[0]} and {words[1]}: given twice; each once. Fix: leave one of them out."
+    )
 
 
 @pytest.mark.parametrize(
