@@ -1,9 +1,13 @@
-"""Upper bounds of numbers in configs: beyond them is a slip of the keyboard, refused before any work."""
+"""Bounds of numbers and lists in configs: beyond them is a slip of the keyboard, refused before any work.
+
+A number of ours that is in no type of this file is held against what it is about (the layers of a model, the
+rows of a table), or means "never" or "all" where it is large: tests/compose/test_limits.py lists those.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -12,10 +16,43 @@ MOST_SAMPLES = 100_000  # of an optimizer step; published recipes take at most 4
 MOST_JUDGED = 10_000_000  # validation windows; a human genome has 6 million of 510 bases
 MOST_WINDOW_BP = 10_000_000  # ten times the longest window of a published model
 MOST_WIDTH = 65_536  # of a layer; the widest published language models have 20,000
+MOST_LAYERS = 1_000  # the deepest published transformer
+MOST_STEPS = 100_000_000  # a hundred times the longest published pretraining
+MOST_ROWS = 100_000_000  # drawn from a genome for a table
+MOST_TOKENS = 100_000_000  # of a batch; their vectors of 768 numbers take 300 GB
+MOST_JOBS = 10_000  # of a sweep or a cluster
+MOST_SEED = 2**32 - 1  # what Lightning and NumPy take
 
+# Whole numbers from 1, from 0, or judged from below by the component itself
 Processes = Annotated[int, Field(gt=0, le=MOST_PROCESSES)]
 Workers = Annotated[int, Field(ge=0, le=MOST_PROCESSES)]
 BatchSize = Annotated[int, Field(le=MOST_SAMPLES)]
+Samples = Annotated[int, Field(gt=0, le=MOST_SAMPLES)]
 JudgedWindows = Annotated[int, Field(gt=0, le=MOST_JUDGED)]
 WindowBases = Annotated[int, Field(gt=0, le=MOST_WINDOW_BP)]
+FlankBases = Annotated[int, Field(ge=0, le=MOST_WINDOW_BP)]
+WindowTokens = Annotated[int, Field(ge=2, le=MOST_WINDOW_BP)]  # one alone has no context
+Tokens = Annotated[int, Field(gt=0, le=MOST_TOKENS)]
 Width = Annotated[int, Field(le=MOST_WIDTH)]
+LayerWidth = Annotated[int, Field(gt=0, le=MOST_WIDTH)]
+Depth = Annotated[int, Field(le=MOST_LAYERS)]
+Steps = Annotated[int, Field(gt=0, le=MOST_STEPS)]
+Epochs = Annotated[int, Field(gt=0, le=MOST_JOBS)]
+DrawnRows = Annotated[int, Field(gt=0, le=MOST_ROWS)]
+Classes = Annotated[int, Field(gt=0, le=MOST_WIDTH)]
+Folds = Annotated[int, Field(ge=0, le=MOST_JOBS)]
+Vocabulary = Annotated[int, Field(gt=0, le=MOST_WIDTH)]  # merges and tokens of a BPE
+KmerLength = Annotated[int, Field(gt=0, le=8)]  # 65,536 classes
+Jobs = Annotated[int, Field(gt=0, le=MOST_JOBS)]
+Attempts = Annotated[int, Field(gt=0, le=100)]
+Minutes = Annotated[int, Field(gt=0, le=366 * 24 * 60)]  # a year
+Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
+
+NOT_EMPTY: Final = Field(min_length=1)
+
+
+class EachOnce:
+    """Marks a list of numbers in which none may stand twice."""
+
+
+EACH_ONCE: Final = EachOnce()

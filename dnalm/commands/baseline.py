@@ -10,7 +10,6 @@ import math
 import time
 
 import torch
-from pydantic import NonNegativeInt
 
 from dnalm import __version__
 from dnalm.console import stdout
@@ -18,6 +17,7 @@ from dnalm.data.labelled import Division, TablePart, Task, divide
 from dnalm.evaluation.classical import Fitted, KmerLogistic, SmallCnn
 from dnalm.evaluation.classical.classifier import refuse_other_kinds
 from dnalm.evaluation.predictions import Scores, write_predictions
+from dnalm.limits import Seed
 from dnalm.tables import readable
 from dnalm.training import RunDirectory, peak_memory_bytes
 from dnalm.training.task_metrics import judge
@@ -29,7 +29,7 @@ def baseline(
     task: Task,
     baseline: KmerLogistic | SmallCnn,
     config: dict[str, object],
-    seed: NonNegativeInt = 1,
+    seed: Seed = 1,
 ) -> None:
     """Learn, judge, and leave the run directory.
 

@@ -12,8 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-
-from pydantic import PositiveInt
+from typing import Annotated
 
 from dnalm.commands.benchmark_jobs import JobList, Work, all_work
 from dnalm.console import stderr, stdout
@@ -21,6 +20,7 @@ from dnalm.evaluation.benchmark import Benchmark, Judge, Standing, read_outcome,
 from dnalm.evaluation.benchmark.leakage import Leakage, leakage_of
 from dnalm.evaluation.benchmark.outcomes import Outcome
 from dnalm.evaluation.benchmark.plots import plot_standing
+from dnalm.limits import NOT_EMPTY, Jobs
 from dnalm.paths import InputName
 from dnalm.sweeps import Job, LocalLauncher, Record, SlurmLauncher, SweepFolder, run_sweep
 from dnalm.sweeps.job import short_hash
@@ -42,13 +42,13 @@ class BenchmarkFolder(SweepFolder):
 def benchmark(
     *,
     benchmark: Benchmark,
-    models: tuple[InputName, ...],
+    models: Annotated[tuple[InputName, ...], NOT_EMPTY],
     sweep: BenchmarkFolder,
     launcher: LocalLauncher | SlurmLauncher,
     config_dir: Path | None,
     config: dict[str, object],  # noqa: ARG001 -- every command is given it
-    tasks: tuple[str, ...] | None = None,
-    seeds: PositiveInt = 3,
+    tasks: Annotated[tuple[str, ...], NOT_EMPTY] | None = None,
+    seeds: Jobs = 3,
     finetune: tuple[str, ...] = (),
 ) -> None:
     """Run all jobs, those that are done excepted, and leave the tables.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field
 
 from dnalm.console import stdout
 from dnalm.evaluation.embedding import (
@@ -22,7 +22,7 @@ from dnalm.evaluation.embedding import (
 )
 from dnalm.evaluation.embedding.clusters import Clustering, check_labels, cluster, plot_clusters
 from dnalm.evaluation.kmers import kmer_frequencies
-from dnalm.limits import Processes
+from dnalm.limits import Processes, Seed
 from dnalm.models import Pretrained
 from dnalm.paths import CachePath, InputPath
 from dnalm.tables import table_writer
@@ -42,7 +42,7 @@ def clusters(
     layer: int = -1,
     pooling: Literal["mean", "cls", "max"] = "mean",
     k: Annotated[int, Field(ge=1, le=8)] = 4,
-    seed: NonNegativeInt = 1,
+    seed: Seed = 1,
     tokenizer: Tokenizer | None = None,
     cache: CachePath | None = None,
     workers: Processes = 1,

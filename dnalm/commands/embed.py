@@ -10,7 +10,7 @@ import json
 import time
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from dnalm.console import stdout
 from dnalm.durable import write_text
@@ -24,7 +24,7 @@ from dnalm.evaluation.embedding import (
     embedding,
     summary_path,
 )
-from dnalm.limits import Processes
+from dnalm.limits import Processes, Tokens, WindowBases
 from dnalm.models import Pretrained
 from dnalm.paths import CachePath, InputPath, OutputFile
 from dnalm.tokenizers import Tokenizer
@@ -46,9 +46,9 @@ def embed(
     dtype: Literal["float32", "float16"] = "float32",
     long: Literal["windows", "refuse"] = "windows",
     overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5,
-    max_tokens: PositiveInt | None = None,
-    max_bp: PositiveInt = 200_000,
-    batch_tokens: PositiveInt = 16_384,
+    max_tokens: Tokens | None = None,
+    max_bp: WindowBases = 200_000,
+    batch_tokens: Tokens = 16_384,
     tokenizer: Tokenizer | None = None,
     cache: CachePath | None = None,
     workers: Processes = 1,

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import platformdirs
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat
 
 from dnalm.console import stdout
 from dnalm.errors import ConfigError, DataError
@@ -16,6 +16,7 @@ from dnalm.genome.sources import check_source
 from dnalm.genome.species_download import Outcome, download_species
 from dnalm.genome.species_manifest import read_species_manifest, write_species_manifest
 from dnalm.genome.transfer import Patience
+from dnalm.limits import Attempts
 from dnalm.paths import CachePath, InputPath
 
 
@@ -25,7 +26,7 @@ def fetch(
     config: dict[str, object],  # noqa: ARG001
     manifest: InputPath | None = None,
     cache: CachePath | None = None,
-    attempts: PositiveInt = 5,
+    attempts: Attempts = 5,
     wait_s: NonNegativeFloat = 1.0,
     timeout_s: PositiveFloat = 30.0,
 ) -> None:

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from functools import partial
 
 from lightning.pytorch.loggers import Logger
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat
 from torch.optim import Optimizer
 
 from dnalm.commands.finetune_report import conclude, introduce, summarize
@@ -31,6 +31,7 @@ from dnalm.data import BatchPlan, Corpus
 from dnalm.data.labelled import AnyTask, SequenceRecipe, divide
 from dnalm.data.labelled.module import SequenceData
 from dnalm.evaluation.predictions import write_predictions
+from dnalm.limits import Seed, Steps
 from dnalm.models import Encoder, Pretrained
 from dnalm.tokenizers import Tokenizer
 from dnalm.training import RunDirectory, Schedule, TrainerRecipe, Tuning, quiet_frameworks
@@ -57,9 +58,9 @@ def finetune(
     tokenizer: Tokenizer | None = None,
     sequences: SequenceRecipe = SequenceRecipe(),  # noqa: B008 -- it is frozen
     epochs: PositiveFloat = 3.0,
-    steps: PositiveInt | None = None,
+    steps: Steps | None = None,
     logger: Callable[..., Logger] | None = None,
-    seed: NonNegativeInt = 1,
+    seed: Seed = 1,
     resume: str = "auto",
     resume_allow: tuple[str, ...] = (),
 ) -> None:

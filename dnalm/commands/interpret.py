@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import NonNegativeInt, PositiveInt
-
 from dnalm.console import progress_bar, stdout
 from dnalm.evaluation.interpretation import Reader, read_regions
 from dnalm.evaluation.interpretation.studies import (
@@ -23,7 +21,7 @@ from dnalm.evaluation.interpretation.studies import (
     study_mutagenesis,
 )
 from dnalm.genome.meme import read_meme
-from dnalm.limits import WindowBases
+from dnalm.limits import FlankBases, Tokens, WindowBases
 from dnalm.models import Pretrained
 from dnalm.paths import CachePath, InputPath
 from dnalm.tables import readable
@@ -42,11 +40,11 @@ def interpret(
     config: dict[str, object],
     reference: InputPath | None = None,
     window_bp: WindowBases | None = None,
-    neighbours_bp: NonNegativeInt = 5,
+    neighbours_bp: FlankBases = 5,
     known: InputPath | None = None,
     tokenizer: Tokenizer | None = None,
     cache: CachePath | None = None,
-    batch_tokens: PositiveInt = 16_384,
+    batch_tokens: Tokens = 16_384,
 ) -> None:
     """Look into a model and leave data, pictures and a summary.
 

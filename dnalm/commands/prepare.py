@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import PositiveInt
-
 from dnalm.console import stdout
 from dnalm.data import Corpus, Part
 from dnalm.errors import ConfigError
 from dnalm.genome.store import GenomeStore
+from dnalm.limits import Jobs
 from dnalm.training import RunDirectory
 
 _NAMED = 20  # genomes that are told one by one
@@ -18,8 +17,8 @@ def prepare(
     data: Corpus,
     run: RunDirectory,
     config: dict[str, object],
-    part: PositiveInt = 1,
-    parts: PositiveInt = 1,
+    part: Jobs = 1,
+    parts: Jobs = 1,
 ) -> None:
     """Download, build and verify what is not there; what is, is verified and stays.
 

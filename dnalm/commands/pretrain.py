@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 from lightning.pytorch import seed_everything
 from lightning.pytorch.loggers import Logger
-from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -22,6 +21,7 @@ from dnalm.data.module import GenomeData
 from dnalm.errors import ConfigError
 from dnalm.evaluation import plot_training
 from dnalm.evaluation.objectives import objective_sentences
+from dnalm.limits import Seed, Steps
 from dnalm.models import Encoder, MaskedLM
 from dnalm.tokenizers import BpeRecipe, Tokenizer
 from dnalm.training import (
@@ -64,7 +64,7 @@ def pretrain(
     optim: Callable[..., Optimizer],
     schedule: Callable[..., Schedule],
     trainer: TrainerRecipe,
-    steps: PositiveInt,
+    steps: Steps,
     experiment: str,
     config: dict[str, object],
     embedding_init: Literal["normal", "informed"] = "normal",
@@ -72,7 +72,7 @@ def pretrain(
     objectives: dict[str, MaskedTokens | TrackObjective] | None = None,
     weighting: WeightingName = "fixed",
     inputs: tuple[str, ...] = (),
-    seed: NonNegativeInt = 1,
+    seed: Seed = 1,
     resume: str = "auto",
     resume_allow: tuple[str, ...] = (),
 ) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Literal
-
-from pydantic import PositiveInt
+from typing import Annotated, Literal
 
 from dnalm.console import stdout
 from dnalm.durable import write_text
@@ -19,7 +17,7 @@ from dnalm.evaluation.variants.ranking import Labels, rank
 from dnalm.genome.building import open_or_build
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.variants import Survey, survey
-from dnalm.limits import Processes, WindowBases
+from dnalm.limits import EACH_ONCE, Processes, Tokens, WindowBases
 from dnalm.models import Pretrained
 from dnalm.paths import CachePath, InputName, InputPath, OutputFile
 from dnalm.tokenizers import Tokenizer
@@ -33,17 +31,17 @@ def score(
     out: OutputFile,
     config: dict[str, object],
     score: list[ScoreName] = ["llr"],  # noqa: B006 -- read only
-    layers: list[int] = [],  # noqa: B006 -- read only
+    layers: Annotated[list[int], EACH_ONCE] = [],  # noqa: B006 -- read only
     window_bp: WindowBases | None = None,
-    pll_bp: PositiveInt = 64,
-    max_allele_bp: PositiveInt = 50,
+    pll_bp: WindowBases = 64,
+    max_allele_bp: WindowBases = 50,
     mismatch: Literal["stop", "flag"] = "stop",
     other_contigs: Literal["stop", "skip"] = "stop",
     labels: InputName | None = None,
     group: str | None = None,
     tokenizer: Tokenizer | None = None,
     cache: CachePath | None = None,
-    batch_tokens: PositiveInt = 2048,
+    batch_tokens: Tokens = 2048,
     workers: Processes = 1,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> None:

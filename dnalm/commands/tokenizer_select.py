@@ -18,8 +18,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-
-from pydantic import PositiveInt
+from typing import Annotated
 
 from dnalm.commands.select_jobs import Reading, Rounds, readings
 from dnalm.console import stdout
@@ -32,6 +31,7 @@ from dnalm.evaluation.vocabulary_choice import (
     outcomes_markdown,
     plot_choice,
 )
+from dnalm.limits import EACH_ONCE, Jobs, KmerLength, Vocabulary
 from dnalm.sweeps import Job, Ledger, LocalLauncher, SlurmLauncher, SweepFolder
 from dnalm.sweeps.composed import run_jobs
 from dnalm.sweeps.table import count_statuses
@@ -52,10 +52,10 @@ def select_vocabulary(
     config: dict[str, object],
     pretrain: dict[str, object],
     finetune: dict[str, object],
-    merges: tuple[PositiveInt, ...] = (100, 200, 400, 600, 800, 1000, 2000, 5000),
-    kmers: tuple[PositiveInt, ...] = (4, 5, 6),
-    ks: tuple[PositiveInt, ...] = (2, 3, 4, 5, 6),
-    parallel: PositiveInt = 1,
+    merges: Annotated[tuple[Vocabulary, ...], EACH_ONCE] = (100, 200, 400, 600, 800, 1000, 2000, 5000),
+    kmers: Annotated[tuple[KmerLength, ...], EACH_ONCE] = (4, 5, 6),
+    ks: Annotated[tuple[KmerLength, ...], EACH_ONCE] = (2, 3, 4, 5, 6),
+    parallel: Jobs = 1,
 ) -> None:
     """Run the jobs, and leave table, plot and choice; exit code 1 if a job failed.
 

@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from dnalm.compose.names import RESERVED, unknown_key
 from dnalm.compose.names import join as _join
 from dnalm.compose.targets import resolve, settable
+from dnalm.compose.words import given_twice, repeated
 from dnalm.errors import ConfigError
+from dnalm.limits import EachOnce
 from dnalm.paths import MustExist
 
 Node = dict[str, Any]
@@ -305,8 +308,12 @@ def parse(value: object, annotation: Any, *, key: str) -> Any:  # noqa: ANN401
             where=key,
             found=f"{value!r}",
             expected=f"{_type_name(annotation)} ({problem['msg'].lower()})",
-            fix="give a value of that type",
+            fix=_fix_of(problem, key),
         ) from error
+    if any(isinstance(mark, EachOnce) for mark in _marks(annotation)):
+        twice = repeated(parsed)
+        if twice is not None:
+            raise given_twice(key, f"{twice}")
     if isinstance(parsed, Path) and any(isinstance(mark, MustExist) for mark in _marks(annotation)):
         _check_path(parsed, key)
     return parsed
@@ -324,6 +331,17 @@ def _validated(adapter: TypeAdapter[Any], value: object) -> Any:  # noqa: ANN401
         except ValidationError:
             pass
         raise
+
+
+def _fix_of(problem: ErrorDetails, key: str) -> str:
+    """What to write in place of a value that pydantic refuses."""
+    if problem["type"] == "too_short":
+        return f"name one at least, or leave {key} out"
+    bounds = [problem.get("ctx", {}).get(name) for name in ("le", "ge")]
+    nearest = next((bound for bound in bounds if bound is not None), None)
+    return (
+        "give a value of that type" if nearest is None else f"give {key}={nearest} or another in its bounds"
+    )
 
 
 def _check_path(path: Path, key: str) -> None:

@@ -20,6 +20,7 @@ from pydantic import NonNegativeInt, PositiveInt, StringConstraints
 
 from dnalm import grants
 from dnalm.errors import ConfigError
+from dnalm.limits import LayerWidth
 
 ROOTS = {  # by command; `sweep` is the root of `-m`
     "pretrain": "dnalm.commands.pretrain.pretrain",
@@ -96,7 +97,7 @@ _OURS = (
 _Name = Annotated[str, StringConstraints(pattern=r"^(\w[\w.-]*)?$")]  # no path
 _Layers = list[str] | str
 _ADAPTER: Mapping[str, Any] = {
-    "r": PositiveInt,
+    "r": LayerWidth,
     "target_modules": _Layers,
     "exclude_modules": _Layers,
     "layers_to_transform": list[int] | int,

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import PositiveInt
 
 from dnalm.data.corpus import WHOLE, CorpusGenome, Part
 from dnalm.data.species import (
@@ -29,6 +28,7 @@ from dnalm.genome.preparing import GenomePlan, prepare_genomes, track_cache
 from dnalm.genome.sources import check_source
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.tracks import TrackRecipe
+from dnalm.limits import Processes
 from dnalm.paths import CachePath, Input, InputPath
 
 
@@ -70,7 +70,7 @@ class MultispeciesCorpus:
         split: Split | None = None,
         regions: dict[str, InputPath] | None = None,
         cache: CachePath | None = None,
-        prepare_workers: PositiveInt = 1,
+        prepare_workers: Processes = 1,
         tracks: dict[str, dict[str, TrackRecipe]] | None = None,
     ) -> None:
         if [genomes, manifest, clade].count(None) != 2:

@@ -18,6 +18,7 @@ from dnalm.errors import ConfigError, DataError
 from dnalm.genome.intervals import cut_at, flat_intervals, intersect, merge, read_bed, subtract
 from dnalm.genome.manifest import Contig
 from dnalm.genome.store import GenomeStore
+from dnalm.limits import Seed
 
 _VERBS = {"train": "trains", "validation": "judges"}
 _GAP = 1000  # bases between both parts of a contig
@@ -189,7 +190,7 @@ class SplitByRandomContigs:
         seed: of the choice.
     """
 
-    def __init__(self, *, fraction: float = 0.05, seed: int = 1) -> None:
+    def __init__(self, *, fraction: float = 0.05, seed: Seed = 1) -> None:
         if not 0 < fraction < 1:
             raise ValueError(f"fraction is {fraction}; the share held out lies in (0, 1)")
         self.fraction, self.seed = fraction, seed

@@ -20,7 +20,7 @@ from functools import cached_property
 import numpy as np
 
 from dnalm.data.order import Integers, Stream, generator, permute
-from dnalm.limits import JudgedWindows
+from dnalm.limits import JudgedWindows, WindowTokens
 from dnalm.tokenizers import Tokenizer
 
 BLOCK = 1 << 18
@@ -51,7 +51,7 @@ class WindowRecipe:
         num_validation: full-length windows that judge the model, at most.
     """
 
-    max_tokens: int
+    max_tokens: WindowTokens
     min_tokens: int | None = None
     full_share: float = 0.5
     random_share: float = 0.5

@@ -16,7 +16,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from dnalm.errors import DataError
-from dnalm.limits import Width
+from dnalm.limits import Depth, Width, WindowTokens
 from dnalm.models.attention import Attention
 from dnalm.models.block import Block, NormPlacement
 from dnalm.models.embeddings import Embeddings
@@ -83,15 +83,15 @@ class Encoder(nn.Module):
         *,
         vocab_size: int,
         hidden_size: Width = 768,
-        num_layers: int = 12,
-        num_heads: int = 12,
+        num_layers: Depth = 12,
+        num_heads: Width = 12,
         intermediate_size: Width = 3072,
-        max_positions: int = 512,
+        max_positions: WindowTokens = 512,
         positions: PositionKind = "learned",
-        position_offset: int = 0,
-        type_vocab_size: int = 2,
+        position_offset: Width = 0,
+        type_vocab_size: Width = 2,
         annotations: tuple[str, ...] = (),
-        embedding_size: int | None = None,
+        embedding_size: Width | None = None,
         embedding_norm: bool = True,
         conv_stem: bool = False,
         token_dropout: bool = False,

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat
 
 from dnalm.errors import ConfigError
+from dnalm.limits import Jobs
 from dnalm.lock import OutputLock
 from dnalm.paths import OutputPath, check_folder
 from dnalm.sweeps.grid import Direction
@@ -39,7 +40,7 @@ class SweepFolder:
         self,
         *,
         dir: OutputPath | None = None,  # noqa: A002
-        parallel: PositiveInt = 1,
+        parallel: Jobs = 1,
         timeout_s: PositiveFloat | None = None,
         grace_s: NonNegativeFloat = 30.0,
         metric: str = "val_bits_per_base",

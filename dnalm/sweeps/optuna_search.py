@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt
 
+from dnalm.limits import Jobs, Seed
 from dnalm.sweeps.axes import Axis, Interval
 from dnalm.sweeps.grid import Direction, Trial
 
@@ -31,9 +32,7 @@ class OptunaSearch:
         seed: of the proposals.
     """
 
-    def __init__(
-        self, *, num_trials: PositiveInt = 20, num_random: NonNegativeInt = 10, seed: NonNegativeInt = 1
-    ) -> None:
+    def __init__(self, *, num_trials: Jobs = 20, num_random: NonNegativeInt = 10, seed: Seed = 1) -> None:
         self.num_trials, self.num_random, self.seed = num_trials, num_random, seed
 
     def known(

@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat
 
 from dnalm.errors import ConfigError
+from dnalm.limits import Minutes, Processes, Workers
 from dnalm.sweeps.job import Job
 from dnalm.sweeps.local import LocalRun, Places, Started
 from dnalm.sweeps.outcome import Ended, Status, Stopped
@@ -44,11 +45,11 @@ class SlurmLauncher:
     def __init__(
         self,
         *,
-        minutes: PositiveInt,
+        minutes: Minutes,
         partition: str | None = None,
         account: str | None = None,
-        gpus: NonNegativeInt = 0,
-        cpus: PositiveInt = 1,
+        gpus: Workers = 0,
+        cpus: Processes = 1,
         memory_gb: PositiveFloat | None = None,
         options: dict[str, str | int] | None = None,
         cluster: Literal["slurm", "local"] = "slurm",

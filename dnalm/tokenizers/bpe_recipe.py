@@ -18,6 +18,7 @@ from dnalm.console import progress_bar
 from dnalm.durable import sync
 from dnalm.errors import DataError
 from dnalm.genome.atomic_folder import build_folder, locked
+from dnalm.limits import Seed
 from dnalm.tokenizers.bpe import BpeTokenizer
 from dnalm.tokenizers.bpe_file import Document, read_document, wrapped
 from dnalm.tokenizers.pair_counts import BYTES_PER_BASE, PairCounts, memory_bytes
@@ -48,7 +49,7 @@ class BpeRecipe:
     piece_bp: int | None = 10_000
     sample_bp: int | None = None
     memory_gb: float = 4.0
-    seed: int = 1
+    seed: Seed = 1
 
     def __post_init__(self) -> None:
         if sorted(self.special_tokens) != ["[CLS]", "[MASK]", "[PAD]", "[SEP]", "[UNK]"]:

@@ -19,6 +19,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from dnalm.data import BatchPlan
 from dnalm.errors import ConfigError
+from dnalm.limits import Jobs, Processes
 from dnalm.training.exact_sums import check_exact
 from dnalm.training.guard import NotFinite, StepGuard
 from dnalm.training.parallelize import Parallel
@@ -59,8 +60,8 @@ class TrainerRecipe:
     """
 
     accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
-    devices: PositiveInt | None = None
-    num_nodes: PositiveInt = 1
+    devices: Processes | None = None
+    num_nodes: Jobs = 1
     cluster: Cluster = "local"
     strategy: StrategyName = "ddp"
     precision: Literal["32-true", "bf16-mixed", "bf16-true"] = "32-true"

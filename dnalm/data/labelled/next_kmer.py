@@ -22,6 +22,7 @@ from dnalm.data.labelled.table import LabelledTable, Rows
 from dnalm.data.labelled.task import MetricName, Part, TaskKind
 from dnalm.data.order import permute
 from dnalm.genome.alphabet import Codes, bases, is_unknown
+from dnalm.limits import DrawnRows, WindowBases
 from dnalm.paths import CachePath
 
 _LONGEST = 8
@@ -43,10 +44,10 @@ class NextKmer:
     """
 
     k: PositiveInt = 4
-    context_bp: PositiveInt = 50
-    num_train: PositiveInt = 20_000
-    num_val: PositiveInt = 2_000
-    num_test: PositiveInt = 5_000
+    context_bp: WindowBases = 50
+    num_train: DrawnRows = 20_000
+    num_val: DrawnRows = 2_000
+    num_test: DrawnRows = 5_000
     cache: CachePath | None = None
 
     kind: ClassVar[TaskKind] = "multiclass"

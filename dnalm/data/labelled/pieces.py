@@ -7,10 +7,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import PositiveInt
 
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import Codes
+from dnalm.limits import Tokens
 from dnalm.tokenizers import Ids, Tokenizer
 
 
@@ -27,7 +27,7 @@ class SequenceRecipe:
         average_strands: whether the outputs on both strands are averaged in validation and test.
     """
 
-    max_tokens: PositiveInt | None = None
+    max_tokens: Tokens | None = None
     long: Literal["pieces", "truncate", "refuse"] = "pieces"
     reverse_complement: bool = False
     average_strands: bool = False

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, NonNegativeInt, PositiveInt
+from pydantic import BeforeValidator, NonNegativeInt
 
 from dnalm.genome.clade import Clade, find_or_simulate
+from dnalm.limits import Classes, Folds, WindowBases
 from dnalm.paths import CachePath, InputName
 
 TaskKind = Literal["binary", "multiclass", "multilabel", "regression", "segmentation"]
@@ -75,11 +76,11 @@ class Task:
     label: str | tuple[str, ...] = "label"
     id: str | None = None
     classes: tuple[ClassName, ...] = ()
-    num_classes: PositiveInt | None = None
+    num_classes: Classes | None = None
     delimiter: str | None = None
-    length_bp: PositiveInt | None = None
+    length_bp: WindowBases | None = None
     metric: MetricName | None = None
-    folds: NonNegativeInt = 0
+    folds: Folds = 0
     fold: NonNegativeInt = 0
     clade: Clade | None = None
     clade_task: Literal["promoter", "enhancer", "splice"] = "promoter"

@@ -20,6 +20,7 @@ from torch.nn import functional as F  # noqa: N812 -- its usual name
 from dnalm.data.labelled import Division, TablePart
 from dnalm.evaluation.classical.classifier import Fitted, Probabilities, log_loss
 from dnalm.genome.alphabet import bases
+from dnalm.limits import Epochs, LayerWidth, Samples
 
 _JUDGED_AT_ONCE = 256
 _PARTS = 8  # of a sequence
@@ -39,11 +40,11 @@ class SmallCnn:
         dropout: share of pooled features zeroed in training.
     """
 
-    filters: PositiveInt = 64
-    width: PositiveInt = 11
-    epochs: PositiveInt = 20
+    filters: LayerWidth = 64
+    width: LayerWidth = 11
+    epochs: Epochs = 20
     patience: PositiveInt = 4
-    batch: PositiveInt = 32
+    batch: Samples = 32
     lr: PositiveFloat = 1e-3
     dropout: float = 0.2
     name = "cnn"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from dnalm.errors import ConfigError
+from dnalm.limits import Tokens
 
 PoolingKind = Literal["mean", "cls", "max", "none"]
 Resolution = Literal["sequence", "token", "base"]
@@ -40,9 +41,9 @@ class EmbeddingRecipe:
     resolution: Resolution = "sequence"
     long: Literal["windows", "refuse"] = "windows"
     overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    max_tokens: PositiveInt | None = None
+    max_tokens: Tokens | None = None
     dtype: Literal["float32", "float16"] = "float32"
-    batch_tokens: PositiveInt = 16_384
+    batch_tokens: Tokens = 16_384
 
     def __post_init__(self) -> None:
         if (self.kind == "none") == (self.resolution == "sequence"):
