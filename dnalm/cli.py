@@ -8,6 +8,7 @@ the user can act on is one sentence and an exit code (2 config, 3 data, 4 checkp
 from __future__ import annotations
 
 import atexit
+import difflib
 import gc
 import io
 import os
@@ -129,11 +130,7 @@ def _parse(words: list[str]) -> _Line:
         elif word == "--config":
             line.config = _file(next(rest, ""))
         elif word.startswith("-"):
-            raise _usage_error(
-                word,
-                "an option that dnalm lacks",
-                "-m, --help, --cfg, --config, --config-dir or --debug",
-            )
+            raise _no_option(line, word, next(rest, None))
         elif line.command is None:
             line.command = word
         elif f"{line.command} {word}" in COMMANDS:
@@ -143,6 +140,21 @@ def _parse(words: list[str]) -> _Line:
         else:
             line.overrides.append(word)
     return line
+
+
+def _no_option(line: _Line, word: str, following: str | None) -> ConfigError:
+    """The error of an option that dnalm lacks, with the key that says it here."""
+    from dnalm.compose.config import composed_roots
+    from dnalm.compose.neighbours import said_here_of_option
+
+    is_value = following is not None and "=" not in following and not following.startswith("--")
+    command = line.command if line.command in COMMANDS else "pretrain"
+    return _usage_error(
+        word,
+        "an option that dnalm lacks",
+        "-m, --help, --cfg, --config, --config-dir or --debug",
+        said_here_of_option(word, following if is_value else None, composed_roots(_config_name(command))),
+    )
 
 
 def _bare_key(line: _Line, word: str) -> str | None:
@@ -216,13 +228,20 @@ def _config_name(command: str) -> str:
     return command.replace(" ", "_")
 
 
-def _no_command(line: _Line) -> tuple[str, str]:
-    """What was found and what is expected, for a first word that is no command, or half of one."""
-    halves = _halves(line.command or "")
-    if halves:
+def _no_command(line: _Line) -> tuple[str, str, str]:
+    """What was found, expected and meant, for a first word that is no command, or half of one."""
+    word = line.command or ""
+    if halves := _halves(word):
         second = next(iter(line.overrides), "")
-        return f"no such command: {line.command} {second}".rstrip(), " or ".join(halves)
-    return "no such command", f"one of {', '.join(COMMANDS)}"
+        return f"no such command: {word} {second}".rstrip(), " or ".join(halves), "see dnalm --help"
+    from dnalm.compose.neighbours import COMMANDS_OF_NEIGHBOURS
+
+    plain = word.lower().replace("-", "_")
+    meant = COMMANDS_OF_NEIGHBOURS.get(plain)
+    if meant is None:
+        meant = next(iter(difflib.get_close_matches(plain.replace("_", ""), COMMANDS, n=1)), None)
+    fix = "see dnalm --help" if meant is None else f"write dnalm {meant}"
+    return "no such command", f"one of {', '.join(COMMANDS)}", fix
 
 
 def _halves(word: str) -> list[str]:
@@ -260,5 +279,5 @@ def _file(path: str) -> Path:
     return Path(path)
 
 
-def _usage_error(word: str, found: str, expected: str) -> ConfigError:
-    return ConfigError("CLI-01", where=word, found=found, expected=expected, fix="see dnalm --help")
+def _usage_error(word: str, found: str, expected: str, fix: str = "see dnalm --help") -> ConfigError:
+    return ConfigError("CLI-01", where=word, found=found, expected=expected, fix=fix)

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnalm import grants
-from dnalm.compose.names import check_names, said_here, unknown_key
+from dnalm.compose.names import check_names, unknown_key
+from dnalm.compose.neighbours import said_here
 from dnalm.compose.outputs import origin
 from dnalm.compose.overlays import has_argument, leave_out_tracks, leaves, remove
 from dnalm.compose.signatures import parameters_of

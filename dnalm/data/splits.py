@@ -15,6 +15,7 @@ import numpy as np
 
 from dnalm.data.order import Integers
 from dnalm.errors import ConfigError, DataError
+from dnalm.genome.contig_aliases import ContigAliases
 from dnalm.genome.intervals import cut_at, flat_intervals, intersect, merge, read_bed, subtract
 from dnalm.genome.manifest import Contig
 from dnalm.genome.store import GenomeStore
@@ -73,7 +74,8 @@ class SplitByContig:
     """Hold out whole contigs.
 
     Args:
-        validation: names of the contigs held out. If absent, the last contig that holds between
+        validation: names of the contigs held out, as the genome or another file of it has them: `chr16` is
+            `chrXVI`. If absent, the last contig that holds between
             1 % and 20 % of the genome's bases is. A genome without one is split by fraction; but where more
             than half of its bases lie in contigs so short that their end is shorter than the gap, as in
             transcriptomes and drafts of assemblies, contigs are held out at random.
@@ -86,10 +88,11 @@ class SplitByContig:
         """Divide by contig name.
 
         Raises:
-            DataError: a name that the genome lacks.
-            ConfigError: no contig is left to train on.
+            DataError: STORE-07, a name that the genome lacks, or that may be several contigs.
+            ConfigError: CFG-05, two names are one contig; CFG-18, no contig is left to train on.
         """
-        held_out = self._named(store) if self.validation is not None else self._chosen(store)
+        by_name = self._named(store) if self.validation is not None else self._chosen(store)
+        held_out = list(by_name.values())
         if not held_out:
             return self._by_lengths(store).divide(store)
         names = {contig.name for contig in held_out}
@@ -106,15 +109,32 @@ class SplitByContig:
             store,
             train=_intervals(rest),
             validation=_intervals(held_out),
-            description=f"validation on {', '.join(contig.name for contig in held_out)}",
+            description=f"validation on {', '.join(_listed(*each) for each in by_name.items())}",
         )
 
-    def _named(self, store: GenomeStore) -> list[Contig]:
-        return [store.contig(name) for name in self.validation or []]
+    def _named(self, store: GenomeStore) -> dict[str, Contig]:
+        """The contigs of the names, in their order; 16 of yeast is chrXVI, and no name like it."""
+        given = self.validation or []
+        aliases = ContigAliases(store, given)
+        named: dict[str, Contig] = {}
+        for name in given:
+            contig = store.contig(name) if aliases.is_unknown(name) else aliases.find(name)
+            if contig is None and (alone := ContigAliases(store, [name]).find(name)):
+                raise ConfigError(
+                    "CFG-05",
+                    where="data.split.validation",
+                    found=f"{name}: another name of {alone.name}, which is held out already",
+                    expected="each contig once",
+                    fix=f"leave {name} out",
+                )
+            if contig is None:
+                raise aliases.error("STORE-07", "data.split.validation", name)
+            named[name] = contig
+        return named
 
-    def _chosen(self, store: GenomeStore) -> list[Contig]:
+    def _chosen(self, store: GenomeStore) -> dict[str, Contig]:
         fitting = [c for c in store.contigs if 0.01 <= c.length / store.num_bases <= 0.2]
-        return fitting[-1:]
+        return {contig.name: contig for contig in fitting[-1:]}
 
     def _by_lengths(self, store: GenomeStore) -> Split:
         """How to divide a genome that has no contig of fitting size."""
@@ -230,6 +250,10 @@ def _divided(store: GenomeStore, *, train: Integers, validation: Integers, descr
     if 2 * share < 1:
         description += f"; warning: only {share:.0%} of the bases train"
     return Division(train, validation, description)
+
+
+def _listed(given: str, contig: Contig) -> str:
+    return contig.name if given == contig.name else f"{contig.name} (named {given})"
 
 
 def _intervals(contigs: list[Contig]) -> Integers:

@@ -107,7 +107,7 @@ WHOLE = {
         (
             "pretrain",
             "seed=-1",
-            "CFG-04 seed: -1; int (input should be greater than or equal to 0). Fix: give",
+            "CFG-04 seed: -1; int (input should be greater than or equal to 0). Fix: ",
         ),
         ("pretrain", "model.num_layers=100000000", "CFG-04 model.num_layers: 100000000; int (input"),
         ("pretrain", "model.max_positions=100000000", "CFG-04 model.max_positions: 100000000; int (input"),

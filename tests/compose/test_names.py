@@ -6,16 +6,17 @@ import inspect
 import re
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from dnalm.cli import COMMANDS
+from dnalm.cli import COMMANDS, main
 from dnalm.compose import check, read_config
 from dnalm.compose.config import composed_roots
-from dnalm.compose.names import NEIGHBOURS
+from dnalm.compose.neighbours import COMMANDS_OF_NEIGHBOURS, NEIGHBOURS
 from dnalm.compose.signatures import parameters_of
 from dnalm.compose.targets import ROOTS, resolve
 from dnalm.errors import ConfigError
@@ -87,6 +88,51 @@ def test_every_word_of_a_neighbour_is_answered_with_words_that_compose(alternati
         assert config, alternative
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("pretrain --lr 0.1", "CLI-01 --lr: an option that dnalm lacks; * Fix: write optim.lr=0.1."),
+        ("pretrain --batch-size=32", "* Fix: write batch.global_size=32."),
+        ("finetune --max_epochs 3", "* Fix: write epochs=3."),
+        ("pretrain --num-gpus 4", "* Fix: write trainer.devices=4."),
+        ("pretrain --fp16 size=tiny", "* Fix: write trainer.precision=bf16-mixed."),
+        ("pretrain --seed 3", "* Fix: write seed=3."),
+        ("pretrain --optim.lr=1e-4", "* Fix: write optim.lr=1e-4."),
+        ("--lr 0.1", "* Fix: write optim.lr=0.1."),
+        ("pretrain --learning-rate", "* Fix: write optim.lr=…."),
+        ("pretrain -sc install=bash", "* Fix: leave it out; dnalm <command> --help lists the keys."),
+        ("pretrain --config-name mine", "* Fix: write --config FILE, or experiment=NAME of a folder."),
+        ("pretrain --verbose", "* Fix: write --debug."),
+        ("pretrain --no-such-thing", "* Fix: write keys without dashes, as key=value; see dnalm --help."),
+        ("train data=demo", "CLI-01 train: no such command; * Fix: write dnalm pretrain."),
+        ("eval", "* Fix: write dnalm finetune, which measures the test set, or dnalm benchmark."),
+        ("evaluate", "* or dnalm benchmark."),
+        ("test", "* or dnalm benchmark."),
+        ("predict", "* Fix: write dnalm score for variants, dnalm embed for vectors, or dnalm finetune, *"),
+        ("convert", "* Fix: write dnalm export."),
+        ("download", "* Fix: write dnalm fetch."),
+        ("fine-tune", "* Fix: write dnalm finetune."),
+        ("Pretrain", "* Fix: write dnalm pretrain."),
+        ("tokenise", "* Fix: *"),
+        ("xyz", "* Fix: see dnalm --help."),
+    ],
+)
+def test_options_and_commands_of_neighbours_are_answered_with_ours(
+    words: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words.split())
+    assert ended.value.code == 2
+    assert fnmatch(capsys.readouterr().err.strip(), f"dnalm: {said}")
+
+
+def test_what_is_named_for_a_neighbours_command_is_one_of_ours() -> None:
+    for meant in COMMANDS_OF_NEIGHBOURS.values():
+        for named in f"dnalm {meant}".split("dnalm ")[1:]:
+            assert any(named.startswith(known) for known in (*COMMANDS, "--help", "--version")), named
+    assert not COMMANDS_OF_NEIGHBOURS.keys() & COMMANDS.keys()
+
+
 def _example(key: str) -> str:
     texts = {"optim.betas": "[0.9,0.98]", "run.replace": "true", "trainer.strategy": "fsdp", "model": "./m"}
     return texts.get(key, "1")
@@ -107,6 +153,7 @@ def _beside(command: str, words: list[str]) -> list[str]:
         ("pretrain", "optimizer.lr=0.1", "write optim.lr=0.1."),
         ("pretrain", "trainer.max_epochs=3", "write steps=3000."),
         ("finetune", "trainer.max_epochs=3", "write epochs=3."),
+        ("finetune", "tuning.r=8", "write tuning=lora tuning.adapter.r=8."),
         ("pretrain", "trainer.max_steps=30", "write steps=30."),
         ("pretrain", "ckpt_path=last.ckpt", "write resume=last.ckpt."),
         ("pretrain", "trainer.fast_dev_run=true", "write debug=fast."),

@@ -302,11 +302,11 @@ def test_a_package_is_the_users_own(name: str) -> None:
 
 def test_variables_are_admitted_by_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_DIR", "/mine")
-    word = "+a=${oc.env:MY_DIR}"
+    word = "resume=${oc.env:MY_DIR}"
     with pytest.raises(ConfigError, match=r"CFG-33 .*add env=\[MY_DIR\] to the command line"):
         read_config("pretrain", [word])
     assert grants.take_grants(["env=[MY_DIR,OTHER]", word]) == [word]
-    assert read_config("pretrain", [word])["a"] == "/mine"
+    assert read_config("pretrain", [word])["resume"] == "/mine"
 
 
 @pytest.mark.parametrize(

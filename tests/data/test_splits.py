@@ -44,6 +44,25 @@ def test_named_contigs_are_held_out(store: GenomeStore) -> None:
     assert train.sum() == 7000
 
 
+def test_a_contig_is_found_by_its_number_and_no_other_is_taken_for_it(make_store: MakeStore) -> None:
+    numerals = "I II III IV V VI VII VIII IX X XI XII XIII XIV XV XVI".split()  # noqa: SIM905
+    yeast = make_store({f"chr{numeral}": random_sequence(3_000) for numeral in numerals})
+    other_names = {"chr16": "chrXVI", "16": "chrXVI", "chr9": "chrIX", "X": "chrX", "10": "chrX"}
+    for other, name in other_names.items():
+        division = SplitByContig(validation=[other]).divide(yeast)
+        assert division.description == f"validation on {name} (named {other})"
+        contig = yeast.contig(name)
+        assert division.validation.tolist() == [[contig.offset, contig.offset + contig.length]]
+    with pytest.raises(DataError, match=r"STORE-07 .*there is no contig `chr17`"):
+        SplitByContig(validation=["chr17"]).divide(yeast)
+    with pytest.raises(ConfigError) as caught:
+        SplitByContig(validation=["chr16", "chrXVI"]).divide(yeast)
+    assert str(caught.value) == (
+        "CFG-05 data.split.validation: chr16: another name of chrXVI, which is held out already; each contig "
+        "once. Fix: leave chr16 out."
+    )
+
+
 def test_the_last_contig_of_fitting_size_is_held_out_by_default(store: GenomeStore) -> None:
     division = SplitByContig().divide(store)
     assert division.description == "validation on chrC"
@@ -201,8 +220,8 @@ def test_regions_on_one_side_only_are_an_error(
 
 
 def test_an_unknown_contig_is_an_error(store: GenomeStore) -> None:
-    with pytest.raises(DataError, match="chrb"):
-        SplitByContig(validation=["chrb"]).divide(store)
+    with pytest.raises(DataError, match="chrQ"):
+        SplitByContig(validation=["chrQ"]).divide(store)
 
 
 def test_nothing_to_train_on_is_an_error(store: GenomeStore) -> None:

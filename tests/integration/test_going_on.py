@@ -27,8 +27,9 @@ def train(folder: Path, run: str, *words: str) -> int:
         f"data.cache={folder}/cache", f"run.dir={folder}/{run}", "model.hidden_size=16", "model.num_heads=2",
         "steps=6", "trainer.validate_every=4", "trainer.keep_checkpoints=9", *words,
     ]  # fmt: skip
+    later = {word.partition("=")[0]: word for word in given}  # of a key the last
     with pytest.raises(SystemExit) as ended:
-        main(["pretrain", *given])
+        main(["pretrain", *later.values()])
     return int(ended.value.code or 0)
 
 

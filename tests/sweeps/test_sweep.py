@@ -118,6 +118,7 @@ def test_a_summary_of_an_earlier_try_does_not_speak_for_a_later_one(tmp_path: Pa
     run = tmp_path / "exits_0-0"
     run.mkdir()
     (run / "summary.json").write_text("{}")
+    (tmp_path / "sweep.jsonl").touch()  # the folder is a sweep's
     assert sweep(tmp_path, ["exits_0"]) == 1
     assert statuses(tmp_path) == {"exits_0-0": "failed"}
 
