@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dnalm.errors import ConfigError
 
@@ -91,9 +93,29 @@ def _read_word(word: str) -> Word:
         ) from error
     except HydraException as error:
         raise _unreadable(word) from error
+    if "{" in value:
+        _check_braces(word, bare)
     given = parsed.value() if equals else ""
     text = given if isinstance(given, str) else value
     return Word(text=word, prefix=key[: len(key) - len(bare)], key=bare, value=text)
+
+
+def _check_braces(word: str, key: str) -> None:
+    """Refuse a key that stands twice within one pair of braces, of which Hydra keeps the last."""
+    grammar: Any = importlib.import_module("hydra.core.override_parser.overrides_parser")  # it is untyped
+    stream = grammar.CommonTokenStream(grammar.OverrideLexer(grammar.InputStream(word)))
+    waiting: list[Any] = [grammar.OverrideParser(stream).override()]
+    while waiting:
+        node = waiting.pop()
+        below = [node.getChild(number) for number in range(node.getChildCount())]
+        if isinstance(node, grammar.OverrideParser.DictContainerContext):
+            pairs = [
+                pair for pair in below if isinstance(pair, grammar.OverrideParser.DictKeyValuePairContext)
+            ]
+            twice = repeated(pair.dictKey().getText() for pair in pairs)
+            if twice is not None:
+                raise given_twice(key, f"{twice}")
+        waiting += below
 
 
 def _unreadable(word: str) -> ConfigError:

@@ -55,3 +55,25 @@ def test_the_fix_of_a_message_can_be_pasted(name: str, tmp_path: Path) -> None:
     assert said.startswith(f"CFG-01 run.dir: {tmp_path}/{name}; ")
     (word,) = shlex.split(said.partition("Fix: write ")[2].rstrip("."))
     assert read_config("pretrain", [word, "data=demo"])["run"]["dir"] == f"{tmp_path}/{name}"
+
+
+@pytest.mark.parametrize(
+    ("word", "twice"),
+    [
+        ("data.species={a: 1, a: 2}", "a"),
+        ("data={b: {c: 1, a: 2, c: 3}}", "c"),
+        ("data=[{a: 1}, {a: 2, b: 1, a: 3}]", "a"),
+        ("data={1: x, 1: y}", "1"),
+    ],
+)
+def test_a_key_that_stands_twice_within_braces_is_refused(word: str, twice: str) -> None:
+    key = word.partition("=")[0]
+    with pytest.raises(ConfigError, match=f"CFG-05 {key}: {twice}: given twice; each once"):
+        read_words([word])
+
+
+@pytest.mark.parametrize(
+    "word", ["data={a: 1, b: 2}", "data=[{a: 1}, {a: 2}]", "data={a: {a: 1}}", "a='{b: 1'"]
+)
+def test_a_key_that_stands_once_in_each_pair_of_braces_is_read(word: str) -> None:
+    assert read_words([word])[0].text == word
