@@ -7,6 +7,8 @@ outputs against all inputs when a config is checked, so that no command writes o
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ import dnalm
 from dnalm.errors import ConfigError
 
 _NAME_BYTES = 200
+_PLAIN = re.compile(r"[A-Za-z0-9_./@-]+")  # needs quotes neither in a shell nor in Hydra's grammar
 BESIDE = (".parts", ".summary.json", ".index.parquet", ".tbi", ".csi")  # written beside an `out`
 
 
@@ -167,3 +170,15 @@ def published_folder() -> Path:
     package = Path(dnalm.__file__).parent
     inside = package / "published"
     return inside if inside.is_dir() else package.parent / "experiments/published"
+
+
+def quoted(text: str) -> str:
+    """A text as one value of Hydra's grammar, whatever letters it has; `${` refers to nothing in it."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return QuotedString(text.replace("${", "\\${"), Quote.double).with_quotes()
+
+
+def as_typed(key: str, path: str) -> str:
+    """`key=path` as it is typed into a shell, in quotes only where the path needs them."""
+    return f"{key}={path}" if _PLAIN.fullmatch(path) else shlex.quote(f"{key}={quoted(path)}")

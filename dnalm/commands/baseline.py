@@ -78,7 +78,7 @@ def baseline(
                 f"{name}: " + ", ".join(f"{each} {readable(value)}" for each, value in values.items())
             )
         stdout.print(f"predictions: {predictions}")
-        stdout.print("next: dnalm finetune model=… with the same task shows what pretraining gives")
+        stdout.print("next: dnalm finetune model=runs/mine with the same task shows what pretraining gives")
         stdout.print(f"summary: {summary}")
 
 

@@ -10,6 +10,7 @@ from dnalm.console import stdout
 from dnalm.errors import CheckpointError
 from dnalm.models import Pretrained, TaskHead, family_of, fit_vocabulary, save_pretrained
 from dnalm.models.family import Family
+from dnalm.paths import as_typed
 from dnalm.small_files import read_provenance
 from dnalm.tokenizers import Tokenizer, load_tokenizer
 from dnalm.training import RunDirectory
@@ -79,7 +80,8 @@ def export(
         stdout.print(f"{parameters:,} parameters in the layout of {family.name}: {run.path}")
         for line in _notes(family, head, layout):
             stdout.print(line)
-        stdout.print(f"next: dnalm pretrain model={run.as_path} tokenizer={run.as_path} experiment=… data=…")
+        this = as_typed("model", run.as_path)
+        stdout.print(f"next: dnalm finetune {this} task=demo_promoter budget=tiny")
         stdout.print(f"summary: {path}")
 
 

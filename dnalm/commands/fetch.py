@@ -17,7 +17,7 @@ from dnalm.genome.species_download import Outcome, download_species
 from dnalm.genome.species_manifest import read_species_manifest, write_species_manifest
 from dnalm.genome.transfer import Patience
 from dnalm.limits import Attempts
-from dnalm.paths import CachePath, InputPath
+from dnalm.paths import CachePath, InputPath, as_typed
 
 
 def fetch(
@@ -67,7 +67,7 @@ def _fetch_genome(recipe: GenomeRecipe, manifest: Path | None, folder: Path, pat
         "downloaded_now": got.is_new,
     }
     stdout.print(f"{got.path}: {got.num_bytes:,} bytes, {got.checksum}")
-    _end(folder, summary, f"data=fasta data.fasta={got.path}")
+    _end(folder, summary, f"data=fasta {as_typed('data.fasta', str(got.path))}")
 
 
 def _fetch_species(recipe: ManifestRecipe, manifest: Path | None, folder: Path, patience: Patience) -> None:
@@ -97,7 +97,7 @@ def _fetch_species(recipe: ManifestRecipe, manifest: Path | None, folder: Path, 
     local = folder / f"{manifest.stem}.local.tsv"
     write_species_manifest(local, (outcome.entry for outcome in outcomes))
     stdout.print(f"{len(outcomes)} genomes, listed in {local}")
-    _end(folder, summary, f"data=multispecies data.manifest={local}")
+    _end(folder, summary, f"data=multispecies {as_typed('data.manifest', str(local))}")
 
 
 def _describe(outcome: Outcome) -> dict[str, object]:

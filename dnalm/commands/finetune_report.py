@@ -9,6 +9,7 @@ import numpy as np
 
 from dnalm.console import stdout
 from dnalm.data.labelled.module import SequenceData
+from dnalm.paths import as_typed
 from dnalm.training import RunDirectory, peak_memory_bytes
 from dnalm.training.finetuning import Finetuning, Verdict
 from dnalm.training.session import Session
@@ -99,5 +100,7 @@ def conclude(
     stdout.print(f"the metric of {data.task.title} is {data.task.declared}")
     stdout.print(f"model directory: {run.model}")
     stdout.print(f"predictions: {predictions}")
-    stdout.print(f"next: {retry or 'the same with model=random shows what pretraining gave'}")
+    following = f"dnalm embed {as_typed('model', run.as_path)} input=sequences.fa out=vectors.parquet"
+    twin = "the same with model=random, which shows what pretraining gave"
+    stdout.print(f"next: {retry or f'{following}; or {twin}'}")
     stdout.print(f"summary: {summary}")

@@ -51,7 +51,7 @@ def prepare(
         stdout.print(f"{name}: {len(store.contigs)} contigs, {store.num_bases:,} bases, in {store.path}")
     if len(stores) > _NAMED:
         stdout.print(f"and {len(stores) - _NAMED} more genomes")
-    stdout.print("next: dnalm pretrain experiment=dnabert size=tiny data=… with the same data.…")
+    stdout.print("next: dnalm pretrain size=tiny with the same data")
     stdout.print(f"summary: {path}")
 
 

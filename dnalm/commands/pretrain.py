@@ -126,14 +126,13 @@ def pretrain(
             return
         trained = session.fit(genome, introduce=partial(introduce, run, genome, steps))
         session.leave_model(trained, genome)
-        _judge(session, trained, genome, goals, experiment=experiment, began=began)
+        _judge(session, trained, genome, experiment=experiment, began=began)
 
 
 def _judge(
     session: Session[GenomeData, MaskedLMTraining],
     trained: MaskedLMTraining,
     genome: GenomeData,
-    goals: Goals,
     *,
     experiment: str,
     began: float,
@@ -149,7 +148,7 @@ def _judge(
     summary["seconds"] = round(time.perf_counter() - began, 1)
     sentences = [judgement.sentences(), *objective_sentences(scores)]
     path = run.write_summary(summary)
-    conclude(run, experiment, sentences, path, goals=goals, retry=session.retry)
+    conclude(run, sentences, path, retry=session.retry)
 
 
 @dataclass(frozen=True)

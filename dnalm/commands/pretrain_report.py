@@ -13,8 +13,9 @@ from dnalm.data.module import GenomeData
 from dnalm.evaluation import Judgement, PairedDifference, count, judge
 from dnalm.evaluation.objectives import describe_track, objective_figures
 from dnalm.evaluation.track_plot import plot_tracks
+from dnalm.paths import as_typed
 from dnalm.training import HiddenBits, MaskedLMTraining, RunDirectory, peak_memory_bytes
-from dnalm.training.objectives import Goals, Scores
+from dnalm.training.objectives import Scores
 from dnalm.training.session import Session
 
 _NAMED = 20  # genomes that are told one by one
@@ -108,11 +109,9 @@ def _difference(found: PairedDifference) -> dict[str, object]:
 
 def conclude(
     run: RunDirectory,
-    experiment: str,
     sentences: Sequence[str],
     summary: Path,
     *,
-    goals: Goals,
     retry: str | None = None,
 ) -> None:
     """Say how good the model is, where it lies, and what to try next: of a run that diverged, `retry`."""
@@ -120,12 +119,6 @@ def conclude(
         stdout.print(sentence)
     stdout.print(f"model directory: {run.model}")
     stdout.print(f"loss plot: {run.path / 'loss.png'}")
-    yours = "data=fasta data.fasta=<your genome>"
-    if goals.targets or goals.inputs:
-        option = "annotated" if goals.targets else "knowledge"
-        yours = f"data={option} data.fasta=<your genome> data.tracks.…=<your annotations>"
-    if goals.inputs:
-        yours += f" inputs=[{','.join(goals.inputs)}]"
-    following = f"dnalm pretrain experiment={experiment} size=small {yours}"
+    following = f"dnalm finetune {as_typed('model', run.as_path)} task=demo_promoter budget=tiny"
     stdout.print(f"next: {retry or following}")
     stdout.print(f"summary: {summary}")

@@ -42,7 +42,7 @@ def inspect_tokenizer(
         stdout.print(_sentences(statistics, words))
         stdout.print(f"plot: {picture}")
         stdout.print(f"counts of all {len(words):,} ids: {run.path / 'tokens.csv'}")
-        stdout.print("next: dnalm pretrain tokenizer=<the same> experiment=dnabert size=tiny")
+        stdout.print("next: dnalm pretrain size=tiny with the same tokenizer and data")
         stdout.print(f"summary: {path}")
 
 

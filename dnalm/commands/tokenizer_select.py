@@ -32,6 +32,7 @@ from dnalm.evaluation.vocabulary_choice import (
     plot_choice,
 )
 from dnalm.limits import EACH_ONCE, Jobs, KmerLength, Vocabulary
+from dnalm.paths import as_typed
 from dnalm.sweeps import Job, Ledger, LocalLauncher, SlurmLauncher, SweepFolder
 from dnalm.sweeps.composed import run_jobs
 from dnalm.sweeps.table import count_statuses
@@ -152,7 +153,7 @@ def _conclude(run: RunDirectory, bpe: Path, outcomes: Sequence[Outcome], statuse
         stdout.print(f"plot: {run.path / 'plot.png'}")
     if chosen is not None:
         stdout.print(f"chosen: {chosen} merges, of mean rank {ranks[chosen]:.2f}")
-        stdout.print(f"next: dnalm pretrain tokenizer={bpe} tokenizer.merges={chosen}")
+        stdout.print(f"next: dnalm pretrain {as_typed('tokenizer', str(bpe))} tokenizer.merges={chosen}")
     else:
         stdout.print("next: the same command again runs what is missing or failed")
     stdout.print(f"summary: {path}")

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from dnalm.console import stdout
 from dnalm.data import Corpus
+from dnalm.paths import as_typed
 from dnalm.tokenizers import BpeRecipe
 from dnalm.training import RunDirectory, peak_memory_bytes
 
@@ -52,5 +53,5 @@ def train_tokenizer(
             f"{tokenizer.vocab_size:,} ids, {tokenizer.num_merges:,} merges, learned from bases: {told}"
         )
         stdout.print(f"tokenizer: {run.path}")
-        stdout.print(f"next: dnalm tokenizer inspect tokenizer={run.as_path}")
+        stdout.print(f"next: dnalm tokenizer inspect {as_typed('tokenizer', run.as_path)}")
         stdout.print(f"summary: {path}")

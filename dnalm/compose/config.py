@@ -21,11 +21,11 @@ from dnalm.compose.neighbours import said_here
 from dnalm.compose.outputs import origin
 from dnalm.compose.overlays import has_argument, leave_out_tracks, leaves, remove
 from dnalm.compose.signatures import parameters_of
-from dnalm.compose.words import Word, quoted, read_words
+from dnalm.compose.words import Word, read_words
 from dnalm.compose.yaml_limits import check_yaml
 from dnalm.errors import ConfigError
 from dnalm.grants import KEYS, refuse_in_files
-from dnalm.paths import config_folder
+from dnalm.paths import config_folder, quoted
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dnalm.errors import ConfigError
+from dnalm.paths import quoted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,13 +129,6 @@ def _unreadable(word: str) -> ConfigError:
         expected="a value in Hydra's grammar, in which spaces, commas, braces and '=' are quoted",
         fix=f"write {pasteable(key, value)}" if equals else "write key=value",
     )
-
-
-def quoted(text: str) -> str:
-    """A text as one value of Hydra's grammar, whatever letters it has; `${` refers to nothing in it."""
-    from hydra.core.override_parser.types import Quote, QuotedString
-
-    return QuotedString(text.replace("${", "\\${"), Quote.double).with_quotes()
 
 
 def pasteable(key: str, value: str) -> str:

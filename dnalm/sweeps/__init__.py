@@ -3,7 +3,8 @@
 A job is an id, its overrides and a command line; nothing here knows what it trains.
 """
 
-from dnalm.compose.words import overridden, quoted
+from dnalm.compose.words import overridden
+from dnalm.paths import quoted
 from dnalm.sweeps.axes import Axis, Interval, read_axes
 from dnalm.sweeps.folder import SweepFolder
 from dnalm.sweeps.grid import Grid, Trial

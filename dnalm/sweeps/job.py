@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnalm.compose.words import quoted
 from dnalm.grants import program
+from dnalm.paths import quoted
 
 _GOES_ON = ("pretrain", "prepare")  # commands that go on with what an earlier try has left; others begin anew
 _NAME_LENGTH = 60

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dnalm.compose.config import read_config
 from dnalm.compose.words import pasteable, read_words
 from dnalm.errors import ConfigError
+from dnalm.paths import as_typed
 
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=12)
 
@@ -31,6 +32,16 @@ def test_a_quoted_path_is_taken_by_groups_as_by_keys(group: str, path: str) -> N
     (word,) = shlex.split(pasteable(group, path))
     config = read_config("pretrain", [word])
     assert config[group]["source" if group == "model" else "path"] == path
+
+
+@given(TEXT.filter(lambda text: "$" not in text))
+def test_a_path_that_is_printed_to_be_typed_arrives_as_it_is(value: str) -> None:
+    (word,) = shlex.split(as_typed("model", value))
+    assert read_words([word])[0].value == value
+
+
+def test_a_plain_path_is_typed_without_quotes() -> None:
+    assert as_typed("model", "./my_run-1.fa") == "model=./my_run-1.fa"
 
 
 def test_a_folder_without_a_slash_is_taken_where_no_option_has_its_name(

@@ -85,10 +85,7 @@ def test_it_says_what_it_is_told_and_what_to_do_next(
     lines = capsys.readouterr().out.splitlines()
     assert f"inputs beside tokens: {', '.join(CHANNELS)}" in lines
     assert any(line.startswith("track knowledge: ") and "gff/gene" in line for line in lines)
-    assert lines[-2] == (
-        "next: dnalm pretrain experiment=logo size=small data=knowledge data.fasta=<your genome> "
-        "data.tracks.…=<your annotations> inputs=[knowledge]"
-    )
+    assert lines[-2] == f"next: dnalm finetune model={tmp_path}/run task=demo_promoter budget=tiny"
     assert (tmp_path / "run/tracks.png").exists()
 
 

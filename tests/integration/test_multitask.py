@@ -115,7 +115,7 @@ def test_balance_is_told_before_and_comparison_after(
     }
     for start, part in starts.items():
         assert any(line.startswith(start) and part in line for line in after), start
-    assert lines[-2].startswith("next: dnalm pretrain experiment=logo_multitask size=small data=annotated ")
+    assert lines[-2].startswith("next: dnalm finetune model=")
     assert (tmp_path / "run/tracks.png").read_bytes().startswith(b"\x89PNG")
     with (tmp_path / "run/metrics.csv").open(newline="") as file:
         weights = [float(row["weight_region"]) for row in csv.DictReader(file) if row["weight_region"]]
