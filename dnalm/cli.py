@@ -203,10 +203,11 @@ def _compose_and_run(command: str, line: _Line) -> None:
                 config["config_dir"] = str(line.config_dir.resolve())
         else:
             config = read_resolved(line.config, words)
-        check(config, given=frozenset({"config"}), command=command)
+        is_shown = "--cfg" in line.flags
+        check(config, given=frozenset({"config"}), command=command, whole=not is_shown)
         check_paths(config)
     written_out = with_defaults(config, command=command)
-    if "--cfg" in line.flags:
+    if is_shown:
         import yaml
 
         print(yaml.safe_dump(written_out, sort_keys=False), end="")

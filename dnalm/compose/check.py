@@ -9,6 +9,7 @@ and `"3"` no number.
 from __future__ import annotations
 
 import collections.abc
+import functools
 import inspect
 import json
 import types
@@ -29,10 +30,16 @@ from dnalm.limits import EachOnce
 from dnalm.paths import MustExist
 
 Node = dict[str, Any]
+MISSING = "???"  # the value of a key that is still to be given
 
 
 def check(
-    node: Node, *, key: str = "", given: frozenset[str] = frozenset(), command: str | None = None
+    node: Node,
+    *,
+    key: str = "",
+    given: frozenset[str] = frozenset(),
+    command: str | None = None,
+    whole: bool = True,
 ) -> None:
     """Check a node and everything below it.
 
@@ -41,6 +48,7 @@ def check(
         key: where it stands in the config.
         given: arguments that the program, not the config, will fill.
         command: the command whose root config it is; None for a component.
+        whole: whether a value that is still to be given (`???`, or none) is an error.
 
     Raises:
         ConfigError: the first argument that is unknown, missing, of the wrong type or kind, or names an
@@ -55,16 +63,17 @@ def check(
     if not is_partial(node, key=key):
         for name, parameter in parameters.items():
             required = parameter.default is inspect.Parameter.empty and name not in given
-            if name not in arguments and required:
+            if name not in arguments and required and whole:
                 raise _missing(_join(key, name), parameter.annotation)
+    visit = functools.partial(_check_component, whole=whole)
     for name, value in arguments.items():
-        if not is_default(value, parameters[name]):
-            convert(value, parameters[name].annotation, key=_join(key, name), visit=_check_component)
+        if not is_default(value, parameters[name]) and (whole or value != MISSING):
+            convert(value, parameters[name].annotation, key=_join(key, name), visit=visit)
 
 
-def _check_component(node: Node, annotation: Any, key: str) -> None:  # noqa: ANN401
+def _check_component(node: Node, annotation: Any, key: str, *, whole: bool) -> None:  # noqa: ANN401
     _check_kind(node, annotation, key=key)
-    check(node, key=key)
+    check(node, key=key, whole=whole)
 
 
 Visit = Callable[[Node, Any, str], object]  # a node with `_target_`, the annotation of its place, its key
@@ -289,7 +298,7 @@ def parse(value: object, annotation: Any, *, key: str) -> Any:  # noqa: ANN401
     Raises:
         ConfigError: the value is of another type, or a path of an input is not there.
     """
-    if value == "???":
+    if value == MISSING:
         raise _missing(key, annotation)
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dnalm.compose.check import Node, parameters_of
+from dnalm.compose.check import MISSING, Node, parameters_of
 from dnalm.compose.names import RESERVED
 from dnalm.errors import ConfigError
 from dnalm.paths import Input, Output, OutputName, check_outputs
@@ -74,7 +74,7 @@ def _marked(node: Node, key: str) -> Iterator[tuple[str, str, Input | Output | O
 
     parameters = parameters_of(get_object(node["_target_"]))
     for name, value in node.items():
-        if name in RESERVED:
+        if name in RESERVED or value == MISSING:
             continue
         marks = tuple(_marks(parameters[name].annotation))
         for below, item in _leaves(value, f"{key}.{name}" if key else name):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dnalm.cli import main
+from dnalm.cli import COMMANDS, main
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -185,3 +185,16 @@ def test_a_genome_without_a_usable_window_is_a_data_error(
     assert code == 3
     assert "DATA-01 genome.fa: no training window fits: the longest stretch without N has 8 bases" in errors
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_cfg_prints_every_commands_config_with_what_is_still_to_be_given_as_question_marks(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*command.split(), "--cfg"])
+    assert ended.value.code == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert shown["_target_"].startswith("dnalm.commands.")
+    if command == "score":
+        assert (shown["variants"], shown["mismatch"]) == ("???", "stop")
