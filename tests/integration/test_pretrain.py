@@ -62,7 +62,8 @@ def test_a_run_leaves_everything_it_promises(run: Path) -> None:
         "config.yaml", "metrics.csv", "checkpoints", "model", "loss.png", "summary.json", "ranks"
     }  # fmt: skip
     assert {path.name for path in (run / "model").iterdir()} == {
-        "config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json", "dnalm.yaml"
+        "config.json", "model.safetensors", "dnalm.yaml",
+        "vocab.txt", "tokenizer.json", "tokenizer_config.json",
     }  # fmt: skip
     assert len(list((run / "checkpoints").iterdir())) == 2
     assert (run / "loss.png").read_bytes().startswith(b"\x89PNG")
