@@ -204,9 +204,7 @@ class OutputLock:
     def _stand_in(self) -> None:
         """Do without locks: whoever makes the holder's file has the output."""
         name = self.holder_file.name
-        stderr.print(
-            f"{self.output} is on a file system without locks; {name} there stands in for one.", markup=False
-        )
+        stderr.print(f"{self.output} is on a file system without locks; {name} there stands in for one.")
         holder = self._holder()
         if holder and holder[0].is_gone:
             self.holder_file.unlink(missing_ok=True)

@@ -141,7 +141,7 @@ def _tell(
         named = ", ".join(f"{name} in {number} records" for name, number in found.miscounted.items())
         stdout.print(f"INFO fields with another number of values than alleles, copied as they are: {named}")
     if no_index:
-        stdout.print(f"no index beside {out}: {no_index}", markup=False)
+        stdout.print(f"no index beside {out}: {no_index}")
     for row in figures:
         stdout.print("  ".join(f"{key}={value}" for key, value in row.items()))
     stdout.print(f"summary: {path}")
