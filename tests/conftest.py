@@ -1,5 +1,6 @@
 """What tests of several parts share."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from dnalm.genome.store import GenomeStore
 
 settings.register_profile("dnalm", deadline=None, derandomize=True)  # no clocks, the same every time
 settings.load_profile("dnalm")
+
+# A shell ignores SIGINT for what it runs in the background, and so would programs that a test starts and signals
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared/data"
 
