@@ -16,7 +16,7 @@ from dnalm.genome.store import GenomeStore
 settings.register_profile("dnalm", deadline=None, derandomize=True)  # no clocks, the same every time
 settings.load_profile("dnalm")
 
-# A shell ignores SIGINT for what it runs in the background, and so would programs that a test starts and signals
+# A shell ignores SIGINT for what it runs in the background, and so would programs that tests start and signal
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

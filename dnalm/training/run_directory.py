@@ -247,10 +247,11 @@ class RunDirectory:
             self._moved.rmdir()
 
     def _refused(self, what: str) -> ConfigError:
+        aside = "" if "does not move" in what else ", or move it aside by run.replace=true"
         return ConfigError(
             "CFG-23",
             where="run.dir",
             found=f"{self.path} is there already and holds {what}",
             expected="a folder for a new run",
-            fix=f"choose another, such as {self.another}, or move it aside by run.replace=true",
+            fix=f"choose another, such as {self.another}{aside}",
         )

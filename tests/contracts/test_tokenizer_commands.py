@@ -16,9 +16,10 @@ INSPECT = ["tokenizer", "inspect", *GENOME]
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    """Run the program in this process: exit code, stdout, stderr."""
+    """Run the program, of several words for a key with the last: exit code, stdout, stderr."""
+    last = {word[: word.find("=") + 1] or word: word for word in words}
     with pytest.raises(SystemExit) as ended:
-        main(list(words))
+        main(list(last.values()))
     captured = capsys.readouterr()
     return int(ended.value.code or 0), captured.out, captured.err
 
@@ -188,7 +189,7 @@ def test_a_taken_folder_is_refused_before_any_work(
     Path("out/mine.txt").write_text("mine")
     code, _, errors = run(capsys, *words, "run.dir=out")
     assert code == 2
-    assert errors.startswith("dnalm: CFG-23 run.dir: out is there already and holds something else; ")
+    assert errors.startswith("dnalm: CFG-23 run.dir: out is there already and holds something else, which ")
     assert names("out") == ["mine.txt"]
     assert not Path("cache").exists()
 
