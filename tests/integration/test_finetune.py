@@ -35,8 +35,9 @@ KINDS = {
 
 
 def program(*words: str) -> None:
+    last = {word[: word.find("=") + 1] or word: word for word in words}  # of several for a key
     with pytest.raises(SystemExit) as ended:
-        main([*words, "--debug"])
+        main([*last.values(), "--debug"])
     assert ended.value.code == 0
 
 
