@@ -50,7 +50,7 @@ def test_a_part_may_be_prepared_again_and_there_is_no_part_beyond_the_last(
         assert prepare("part=6", "parts=9", "run.dir=none") == 0
         assert prepared("none") == {}
     assert prepare("part=3", "parts=2", "run.dir=x") == 2
-    assert "part is 3 of parts=2; it lies between 1 and 2" in capsys.readouterr().err
+    assert "part=3 of parts=2; a part between 1 and 2" in capsys.readouterr().err
     assert not manifest.with_name("x").exists()
 
 
