@@ -14,12 +14,11 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
 
 from dnalm.compose.names import RESERVED, unknown_key
 from dnalm.compose.names import join as _join
@@ -342,7 +341,7 @@ def _validated(adapter: TypeAdapter[Any], value: object) -> Any:  # noqa: ANN401
         raise
 
 
-def _fix_of(problem: ErrorDetails, key: str) -> str:
+def _fix_of(problem: Mapping[str, Any], key: str) -> str:
     """What to write in place of a value that pydantic refuses."""
     if problem["type"] == "too_short":
         return f"name one at least, or leave {key} out"
