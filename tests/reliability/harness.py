@@ -36,15 +36,16 @@ class Place:
     demo: bool = False  # train on the simulated clade
 
     def words(self, run: str, *more: str) -> list[str]:
-        """The command line of a tiny run with dropout."""
+        """The command line of a tiny run with dropout; of several words for a key the last."""
         own = ["data=fasta", f"data.fasta={self.folder}/genome.fa", f"data.cache={self.folder}/cache"]
-        return [
+        words = [
             "pretrain", "experiment=dnabert", "size=tiny", "debug=fast",
             *(["data=demo"] if self.demo else own),
             f"run.dir={self.folder}/{run}", "model.hidden_size=16", "model.num_heads=2", "model.dropout=0.1",
             "batch.global_size=4", "batch.micro_size=2", "trainer.validate_every=1000",
             "trainer.checkpoint_every=5", "trainer.callbacks=[{_target_: dnalm.training.Ledger}]", *more,
         ]  # fmt: skip
+        return list({word[: word.find("=") + 1] or word: word for word in words}.values())
 
     def start(
         self, run: str, *more: str, environment: Mapping[str, str] | None = None, cwd: Path = ROOT
