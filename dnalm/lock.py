@@ -137,11 +137,12 @@ class OutputLock:
     def __exit__(self, *_: object) -> None:
         """Give it back; what lies at its place and is not its own, stays."""
         assert self._lock, "the block has been entered"
-        if self.is_in_place():
+        if is_in_place := self.is_in_place():
             self.holder_file.unlink(missing_ok=True)
             self.file.unlink(missing_ok=True)
         self._lock.release()
-        self._remove_folders()
+        if is_in_place:
+            self._remove_folders()
 
     def is_in_place(self) -> bool:
         """Whether the lock file still lies at its path: nobody has moved or replaced the folder."""

@@ -8,6 +8,7 @@ has missed nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from dnalm.models.finite import not_finite
 from dnalm.training.checkpoints import CheckpointFolder, SavePolicy
 from dnalm.training.checkpoints.saving import save_failed
 from dnalm.training.guard import RunStopped, StepGuard
+from dnalm.training.heartbeat import RunFolder
 from dnalm.training.metrics_file import save_logger
 from dnalm.training.optimizers import how_to_stay_finite
 from dnalm.training.processes import done_by_first, patient_group
@@ -53,6 +55,7 @@ class Checkpointing(Callback):
         guard: what the ranks have agreed upon.
         describe: further entries of `state.json`: the data contract, versions.
         policy: what happens if saving fails.
+        run: the run directory; what replaces it is not written into.
     """
 
     def __init__(
@@ -62,9 +65,10 @@ class Checkpointing(Callback):
         guard: StepGuard,
         describe: Callable[[Trainer], Mapping[str, Any]],
         policy: SavePolicy,
+        run: RunFolder,
     ) -> None:
         self.folder, self.times, self.guard, self.describe = folder, times, guard, describe
-        self.policy = policy
+        self.policy, self.run = policy, run
         self._seen = 0  # last step that has ended; a step has several micro-batches
         self._settled = 0  # last step of which it is decided whether it is saved
         self._saved = 0
@@ -130,15 +134,23 @@ class Checkpointing(Callback):
 
         Raises:
             NumericsError: CKPT-08, a weight is not finite; nothing is kept.
-            CheckpointError: saving has failed too often.
+            CheckpointError: saving has failed too often; CKPT-15, another folder lies at the run's path.
         """
         step = trainer.global_step
         if step == self._saved:
             return
+        self._check_place()
         for logger in trainer.loggers:
             save_logger(logger)
         self.policy.attempt(lambda: self._write(trainer, module, step))
         self._saved = step
+
+    def _check_place(self) -> None:
+        with suppress(
+            OSError
+        ):  # a file system that does not answer makes the save fail, which is tried again
+            if self.run.is_replaced() and (lost := self.run.fault()):
+                raise lost
 
     def _write(self, trainer: Trainer, module: LightningModule, step: int) -> None:
         """Write, or fail on all ranks alike."""

@@ -42,10 +42,18 @@ class RunFolder:
         self.path = path
         self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
 
+    def is_replaced(self) -> bool:
+        """Whether another folder lies at the path, into which nothing may be written.
+
+        Raises:
+            OSError: nothing lies there, or the file system does not answer.
+        """
+        return not os.path.samestat(self.path.stat(), os.fstat(self._descriptor))
+
     def fault(self) -> CheckpointError | None:
         """CKPT-15, what is at the path is not the folder; None if it is."""
         try:
-            if os.path.samestat(self.path.stat(), os.fstat(self._descriptor)):
+            if not self.is_replaced():
                 return None
             found = "another folder lies there now"
         except OSError as error:

@@ -20,6 +20,7 @@ from dnalm.console import stderr
 from dnalm.durable import append
 from dnalm.system_errors import disk_reason, translate
 from dnalm.tables import csv_text, replace_text
+from dnalm.training.heartbeat import RunFolder
 
 
 class MetricsFile(Logger):
@@ -27,11 +28,12 @@ class MetricsFile(Logger):
 
     Args:
         path: the file.
+        run: the run directory, if it is watched; rows wait while another folder lies at its path.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, run: RunFolder | None = None) -> None:
         super().__init__()
-        self.path = path
+        self.path, self.run = path, run
         self._columns: list[str] = []
         self._step: int | None = None  # of the row that is not written yet
         self._row: dict[str, float] = {}
@@ -69,6 +71,8 @@ class MetricsFile(Logger):
         if not self._waiting:
             return
         try:
+            if self.run and self.run.is_replaced():
+                return
             self._append(self._waiting)
         except OSError as error:
             if disk_reason(error.errno, self.path) is None:

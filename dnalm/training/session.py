@@ -121,7 +121,7 @@ class Session(Generic[Data, Module]):
             data: what it trains on.
             introduce: says what trains, on the first process.
         """
-        metrics = MetricsFile(self.run.metrics)
+        metrics = MetricsFile(self.run.metrics, self._run_folder)
         further = [self.work.logger(save_dir=self.run.path)] if self.work.logger else []
         module = self._made or self.work.make_module(data)
         if self.ranks.first:
@@ -227,7 +227,7 @@ class Session(Generic[Data, Module]):
                 ProgressBar(self.throughput, place=recipe.place, advice=_SHORTER[self.work.command]),
                 Heartbeat(self._run_folder, self.ranks.rank, stall_s=recipe.stall_s),
                 *recipe.callbacks,  # before the run may stop
-                Checkpointing(self.folder, times, self.guard, self._describe, SavePolicy()),
+                Checkpointing(self.folder, times, self.guard, self._describe, SavePolicy(), self._run_folder),
             ],
             root=self.run.path,
             guard=self.guard,

@@ -54,8 +54,10 @@ def other(base: str) -> str:
     return "ACGT"[("ACGT".index(base) + 1) % 4]
 
 
-def words(folder: Path, out: str, *more: str, variants: str = "variants.vcf") -> list[str]:
-    named = {"model": "model", "variants": variants, "reference": "genome.fa", "cache": "cache", "out": out}
+def words(
+    folder: Path, out: str, *more: str, variants: str = "variants.vcf", model: str = "model"
+) -> list[str]:
+    named = {"model": model, "variants": variants, "reference": "genome.fa", "cache": "cache", "out": out}
     return ["score", *(f"{key}={folder / name}" for key, name in named.items()), "window_bp=40", *more]
 
 
@@ -211,7 +213,7 @@ def test_the_prediction_is_what_the_head_says_of_both_alleles(
             ]
         )  # fmt: skip
     assert not ended.value.code
-    given = words(folder, "out.tsv", "score=[prediction]", f"model={folder}/tuned/model")
+    given = words(folder, "out.tsv", "score=[prediction]", model="tuned/model")
     with pytest.raises(SystemExit) as ended:
         main(given)
     assert not ended.value.code, capsys.readouterr().err

@@ -123,7 +123,7 @@ def test_a_secret_of_the_environment_is_written_nowhere(own: Place) -> None:
     assert commanded(own, "run", "steps=6", **secrets)[0] == 0
     failing = {"DNALM_FAULT": "train.step_end@1:3=raise", **secrets}
     code, said = commanded(own, "failed", "steps=6", "trainer.devices=2", **failing)
-    assert code == 6, said
+    assert code == 1, said  # the injected error stands for a bug of ours
     assert canary not in said
     files = [path for path in own.folder.rglob("*") if path.is_file()]
     assert any(path.name == "config.yaml" for path in files)
