@@ -10,8 +10,7 @@ from hypothesis import settings
 
 from dnalm.data.module import GenomeData
 from dnalm.data.windows import Window
-from dnalm.genome.building import open_or_build
-from dnalm.genome.store import GenomeStore
+from dnalm.genome.store import GenomeStore, open_or_build
 
 settings.register_profile("dnalm", deadline=None, derandomize=True)  # no clocks, the same every time
 settings.load_profile("dnalm")

@@ -14,13 +14,12 @@ import pytest
 
 from dnalm.cli import main
 from dnalm.data.labelled import LabelledTable, Task
-from dnalm.data.labelled.reading import read_table
+from dnalm.data.labelled.table import read_table
 from dnalm.data.splits import SplitByContig
 from dnalm.errors import DataError
-from dnalm.genome.annotations.regions import REGION_CLASSES
-from dnalm.genome.building import open_or_build
-from dnalm.genome.store import GenomeStore
-from dnalm.genome.tracks import RegionClasses
+from dnalm.genome.genes import REGION_CLASSES
+from dnalm.genome.store import GenomeStore, open_or_build
+from dnalm.genome.track_recipes import RegionClasses
 from tests.evaluation.embedding.models import save
 
 Interval = tuple[str, int, int]

@@ -14,13 +14,12 @@ import torch
 from dnalm import __version__
 from dnalm.console import stdout
 from dnalm.data.labelled import Division, TablePart, Task, divide
-from dnalm.evaluation.classical import Fitted, KmerLogistic, SmallCnn
-from dnalm.evaluation.classical.classifier import refuse_other_kinds
+from dnalm.evaluation.classical import Fitted, KmerLogistic, SmallCnn, refuse_other_kinds
 from dnalm.evaluation.predictions import Scores, write_predictions
 from dnalm.limits import Seed
 from dnalm.tables import readable
 from dnalm.training import RunDirectory, peak_memory_bytes
-from dnalm.training.task_metrics import judge
+from dnalm.training.metrics import judge
 
 
 def baseline(

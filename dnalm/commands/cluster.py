@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from dnalm.console import stdout
+from dnalm.evaluation.classical import kmer_frequencies
 from dnalm.evaluation.embedding import (
     EmbeddingPlan,
     EmbeddingRecipe,
@@ -21,7 +22,6 @@ from dnalm.evaluation.embedding import (
     read_embeddings,
 )
 from dnalm.evaluation.embedding.clusters import Clustering, check_labels, cluster, plot_clusters
-from dnalm.evaluation.kmers import kmer_frequencies
 from dnalm.limits import Processes, Seed
 from dnalm.models import Pretrained
 from dnalm.paths import CachePath, InputPath

@@ -9,14 +9,19 @@ from typing import Literal
 from dnalm.console import stdout
 from dnalm.errors import CheckpointError
 from dnalm.models import Pretrained, TaskHead, family_of, fit_vocabulary, save_pretrained
-from dnalm.models.family import Family
+from dnalm.models.families import Family
 from dnalm.paths import as_typed
 from dnalm.small_files import read_provenance
 from dnalm.tokenizers import Tokenizer, load_tokenizer
 from dnalm.training import RunDirectory
-from dnalm.training.checkpoint_model import find_checkpoint, load_checkpoint_model, model_folder
-from dnalm.training.finetuned import head_weights, read_head, stock_head
-from dnalm.training.model_directory import HEADS_FILE, seal
+from dnalm.training.finetuning import head_weights, read_head, stock_head
+from dnalm.training.model_directory import (
+    HEADS_FILE,
+    find_checkpoint,
+    load_checkpoint_model,
+    model_folder,
+    seal,
+)
 
 
 def export(

@@ -10,12 +10,9 @@ from pydantic import NonNegativeFloat, PositiveFloat
 
 from dnalm.console import stdout
 from dnalm.errors import ConfigError, DataError
-from dnalm.genome.download import download, not_written
-from dnalm.genome.recipes import GenomeRecipe, ManifestRecipe
-from dnalm.genome.sources import check_source
-from dnalm.genome.species_download import Outcome, download_species
-from dnalm.genome.species_manifest import read_species_manifest, write_species_manifest
-from dnalm.genome.transfer import Patience
+from dnalm.genome.download import GenomeRecipe, ManifestRecipe, Patience, download, not_written
+from dnalm.genome.species import Outcome, download_species, read_species_manifest, write_species_manifest
+from dnalm.genome.store import check_source
 from dnalm.limits import Attempts
 from dnalm.paths import CachePath, InputPath, as_typed
 

@@ -9,13 +9,11 @@ from typing import Annotated, Literal
 
 from dnalm.console import stdout
 from dnalm.durable import write_text
-from dnalm.evaluation.out_file import opened_output
+from dnalm.evaluation.parts import opened_output
 from dnalm.evaluation.variants import ScoreName, Scorer, ScoringPlan
-from dnalm.evaluation.variants.file_scoring import score_file, scored_records
-from dnalm.evaluation.variants.output import ENDINGS, output_kind
+from dnalm.evaluation.variants.output import ENDINGS, output_kind, score_file, scored_records
 from dnalm.evaluation.variants.ranking import Labels, rank
-from dnalm.genome.building import open_or_build
-from dnalm.genome.store import GenomeStore
+from dnalm.genome.store import GenomeStore, open_or_build
 from dnalm.genome.variants import Survey, survey
 from dnalm.limits import EACH_ONCE, Processes, Tokens, WindowBases
 from dnalm.models import Pretrained

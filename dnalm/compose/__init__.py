@@ -6,9 +6,7 @@ them and calls the command. Nothing is imported, opened or started before the wh
 buildable.
 """
 
-from dnalm.compose.build import build, run_command
-from dnalm.compose.check import check, with_defaults
+from dnalm.compose.check import build, check, check_paths, run_command, with_defaults
 from dnalm.compose.config import read_config, read_resolved
-from dnalm.compose.outputs import check_paths
 
 __all__ = ["build", "check", "check_paths", "read_config", "read_resolved", "run_command", "with_defaults"]

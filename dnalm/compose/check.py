@@ -4,14 +4,20 @@ A node with `_target_` must give only arguments that its target has, all that it
 of the annotated types; the class signature is the schema, and no second one exists. Values are
 checked as JSON in pydantic's strict mode: a path may be written as text, but `"true,"` is no bool
 and `"3"` no number.
+
+All outputs that a checked config names are held against all its inputs, before anything is built.
+
+Build what a checked config describes, and run its command.
 """
 
 from __future__ import annotations
 
 import collections.abc
 import functools
+import hashlib
 import inspect
 import json
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -20,13 +26,12 @@ from typing import Any
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
-from dnalm.compose.names import RESERVED, unknown_key
-from dnalm.compose.names import join as _join
+from dnalm.compose.neighbours import RESERVED, given_twice, repeated, unknown_key
+from dnalm.compose.neighbours import join as _join
 from dnalm.compose.targets import resolve, settable
-from dnalm.compose.words import given_twice, repeated
-from dnalm.errors import ConfigError
+from dnalm.errors import ConfigError, DnalmError
 from dnalm.limits import EachOnce
-from dnalm.paths import MustExist
+from dnalm.paths import Input, MustExist, Output, OutputName, check_outputs
 
 Node = dict[str, Any]
 MISSING = "???"  # the value of a key that is still to be given
@@ -390,3 +395,172 @@ def _missing(key: str, annotation: Any) -> ConfigError:  # noqa: ANN401
         expected="a value" if annotation is Any else f"a value ({_type_name(annotation)})",
         fix=f"give {key}={example} on the command line",
     )
+
+
+_FOLDER = Output("folder")
+_SHORT = 24  # characters of a value in a name
+
+
+def check_paths(config: Node) -> None:
+    """Refuse a config whose command would write over what it reads.
+
+    Args:
+        config: checked; signatures mark arguments that name inputs and outputs, see `dnalm.paths`.
+
+    Raises:
+        ConfigError: CFG-55, see `check_outputs`; a path that is empty or holds a NUL.
+    """
+    inputs: dict[str, Path] = {}
+    outputs: dict[str, tuple[Path, Output]] = {}
+    for key, text, mark in _marked(config, ""):
+        if not text or "\0" in text:
+            raise ConfigError(
+                "CFG-55",
+                where=key,
+                found=f"{text!r}",
+                expected="a path" if not text else "a path without a NUL",
+                fix=f"leave {key} out, or name one, such as {key}=runs/first",
+            )
+        if isinstance(mark, Input):
+            inputs[key] = Path(text)
+        elif isinstance(mark, Output):
+            outputs[key] = Path(text), mark
+        else:
+            outputs[key] = Path(mark.folder) / text, _FOLDER
+    check_outputs(outputs, inputs)
+
+
+def origin(*keys: str, _root_: object) -> str:
+    """What a run is made of, for the name of its folder: `<model>-<input>-<hash>` for `model.source,input`.
+
+    Args:
+        keys: of the config; those that are absent are left out.
+    """
+    from omegaconf import Container, OmegaConf
+
+    assert isinstance(_root_, Container), "given by OmegaConf"
+    values = [str(OmegaConf.select(_root_, key, default="", throw_on_missing=False)) for key in keys]
+    digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()[:6]
+    return "-".join([*filter(None, map(_short, values)), digest])
+
+
+def _short(value: str) -> str:
+    """The last telling part of a path, as a part of a file name."""
+    parts = [part for part in value.split("/") if part not in ("", ".", "..", "model")]
+    return re.sub(r"[^A-Za-z0-9_]+", "-", parts[-1].partition(".")[0] if parts else "")[:_SHORT].strip("-")
+
+
+def _marked(node: Node, key: str) -> Iterator[tuple[str, str, Input | Output | OutputName]]:
+    """The texts of a component and of those below it that name a path: key, text, mark."""
+    from hydra.utils import get_object
+
+    parameters = parameters_of(get_object(node["_target_"]))
+    for name, value in node.items():
+        if name in RESERVED or value == MISSING:
+            continue
+        marks = tuple(_path_marks(parameters[name].annotation))
+        for below, item in _leaves(value, f"{key}.{name}" if key else name):
+            if isinstance(item, dict):
+                yield from _marked(item, below)
+            else:
+                for mark in marks:
+                    if not (isinstance(mark, OutputName) and node.get(mark.unless) is not None):
+                        yield below, item, mark
+
+
+def _leaves(value: object, key: str) -> Iterator[tuple[str, str | Node]]:
+    """The texts and components in a value, not those inside components."""
+    if isinstance(value, str) or (isinstance(value, dict) and "_target_" in value):
+        yield key, value
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _leaves(item, f"{key}.{name}")
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _leaves(item, f"{key}[{number}]")
+
+
+def _path_marks(annotation: Any) -> Iterator[Input | Output | OutputName]:  # noqa: ANN401
+    for mark in getattr(annotation, "__metadata__", ()):
+        if isinstance(mark, Input | Output | OutputName):
+            yield mark
+    for part in typing.get_args(annotation):
+        yield from _path_marks(part)
+
+
+def build(node: Node, *, key: str = "") -> Any:  # noqa: ANN401
+    """Build a node with `_target_`, its arguments first.
+
+    Args:
+        node: a mapping that `check` has accepted; with `_partial_: true` the result is a function
+            of the arguments still missing.
+        key: where it stands in the config.
+
+    Raises:
+        ConfigError: a component refuses its values, now or when the missing ones are given.
+    """
+    target = resolve(node["_target_"], key=key)
+    arguments = _arguments(node, target, key=key)
+
+    @functools.wraps(target, assigned=("__name__", "__doc__"), updated=())
+    def make(*positional: object, **missing: object) -> Any:  # noqa: ANN401 -- what the config names
+        for name in arguments.keys() & missing.keys():
+            raise ConfigError(
+                "CFG-03",
+                where=f"{key}.{name}",
+                found="a value for an argument that dnalm fills itself",
+                expected=f"none; {target.__name__} is given it by the run",
+                fix="leave it out",
+            )
+        try:
+            return target(*positional, **arguments, **missing)
+        except (DnalmError, OSError, MemoryError):
+            raise
+        except _refusals(target) as error:
+            said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            raise ConfigError(
+                "CFG-18",
+                where=key or "config",
+                found=said or "a value that it refuses",
+                expected=f"values that {target.__name__} accepts",
+                fix=f"change what {key or target.__name__} is given",
+            ) from error
+
+    return make if is_partial(node, key=key) else make()
+
+
+def run_command(node: Node, *, command: str, given: Mapping[str, object]) -> Any:  # noqa: ANN401
+    """Build the components of a command's config, then call the command.
+
+    What the components refuse is a mistake in the config; what the command raises is not.
+
+    Args:
+        node: a command's whole config, which `check` has accepted.
+        command: its name.
+        given: arguments that the program fills.
+
+    Raises:
+        ConfigError: a component refuses its values.
+    """
+    root = resolve(node["_target_"], key="", command=command)
+    return root(**_arguments(node, root, key=""), **given)
+
+
+def _arguments(node: Node, target: Callable[..., Any], *, key: str) -> dict[str, Any]:
+    parameters = parameters_of(target)
+    return {
+        name: convert(
+            value, parameters[name].annotation, key=f"{key}.{name}" if key else name, visit=_build_component
+        )
+        for name, value in node.items()
+        if name not in RESERVED and not is_default(value, parameters[name])
+    }
+
+
+def _refusals(target: Callable[..., Any]) -> tuple[type[Exception], ...]:
+    """What a target raises if it refuses a value: ours a ValueError, those of other libraries anything."""
+    return (ValueError,) if target.__module__.partition(".")[0] == "dnalm" else (Exception,)
+
+
+def _build_component(node: Node, annotation: object, key: str) -> Any:  # noqa: ANN401, ARG001
+    return build(node, key=key)

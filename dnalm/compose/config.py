@@ -3,32 +3,127 @@
 Hydra composes; what differs from its defaults is the treatment of `key=value`. A class signature
 holds the defaults and YAML only what differs, so a key may be valid without standing in any YAML:
 values are added where they are absent, and `check` then judges them against the signatures.
+
+What a config file may cost: one that is large, deep or refers to itself is refused before it is built.
+
+A few lines of YAML whose aliases stand for each other keep OmegaConf busy for hours. What is looked at
+here are the events of the parser, of which there are no more than the file is long.
+
+What the overlays of a composed config, sizes, debugging and optional tracks, find nothing to change in.
 """
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from dnalm import grants
-from dnalm.compose.names import check_names, unknown_key
-from dnalm.compose.neighbours import said_here
-from dnalm.compose.outputs import origin
-from dnalm.compose.overlays import has_argument, leave_out_tracks, leaves, remove
-from dnalm.compose.signatures import parameters_of
-from dnalm.compose.words import Word, read_words
-from dnalm.compose.yaml_limits import check_yaml
+from dnalm.compose.check import origin
+from dnalm.compose.neighbours import Word, check_names, read_words, said_here, unknown_key
+from dnalm.compose.targets import parameters_of
 from dnalm.errors import ConfigError
 from dnalm.grants import KEYS, refuse_in_files
 from dnalm.paths import config_folder, quoted
+from dnalm.small_files import MOST_BYTES, YamlLimitError, check_yaml_events
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+
+def check_yaml(path: Path) -> None:
+    """Refuse a file that is not worth reading; mistakes of grammar are told by whoever reads it.
+
+    Args:
+        path: a regular file.
+
+    Raises:
+        ConfigError: CFG-32, the file is too large, is no text in UTF-8, has anchors, or is nested too deep.
+    """
+    with path.open("rb") as file:
+        text = file.read(MOST_BYTES + 1)
+    if len(text) > MOST_BYTES:
+        raise _refused(str(path), f"more than {MOST_BYTES:,} bytes", "a smaller file")
+    if text.startswith(codecs.BOM_UTF8):  # which hides the line "# @package" from Hydra
+        raise _refused(f"{path}:1", "a byte order mark", "text in UTF-8 without one")
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = text[: error.start].count(b"\n") + 1
+        raise _refused(f"{path}:{line}", f"a byte {text[error.start]:#04x}", "text in UTF-8") from error
+    try:
+        check_yaml_events(text)
+    except YamlLimitError as error:
+        raise _refused(f"{path}:{error.line}", error.found, error.expected) from error
+    except yaml.YAMLError:
+        return
+
+
+def _refused(where: str, found: str, expected: str) -> ConfigError:
+    return ConfigError(
+        "CFG-32", where=where, found=found, expected=expected, fix="mend the file, or leave it out"
+    )
+
+
+def leaves(value: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The paths of the values of nested mappings, a component being one value."""
+    for name, item in value.items():
+        if isinstance(item, dict) and "_target_" not in item:
+            yield from leaves(item, (*path, name))
+        elif name != "defaults":
+            yield (*path, name)
+
+
+def has_argument(config: DictConfig, path: Sequence[str]) -> bool:
+    """Whether the components on the way to a key have it, as far as their source tells."""
+    node: Any = config
+    for name in path:
+        if not hasattr(node, "get"):
+            return True
+        known = parameters_of(node.get("_target_"))
+        if known is not None and name not in known:
+            return False
+        node = node.get(name)
+    return True
+
+
+def remove(config: DictConfig, path: Sequence[str]) -> None:
+    """Remove a key, and the mappings above it that are left empty."""
+    *above, name = path
+    node: Any = config
+    for part in above:
+        node = node[part]
+    if name in node:
+        del node[name]
+    if above and not node:
+        remove(config, above)
+
+
+def leave_out_tracks(config: DictConfig, words: Sequence[Word]) -> None:
+    """A track of `data` whose files are not given is absent, unless none is given."""
+    from omegaconf import OmegaConf
+
+    data = config.get("data")
+    tracks: Any = data.get("tracks") if OmegaConf.is_dict(data) else None
+    if not OmegaConf.is_dict(tracks):
+        return
+    asking = [
+        name
+        for name, node in tracks.items()
+        if OmegaConf.is_dict(node) and any(OmegaConf.is_missing(node, part) for part in node)
+    ]
+    typed = [word.key for word in words]
+    for name in asking if len(asking) < len(tracks) else ():
+        if not any(key.startswith(f"data.tracks.{name}.") for key in typed):
+            del tracks[name]
+
 
 _STEP_COUNTS = ("schedule.warmup_steps",)  # of a run; not masking.final_from, which an extension must keep
 _GROUP = re.compile(r"\w[\w/]{0,60}")

@@ -1,8 +1,26 @@
-"""What users of neighbouring programs type (transformers, Lightning, Hydra), and what says it here."""
+"""Names that nothing has: refused before anything is imported, with the name that was probably meant.
+
+A misspelt key is held against the arguments as the source states them, so that the answer takes no import
+of torch. Where the key is one that a neighbouring program has (transformers, Lightning, Hydra templates),
+ours is named.
+
+What users of neighbouring programs type (transformers, Lightning, Hydra), and what says it here.
+
+Words of a command line in Hydra's grammar, and how a value is written so that the grammar can read it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import difflib
+import importlib
+import shlex
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dnalm.compose.targets import parameters_of
+from dnalm.errors import ConfigError
+from dnalm.paths import quoted
 
 # What users of neighbouring programs type, and what says it here. Of several the first whose key the command
 # has is named. One with '=' is written as it stands, one without gets the value that was typed; what begins
@@ -320,3 +338,232 @@ def said_here_of_option(word: str, following: str | None, root: Collection[str])
     if key.partition(".")[0].partition("/")[0] in root:
         return f"write {key}={'…' if given is None else given}"
     return said_here(key, given, root) or "write keys without dashes, as key=value; see dnalm --help"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """One `key=value` as Hydra's grammar reads it.
+
+    Attributes:
+        text: as it was typed.
+        prefix: `+`, `++`, `~` or nothing.
+        key: config key or group, without its prefix; with `@package` if one is given.
+        value: the text of its value, quotes resolved; empty where there is none.
+    """
+
+    text: str
+    prefix: str
+    key: str
+    value: str
+
+
+def read_words(words: Sequence[str]) -> list[Word]:
+    """Read what was typed.
+
+    Raises:
+        ConfigError: CFG-16, a word is no `key=value` or sets something of Hydra itself; CFG-01, it is not in
+            Hydra's grammar; CFG-05, a key or group is given twice.
+    """
+    read = [_read_word(word) for word in words]
+    seen: dict[str, Word] = {}
+    for word in read:
+        if word.key in seen and word.prefix != "~":
+            raise given_twice(word.key, f"{seen[word.key].text} and {word.text}")
+        seen[word.key] = word
+    return read
+
+
+def given_twice(key: str, found: str) -> ConfigError:
+    """The error of a key, a group or an entry of a list that is given more than once."""
+    return ConfigError(
+        "CFG-05", where=key, found=f"{found}: given twice", expected="each once", fix="leave one of them out"
+    )
+
+
+def overridden(words: Sequence[str], later: Sequence[str]) -> list[str]:
+    """Words of a recipe and the user's own, which win: none of the recipe's for a key that they set."""
+    set_later = {_bare_key(word) for word in later}
+    return [*(word for word in words if _bare_key(word) not in set_later), *later]
+
+
+def _bare_key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+~")
+
+
+def repeated(entries: Iterable[object]) -> object | None:
+    """The first entry that has been there before; None if there is none."""
+    seen: set[object] = set()
+    for entry in entries:
+        if entry in seen:
+            return entry
+        seen.add(entry)
+    return None
+
+
+def _read_word(word: str) -> Word:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    key, equals, value = word.partition("=")
+    bare = key.lstrip("+~")
+    if not equals and not word.startswith("~"):
+        raise ConfigError(
+            "CFG-16",
+            where=word,
+            found="an argument without '='",
+            expected="key=value or group=option",
+            fix="write it as key=value; options of the program begin with --",
+        )
+    try:
+        parsed = OverridesParser.create().parse_override(word)
+    except RecursionError as error:  # brackets within brackets: quotes are not what it lacks
+        raise ConfigError(
+            "CFG-01", where=bare, found="brackets nested too deep", expected="a flatter value", fix="mend it"
+        ) from error
+    except HydraException as error:
+        raise _unreadable(word) from error
+    if "{" in value:
+        _check_braces(word, bare)
+    given = parsed.value() if equals else ""
+    text = given if isinstance(given, str) else value
+    return Word(text=word, prefix=key[: len(key) - len(bare)], key=bare, value=text)
+
+
+def _check_braces(word: str, key: str) -> None:
+    """Refuse a key that stands twice within one pair of braces, of which Hydra keeps the last."""
+    grammar: Any = importlib.import_module("hydra.core.override_parser.overrides_parser")  # it is untyped
+    stream = grammar.CommonTokenStream(grammar.OverrideLexer(grammar.InputStream(word)))
+    waiting: list[Any] = [grammar.OverrideParser(stream).override()]
+    while waiting:
+        node = waiting.pop()
+        below = [node.getChild(number) for number in range(node.getChildCount())]
+        if isinstance(node, grammar.OverrideParser.DictContainerContext):
+            pairs = [
+                pair for pair in below if isinstance(pair, grammar.OverrideParser.DictKeyValuePairContext)
+            ]
+            twice = repeated(pair.dictKey().getText() for pair in pairs)
+            if twice is not None:
+                raise given_twice(key, f"{twice}")
+        waiting += below
+
+
+def _unreadable(word: str) -> ConfigError:
+    """The error of a word that is not in Hydra's grammar, with the same word quoted."""
+    key, equals, value = word.partition("=")
+    return ConfigError(
+        "CFG-01",
+        where=key.lstrip("+") or "config",
+        found=value or word,
+        expected="a value in Hydra's grammar, in which spaces, commas, braces and '=' are quoted",
+        fix=f"write {pasteable(key, value)}" if equals else "write key=value",
+    )
+
+
+def pasteable(key: str, value: str) -> str:
+    """`key=value` as it is typed into a shell so that the value arrives as it is."""
+    return shlex.quote(f"{key}={quoted(value)}")
+
+
+RESERVED = ("_target_", "_partial_")
+_SLIP = 0.85  # from here on a name is a misspelling rather than another program's word
+
+Others = Callable[[str, str], Sequence[str]]  # options of the group at a key that have an argument
+
+
+def check_names(
+    config: dict[str, Any], *, given: Collection[str], root: Collection[str], others: Others
+) -> None:
+    """Refuse the first key that its component lacks, as far as source tells, and entries that are repeated.
+
+    Args:
+        config: a composed root config.
+        given: arguments of the root that the program fills.
+        root: groups and keys of the command.
+        others: the options of the config group at a key that take an argument which the chosen one lacks.
+
+    Raises:
+        ConfigError: CFG-03, a key is unknown; CFG-05, a list of names has one of them twice.
+    """
+    for key, node in _nodes(config, ""):
+        known = parameters_of(node.get("_target_"))
+        for name, value in node.items() if "_target_" not in node or known is not None else ():
+            elsewhere = others(key, name) if name not in (*RESERVED, *(known or ())) else []
+            if elsewhere or (known is not None and _is_unknown(key, name, known, given)):
+                arguments = [argument for argument in known or [] if key or argument not in given]
+                raise unknown_key(join(key, name), arguments, value=value, root=root, others=elsewhere)
+    for key, values in _lists(config, ""):
+        twice = repeated(values)
+        if twice is not None:
+            raise given_twice(key, f"{twice}")
+
+
+def _is_unknown(key: str, name: str, known: Collection[str], given: Collection[str]) -> bool:
+    return name not in RESERVED and (name not in known or (not key and name in given))
+
+
+def unknown_key(
+    key: str,
+    known: Sequence[str],
+    *,
+    value: object = None,
+    root: Collection[str] = (),
+    others: Sequence[str] = (),
+) -> ConfigError:
+    """The error of a key that its component lacks.
+
+    Args:
+        key: the whole key.
+        known: the arguments of the component.
+        value: what it was given.
+        root: keys of the command's config, where a word of a neighbour may be meant.
+        others: `group=option` of those that have it.
+    """
+    parent, _, name = key.rpartition(".")
+    nearest = difflib.get_close_matches(name, known, n=1)
+    is_slip = bool(parent) and bool(difflib.get_close_matches(name, known, n=1, cutoff=_SLIP))
+    while not parent and isinstance(value, dict) and len(value) == 1:  # typed as one key: `optimizer.lr=…`
+        ((inner, value),) = value.items()
+        key = join(key, str(inner))
+    neighbour = None if is_slip and key not in NEIGHBOURS else said_here(key, value, root)
+    if others:
+        hint = f"add {' or '.join(others)}"
+    elif neighbour is not None:
+        hint = neighbour
+    else:
+        hint = f"did you mean {join(parent, nearest[0])}?" if nearest else f"use {' or '.join(known)}"
+    arguments = "the one argument" if len(known) == 1 else f"one of the {len(known)} arguments"
+    return ConfigError(
+        "CFG-03",
+        where=key,
+        found="unknown key",
+        expected=f"{arguments} of {parent or 'the command'}" if known else f"a component at {parent}",
+        fix=hint,
+    )
+
+
+def _nodes(value: object, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every mapping, from the root down, with its key."""
+    if isinstance(value, dict):
+        yield key, value
+        for name, item in value.items():
+            yield from _nodes(item, join(key, str(name)))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _nodes(item, f"{key}[{number}]")
+
+
+def _lists(value: object, key: str) -> Iterator[tuple[str, list[str]]]:
+    """Every list of names, with its key."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _lists(item, join(key, str(name)))
+    elif isinstance(value, list):
+        if value and all(isinstance(item, str) for item in value):
+            yield key, value
+        for number, item in enumerate(value):
+            yield from _lists(item, f"{key}[{number}]")
+
+
+def join(key: str, name: str) -> str:
+    """The key of an argument of the component at `key`."""
+    return f"{key}.{name}" if key else name

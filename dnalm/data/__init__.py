@@ -4,11 +4,9 @@ The datamodule is `dnalm.data.module.GenomeData`. It is not named here, so that 
 this package, start without Lightning: in a third of the time, with half of the memory.
 """
 
-from dnalm.data.batch import Batch, HiddenTensors
-from dnalm.data.batching import BatchPlan
-from dnalm.data.corpus import Corpus, CorpusGenome, DatasetCorpus, GenomeCorpus, Part
+from dnalm.data.batch import Batch, BatchPlan, HiddenTensors
+from dnalm.data.corpus import Corpus, CorpusGenome, DatasetCorpus, GenomeCorpus, MultispeciesCorpus, Part
 from dnalm.data.masking import Masking
-from dnalm.data.multispecies import MultispeciesCorpus
 from dnalm.data.splits import SplitByContig, SplitByFraction, SplitByRandomContigs, SplitByRegion
 from dnalm.data.windows import WindowRecipe
 

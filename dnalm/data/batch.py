@@ -1,22 +1,179 @@
 """A micro-batch in packed layout: sequences end to end, nothing padded.
 
 B sequences, N packed tokens, C annotation channels, M tokens to predict, X hidden bases, P pairs.
+
+Batch arithmetic, and the slice of each global batch that a rank computes.
+
+A global batch is samples [n B, (n + 1) B) of the run. Ranks take equal contiguous slices of it and
+cut them into micro-batches, so neither the number of ranks nor of workers changes what a step sees.
+
+Which bases a masked sequence truly hides, and which masked tokens can tell them.
+
+A base is hidden when every token that covers it is shown as the mask token. Its neighbours in an
+overlapping tokenization are then of no help, so the loss at such bases compares tokenizers fairly.
+
+How many targets a whole optimizer step has, told with each of its micro-batches.
+
+Where several objectives are summed, each is divided by its own number of targets in the global batch. Their
+gradients meet in the shared encoder, so that the division has to come before the backward pass of the first
+micro-batch. Micro-batches hold integers only, so a step's are simply fetched before the first is handed out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.utils.data import Sampler
 
-from dnalm.data.hidden import HiddenBases, join_hidden
 from dnalm.data.masking import Flags
 from dnalm.data.targets import UNLABELLED, Target
+from dnalm.data.windows import Integers
+from dnalm.errors import ConfigError
+from dnalm.genome.alphabet import UNKNOWN, Codes, bases
+from dnalm.limits import BatchSize, Workers
 from dnalm.tokenizers import Ids
+from dnalm.tokenizers.protocol import pair_up
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPlan:
+    """How many samples an optimizer step takes, and how many fit one forward pass.
+
+    Args:
+        global_size: samples per optimizer step, over all ranks.
+        micro_size: samples per forward pass on one rank.
+        num_workers: loader processes per rank; 0 loads in the training process.
+    """
+
+    global_size: BatchSize
+    micro_size: BatchSize
+    num_workers: Workers = 0
+
+    def __post_init__(self) -> None:
+        for name in ("global_size", "micro_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; a batch holds at least one sample")
+
+    def accumulation(self, world_size: int) -> int:
+        """Forward passes per optimizer step on each rank.
+
+        Raises:
+            ConfigError: the global batch does not divide evenly.
+        """
+        per_pass = world_size * self.micro_size
+        if self.global_size % per_pass:
+            below = self.global_size // per_pass * per_pass
+            nearest = [str(size) for size in (below, below + per_pass) if size]
+            raise ConfigError(
+                "CFG-19",
+                where="batch.global_size",
+                found=f"{self.global_size} samples",
+                expected=f"a multiple of {world_size} ranks x batch.micro_size={self.micro_size}",
+                fix=f"set batch.global_size={' or '.join(nearest)}, or another batch.micro_size",
+            )
+        return self.global_size // per_pass
+
+
+class StepBatches(Sampler[list[int]]):
+    """Sample indices of one rank's micro-batches, without end and without state.
+
+    Args:
+        plan: the batch arithmetic.
+        rank: this process.
+        world_size: number of processes.
+        start_step: optimizer step to begin with.
+    """
+
+    def __init__(self, plan: BatchPlan, *, rank: int, world_size: int, start_step: int) -> None:
+        self.plan, self.rank, self.world_size, self.start_step = plan, rank, world_size, start_step
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield `micro_size` indices at a time, `accumulation` times a step."""
+        passes = self.plan.accumulation(self.world_size)
+        for step in itertools.count(self.start_step):
+            first = step * self.plan.global_size + self.rank * passes * self.plan.micro_size
+            for number in range(passes):
+                begin = first + number * self.plan.micro_size
+                yield list(range(begin, begin + self.plan.micro_size))
+
+
+def validation_batches(num_samples: int, *, micro_size: int, rank: int, world_size: int) -> list[list[int]]:
+    """Every validation sample exactly once over all ranks, in micro-batches.
+
+    Ranks have equally many batches, since they work together on each; what is missing is filled up with
+    indices from `num_samples` on, of which `ValidationSamples` makes samples that count nothing.
+    """
+    each = -(-num_samples // (world_size * micro_size)) * micro_size if world_size > 1 else num_samples
+    mine = list(range(rank, world_size * each, world_size))
+    return [mine[i : i + micro_size] for i in range(0, len(mine), micro_size)]
+
+
+@dataclass(frozen=True)
+class HiddenBases:
+    """Hidden bases, and a list of (hidden base, masked token that covers it) pairs.
+
+    X hidden bases, P pairs, M masked tokens.
+    """
+
+    position_X: Integers  # noqa: N815 -- flat store coordinate
+    base_X: Codes  # noqa: N815 -- 0-3
+    pair_base_P: Integers  # noqa: N815 -- index into X
+    pair_token_P: Integers  # noqa: N815 -- index into M
+    pair_offset_P: Integers  # noqa: N815 -- place of the base within the token
+
+
+def find_hidden(codes: Codes, spans: Ids, hidden: Flags, *, start: int) -> HiddenBases:
+    """Find the hidden bases of one sequence.
+
+    Args:
+        codes: (L,) the sequence.
+        spans: (T, 2) bases of each token; special tokens have empty spans.
+        hidden: (T,) True where the token is masked, and all of those are shown as mask tokens.
+        start: flat store coordinate of the first base.
+
+    Returns:
+        The hidden bases in ascending order; an N is never one.
+    """
+    cover = np.zeros(len(codes) + 1, dtype=np.int64)
+    covered_by_visible = cover.copy()
+    np.add.at(cover, spans[:, 0], 1)
+    np.add.at(cover, spans[:, 1], -1)
+    visible = spans[~hidden]
+    np.add.at(covered_by_visible, visible[:, 0], 1)
+    np.add.at(covered_by_visible, visible[:, 1], -1)
+    told = np.cumsum(covered_by_visible)[:-1] > 0
+    is_hidden = (np.cumsum(cover)[:-1] > 0) & ~told & (bases(codes) != UNKNOWN)
+    places = np.flatnonzero(is_hidden)
+
+    pairs = pair_up(spans[hidden])
+    kept = is_hidden[pairs.base]
+    return HiddenBases(
+        position_X=places + start,
+        base_X=bases(codes)[places],
+        pair_base_P=np.searchsorted(places, pairs.base[kept]),
+        pair_token_P=pairs.token[kept],
+        pair_offset_P=pairs.offset[kept],
+    )
+
+
+def join_hidden(parts: list[HiddenBases], tokens_per_part: list[int]) -> HiddenBases:
+    """Put sequences end to end: indices of later parts are shifted past the earlier ones."""
+    num_bases = np.cumsum([0, *(len(part.position_X) for part in parts)])
+    num_tokens = np.cumsum([0, *tokens_per_part])
+    return HiddenBases(
+        position_X=np.concatenate([part.position_X for part in parts]),
+        base_X=np.concatenate([part.base_X for part in parts]),
+        pair_base_P=np.concatenate([p.pair_base_P + n for p, n in zip(parts, num_bases, strict=False)]),
+        pair_token_P=np.concatenate([p.pair_token_P + n for p, n in zip(parts, num_tokens, strict=False)]),
+        pair_offset_P=np.concatenate([part.pair_offset_P for part in parts]),
+    )
 
 
 @dataclass(frozen=True)
@@ -167,3 +324,35 @@ def _map_tensors(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
     hidden = replace(batch.hidden, **changed(batch.hidden)) if batch.hidden else None
     tracks = {name: change(targets) for name, targets in batch.tracks.items()}
     return replace(batch, **changed(batch), hidden=hidden, tracks=tracks)  # type: ignore[arg-type]
+
+
+MASKED_TOKENS = ""  # the name of masked language modelling among the tracks
+
+
+@dataclass(frozen=True)
+class CountedSteps(Iterable[Batch]):
+    """The micro-batches of a loader with `step_targets` filled in.
+
+    Args:
+        loader: a rank's micro-batches, from the first of a step on.
+        per_step: how many of them make a step.
+    """
+
+    loader: Iterable[Batch]
+    per_step: int
+
+    def __iter__(self) -> Iterator[Batch]:
+        batches = iter(self.loader)
+        while step := list(islice(batches, self.per_step)):
+            counts: dict[str, int] = {}
+            for batch in step:
+                for name, count in count_targets(batch).items():
+                    counts[name] = counts.get(name, 0) + count
+            for batch in step:
+                yield replace(batch, step_targets=counts)
+
+
+def count_targets(batch: Batch) -> dict[str, int]:
+    """Targets of a micro-batch: known tokens or windows of each track, of labels known pairs with one."""
+    tracks = {name: int(is_known(targets).sum()) for name, targets in batch.tracks.items()}
+    return {MASKED_TOKENS: len(batch.labels_M), **tracks}

@@ -1,23 +1,36 @@
-"""What DNA there is: the genomes of a run, and which parts of them train and which judge."""
+"""What DNA there is: the genomes of a run, and which parts of them train and which judge.
+
+Many genomes as one corpus: a YAML of paths and addresses or a manifest, mixed as asked, with tracks.
+
+The genomes of a corpus by name: where each is, what it is for, and its share.
+
+Tracks of many genomes: for each track the genomes that have it, and what makes it of their files.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+import difflib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
 
 from dnalm.data.splits import Division, Split, SplitByContig, SplitByRandomContigs
 from dnalm.errors import DataError
-from dnalm.genome.building import open_or_build
-from dnalm.genome.clade import Clade, find_or_simulate
 from dnalm.genome.dataset_text import dataset_fasta
-from dnalm.genome.preparing import track_cache
-from dnalm.genome.sources import check_source
-from dnalm.genome.store import GenomeStore
-from dnalm.genome.tracks import TrackRecipe, TrackStore
-from dnalm.genome.tracks.of_clade import clade_tracks
-from dnalm.paths import CachePath, InputName, InputPath
+from dnalm.genome.download import RemoteFile, download_folder
+from dnalm.genome.preparing import GenomePlan, prepare_genomes, track_cache
+from dnalm.genome.species import SpeciesSplit, read_species_manifest
+from dnalm.genome.store import GenomeStore, check_source, open_or_build
+from dnalm.genome.track_recipes import TrackRecipe
+from dnalm.genome.tracks import TrackStore
+from dnalm.limits import Processes
+from dnalm.paths import CachePath, Input, InputName, InputPath
+from dnalm.simulation.settings import Clade
+from dnalm.simulation.simulate import find_or_simulate
+from dnalm.simulation.tracks import clade_tracks
 from dnalm.tokenizers import TrainingText
 
 T = TypeVar("T")
@@ -248,3 +261,369 @@ def missing_track(name: str, there: Collection[str]) -> DataError:
         expected="every track that an objective learns or that is an input",
         fix=f"give data.tracks.{name}, as data=annotated and data=knowledge do, or leave it out",
     )
+
+
+@dataclass(frozen=True)
+class Species:
+    """One genome of a corpus.
+
+    Attributes:
+        name: of the genome.
+        path: its file; of a remote one the place it is downloaded to, of a clade's its name in the folder.
+        remote: the file of another host.
+        weight: share relative to the others'.
+        split: what the whole genome is for; None where the run divides it.
+        taxon: its group.
+    """
+
+    name: str
+    path: Path
+    remote: RemoteFile | None = None
+    weight: float | None = None
+    split: SpeciesSplit | None = None
+    taxon: str | None = None
+
+    @property
+    def trains(self) -> bool:
+        """Whether it, or a part of it, trains."""
+        return self.split != "validation"
+
+
+def species_of_clade(clade: Clade) -> list[Species]:
+    """All species of a simulated clade."""
+    return [Species(name, Path(f"{name}.fa")) for name in clade.species]
+
+
+def species_by_name(genomes: Mapping[str, str | Path], cache: Path | None) -> list[Species]:
+    """Genomes given as paths or addresses.
+
+    Raises:
+        ValueError: there is none, or an address may not be used.
+    """
+    if not genomes:
+        raise ValueError("genomes is empty; name at least one: data.genomes={yeast: sacCer3.fa.gz}")
+    return [
+        _remote(name, RemoteFile(str(source)), cache) if "://" in str(source) else Species(name, Path(source))
+        for name, source in genomes.items()
+    ]
+
+
+def species_of_manifest(manifest: Path, cache: Path | None) -> list[Species]:
+    """The genomes of a manifest, but for those kept for tests.
+
+    Raises:
+        DataError: MANI-01 to 15.
+    """
+    found = []
+    for entry in read_species_manifest(manifest):
+        if entry.split == "test":
+            continue
+        if entry.remote is not None:
+            species = _remote(entry.name, entry.remote, cache)
+        else:
+            assert entry.path is not None, "a line has a path or an address"
+            species = Species(entry.name, entry.path)
+        found.append(replace(species, weight=entry.weight, split=entry.split, taxon=entry.taxon))
+    return found
+
+
+def _remote(name: str, remote: RemoteFile, cache: Path | None) -> Species:
+    return Species(name, download_folder(remote.url, cache) / remote.name, remote)
+
+
+def hold_out(species: Sequence[Species], held_out: Iterable[str]) -> list[Species]:
+    """Let some genomes judge whole.
+
+    Raises:
+        ValueError: a name is unknown.
+    """
+    check_names("held_out", held_out, species)
+    return [replace(s, split="validation") if s.name in held_out else s for s in species]
+
+
+def weigh(species: Sequence[Species], weights: Mapping[str, float]) -> list[Species]:
+    """Give genomes their shares.
+
+    Raises:
+        ValueError: a genome that trains has none, a name is unknown, or a weight is no number above 0.
+    """
+    training = {s.name for s in species if s.trains}
+    if not training <= weights.keys() <= {s.name for s in species}:
+        raise ValueError(
+            f"weights name {', '.join(weights)}; they are to name {', '.join(sorted(training))}, which train"
+        )
+    wrong = [f"{name} {weight}" for name, weight in weights.items() if not 0 < weight < float("inf")]
+    if wrong:
+        raise ValueError(f"weights are {', '.join(wrong)}; a weight is a number above 0")
+    return [replace(s, weight=weights.get(s.name)) for s in species]
+
+
+def check_taxa(weights: Mapping[str, float], species: Sequence[Species]) -> None:
+    """Hold the shares of taxa against the genomes.
+
+    Raises:
+        ValueError: genomes have shares of their own, a taxon has no number above 0, or is of no genome.
+    """
+    if any(s.weight is not None for s in species):
+        raise ValueError("weights and taxon_weights are both given; genomes are mixed by one of them")
+    taxa = {str(s.taxon) for s in species if s.trains}
+    if taxa != weights.keys() or min(weights.values()) <= 0:
+        raise ValueError(
+            f"taxon_weights name {', '.join(weights)}; the genomes that train are of "
+            f"{', '.join(sorted(taxa))}, each of which is to have a number above 0"
+        )
+
+
+def check_names(argument: str, names: Iterable[str], species: Sequence[Species]) -> None:
+    """Refuse names that no genome has.
+
+    Raises:
+        ValueError: names the nearest.
+    """
+    known = [s.name for s in species]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        nearest = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        raise ValueError(f"{argument} names {', '.join(unknown)}; the genomes are {', '.join(known)}{hint}")
+
+
+def shares_of(
+    num_bases: Mapping[str, int],
+    species: Sequence[Species],
+    *,
+    length_power: float,
+    taxon_weights: Mapping[str, float] | None,
+) -> dict[str, float | None]:
+    """What each genome that trains is to have, relative to the others; None where that is its length.
+
+    Args:
+        num_bases: of every genome.
+        species: all genomes.
+        length_power: without weights, a share is the length to this power.
+        taxon_weights: share of each taxon; within it genomes share by length to that power.
+    """
+    training = [s for s in species if s.trains]
+    given = {s.name: s.weight for s in training}
+    if taxon_weights is None and (
+        length_power == 1.0 or any(weight is not None for weight in given.values())
+    ):
+        return given
+    powers = {s.name: float(num_bases[s.name]) ** length_power for s in training}
+    if taxon_weights is None:
+        return dict(powers)
+    of_taxon: dict[str | None, float] = {}
+    for s in training:
+        of_taxon[s.taxon] = of_taxon.get(s.taxon, 0.0) + powers[s.name]
+    return {s.name: taxon_weights[str(s.taxon)] * powers[s.name] / of_taxon[s.taxon] for s in training}
+
+
+SpeciesTracks = Mapping[str, Mapping[str, TrackRecipe]]
+
+
+def check_tracks(tracks: Mapping[str, object], species: Sequence[Species]) -> None:
+    """Refuse tracks that cannot be one each.
+
+    Args:
+        tracks: by the track's name and the genome's, as the config gives them.
+        species: the genomes.
+
+    Raises:
+        ValueError: a track is no mapping of genomes to recipes, names a genome that is not there, or has
+            recipes of two kinds.
+    """
+    for name, recipes in tracks.items():
+        example = f"data.tracks.{name}={{{species[0].name}: {{_target_: dnalm.genome.tracks.…}}}}"
+        if not isinstance(recipes, Mapping):
+            raise ValueError(  # noqa: TRY004 -- the config's fault, as all that it gives
+                f"tracks.{name} is one {type(recipes).__name__}; each genome has its own: {example}"
+            )
+        made = {genome: recipe for genome, recipe in recipes.items() if isinstance(recipe, TrackRecipe)}
+        if len(made) < max(1, len(recipes)):
+            raise ValueError(f"tracks.{name} is {recipes}; what makes it for a genome is as in {example}")
+        check_names(f"tracks.{name}", made, species)
+        _check_kinds(name, made)
+
+
+def _check_kinds(name: str, recipes: Mapping[str, TrackRecipe]) -> None:
+    (first, of_first), *others = recipes.items()
+    for other, of_other in others:
+        if of_other.kind != of_first.kind:
+            raise ValueError(
+                f"tracks.{name} is of {of_first.kind} in {first} ({type(of_first).__name__}) and of "
+                f"{of_other.kind} in {other} ({type(of_other).__name__}); one head learns both, so they are "
+                "of one kind"
+            )
+
+
+def tracks_by_genome(
+    names: Collection[str] | None, tracks: SpeciesTracks, species: Sequence[Species]
+) -> dict[str, dict[str, TrackRecipe]]:
+    """For each genome what it has of the tracks that are wanted.
+
+    Args:
+        names: of the wanted tracks; all if None.
+        tracks: by the track's name and the genome's.
+        species: the genomes.
+
+    Raises:
+        DataError: DATA-05, no genome has a wanted track.
+    """
+    for name in names or ():
+        if name not in tracks:
+            raise missing_track(name, tracks)
+    wanted = tracks if names is None else names
+    return {
+        s.name: {name: tracks[name][s.name] for name in wanted if s.name in tracks[name]} for s in species
+    }
+
+
+def tracks_of_clade(clade: Clade, folder: Path) -> dict[str, dict[str, TrackRecipe]]:
+    """The tracks of all species of a clade; conservation is the first one's alone.
+
+    Args:
+        clade: the parameters.
+        folder: where its files lie.
+    """
+    found: dict[str, dict[str, TrackRecipe]] = {}
+    for species in clade.species:
+        for name, recipe in clade_tracks(clade, folder, species).items():
+            found.setdefault(name, {})[species] = recipe
+    return found
+
+
+class MultispeciesCorpus:
+    """Several genomes by name, given one by one or in a manifest.
+
+    Args:
+        genomes: FASTA, 2bit or store of each species, or the http or https address of one, which `prepare`
+            downloads into the cache.
+        manifest: instead of `genomes`, a table with a line each; see `species_manifest`.
+        clade: instead of both, every species of a simulated clade.
+        weights: share of each species relative to the others'; a manifest has its own column.
+        taxon_weights: share of each taxon of the manifest; within it genomes share by length.
+        length_power: without weights, a genome's share is its length to this power: 1 is proportional to
+            length, 0 gives every genome the same.
+        held_out: species that judge the model and train nothing.
+        split: which part of every other genome judges the model.
+        regions: BED file of what a genome's windows lie in, in training and judging; others are read whole.
+        cache: folder for built stores, tracks and downloads; the user's cache if absent.
+        prepare_workers: processes that download and build side by side.
+        tracks: what is known of the genomes' bases, by names of the user's choice: for each track the genomes
+            that have it; of the others it is missing. A clade has its own where none are given, as
+            `GenomeCorpus`.
+
+    Raises:
+        DataError: a file cannot be a genome, or the manifest is malformed.
+    """
+
+    def __init__(
+        self,
+        *,
+        genomes: dict[str, Annotated[str | Path, Input()]] | None = None,
+        manifest: InputPath | None = None,
+        clade: Clade | None = None,
+        weights: dict[str, float] | None = None,
+        taxon_weights: dict[str, float] | None = None,
+        length_power: float = 1.0,
+        held_out: tuple[str, ...] = (),
+        split: Split | None = None,
+        regions: dict[str, InputPath] | None = None,
+        cache: CachePath | None = None,
+        prepare_workers: Processes = 1,
+        tracks: dict[str, dict[str, TrackRecipe]] | None = None,
+    ) -> None:
+        if [genomes, manifest, clade].count(None) != 2:
+            raise ValueError(
+                "of genomes, manifest and clade one is to be given, as in data.genomes={yeast: sacCer3.fa.gz}"
+            )
+        if clade is not None:
+            listed = species_of_clade(clade)
+        elif manifest is not None:
+            listed = species_of_manifest(manifest, cache)
+        else:
+            listed = species_by_name(genomes or {}, cache)
+        listed = hold_out(listed, held_out)
+        self.species = listed if weights is None else weigh(listed, weights)
+        if taxon_weights is not None:
+            check_taxa(taxon_weights, self.species)
+        if not 0 <= length_power <= 1:
+            raise ValueError(
+                f"length_power is {length_power}; it lies between 0 (uniform) and 1 (proportional)"
+            )
+        check_tracks(tracks or {}, self.species)
+        check_names("regions", regions or (), self.species)
+        for species in self.species if clade is None else ():
+            if species.remote is None:
+                check_source(species.path)
+        self.clade, self.tracks, self.taxon_weights = clade, tracks, taxon_weights
+        self.length_power, self.cache = length_power, cache
+        self.regions = regions or {}
+        self.split, self.prepare_workers = split or SplitByContig(), prepare_workers
+
+    def prepare(self, tracks: Collection[str] | None = None, part: Part = WHOLE) -> None:
+        """Download, build and verify all that is wanted, side by side; what is finished stays if interrupted.
+
+        Raises:
+            DataError: DATA-02, with the name and the fault of every genome that failed; DATA-05, no genome
+                has a wanted track.
+        """
+        plans = part.of_genomes(self._plans(tracks))
+        prepare_genomes(plans, self.cache, workers=self.prepare_workers)
+
+    def stores(self, part: Part = WHOLE) -> dict[str, GenomeStore]:
+        """The genomes of a part that is prepared."""
+        plans = part.of_genomes(self._plans(()))
+        return {name: open_or_build(plan.path, self.cache, verify=False) for name, plan in plans.items()}
+
+    def genomes(self, tracks: Collection[str] | None = None) -> list[CorpusGenome]:
+        """The genomes in the order they are named; what `prepare` has verified is not read again."""
+        plans = self._plans(tracks)
+        stores = {name: open_or_build(plan.path, self.cache, verify=False) for name, plan in plans.items()}
+        shares = shares_of(
+            {name: store.num_bases for name, store in stores.items()},
+            self.species,
+            length_power=self.length_power,
+            taxon_weights=self.taxon_weights,
+        )
+        folder = track_cache(self.cache)
+        return [
+            CorpusGenome(
+                species.name,
+                plans[species.name].path,
+                stores[species.name],
+                self._divide(species, stores[species.name]),
+                shares.get(species.name),
+                {
+                    name: recipe.prepare(stores[species.name], folder, verify=False)
+                    for name, recipe in plans[species.name].tracks.items()
+                },
+            )
+            for species in self.species
+        ]
+
+    def _plans(self, names: Collection[str] | None) -> dict[str, GenomePlan]:
+        """What is to be there of each genome; a clade is simulated on first use."""
+        tracks_by_genome(names, self._tracks(names, Path()), self.species)  # refused before a simulation
+        folder = Path() if self.clade is None else find_or_simulate(self.clade, self.cache)
+        recipes = tracks_by_genome(names, self._tracks(names, folder), self.species)
+        return {s.name: GenomePlan(folder / s.path, s.remote, recipes[s.name]) for s in self.species}
+
+    def _tracks(self, names: Collection[str] | None, folder: Path) -> SpeciesTracks:
+        """What was given; or where tracks are wanted and none were, those of a clade in a folder."""
+        if self.clade is not None and self.tracks is None and names is not None:
+            return tracks_of_clade(self.clade, folder)
+        return self.tracks or {}
+
+    def _divide(self, species: Species, store: GenomeStore) -> Division:
+        division = self._divide_whole(species, store)
+        bed = self.regions.get(species.name)
+        return division if bed is None else division.within(bed, store)
+
+    def _divide_whole(self, species: Species, store: GenomeStore) -> Division:
+        whole, none = store.intervals, np.zeros((0, 2), dtype=np.int64)
+        if species.split == "validation":
+            return Division(none, whole, f"{species.name} is held out")
+        if species.split == "train":
+            return Division(whole, none, f"{species.name} trains whole")
+        return self.split.divide(store)

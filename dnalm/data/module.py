@@ -7,17 +7,12 @@ from collections.abc import Iterable, Sequence
 
 from lightning.pytorch import LightningDataModule
 
-from dnalm.data.batch import Batch, collate
-from dnalm.data.batching import BatchPlan, StepBatches, validation_batches
-from dnalm.data.channels import Channels, find_channels
+from dnalm.data.batch import Batch, BatchPlan, CountedSteps, StepBatches, collate, validation_batches
 from dnalm.data.corpus import Corpus, CorpusGenome
-from dnalm.data.laid_out import lay_out
 from dnalm.data.loading import Loader
 from dnalm.data.masking import Masking
-from dnalm.data.mixture import Mixture
-from dnalm.data.samples import TrainingSamples, ValidationSamples
-from dnalm.data.step_targets import CountedSteps
-from dnalm.data.targets import AbsentTrack, track_of
+from dnalm.data.samples import Mixture, TrainingSamples, ValidationSamples, lay_out
+from dnalm.data.targets import AbsentTrack, Channels, find_channels, track_of
 from dnalm.data.windows import WindowRecipe
 from dnalm.errors import DataError
 from dnalm.genome.intervals import total_length

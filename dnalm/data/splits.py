@@ -13,12 +13,12 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from dnalm.data.order import Integers
+from dnalm.data.windows import Integers
 from dnalm.errors import ConfigError, DataError
+from dnalm.genome.bed import flat_intervals, read_bed
 from dnalm.genome.contig_aliases import ContigAliases
-from dnalm.genome.intervals import cut_at, flat_intervals, intersect, merge, read_bed, subtract
-from dnalm.genome.manifest import Contig
-from dnalm.genome.store import GenomeStore
+from dnalm.genome.intervals import cut_at, intersect, merge, subtract
+from dnalm.genome.store import Contig, GenomeStore
 from dnalm.limits import Seed
 
 _VERBS = {"train": "trains", "validation": "judges"}

@@ -1,16 +1,29 @@
-"""Pictures of a run."""
+"""Pictures of a run.
+
+A picture of how a tokenizer reads a genome.
+
+The picture of a run's tracks: how much is known, and how common every class and label is.
+
+Of several genomes bars are over all of them, and a dot is one.
+"""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dnalm.durable import atomic_write
-from dnalm.evaluation.judge import Judgement
+from dnalm.evaluation.comparison import Judgement
+from dnalm.genome.tracks import JoinedTrack
+from dnalm.tokenizers import Tokenizer
+from dnalm.tokenizers.statistics import TokenStatistics
 
 
 def plot_training(metrics: Path, judgement: Judgement, target: Path, *, steps: int) -> None:
@@ -50,3 +63,102 @@ def _series(rows: list[dict[str, str]], name: str, steps: int) -> tuple[list[int
     """
     kept = [(min(int(row["step"]) + 1, steps), float(row[name])) for row in rows if row.get(name)]
     return [step for step, _ in kept], [value for _, value in kept]
+
+
+_SHOWN = 25
+
+
+def plot_tokens(statistics: TokenStatistics, tokenizer: Tokenizer, title: str, target: Path) -> None:
+    """Draw the lengths of tokens, their frequencies by rank, and the most frequent ones.
+
+    Args:
+        statistics: what was counted.
+        tokenizer: whose ids they are.
+        title: what was read by what.
+        target: the PNG to write.
+    """
+    figure = Figure(figsize=(13, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    lengths, ranks, frequent = figure.subplots(1, 3)
+    used = np.flatnonzero(statistics.lengths)
+    lengths.bar(used, statistics.lengths[used] / statistics.num_known, color="C0")
+    lengths.set(xlabel="bases a token covers", ylabel="share of known tokens", title="Token lengths")
+    lengths.axvline(
+        statistics.mean_length, color="C1", linestyle="--", label=f"mean {statistics.mean_length:.2f}"
+    )
+    lengths.legend()
+
+    counts = statistics.counts[statistics.words]
+    share = np.sort(counts[counts > 0])[::-1] / statistics.num_known
+    ranks.loglog(np.arange(1, len(share) + 1), share, color="C0", label="tokens")
+    ranks.axhline(1 / len(statistics.words), color="C1", linestyle="--", label="all equally frequent")
+    ranks.set(xlabel="rank", ylabel="share of tokens", title=f"Balance {statistics.balance:.3f}")
+    ranks.legend()
+
+    top = statistics.most_frequent(_SHOWN)
+    top = top[statistics.counts[top] > 0]
+    words = tokenizer.vocabulary()
+    frequent.barh(np.arange(len(top)), statistics.counts[top] / statistics.num_known, color="C0")
+    frequent.set_yticks(np.arange(len(top)), [words[i] for i in top], fontsize=7, family="monospace")
+    frequent.invert_yaxis()
+    frequent.set(xlabel="share of tokens", title="Most frequent")
+    with atomic_write(target) as beside:
+        figure.savefig(beside, dpi=120)
+
+
+_ROW_INCHES, _LEAST_INCHES = 0.16, 1.4
+_LEAST_SHARE = 1e-6  # of a logarithmic axis
+
+
+def plot_tracks(tracks: Mapping[str, JoinedTrack], target: Path) -> None:
+    """Draw a panel a track: shares of classes or labels among the bases where they are known.
+
+    Args:
+        tracks: by name, at least one.
+        target: the PNG to write.
+    """
+    heights = [max(_LEAST_INCHES, _ROW_INCHES * len(track.names) + 0.8) for track in tracks.values()]
+    figure = Figure(figsize=(8, sum(heights)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(tracks), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for axes, (name, track) in zip(panels, tracks.items(), strict=True):
+        statistics = track.statistics
+        covered = statistics.num_covered / max(1, statistics.num_bases)
+        legend = ", a dot a genome" if len(track.genomes) > 1 else ""
+        axes.set_title(f"{name}: {covered:.1%} of the bases known{legend}", loc="left")
+        if track.kind == "values":
+            _draw_values(axes, track)
+        else:
+            _draw_shares(axes, track)
+    with atomic_write(target) as beside:
+        figure.savefig(beside, dpi=110)
+
+
+def _draw_shares(axes: Axes, track: JoinedTrack) -> None:
+    shares = track.statistics.fractions()
+    places = range(len(shares))
+    axes.barh(places, [max(share, _LEAST_SHARE) for share in shares.values()], color="C0")
+    for store in track.genomes.values() if len(track.genomes) > 1 else ():
+        of_genome = store.statistics.fractions()
+        axes.scatter(
+            [max(of_genome[label], _LEAST_SHARE) for label in shares], places, color="C1", s=6, zorder=3
+        )
+    axes.margins(y=0.01)
+    axes.set_yticks(places, list(shares), fontsize=6 if len(shares) > 20 else 8)
+    axes.set(xscale="log", xlim=(1e-5, 1), xlabel="share of the bases where it is known")
+    axes.invert_yaxis()
+
+
+def _draw_values(axes: Axes, track: JoinedTrack) -> None:
+    """Range, mean and spread."""
+    statistics = track.statistics
+    axes.set_yticks([])
+    axes.set_xlabel("value: range, and mean with one standard deviation")
+    if statistics.mean is None or statistics.minimum is None or statistics.maximum is None:
+        return
+    axes.hlines(0, statistics.minimum, statistics.maximum, color="0.7", linewidth=2)
+    means = [store.statistics.mean for store in track.genomes.values() if store.statistics.mean is not None]
+    if len(means) > 1:
+        axes.scatter(means, [0] * len(means), color="C1", s=6, zorder=3)
+    axes.errorbar([statistics.mean], [0], xerr=[statistics.sd or 0.0], fmt="o", color="C0", capsize=4)

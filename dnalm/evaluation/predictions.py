@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dnalm.data.labelled import AnyTask, TablePart
-from dnalm.data.labelled.task import label_names
+from dnalm.data.labelled.table import label_names
 from dnalm.durable import atomic_write
 
 _MOST_COLUMNS = 64

@@ -24,8 +24,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from dnalm.errors import DataError
-from dnalm.genome.manifest import Contig
-from dnalm.genome.store import GenomeStore, nearest_names
+from dnalm.genome.store import Contig, GenomeStore, nearest_names
 
 _WRAPPED = re.compile(r"[^:]+:([^:]+):\d+:[+-]:\d+")  # species:contig:start:strand:length of MAF tools
 _PREFIX = re.compile(r"^(chromosome|chrom|chr)_?")

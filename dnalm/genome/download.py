@@ -4,25 +4,361 @@ A download grows in `.<name>.part` beside its place and is renamed when its chec
 killed one goes on later. What lies at the name already, put there by hand, is verified and never
 changed. `.<name>.verified` notes a file's size, time of change and checksum, so that nothing is read
 or asked for again. Of a file whose checksum nobody has published, the one it came with is noted and said.
+
+Bring a file over HTTP, going on where an earlier attempt ended, and trying again where that may help.
+
+pooch verifies files but always starts at the first byte, so the transfer itself is written here on
+requests, the library below pooch. Bytes are taken as they lie on the server: a `.fa.gz` that is
+sent as compressed text would otherwise be unpacked on the way and fail its checksum. What the server calls
+the version of a file (ETag, or else its date) lies beside the partial one, so that no file is put together
+of two versions.
+
+A file of another host: where it is, and the checksum that proves it.
+
+A checksum is spelled `md5:<hex>` or `sha256:<hex>`, as pooch spells it. Where it is not known
+beforehand, the publisher's list of checksums is: UCSC's md5sum.txt, NCBI's md5checksums.txt.
+
+Recipes of `dnalm fetch`: what can be downloaded by name. They are data, and stand in `conf/recipe/`.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
+import re
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import platformdirs
+import pooch
+import requests
+import urllib3
 from filelock import FileLock, Timeout
 
-from dnalm.console import stderr
-from dnalm.durable import DISK_FULL, file_sha256
+from dnalm.console import progress_bar, stderr
+from dnalm.durable import DISK_FULL, file_sha256, size_text
 from dnalm.errors import DataError
-from dnalm.genome.remote_file import Checksum, RemoteFile, find_checksum, parse_checksum
-from dnalm.genome.transfer import Patience, TransferError, transfer
+from dnalm.paths import config_folder
+
+SCHEMES = ("http", "https")
+_DIGEST_LETTERS = {"md5": 32, "sha256": 64}
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_LIST_LINE = re.compile(r"(?P<digest>[0-9a-fA-F]+)\s+\*?(?:\./)?(?P<name>\S+)")
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """What a file's bytes come to: `md5` or `sha256`, and the digest in lower-case hex."""
+
+    algorithm: str
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.digest}"
+
+    def matches(self, path: Path) -> bool:
+        """Whether a file has it; reads the whole file."""
+        return self.of(path) == self
+
+    def of(self, path: Path) -> Checksum:
+        """A file's checksum by the same algorithm."""
+        return Checksum(self.algorithm, pooch.file_hash(str(path), alg=self.algorithm))
+
+
+def parse_checksum(text: str) -> Checksum:
+    """Read `md5:<hex>` or `sha256:<hex>`, in either case.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    algorithm, _, digest = text.strip().lower().partition(":")
+    if len(digest) != _DIGEST_LETTERS.get(algorithm) or re.fullmatch("[0-9a-f]+", digest) is None:
+        raise ValueError(f"checksum is {text}; it is md5: and 32 hexadecimal digits, or sha256: and 64")
+    return Checksum(algorithm, digest)
+
+
+def find_checksum(text: str, name: str) -> Checksum | None:
+    """The checksum of a file in a list as `md5sum` and `sha256sum` write them: digest, blanks, name.
+
+    The algorithm is told by the digest's length. None where no line names the file.
+    """
+    for line in text.splitlines():
+        entry = _LIST_LINE.fullmatch(line.strip())
+        if entry is not None and entry["name"] == name:
+            for algorithm, letters in _DIGEST_LETTERS.items():
+                if len(entry["digest"]) == letters:
+                    return Checksum(algorithm, entry["digest"].lower())
+    return None
+
+
+def check_name(name: str) -> str:
+    """Give back a name that is safe as a file's or folder's, below the one it is put in.
+
+    Raises:
+        ValueError: it holds anything but letters, digits and `. _ -`, or starts with one of these.
+    """
+    if _SAFE_NAME.fullmatch(name) is None:
+        rule = "letters, digits, '.', '_' and '-', of which the first is a letter or digit, 100 at most"
+        raise ValueError(f"name is {name!r}; it is made of {rule}")
+    return name
+
+
+def check_url(url: str) -> str:
+    """Give back an address that may be downloaded from.
+
+    Raises:
+        ValueError: another scheme than http and https, no host, a password, or no plain file name at
+            its end.
+    """
+    try:
+        parts = urlsplit(url)
+        host, user = parts.hostname, parts.username
+    except ValueError as error:
+        raise ValueError(f"url is {url}; it cannot be read ({error})") from error
+    if parts.scheme not in SCHEMES or not host:
+        raise ValueError(f"url is {url}; it starts with https:// or http:// and a host")
+    if user is not None:
+        raise ValueError(f"url of {host} holds a user name; only public files are downloaded")
+    try:
+        check_name(_last_part(url))
+    except ValueError as error:
+        raise ValueError(f"url is {url}; it does not end in a file name: its {error}") from error
+    return url
+
+
+def _last_part(url: str) -> str:
+    return urlsplit(url).path.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file and how it is verified.
+
+    Args:
+        url: http or https; its last part names the file.
+        checksum: what the file must come to; if absent, the list at `checksum_url` says it.
+        checksum_url: a list of checksums that names the file; without either, nothing verifies the file.
+        num_bytes: its size, for messages.
+
+    Raises:
+        ValueError: an address that may not be used.
+    """
+
+    url: str
+    checksum: Checksum | None = None
+    checksum_url: str | None = None
+    num_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        check_url(self.url)
+        if self.checksum_url is not None:
+            check_url(self.checksum_url)
+            if self.list_name == self.name:
+                raise ValueError(f"checksum_url and url both end in {self.name}; they are two files")
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return _last_part(self.url)
+
+    @property
+    def needs_list(self) -> bool:
+        """Whether the checksum is in a list that is to be read first."""
+        return self.checksum is None and self.checksum_url is not None
+
+    @property
+    def list_name(self) -> str:
+        """The name of the list of checksums; only where there is one."""
+        assert self.checksum_url is not None, "the file's checksum is known, no list is needed"
+        return _last_part(self.checksum_url)
+
+
+_CHUNK_BYTES = 1 << 20
+_LONGEST_WAIT_S = 60.0
+_PASSING = (408, 425, 429)  # of the 4xx, those that may be gone in a moment
+_CONTENT_RANGE = re.compile(r"bytes (?:(?P<start>\d+)-\d+|\*)/(?P<total>\d+|\*)")
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a server is tried.
+
+    Attributes:
+        attempts: in a row that bring nothing new.
+        wait_s: before the second attempt; doubled before each further one, up to a minute.
+        timeout_s: without an answer or a byte before an attempt is given up.
+    """
+
+    attempts: int = 5
+    wait_s: float = 1.0
+    timeout_s: float = 30.0
+
+
+class TransferError(Exception):
+    """A transfer that failed.
+
+    Args:
+        code: FETCH-01 the host is not reached, 02 it refuses, 03 the transfer ends early.
+        reason: what happened.
+        passing: whether trying again may help.
+        wait_s: what the server asks to wait.
+    """
+
+    def __init__(self, code: str, reason: str, *, passing: bool = True, wait_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.code, self.passing, self.wait_s = code, passing, wait_s
+
+
+def transfer(url: str, part: Path, *, patience: Patience) -> None:
+    """Download a file into a partial file, which may hold its beginning already.
+
+    Args:
+        url: http or https.
+        part: the partial file; it stays where the transfer fails, for the next time.
+        patience: how often to try.
+
+    Raises:
+        TransferError: it failed for good.
+        OSError: the partial file cannot be written.
+    """
+    failures, furthest = 0, _size(part)
+    while True:
+        try:
+            return _attempt(url, part, timeout_s=patience.timeout_s)
+        except TransferError as error:
+            reached = _size(part)
+            failures = 1 if reached > furthest else failures + 1
+            furthest = max(furthest, reached)
+            if not error.passing or failures >= patience.attempts:
+                raise
+            wait_s = min(max(patience.wait_s * 2 ** (failures - 1), error.wait_s), _LONGEST_WAIT_S)
+            told = f"{url}: {error}; attempt {failures + 1} of {patience.attempts} in {wait_s:g} s"
+            stderr.print(told)
+            time.sleep(wait_s)
+
+
+def _attempt(url: str, part: Path, *, timeout_s: float) -> None:
+    start = _size(part)
+    headers = {"Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+        if _version_path(part).exists():
+            headers["If-Range"] = _version_path(part).read_text()
+    try:
+        with requests.get(url, headers=headers, stream=True, timeout=timeout_s) as response:
+            _check_way(url, response)
+            if start and response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                return _check_whole(response, part)
+            _check_status(response)
+            if response.status_code != HTTPStatus.PARTIAL_CONTENT:
+                start = 0  # the whole file: this server does not go on from the middle
+            elif _content_range(response, "start") != str(start):
+                raise TransferError("FETCH-02", "it sends another part than asked", passing=False)
+            if not start:
+                _note_version(response, part)
+            _receive(response, part, start)
+            _version_path(part).unlink(missing_ok=True)
+    except requests.Timeout as error:
+        raise TransferError("FETCH-01", f"its host does not answer in {timeout_s:g} s") from error
+    except (requests.TooManyRedirects, ValueError) as error:  # such as a redirect to file://
+        raise TransferError("FETCH-02", f"it redirects to nowhere ({error})", passing=False) from error
+    except requests.RequestException as error:
+        raise TransferError("FETCH-01", f"its host cannot be reached ({_root(error)})") from error
+
+
+def _version_path(part: Path) -> Path:
+    return part.with_name(f"{part.name}.version")
+
+
+def _note_version(response: requests.Response, part: Path) -> None:
+    """Keep what tells this version of the file from a later one; a weak ETag does not, byte for byte."""
+    etag = response.headers.get("ETag", "")
+    version = response.headers.get("Last-Modified", "") if etag.startswith("W/") or not etag else etag
+    _version_path(part).unlink(missing_ok=True)
+    if version:
+        _version_path(part).write_text(version)
+
+
+def _receive(response: requests.Response, part: Path, start: int) -> None:
+    length = response.headers.get("Content-Length", "")
+    total = start + int(length) if length.isdigit() else None
+    free = shutil.disk_usage(part.parent).free
+    if total is not None and total - start > free:
+        needed = f"{size_text(total - start)} are needed, {size_text(free)} are free"
+        raise OSError(errno.ENOSPC, needed, str(part))
+    title = f"Downloading {response.url.rpartition('/')[2]}"
+    with (
+        part.open("ab" if start else "wb") as file,
+        progress_bar(title, total=total, in_bytes=True) as advance,
+    ):
+        advance(start)
+        try:
+            for piece in response.raw.stream(_CHUNK_BYTES, decode_content=False):
+                file.write(piece)
+                advance(len(piece))
+        except urllib3.exceptions.HTTPError as error:
+            file.flush()
+            promised = f" of {total:,}" if total is not None else ""
+            reason = f"the transfer ended after {_size(part):,}{promised} bytes"
+            raise TransferError("FETCH-03", reason) from error
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _check_whole(response: requests.Response, part: Path) -> None:
+    """The server has nothing after the partial file's end: it is whole, or of another file."""
+    if _content_range(response, "total") != str(_size(part)):
+        part.unlink()
+        raise TransferError("FETCH-03", "the partial file is longer than the server's, so it starts over")
+    _version_path(part).unlink(missing_ok=True)
+
+
+def _check_way(url: str, response: requests.Response) -> None:
+    """Follow redirects among http and https only, and never from https to http."""
+    allowed = SCHEMES if url.startswith("http:") else ("https",)
+    for address in (step.url for step in [*response.history, response]):
+        if address.partition(":")[0] not in allowed:
+            raise TransferError("FETCH-02", f"it redirects to {address}", passing=False)
+
+
+def _check_status(response: requests.Response) -> None:
+    status = response.status_code
+    if response.ok:
+        return
+    reason = f"its host answers {status} {response.reason or ''}".strip()
+    wait = response.headers.get("Retry-After", "")
+    passing = status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    raise TransferError("FETCH-02", reason, passing=passing, wait_s=float(wait) if wait.isdigit() else 0.0)
+
+
+def _content_range(response: requests.Response, field: str) -> str | None:
+    header = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    return header[field] if header else None
+
+
+def _root(error: BaseException) -> str:
+    """What the operating system said, below what the libraries made of it."""
+    reason, below = "no connection", error.__cause__ or error.__context__
+    while below is not None:
+        if isinstance(below, OSError) and below.strerror:
+            reason = below.strerror
+        below = below.__cause__ or below.__context__
+    return reason
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 @dataclass(frozen=True)
@@ -239,3 +575,63 @@ def not_written(folder: Path, error: OSError) -> DataError:
         fix=("free space there, or " if code == "FETCH-08" else "")
         + "choose another folder with cache=…, of a run data.cache=…",
     )
+
+
+@dataclass(frozen=True)
+class GenomeRecipe:
+    """One genome.
+
+    Args:
+        name: of the assembly, and of its folder in the cache.
+        url: http or https; FASTA (plain, gzip, bgzip) or 2bit.
+        checksum: `md5:…` or `sha256:…`; if absent, `checksum_url` says it.
+        checksum_url: a list as md5sum writes it, published beside the file.
+        num_bytes: the file's size, for messages.
+
+    Raises:
+        ValueError: a name or address that may not be used, a checksum that is none, or none at all.
+    """
+
+    name: str
+    url: str
+    checksum: str | None = None
+    checksum_url: str | None = None
+    num_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if self.checksum is None and self.checksum_url is None:
+            raise ValueError(
+                f"neither checksum nor checksum_url of {self.url}; one of them verifies the file"
+            )
+        self.remote  # noqa: B018 -- checks the rest
+
+    @property
+    def remote(self) -> RemoteFile:
+        """The file."""
+        checksum = None if self.checksum is None else parse_checksum(self.checksum)
+        return RemoteFile(self.url, checksum, self.checksum_url, self.num_bytes)
+
+
+@dataclass(frozen=True)
+class ManifestRecipe:
+    """A corpus of many species, of which a manifest lists the files.
+
+    Args:
+        name: of the corpus, and of its folder in the cache.
+        template: a manifest to be filled; a relative path starts at `conf/recipe/`.
+
+    Raises:
+        ValueError: the name is no safe folder name.
+    """
+
+    name: str
+    template: Path
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+
+    @property
+    def template_path(self) -> Path:
+        """Where the template is."""
+        return config_folder() / "recipe" / self.template

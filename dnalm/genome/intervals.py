@@ -7,17 +7,11 @@ sorted, none empty, none touching another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-
-from dnalm.errors import DataError
-from dnalm.genome.annotations.bed import BedReader
-from dnalm.genome.annotations.interval_table import OtherContigs
-from dnalm.genome.store import GenomeStore
 
 Intervals = npt.NDArray[np.int64]
 _Bools = npt.NDArray[np.bool_]
@@ -118,60 +112,3 @@ def contains(intervals: Intervals, positions: npt.NDArray[np.int64]) -> _Bools:
     started = np.searchsorted(intervals[:, 0], positions, side="right")
     ended = np.searchsorted(intervals[:, 1], positions, side="right")
     return started > ended
-
-
-def read_bed(path: Path, store: GenomeStore, *, other_contigs: OtherContigs = "error") -> list[Interval]:
-    """Read the intervals of a BED file of 3 to 12 columns, plain, gzip or bgzip, LF or CRLF.
-
-    Args:
-        path: the file; `track`, `browser`, `#` and blank lines are skipped.
-        store: the genome the intervals must lie on; the file may name contigs by aliases.
-        other_contigs: whether a contig that the genome lacks is an error or skipped.
-
-    Returns:
-        The intervals in the order of the file, contigs named as in the genome.
-
-    Raises:
-        DataError: BED-01 to BED-23, naming the line (see `annotations.bed`).
-    """
-    reader = BedReader(path, store, other_contigs=other_contigs)
-    return [Interval(row.contig.name, row.start, row.end) for row in reader]
-
-
-def flat_intervals(intervals: Sequence[Interval], store: GenomeStore) -> Intervals:
-    """Intervals of contigs as (R, 2) flat ones, in the same order."""
-    offsets = {contig.name: contig.offset for contig in store.contigs}
-    rows = [(offsets[i.contig] + i.start, offsets[i.contig] + i.end) for i in intervals]
-    return np.array(rows, dtype=np.int64).reshape(-1, 2)
-
-
-def check_disjoint(train: Sequence[Interval], test: Sequence[Interval], *, where: str) -> None:
-    """Make sure that no base lies in both sets.
-
-    Args:
-        train: intervals of one side.
-        test: of the other.
-        where: the file or config key that gave them, for the error.
-
-    Raises:
-        DataError: BED-15, with the number of test intervals that overlap and the first pair.
-    """
-    merged = {
-        contig: merge(np.array([(i.start, i.end) for i in train if i.contig == contig]))
-        for contig in {interval.contig for interval in train}
-    }
-    pairs = []
-    for interval in test:
-        rows = merged.get(interval.contig, np.empty((0, 2), dtype=np.int64))
-        next_row = int(np.searchsorted(rows[:, 1], interval.start, side="right"))
-        if next_row < len(rows) and rows[next_row, 0] < interval.end:
-            pairs.append((interval, Interval(interval.contig, *rows[next_row].tolist())))
-    if pairs:
-        first, region = pairs[0]
-        raise DataError(
-            "BED-15",
-            where=where,
-            found=f"{len(pairs)} of {len(test)} test intervals overlap training, first {first} on {region}",
-            expected="no base in both",
-            fix="remove them from one side, or split by contig",
-        )

@@ -12,11 +12,9 @@ from urllib.parse import urlsplit
 
 from dnalm.console import hide_bars, progress_bar, stderr
 from dnalm.errors import DataError, DnalmError
-from dnalm.genome.building import open_or_build
-from dnalm.genome.download import download
-from dnalm.genome.remote_file import RemoteFile
-from dnalm.genome.tracks import TrackRecipe
-from dnalm.genome.transfer import Patience
+from dnalm.genome.download import Patience, RemoteFile, download
+from dnalm.genome.store import open_or_build
+from dnalm.genome.track_recipes import TrackRecipe
 from dnalm.lifetime import worker_pool
 
 _UNREACHED = "FETCH-01"

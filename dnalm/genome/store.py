@@ -5,6 +5,16 @@
     manifest.json  contigs, counts, the source's checksum, the two files' checksums
 
 Made by `building`. All coordinates are 0-based and half-open, on the forward strand.
+
+The manifest of a genome store: what the folder holds, and the checksums that prove it.
+
+Writes the arrays of a genome store as its bases stream by, in bounded memory.
+
+Building a genome store: streaming, checked, atomic, and by one process only (see `atomic_folder`).
+
+Which file a genome is read from, judged before any work starts.
+
+Holding the files of a folder against the sizes and checksums of its manifest, for every kind of store.
 """
 
 from __future__ import annotations
@@ -13,26 +23,300 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, BinaryIO, TypedDict
 
 import numpy as np
 import numpy.typing as npt
+import platformdirs
 
-from dnalm.durable import FileSum
+from dnalm.console import progress_bar
+from dnalm.durable import FileSum, file_sha256, write_text
 from dnalm.errors import DataError
-from dnalm.genome.alphabet import Codes
-from dnalm.genome.file_sums import check_files
-from dnalm.genome.manifest import (
-    BASES_FILE,
-    UNKNOWN_FILE,
-    Contig,
-    Manifest,
-    broken,
-    read_manifest,
+from dnalm.genome.alphabet import BASE_MASK, SOFT_MASK, UNKNOWN, Codes
+from dnalm.genome.atomic_folder import build_folder, locked, store_error
+from dnalm.genome.bgzf import CHUNK_BYTES, compression, read_chunks
+from dnalm.genome.fasta import (
+    HEAD_BYTES,
+    FastaReader,
+    IndexEntry,
+    check_head,
+    check_index,
+    index_path,
+    read_index,
 )
+from dnalm.genome.twobit import TwoBitReader, is_twobit
+
+FORMAT_VERSION = 1
+BASES_FILE, UNKNOWN_FILE, MANIFEST_FILE = "bases.bin", "unknown.npy", "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Contig:
+    """A sequence of the genome: `length` bases from `offset` in the flat array."""
+
+    name: str
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `manifest.json` says.
+
+    Attributes:
+        contigs: in the order of the source; offsets follow from the lengths.
+        num_unknown: bases that are N, replaced ambiguous letters included.
+        num_soft_masked: bases in lower case.
+        base_counts: bases by letter A, C, G, T, N, in either case; they sum to the genome.
+        ambiguous_counts: how many of the N were which IUPAC letter.
+        source: the file the store was built from.
+        files: bases.bin and unknown.npy.
+    """
+
+    contigs: tuple[Contig, ...]
+    num_unknown: int
+    num_soft_masked: int
+    base_counts: dict[str, int]
+    ambiguous_counts: dict[str, int]
+    source: FileSum
+    files: tuple[FileSum, FileSum]
+
+    @property
+    def num_bases(self) -> int:
+        """Bases of all contigs."""
+        return self.contigs[-1].offset + self.contigs[-1].length
+
+    def to_json(self) -> str:
+        """Spell the manifest as JSON, a contig a line."""
+        fields = {"format": "dnalm genome", "version": FORMAT_VERSION, **vars(self)}
+        fields |= {"source": asdict(self.source), "files": [asdict(file) for file in self.files]}
+        del fields["contigs"]
+        contigs = ",\n".join(
+            json.dumps([contig.name, contig.offset, contig.length]) for contig in self.contigs
+        )
+        return f'{json.dumps(fields, indent=1)[:-2]},\n "contigs": [\n{contigs}\n]}}\n'
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is not that.
+        """
+        fields: dict[str, Any] = json.loads(text)
+        if fields.pop("format") != "dnalm genome" or fields.pop("version") != FORMAT_VERSION:
+            raise ValueError("not a genome's manifest")
+        bases, unknown = (FileSum(**entry) for entry in fields.pop("files"))
+        contigs = tuple(Contig(*row) for row in fields.pop("contigs"))
+        manifest = cls(
+            contigs=contigs, source=FileSum(**fields.pop("source")), files=(bases, unknown), **fields
+        )
+        ends = [0, *(contig.offset + contig.length for contig in contigs)]
+        if ends[:-1] != [contig.offset for contig in contigs] or ends[-1] != bases.num_bytes or not contigs:
+            raise ValueError("the contigs do not cover the bases")
+        return manifest
+
+
+def read_manifest(path: Path) -> tuple[str, Manifest]:
+    """The manifest in a store's folder, as text and as value.
+
+    Raises:
+        DataError: STORE-01 (missing), 02 (damaged), 03 (another format version).
+    """
+    try:
+        text = (path / MANIFEST_FILE).read_text(encoding="utf-8")
+    except OSError as error:
+        found = f"{MANIFEST_FILE} is missing or unreadable ({error.strerror})"
+        raise broken("STORE-01", path, found, "a genome store has one") from error
+    except UnicodeDecodeError as error:
+        raise broken("STORE-02", path, f"{MANIFEST_FILE} is damaged", "UTF-8 text") from error
+    try:
+        fields = json.loads(text)
+        version = fields.get("version") if isinstance(fields, dict) else None
+        if isinstance(version, int) and version != FORMAT_VERSION:
+            found = f"the store has format version {version}"
+            raise broken("STORE-03", path, found, f"version {FORMAT_VERSION}")
+        return text, Manifest.from_json(text)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        found = f"{MANIFEST_FILE} is damaged ({type(error).__name__}: {error})"
+        raise broken("STORE-02", path, found, "the JSON that dnalm wrote") from error
+
+
+def broken(code: str, path: Path, found: str, expected: str, manifest: Manifest | None = None) -> DataError:
+    """A store that cannot be used as it is: STORE-01 to STORE-06."""
+    source = manifest.source.name if manifest else "its source"
+    fix = f"delete the folder, it is rebuilt from {source}"
+    return DataError(code, where=str(path), found=found, expected=expected, fix=fix)
+
+
+_FLUSH_BYTES = 1 << 20
+
+
+class Content(TypedDict):
+    """The part of a manifest that follows from the bases."""
+
+    contigs: tuple[Contig, ...]
+    num_unknown: int
+    num_soft_masked: int
+    base_counts: dict[str, int]
+    files: tuple[FileSum, FileSum]
+
+
+class StoreWriter:
+    """Writes `bases.bin` and `unknown.npy` into a folder.
+
+    Args:
+        folder: an empty folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._bases: BinaryIO = (folder / BASES_FILE).open("wb", buffering=0)
+        self._unknown: BinaryIO = (folder / UNKNOWN_FILE).open("wb")
+        _write_header(self._unknown, 0)
+        self._digest = hashlib.sha256()
+        self._waiting: list[Codes] = []
+        self._num_waiting = 0
+        self._names: list[str] = []
+        self._lengths: list[int] = []
+        self._counts = dict.fromkeys("ACGT", 0)
+        self._num_soft_masked = self._num_written = self._num_runs = 0
+        self._run_start: int | None = None
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bases.close()
+        self._unknown.close()
+
+    def add(self, name: str, codes: Codes) -> None:
+        """Append bases to a contig, which begins with its first bases.
+
+        Args:
+            name: the contig; its pieces follow one another.
+            codes: (length,) codes.
+        """
+        if not self._names or self._names[-1] != name:
+            self._names.append(name)
+            self._lengths.append(0)
+        self._lengths[-1] += codes.size
+        self._waiting.append(codes)
+        self._num_waiting += codes.size
+        if self._num_waiting >= _FLUSH_BYTES:
+            self._flush()
+
+    def finish(self) -> Content:
+        """Bring all to disk, and say what was written."""
+        self._flush()
+        if self._run_start is not None:
+            self._write_runs(np.array([self._run_start, self._num_written], dtype=np.int64))
+        self._unknown.seek(0)
+        _write_header(self._unknown, self._num_runs)
+        for file in (self._bases, self._unknown):
+            file.flush()
+            os.fsync(file.fileno())
+        ends = np.cumsum(self._lengths, dtype=np.int64).tolist()
+        parts = zip(self._names, ends, self._lengths, strict=True)
+        num_unknown = self._num_written - sum(self._counts.values())
+        unknown = self._folder / UNKNOWN_FILE
+        return Content(
+            contigs=tuple(Contig(name, end - length, length) for name, end, length in parts),
+            num_unknown=num_unknown,
+            num_soft_masked=self._num_soft_masked,
+            base_counts={**self._counts, "N": num_unknown},
+            files=(
+                FileSum(BASES_FILE, self._num_written, self._digest.hexdigest()),
+                FileSum(UNKNOWN_FILE, unknown.stat().st_size, file_sha256(unknown)),
+            ),
+        )
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        block = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)
+        self._waiting, self._num_waiting = [], 0
+        rest = memoryview(block.data)
+        self._digest.update(rest)
+        while rest:  # an unbuffered write may take a part
+            rest = rest[self._bases.write(rest) :]
+        bases = block & BASE_MASK
+        num_known = 0
+        for code, letter in enumerate("ACGT"):
+            count = int(np.count_nonzero(bases == code))
+            self._counts[letter] += count
+            num_known += count
+        self._num_soft_masked += int(np.count_nonzero(block >= SOFT_MASK))
+        if num_known < block.size or self._run_start is not None:
+            self._find_runs(bases == UNKNOWN)
+        self._num_written += block.size
+
+    def _find_runs(self, is_unknown: npt.NDArray[np.bool_]) -> None:
+        changes = np.flatnonzero(np.diff(is_unknown, prepend=self._run_start is not None)) + self._num_written
+        if self._run_start is not None:
+            changes = np.concatenate([[self._run_start], changes])
+        self._run_start = int(changes[-1]) if changes.size % 2 else None
+        self._write_runs(changes[: changes.size - changes.size % 2])
+
+    def _write_runs(self, ends: npt.NDArray[np.int64]) -> None:
+        self._unknown.write(ends.astype("<i8").tobytes())
+        self._num_runs += ends.size // 2
+
+
+def _write_header(file: BinaryIO, num_runs: int) -> None:
+    """The header of an npy file, which has the same length for any number of rows."""
+    fields = {"descr": "<i8", "fortran_order": False, "shape": (num_runs, 2)}
+    np.lib.format.write_array_header_1_0(file, fields)
+
+
+_verified: set[tuple[object, ...]] = set()  # folders whose checksums this process has compared
+
+
+def check_files(
+    path: Path,
+    manifest: str,
+    files: Sequence[FileSum],
+    *,
+    verify: bool,
+    fault: Callable[[str, str, str], DataError],
+) -> None:
+    """Compare sizes, and checksums once for each process and state of the folder.
+
+    Args:
+        path: the folder.
+        manifest: the text of its manifest.
+        files: what the manifest says of its files.
+        verify: compare checksums too, which reads every byte.
+        fault: makes the error of a case, `04` to `06`, from what was found and what is expected.
+
+    Raises:
+        DataError: 04 (a file is missing), 05 (its size differs), 06 (its checksum differs).
+    """
+    state: list[object] = [path.resolve(), hashlib.sha256(manifest.encode()).digest()]
+    for entry in files:
+        try:
+            status = (path / entry.name).stat()
+        except OSError as error:
+            found = f"{entry.name} is missing or unreadable ({error.strerror})"
+            raise fault("04", found, "all files of its manifest") from error
+        if status.st_size != entry.num_bytes:
+            found = f"{entry.name} has {status.st_size} bytes"
+            raise fault("05", found, f"{entry.num_bytes} by its manifest")
+        state += [status.st_ino, status.st_mtime_ns]
+    if verify and tuple(state) not in _verified:
+        for entry in files:
+            if file_sha256(path / entry.name) != entry.sha256:
+                raise fault("06", f"the checksum of {entry.name} differs", "the one in its manifest")
+        _verified.add(tuple(state))
+
 
 _SEARCHED_NAMES = 5000
 
@@ -203,3 +487,197 @@ def nearest_names(name: str, store: GenomeStore) -> str:
     near += difflib.get_close_matches(name, names[:_SEARCHED_NAMES], n=3, cutoff=0.5)
     near += [] if near else names
     return " or ".join(f"`{known}`" for known in list(dict.fromkeys(near))[:3])
+
+
+_GZIP_RATIO = 3  # bases a byte; real genomes give 3.1 to 4, so this is no overestimate
+
+
+def is_store(source: Path) -> bool:
+    """Whether a source is the folder of a built store."""
+    return (source / MANIFEST_FILE).is_file()
+
+
+def check_source(source: Path) -> None:
+    """Look whether a genome can be read, without reading more than its beginning.
+
+    Args:
+        source: FASTA (plain, gzip, bgzip), UCSC 2bit, or the folder of a store.
+
+    Raises:
+        DataError: FASTA-28 (missing, a folder, not a regular file, not readable), or what its first
+            bytes, its index or its manifest show to be wrong.
+    """
+    if is_store(source):
+        GenomeStore.open(source, verify=False)
+        return
+    try:
+        mode = source.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise _unreadable(source, "is a directory without a genome store", "give a file in it")
+        if not stat.S_ISREG(mode):
+            raise _unreadable(source, "is no regular file, such as a pipe", "write it to disk first")
+        head = _read_head(source)
+    except FileNotFoundError:
+        raise _unreadable(source, "not found", "check the path") from None
+    except PermissionError:
+        raise _unreadable(source, "permission denied", "make the file readable to you") from None
+    except OSError as error:
+        raise _unreadable(
+            source, f"cannot be read ({error.strerror})", "check the path and the disk"
+        ) from error
+    if is_twobit(head) or source.suffix == ".2bit":
+        TwoBitReader(source)
+        return
+    check_head(source, next(read_chunks(source, chunk_bytes=HEAD_BYTES), b""))
+    if index_path(source).is_file():
+        read_index(index_path(source))
+
+
+def estimate_num_bases(source: Path) -> int:
+    """About how many bases a source holds, rather too few than too many."""
+    num_bytes = source.stat().st_size
+    if has_twobit_magic(source):
+        return 4 * num_bytes * 9 // 10  # the rest is blocks
+    return num_bytes * 9 // 10 if compression(source) == "plain" else _GZIP_RATIO * num_bytes
+
+
+def has_twobit_magic(source: Path) -> bool:
+    """Whether a source is 2bit, by its first bytes; it is FASTA otherwise."""
+    return is_twobit(_read_head(source))
+
+
+def _read_head(source: Path) -> bytes:
+    descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK)  # a pipe put there meanwhile must not block
+    try:
+        return os.read(descriptor, HEAD_BYTES)
+    finally:
+        os.close(descriptor)
+
+
+def _unreadable(source: Path, found: str, fix: str) -> DataError:
+    expected = "a readable FASTA or 2bit file"
+    return DataError("FASTA-28", where=str(source), found=found, expected=expected, fix=fix)
+
+
+_SUFFIXES = (".gz", ".bgz", ".fa", ".fasta", ".fna", ".fas", ".2bit")
+
+
+def open_or_build(source: Path, cache: Path | None = None, *, verify: bool = True) -> GenomeStore:
+    """The store of a genome, built on first use.
+
+    A source counts as the same while its resolved path, size and time of change are the same: its
+    bytes are not hashed again on every opening, which would cost seconds a gigabyte. A file edited
+    with all three kept would go unnoticed.
+
+    Args:
+        source: FASTA, 2bit, or the folder of a store, which is opened as it is.
+        cache: folder of stores; the user's cache if not given.
+        verify: compare the checksums of a store that is there, which reads every byte.
+
+    Raises:
+        DataError: the source is unusable (FASTA-.., TWOBIT-..), the store is damaged (STORE-01 to
+            06), or cannot be written (STORE-09 to 11).
+    """
+    source = Path(source)
+    check_source(source)
+    if is_store(source):
+        return GenomeStore.open(source, verify=verify)
+    cache = Path(cache) if cache else platformdirs.user_cache_path("dnalm") / "genomes"
+    target = cache / _store_name(source)
+    if not target.exists():
+        with locked(target):
+            if not target.exists():
+                return _build(source, target, chunk_bytes=CHUNK_BYTES)
+    return GenomeStore.open(target, verify=verify)
+
+
+def build_store(source: Path, target: Path, *, chunk_bytes: int = CHUNK_BYTES) -> GenomeStore:
+    """Build a store at a place where nothing is.
+
+    Args:
+        source: FASTA (plain, gzip, bgzip) or 2bit.
+        target: the folder to make; its parents are made too.
+        chunk_bytes: text read at a time. About 20 times as much memory is used.
+
+    Raises:
+        DataError: as `open_or_build`; STORE-08, the target exists.
+    """
+    source, target = Path(source), Path(target)
+    check_source(source)
+    with locked(target):
+        if target.exists():
+            fix = "delete it or choose another place"
+            raise store_error("STORE-08", target, "already exists", "a new folder", fix)
+        return _build(source, target, chunk_bytes=chunk_bytes)
+
+
+def _store_name(source: Path) -> str:
+    status = source.stat()
+    identity = f"{source.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+    stem = source.name
+    while Path(stem).suffix in _SUFFIXES:
+        stem = Path(stem).stem
+    return f"{stem[:100]}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+
+
+def _build(source: Path, target: Path, *, chunk_bytes: int) -> GenomeStore:
+    """Build at a place where nothing is; called with the lock held."""
+
+    def explain(error: OSError) -> DataError | None:
+        if not error.filename or Path(error.filename) != source:
+            return None
+        found = f"cannot be read ({error.strerror})"
+        return store_error("FASTA-28", source, found, "a readable file", "check the file and its disk")
+
+    build_folder(
+        target,
+        lambda folder: _write(source, folder, chunk_bytes=chunk_bytes),
+        needed_bytes=estimate_num_bases(source),
+        space="space for one byte a base",
+        explain=explain,
+    )
+    return GenomeStore.open(target, verify=False)
+
+
+def _write(source: Path, folder: Path, *, chunk_bytes: int) -> None:
+    before = source.stat()
+    with progress_bar(f"Reading {source.name}", total=before.st_size, in_bytes=True) as advance:
+        digest = hashlib.sha256()
+
+        def on_read(piece: bytes) -> None:
+            digest.update(piece)
+            advance(len(piece))
+
+        index = index_path(source)
+        has_index = index.is_file()
+        reader: FastaReader | TwoBitReader
+        if has_twobit_magic(source):
+            reader = TwoBitReader(source, chunk_bytes=chunk_bytes, on_read=advance)
+        else:
+            reader = FastaReader(source, keep_records=has_index, chunk_bytes=chunk_bytes, on_read=on_read)
+        with StoreWriter(folder) as writer:
+            for name, codes in reader:
+                writer.add(name, codes)
+            content = writer.finish()
+    if isinstance(reader, FastaReader) and has_index:
+        _check_index(index, reader)
+    sha256 = digest.hexdigest() if isinstance(reader, FastaReader) else file_sha256(source)
+    after = source.stat()
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        fix = "wait until it is written, then try again"
+        raise store_error("STORE-12", source, "the file changed while it was read", "a file at rest", fix)
+    manifest = Manifest(
+        ambiguous_counts=dict(sorted(reader.ambiguous.items())),
+        source=FileSum(source.name, before.st_size, sha256),
+        **content,
+    )
+    write_text(folder / MANIFEST_FILE, manifest.to_json())
+
+
+def _check_index(path: Path, reader: FastaReader) -> None:
+    ending = reader.line_end_bytes
+    actual = [
+        IndexEntry(record.name, record.length, record.offset, record.width, record.width + ending)
+        for record in reader.records
+    ]
+    check_index(path, read_index(path), actual, reader.num_text_bytes)

@@ -1,11 +1,10 @@
 """One encoder, its parts and heads, and the tables that convert it to published layouts."""
 
-from dnalm.models.encoder import Encoder
-from dnalm.models.heads import MaskedLMHead, TokenHead
-from dnalm.models.masked_lm import MaskedLM
+from dnalm.models.encoder import Encoder, HeadShape, MaskedLM, SequenceModel, count_parameters
+from dnalm.models.layers import MaskedLMHead, TokenHead
 from dnalm.models.packing import Layout, Packed
-from dnalm.models.parameters import count_parameters
 from dnalm.models.pretrained import (
+    Pretrained,
     TaskHead,
     build_described,
     describe,
@@ -14,9 +13,7 @@ from dnalm.models.pretrained import (
     load_pretrained,
     save_pretrained,
 )
-from dnalm.models.sequence_model import HeadShape, SequenceModel
-from dnalm.models.source import Pretrained
-from dnalm.models.weight_files import has_weights
+from dnalm.models.weights import has_weights
 
 __all__ = [
     "Encoder",

@@ -5,27 +5,172 @@ Token ids of a packed micro-batch go in, one vector per token comes out. The def
 that needs it, and switches combine.
 
 N packed tokens, C annotation channels, D model width, B sequences, H heads, L longest sequence.
+
+What the arguments of `Encoder` must be, each alone and together.
+
+The encoder with the head of masked language modelling.
+
+N packed tokens, C annotation channels, M masked positions, V vocabulary.
+
+An encoder with a head for whole sequences: classes, labels or a value of each.
+
+N packed tokens, P pieces of sequences, S sequences, D model width, O outputs.
+
+How many parameters a model has, from its arguments, without building it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import Literal
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor, nn
 
-from dnalm.errors import DataError
+from dnalm.errors import ConfigError, DataError
 from dnalm.limits import Depth, Width, WindowTokens
-from dnalm.models.attention import Attention
-from dnalm.models.block import Block, NormPlacement
-from dnalm.models.embeddings import Embeddings
-from dnalm.models.encoder_checks import check_encoder
-from dnalm.models.feed_forward import FeedForward, FeedForwardKind
-from dnalm.models.initialization import initialize
-from dnalm.models.kernels import KernelName
-from dnalm.models.packing import Layout, Packed
-from dnalm.models.positions import PositionKind, Rotation, alibi_slopes
+from dnalm.models.kernels import KERNELS, Dropout, KernelName
+from dnalm.models.layers import (
+    KERNEL_WIDTHS,
+    Attention,
+    Block,
+    Embeddings,
+    FeedForward,
+    FeedForwardKind,
+    MaskedLMHead,
+    MissingHead,
+    NormPlacement,
+    Pooling,
+    PoolingName,
+    initialize,
+)
+from dnalm.models.packing import Layout, Packed, PositionKind, Rotation, alibi_slopes
+from dnalm.small_files import shown
+
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "positions": get_args(PositionKind),
+    "feed_forward": get_args(FeedForwardKind),
+    "norm_placement": get_args(NormPlacement),
+    "feed_forward_dropout": ("after", "inside"),
+    "kernel": tuple(KERNELS),
+}
+
+
+def check_encoder(encoder: Encoder) -> None:
+    """Refuse arguments that are out of range or make no sense together.
+
+    Raises:
+        ConfigError: naming the first of them.
+    """
+    _check_ranges(encoder)
+    _check_widths(encoder)
+    _check_kernel(encoder)
+    if encoder.positions != "learned" and encoder.position_offset:
+        raise _together(
+            f"position_offset={encoder.position_offset} and positions={encoder.positions}",
+            expected="an offset into the rows of learned positions only",
+            fix="set position_offset=0, or positions=learned",
+        )
+    if encoder.token_dropout and encoder.mask_id is None:
+        raise _together(
+            "token_dropout=true and no mask_id",
+            expected="the mask token's id, whose vectors token dropout zeroes",
+            fix="give mask_id, or set token_dropout=false",
+        )
+    if encoder.causal and encoder.conv_stem:
+        raise _together(
+            "causal=true and conv_stem=true",
+            expected="no stem where tokens must not see later ones, since it looks two tokens ahead",
+            fix="set one of them to false",
+        )
+
+
+# Far beyond every model of today; what is larger is a slip or an attack, and would take all memory.
+_MOST = {
+    "vocab_size": 1 << 24,
+    "hidden_size": 1 << 16,
+    "num_layers": 1000,
+    "num_heads": 1 << 12,
+    "intermediate_size": 1 << 20,
+    "max_positions": 1 << 24,
+    "type_vocab_size": 1 << 16,
+    "position_offset": 1 << 24,
+}
+
+
+def _check_ranges(encoder: Encoder) -> None:
+    for name, most in _MOST.items():
+        least = int(name not in ("type_vocab_size", "position_offset"))
+        _require(least <= getattr(encoder, name) <= most, encoder, name, f"{least} to {most:,}")
+    for name in ("dropout", "attention_dropout"):
+        _require(0 <= getattr(encoder, name) < 1, encoder, name, "0 or more, and below 1")
+    for name in ("norm_eps", "initializer_range"):
+        _require(0 < getattr(encoder, name) <= 1, encoder, name, "above 0, and 1 at most")
+    for name, choices in _CHOICES.items():
+        _require(getattr(encoder, name) in choices, encoder, name, f"one of {', '.join(choices)}")
+    most = _MOST["hidden_size"]
+    _require(0 < encoder.embedding_width <= most, encoder, "embedding_size", f"1 to {most:,}")
+    ids = range(encoder.vocab_size)
+    _require(encoder.padding_id in ids, encoder, "padding_id", "an id below vocab_size")
+    _require(encoder.mask_id is None or encoder.mask_id in ids, encoder, "mask_id", "an id below vocab_size")
+
+
+def _check_widths(encoder: Encoder) -> None:
+    if encoder.hidden_size % encoder.num_heads:
+        raise ConfigError(
+            "CFG-18",
+            where="hidden_size, num_heads",
+            found=f"hidden_size={encoder.hidden_size} and num_heads={encoder.num_heads}",
+            expected="a hidden_size that num_heads divides, so that all heads are equally wide",
+            fix="change one of the two",
+        )
+    width = encoder.hidden_size // encoder.num_heads
+    if encoder.positions == "rotary" and width % 2:
+        raise _together(
+            f"positions=rotary and heads {width} wide",
+            expected="heads of an even width, whose halves are turned together",
+            fix="change hidden_size or num_heads",
+        )
+
+
+def _check_kernel(encoder: Encoder) -> None:
+    kernel = KERNELS[encoder.kernel]
+    if encoder.positions == "alibi" and not kernel.alibi:
+        raise _together(
+            f"kernel={encoder.kernel} and positions=alibi",
+            expected="a kernel that can add ALiBi's penalty",
+            fix=f"set kernel to {_kernels(alibi=True)}",
+        )
+    if encoder.attention_dropout > 0 and not kernel.dropout:
+        raise _together(
+            f"kernel={encoder.kernel} and attention_dropout={encoder.attention_dropout}",
+            expected="a kernel that can drop attention weights",
+            fix=f"set attention_dropout=0.0, or kernel to {_kernels(dropout=True)}",
+        )
+
+
+def _kernels(*, alibi: bool = False, dropout: bool = False) -> str:
+    fit = [name for name, kernel in KERNELS.items() if kernel.alibi >= alibi and kernel.dropout >= dropout]
+    return ", ".join(fit[:-1]) + f" or {fit[-1]}"
+
+
+def _together(found: str, *, expected: str, fix: str) -> ConfigError:
+    names = ", ".join(word.partition("=")[0] for word in found.split() if "=" in word)
+    return ConfigError("CFG-18", where=names, found=found, expected=expected, fix=fix)
+
+
+def _require(holds: bool, encoder: Encoder, name: str, rule: str) -> None:
+    value = getattr(encoder, name)
+    if not holds:
+        raise ConfigError(
+            "CFG-18",
+            where=name,
+            found=f"{name}={value if isinstance(value, str) else shown(value)}",
+            expected=f"{name} must be {rule}",
+            fix=f"set {name} within its range",
+        )
 
 
 class Encoder(nn.Module):
@@ -265,3 +410,297 @@ class Encoder(nn.Module):
             slopes_H = alibi_slopes(self.num_heads, device=ids_N.device)
             return replace(layout, causal=self.causal, slopes_H=slopes_H)
         return replace(layout, causal=self.causal)
+
+
+class MaskedLM(nn.Module):
+    """Predict tokens at chosen positions.
+
+    Args:
+        encoder: makes the hidden states; other heads can take it over as `model.encoder`.
+        headless: whether the head that predicts tokens is missing, as of an encoder that was saved alone.
+    """
+
+    def __init__(self, encoder: Encoder, *, headless: bool = False) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head: MaskedLMHead = (
+            MissingHead()
+            if headless
+            else MaskedLMHead(
+                hidden_size=encoder.hidden_size,
+                width=encoder.embedding_width,
+                vocab_size=encoder.vocab_size,
+                norm_eps=encoder.norm_eps,
+                tied=encoder.tied_decoder,
+            )
+        )
+        initialize(self.head, std=encoder.initializer_range)
+
+    @property
+    def headless(self) -> bool:
+        """Whether it cannot predict tokens."""
+        return isinstance(self.head, MissingHead)
+
+    @property
+    def head_decoder(self) -> nn.Linear | None:
+        """The head's own decoder, where it has one."""
+        return None if self.headless else self.head.decoder
+
+    def reset_parameters(self) -> None:
+        """Draw the initial weights anew, as after `to_empty` from the meta device."""
+        self.encoder.reset_parameters()
+        initialize(self.head, std=self.encoder.initializer_range)
+        if not self.headless:
+            nn.init.zeros_(self.head.bias)
+
+    def forward(
+        self, ids_N: Tensor, packed: Packed, masked_M: Tensor, annotations_NC: Tensor | None = None
+    ) -> Tensor:
+        """Logits at the masked positions only, (M, V).
+
+        Args:
+            ids_N: token ids of all sequences end to end, (N,), int64 or int32.
+            packed: where each sequence lies.
+            masked_M: places among the packed tokens, (M,), int64; M may be 0.
+            annotations_NC: what each annotation channel says of each token; all unknown if None.
+
+        Raises:
+            DataError: a sequence is longer than the encoder's `longest_sequence`.
+        """
+        hidden_MD = self.encoder(ids_N, packed, annotations_NC, masked_M)
+        logits_MV: Tensor = self.head(hidden_MD, self.encoder.embeddings.token.weight)
+        return logits_MV
+
+    def encode(self, ids_N: Tensor, packed: Packed, annotations_NC: Tensor | None = None) -> Tensor:
+        """Hidden states of all packed tokens, (N, D); arguments as of `forward`."""
+        hidden_ND: Tensor = self.encoder(ids_N, packed, annotations_NC)
+        return hidden_ND
+
+    def predict(self, hidden_ND: Tensor, masked_M: Tensor) -> Tensor:
+        """Logits at the masked positions, (M, V), from the encoder's hidden states.
+
+        Args:
+            hidden_ND: of all packed tokens.
+            masked_M: places among the packed tokens, (M,), int64; M may be 0.
+        """
+        logits_MV: Tensor = self.head(
+            hidden_ND.index_select(0, masked_M), self.encoder.embeddings.token.weight
+        )
+        return logits_MV
+
+
+_MOST_OUTPUTS = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadShape:
+    """What a head is made of.
+
+    Args:
+        num_outputs: O, at most 2^20.
+        pooling: how tokens become one vector.
+        dense: whether a dense layer and tanh come before the outputs, as in BERT's classifiers; a linear head
+            else.
+        dropout: share of the inputs of its last layer zeroed in training, in [0, 1); before the dense layer
+            nothing is, as in the classifiers of BERT and DNABERT-2.
+    """
+
+    num_outputs: int
+    pooling: PoolingName = "mean"
+    dense: bool = True
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1 or not 1 <= self.num_outputs <= _MOST_OUTPUTS:
+            raise ValueError(f"dropout is {self.dropout} and num_outputs {self.num_outputs}")
+
+    def as_plain(self) -> dict[str, object]:
+        """For YAML; `HeadShape(**…)` reads it."""
+        return asdict(self)
+
+
+class SequenceHead(nn.Module):
+    """Vectors of sequences to outputs.
+
+    Args:
+        shape: what it is made of.
+        hidden_size: D.
+        initializer_range: standard deviation of the first weights.
+    """
+
+    def __init__(self, shape: HeadShape, *, hidden_size: int, initializer_range: float) -> None:
+        super().__init__()
+        self.shape = shape
+        self.pooling = Pooling(shape.pooling, hidden_size=hidden_size)
+        self.dense = nn.Linear(hidden_size, hidden_size) if shape.dense else None
+        self.dropout = Dropout(shape.dropout)
+        self.output = nn.Linear(hidden_size, shape.num_outputs)
+        initialize(self, std=initializer_range)
+        self.pooling.reset_parameters()
+
+    def forward(self, pooled_SD: Tensor) -> Tensor:
+        """Outputs, (S, O)."""
+        if self.dense is not None:
+            pooled_SD = torch.tanh(self.dense(pooled_SD))
+        outputs_SO: Tensor = self.output(self.dropout(pooled_SD))
+        return outputs_SO
+
+
+class SequenceModel(nn.Module):
+    """Predict something of each sequence.
+
+    Args:
+        backbone: the pretrained network; its own head is kept for its directory and does not train.
+        shape: the head.
+        frozen: whether the encoder stays as it is, and computes as in evaluation.
+    """
+
+    def __init__(self, backbone: MaskedLM, shape: HeadShape, *, frozen: bool = False) -> None:
+        super().__init__()
+        self.backbone, self.frozen = backbone, frozen
+        self.head = SequenceHead(
+            shape,
+            hidden_size=backbone.encoder.hidden_size,
+            initializer_range=backbone.encoder.initializer_range,
+        )
+        for name, parameter in backbone.named_parameters():
+            if frozen or name.startswith("head."):
+                parameter.requires_grad_(False)
+        self.train()
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder under the head."""
+        return self.backbone.encoder
+
+    def train(self, mode: bool = True) -> SequenceModel:
+        """Switch dropout on or off; a frozen encoder has none."""
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
+
+    def pool(
+        self,
+        ids_N: Tensor,
+        packed: Packed,
+        used_N: Tensor,
+        owner_P: Tensor,
+        num_sequences: int,
+        covers_Q2: Tensor | None = None,
+    ) -> Tensor:
+        """Vectors of the sequences, or of their bases, (S, D).
+
+        Args:
+            ids_N: token ids of all pieces end to end, (N,), int64.
+            packed: where each piece lies.
+            used_N: which tokens are pooled; see `Pooling`.
+            owner_P: the sequence of each piece, (P,), int64.
+            num_sequences: S.
+            covers_Q2: pairs of a token and a base that it spells, where vectors of S bases are wanted.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            hidden_ND = self.encoder(ids_N, packed)
+        if covers_Q2 is not None:
+            spelling_Q, base_Q = covers_Q2.unbind(1)
+            used_Q = torch.ones_like(base_Q, dtype=torch.bool)
+            of_bases: Tensor = self.head.pooling(hidden_ND[spelling_Q], used_Q, base_Q, num_sequences)
+            return of_bases
+        owner_N = owner_P[packed.layout(len(ids_N)).sequence_N]
+        pooled_SD: Tensor = self.head.pooling(hidden_ND, used_N, owner_N, num_sequences)
+        return pooled_SD
+
+    def forward(
+        self,
+        ids_N: Tensor,
+        packed: Packed,
+        used_N: Tensor,
+        owner_P: Tensor,
+        num_sequences: int,
+        pooled_SD: Tensor | None = None,
+        covers_Q2: Tensor | None = None,
+    ) -> Tensor:
+        """Outputs, (S, O).
+
+        Args:
+            ids_N: as of `pool`, like the next four.
+            packed: where each piece lies.
+            used_N: which tokens are pooled.
+            owner_P: the sequence of each piece.
+            num_sequences: S.
+            pooled_SD: vectors that are known already, in place of all that; from a frozen encoder.
+            covers_Q2: as of `pool`.
+        """
+        if pooled_SD is None:
+            pooled_SD = self.pool(ids_N, packed, used_N, owner_P, num_sequences, covers_Q2)
+        outputs_SO: Tensor = self.head(pooled_SD)
+        return outputs_SO
+
+
+def count_parameters(encoder: Mapping[str, object], *, masked_lm: bool = True) -> int:
+    """Parameters of an `Encoder` of these arguments, or of the `MaskedLM` on it.
+
+    Args:
+        encoder: arguments of `Encoder` by name; those left out take its defaults.
+        masked_lm: count the head too; a tied decoder is the token embeddings, counted once.
+
+    Raises:
+        TypeError: an argument that `Encoder` does not have, or vocab_size is missing.
+    """
+    bound = inspect.signature(Encoder).bind(**encoder)
+    bound.apply_defaults()
+    sizes = _Sizes(**{field.name: bound.arguments[field.name] for field in fields(_Sizes)})
+    return sizes.embeddings() + sizes.blocks() + (sizes.head() if masked_lm else 0)
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Those arguments of `Encoder` that parameters follow from."""
+
+    vocab_size: int
+    hidden_size: int
+    num_layers: int
+    intermediate_size: int
+    max_positions: int
+    positions: str
+    position_offset: int
+    type_vocab_size: int
+    annotations: tuple[str, ...]
+    embedding_size: int | None
+    embedding_norm: bool
+    conv_stem: bool
+    feed_forward: str
+    up_bias: bool
+    down_bias: bool
+    norm_placement: str
+    shared_layers: bool
+    tied_decoder: bool
+
+    @property
+    def width(self) -> int:
+        return self.hidden_size if self.embedding_size is None else self.embedding_size
+
+    def embeddings(self) -> int:
+        learned = self.max_positions + self.position_offset if self.positions == "learned" else 0
+        tables = (self.vocab_size + learned + self.type_vocab_size + 2 * len(self.annotations)) * self.width
+        norm = 2 * self.width if self.embedding_norm else 0
+        stem = sum(_linear(size * self.width, self.width) for size in KERNEL_WIDTHS) if self.conv_stem else 0
+        mapping = _linear(self.width, self.hidden_size) if self.width != self.hidden_size else 0
+        return tables + norm + stem + mapping
+
+    def blocks(self) -> int:
+        norm = 2 * self.hidden_size
+        attention = 4 * _linear(self.hidden_size, self.hidden_size) + norm
+        up = self.intermediate_size * (1 if self.feed_forward == "gelu" else 2)
+        feed_forward = _linear(self.hidden_size, up, bias=self.up_bias) + norm
+        feed_forward += _linear(self.intermediate_size, self.hidden_size, bias=self.down_bias)
+        final_norm = norm if self.norm_placement == "pre" else 0
+        return (attention + feed_forward) * (1 if self.shared_layers else self.num_layers) + final_norm
+
+    def head(self) -> int:
+        decoder = 0 if self.tied_decoder else self.width * self.vocab_size
+        return _linear(self.hidden_size, self.width) + 2 * self.width + decoder + self.vocab_size
+
+
+def _linear(inputs: int, outputs: int, *, bias: bool = True) -> int:
+    return inputs * outputs + (outputs if bias else 0)

@@ -6,21 +6,283 @@ rotation has already been applied. `eager` is the specification: the equations a
 compute the same faster, and say in `cannot` what they are unable to do.
 
 B sequences, N packed tokens, L tokens of the longest sequence, H heads, K head width.
+
+Attention kernels that run on CUDA only and skip padding: `flex` and `varlen`.
+
+Both take the packed layout as it is. What they compute is `kernels.eager`, which says what is right.
+
+N packed tokens, H heads, K head width, B sequences.
+
+Attention with dropout on its weights, for dense blocks on CPU.
+
+PyTorch's fused CPU attention knows no dropout; its fall-back writes every intermediate of the whole
+block to memory and draws one random number per weight. Here a few heads at a time go through all
+steps while they lie in the cache, the weights are computed again for the gradient rather than kept,
+and the draw is `draw_kept`. What is kept per weight is one byte: whether it was dropped.
+
+Gradient, with weights P = softmax(S), where S may hold a constant bias, mask M, kept share r,
+D = P * M / r and output O = D V:
+dV = D^T dO; dP = (dO V^T) * M / r; dS = P * (dP - rowsum(dO * O)), since rowsum(dP * P) equals
+rowsum(dO * O), as in FlashAttention (Dao et al. 2022, appendix B.4).
+
+X batches times heads, L tokens, K head width.
+
+Dropout, with a faster draw on CPUs.
+
+`torch.nn.functional.dropout` spends nine tenths of its time on CPU in drawing one number per
+element. Four 16-bit numbers from each 64-bit draw of the same generator serve as well: the rate is
+rounded to a multiple of 2^-16 and kept elements are scaled by the exact inverse of the rounded
+rate, so the mean is kept. On accelerators this is PyTorch's own dropout.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from math import prod
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812 -- its usual name
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from torch.nn.attention.varlen import varlen_attn
 
-from dnalm.models.cuda_kernels import flex, varlen
-from dnalm.models.dense_dropout import attend_with_dropout
+from dnalm.errors import ConfigError
 from dnalm.models.packing import Layout
+
+
+def flex(query_NHK: Tensor, key_NHK: Tensor, value_NHK: Tensor, layout: Layout, dropout: float) -> Tensor:
+    """PyTorch's FlexAttention: blocks of the pack that hold no pair of one sequence are skipped.
+
+    Cannot: run on a CPU; drop attention weights; return attention maps.
+
+    Raises:
+        ConfigError: the tensors are on a CPU.
+    """
+    _require_cuda(query_NHK, "flex")
+    assert dropout == 0, "the encoder refuses it"
+    mask = layout.memo.get("flex")
+    if mask is None:
+        mask = layout.memo["flex"] = document_mask(layout, create=_compiled(create_block_mask))
+    assert isinstance(mask, BlockMask)
+    return attend_flex(query_NHK, key_NHK, value_NHK, layout, mask, attention=_compiled(flex_attention))
+
+
+def attend_flex(
+    query_NHK: Tensor,
+    key_NHK: Tensor,
+    value_NHK: Tensor,
+    layout: Layout,
+    mask: BlockMask,
+    *,
+    attention: Callable[..., Any],
+) -> Tensor:
+    """FlexAttention with ALiBi's penalty, compiled or not, (N, H, K)."""
+    inputs_1HNK = (x.transpose(0, 1)[None] for x in (query_NHK, key_NHK, value_NHK))
+    mixed_1HNK: Tensor = attention(*inputs_1HNK, score_mod=_penalty(layout), block_mask=mask)
+    return mixed_1HNK[0].transpose(0, 1)
+
+
+def document_mask(layout: Layout, *, create: Callable[..., Any] = create_block_mask) -> BlockMask:
+    """Which pairs of packed tokens see each other: those of one sequence, and backwards if causal."""
+    sequence_N, causal = layout.sequence_N, layout.causal
+
+    def visible(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        same = sequence_N[query] == sequence_N[key]
+        return same & (query >= key) if causal else same
+
+    num_tokens = sequence_N.shape[0]
+    mask: BlockMask = create(visible, None, None, num_tokens, num_tokens, device=sequence_N.device)
+    return mask
+
+
+def _penalty(layout: Layout) -> Callable[..., Tensor] | None:
+    slopes_H = layout.slopes_H
+    if slopes_H is None:
+        return None
+
+    def penalize(score: Tensor, _batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        # Within one sequence, distances in the pack are distances in the sequence.
+        return score - slopes_H[head] * (query - key).abs()
+
+    return penalize
+
+
+def varlen(query_NHK: Tensor, key_NHK: Tensor, value_NHK: Tensor, layout: Layout, dropout: float) -> Tensor:
+    """PyTorch's FlashAttention over sequences of unequal lengths.
+
+    Cannot: run on a CPU; compute in fp32; add ALiBi's penalty; drop attention weights; return
+    attention maps.
+
+    Raises:
+        ConfigError: the tensors are on a CPU or in fp32.
+    """
+    _require_cuda(query_NHK, "varlen")
+    assert dropout == 0, "the encoder refuses it"
+    assert layout.slopes_H is None, "the encoder refuses it"
+    if query_NHK.dtype not in (torch.bfloat16, torch.float16):
+        raise ConfigError(
+            "CFG-18",
+            where="model.kernel",
+            found=f"kernel=varlen with {query_NHK.dtype}".replace("torch.", ""),
+            expected="bf16 or fp16, in which alone varlen computes",
+            fix="train in bf16, or set model.kernel=flex",
+        )
+    ends = layout.cu_lengths.to(torch.int32)
+    window = (-1, 0) if layout.causal else (-1, -1)
+    longest = layout.max_length
+    mixed_NHK = varlen_attn(query_NHK, key_NHK, value_NHK, ends, ends, longest, longest, window_size=window)
+    assert isinstance(mixed_NHK, Tensor), "no auxiliary outputs are asked for"
+    return mixed_NHK
+
+
+def _require_cuda(query_NHK: Tensor, name: str) -> None:
+    if query_NHK.device.type != "cuda":
+        raise ConfigError(
+            "CFG-18",
+            where="model.kernel",
+            found=f"kernel={name} on {query_NHK.device.type}",
+            expected=f"a CUDA device, on which alone {name} runs",
+            fix="set model.kernel=sdpa",
+        )
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function compiled; as it is where the caller is being compiled, which then includes it."""
+    return function if torch.compiler.is_compiling() else _compile_once(function)
+
+
+@cache
+def _compile_once(function: Callable[..., Any]) -> Callable[..., Any]:
+    compiled: Callable[..., Any] = torch.compile(function)
+    return compiled
+
+
+_LEVELS = 2**16
+
+
+class Dropout(nn.Dropout):
+    """`nn.Dropout` by the faster draw; keyed, like it, by `torch.manual_seed`."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 -- the name in nn.Dropout
+        """Zero a share `p` of the elements and scale the others up, in training only."""
+        if not self.training or self.p == 0:
+            return input
+        if input.device.type != "cpu":
+            return nn.functional.dropout(input, self.p)
+        keep, kept = draw_kept(input.shape, self.p)
+        return input * (keep.to(input.dtype) / kept)
+
+
+def draw_kept(shape: Sequence[int], rate: float) -> tuple[Tensor, float]:
+    """Choose the elements that dropout keeps, on CPU, from the default generator.
+
+    Args:
+        shape: of the mask.
+        rate: probability that an element is dropped, in (0, 1).
+
+    Returns:
+        The mask, bool, True where kept; and the exact probability of True.
+    """
+    num_elements = prod(shape)
+    threshold = min(max(round((1 - rate) * _LEVELS), 1), _LEVELS - 1)
+    draws = torch.empty(-(-num_elements // 4), dtype=torch.int64).random_(-(2**63), None)
+    keep = draws.view(torch.int16)[:num_elements] < threshold - _LEVELS // 2
+    return keep.view(*shape), threshold / _LEVELS
+
+
+# Weights that go through all steps together. One thread wants them in its second-level cache; several
+# threads wait for each other after every step, which costs milliseconds each on a busy machine, so they
+# want few and long ones.
+_AT_ONCE_ALONE, _AT_ONCE_TOGETHER = 2**19, 2**23
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def attend_with_dropout(
+    query_BHLK: Tensor, key_BHLK: Tensor, value_BHLK: Tensor, rate: float, bias: Tensor | None = None
+) -> Tensor:
+    """Softmax attention of every token over its block, a share `rate` of the weights zeroed.
+
+    Args:
+        query_BHLK: queries; all three on CPU, of one dtype and one shape (B, H, L, K).
+        key_BHLK: keys.
+        value_BHLK: values.
+        rate: share of weights dropped, in (0, 1).
+        bias: added to the scores, (H, L, L) or (1, L, L), float32; it gets no gradient.
+
+    Returns:
+        (B, H, L, K). It can be differentiated once, and compiled models call it as it is.
+    """
+    blocks = (x.flatten(0, 1).contiguous() for x in (query_BHLK, key_BHLK, value_BHLK))
+    mixed: Tensor = _AttentionWithDropout.apply(*blocks, rate, bias)  # type: ignore[no-untyped-call]
+    return mixed.view(query_BHLK.shape)
+
+
+class _AttentionWithDropout(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        rate: float,
+        bias: Tensor | None,
+    ) -> Tensor:
+        """(X, L, K) from queries, keys and values of the same shape."""
+        num_blocks, length, _ = query.shape
+        keep = torch.empty(num_blocks, length, length, dtype=torch.bool)
+        output = torch.empty_like(query)
+        ctx.kept = 1.0
+        ctx.bias = bias
+        for part in _parts(num_blocks, length):
+            weights = _softmax_weights(query[part], key[part], _bias_of(part, bias, num_blocks))
+            keep[part], ctx.kept = draw_kept(weights.shape, rate)
+            torch.bmm(weights.mul_(keep[part]), value[part] / ctx.kept, out=output[part])
+        ctx.save_for_backward(query, key, value, output, keep)
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # noqa: ANN401
+        query, key, value, output, keep = ctx.saved_tensors
+        grad_query, grad_key, grad_value = (torch.empty_like(x) for x in (query, key, value))
+        scale = query.shape[-1] ** -0.5
+        row_sums = (grad_output * output).sum(dim=-1, keepdim=True)
+        scaled_grad = grad_output / ctx.kept
+        for part in _parts(*query.shape[:2]):
+            weights = _softmax_weights(query[part], key[part], _bias_of(part, ctx.bias, query.shape[0]))
+            dropped = weights * keep[part]
+            torch.bmm(dropped.transpose(1, 2), scaled_grad[part], out=grad_value[part])
+            grad_scores = torch.bmm(scaled_grad[part], value[part].transpose(1, 2))
+            grad_scores.mul_(dropped).addcmul_(weights, row_sums[part], value=-1)
+            torch.bmm(grad_scores, key[part] * scale, out=grad_query[part])
+            torch.bmm(grad_scores.transpose(1, 2), query[part] * scale, out=grad_key[part])
+        return grad_query, grad_key, grad_value, None, None
+
+
+def _parts(num_blocks: int, length: int) -> Iterator[slice]:
+    at_once = _AT_ONCE_ALONE if torch.get_num_threads() == 1 else _AT_ONCE_TOGETHER
+    size = max(1, at_once // length**2)
+    return (slice(start, start + size) for start in range(0, num_blocks, size))
+
+
+def _bias_of(part: slice, bias: Tensor | None, num_blocks: int) -> Tensor | None:
+    """The bias of these blocks, which are heads within batches."""
+    if bias is None or bias.shape[0] == 1:
+        return bias
+    return bias[torch.arange(*part.indices(num_blocks)) % bias.shape[0]]
+
+
+def _softmax_weights(query: Tensor, key: Tensor, bias: Tensor | None) -> Tensor:
+    scores = torch.bmm(query * query.shape[-1] ** -0.5, key.transpose(1, 2))
+    if bias is not None:
+        scores += bias
+    weights: Tensor = torch.softmax(scores, dim=-1, out=scores)
+    return weights
+
 
 KernelName = Literal["eager", "sdpa", "flex", "varlen"]
 

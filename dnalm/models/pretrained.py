@@ -2,11 +2,20 @@
 
 What is written loads in stock `transformers` where the architecture exists there, or in the published
 code; what is read is refused unless every tensor fits.
+
+Model directories by name: a folder, a run that has left one, or `owner/name` on the Hugging Face hub.
+
+Of the hub only configs, tokenizers and weights are fetched, never code. What was fetched once is found again
+without a network.
+
+A trained model to read or to go on from, as a config names it.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +26,135 @@ from torch import Tensor, nn
 
 from dnalm.console import stderr
 from dnalm.errors import CheckpointError, ConfigError, NumericsError
-from dnalm.models.encoder import Encoder
-from dnalm.models.families import FAMILIES, recognise
-from dnalm.models.family import Family
-from dnalm.models.finite import not_finite
-from dnalm.models.heads import MissingHead
-from dnalm.models.hub import find_folder
+from dnalm.models.encoder import Encoder, HeadShape, MaskedLM
+from dnalm.models.families import FAMILIES, Family, recognise, rename
 from dnalm.models.kernels import KernelName
-from dnalm.models.masked_lm import MaskedLM
-from dnalm.models.sequence_model import HeadShape
-from dnalm.models.tensor_names import rename
-from dnalm.models.weight_files import find_weights, read_json, read_weights, write_whole
-from dnalm.small_files import shown, window_tokens
+from dnalm.models.layers import MissingHead
+from dnalm.models.weights import (
+    WEIGHTS,
+    find_weights,
+    has_weights,
+    not_finite,
+    read_json,
+    read_weights,
+    write_whole,
+)
+from dnalm.paths import InputName
+from dnalm.small_files import TOKENIZER_FILES, SmallFileError, read_small, shown, window_tokens
+
+_RUNS = Path("runs")  # where runs lie if nothing else is said
+_MOST_SHOWN = 1000  # characters of a path
+_STEP = re.compile(r"step-(\d{8,})")
+
+
+def find_folder(source: str | Path, *, revision: str | None = None) -> Path:
+    """The model directory that `source` names: itself, a run's, or where the hub's files lie.
+
+    Args:
+        source: a folder, or `owner/name` on the hub if it does not look like a path: it begins with none of
+            `.`, `/` and `~`, and there is no folder `owner` here.
+        revision: the hub's branch, tag or commit.
+
+    Raises:
+        CheckpointError: CKPT-04, there is no such folder, or it is a run without weights yet; MODEL-11, the
+            hub cannot be reached, or has no such model.
+    """
+    path = Path(source)
+    if _is_there(path):
+        return _directory_of(path, source)
+    near = _near(path)
+    is_path = isinstance(source, Path) or not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source)
+    if is_path or path.parent.is_dir() or near:
+        raise CheckpointError(
+            "CKPT-04",
+            where=str(source)[:_MOST_SHOWN],
+            found="no such folder",
+            expected="a run, a model directory, or owner/name on the Hugging Face hub",
+            fix=f"did you mean {' or '.join(near)}?" if near else "correct the path",
+        )
+    return _fetched(str(source), revision)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long, or a folder above that may not be entered
+        return False
+
+
+def _directory_of(path: Path, source: str | Path) -> Path:
+    if not path.is_dir():
+        raise _no_directory(source, "a file", "name the folder that holds config.json and the weights")
+    if (path / "MANIFEST.json").is_file() and not (path / "config.json").is_file():
+        fix = f"make a model directory of it: dnalm export model={source}"
+        raise _no_directory(source, "a checkpoint of a run", fix)
+    is_run = (path / "config.yaml").is_file() and not (path / "config.json").is_file()
+    folder = path / "model" if is_run else path
+    run = path if is_run else path.resolve().parent
+    is_of_run = is_run or (path.resolve().name == "model" and (run / "config.yaml").is_file())
+    if is_of_run and not has_weights(folder):
+        raise CheckpointError(
+            "CKPT-04",
+            where=str(source),
+            found=f"the run has not finished{_progress(run)}",
+            expected="a finished run, which leaves a model",
+            fix="let it finish by the same command again, or use its newest checkpoint: dnalm export "
+            f"model={path if is_run else path.parent}",
+        )
+    return folder
+
+
+def _no_directory(source: str | Path, found: str, fix: str) -> CheckpointError:
+    expected = "a run, a model directory, or owner/name on the Hugging Face hub"
+    return CheckpointError("CKPT-04", where=str(source), found=found, expected=expected, fix=fix)
+
+
+def _progress(run: Path) -> str:
+    """How far a run has come by its checkpoints, as ` (step 4 of 8)`."""
+    found = [_STEP.fullmatch(path.name) for path in (run / "checkpoints").glob("step-*")]
+    done = max((int(step[1]) for step in found if step), default=0)
+    try:
+        total = read_small(run / "config.yaml", "yaml").get("steps")
+    except (OSError, SmallFileError):
+        total = None
+    return f" (step {done:,} of {total:,})" if isinstance(total, int) else f" (step {done:,})"
+
+
+def _near(path: Path) -> list[str]:
+    """Folders with names like that of a path that is not there."""
+    parents = [path.parent] if path.parent.is_dir() else []
+    if len(path.parts) == 1:
+        parents.append(_RUNS)
+    elif not path.parent.is_dir():  # rnus/demo: the folder above is misspelt
+        beside = [folder.name for folder in path.parent.parent.glob("*") if folder.is_dir()]
+        alike = difflib.get_close_matches(path.parent.name, beside, n=3)
+        return [str(near) for name in alike if (near := path.parent.with_name(name) / path.name).is_dir()]
+    found = {folder.name: folder for parent in parents for folder in parent.glob("*") if folder.is_dir()}
+    return [str(found[name]) for name in difflib.get_close_matches(path.name, found, n=3)]
+
+
+def _fetched(source: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    files = ["config.json", *TOKENIZER_FILES]
+    safe = [*files, "model*.safetensors", WEIGHTS[1]]
+    pickled = [*files, "pytorch_model*.bin", WEIGHTS[3]]
+    try:
+        folder = Path(snapshot_download(source, revision=revision, allow_patterns=safe))
+        if not any((folder / name).exists() for name in WEIGHTS):
+            folder = Path(snapshot_download(source, revision=revision, allow_patterns=pickled))
+    except (OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise CheckpointError(
+            "MODEL-11",
+            where=source,
+            found=f"no folder of this name, and the hub did not give it ({reason})",
+            expected="a model directory, or owner/name on the Hugging Face hub",
+            fix="download config.json, model.safetensors (or pytorch_model.bin) and the tokenizer's files "
+            f"from https://huggingface.co/{source} into a folder and name that",
+        ) from error
+    return folder
+
 
 _TOKENS = "encoder.embeddings.token.weight"
 _LISTED = 5  # names in a message; of more the number
@@ -391,3 +517,75 @@ def _without_copies(
                 fix=f"name a checkpoint of {family.name}, whose decoder is tied",
             )
     return kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """Where a model is, and how to compute it.
+
+    Args:
+        source: a run directory, a model directory, or `owner/name` on the Hugging Face hub.
+        revision: the hub's branch, tag or commit; its main branch if absent.
+        kernel: how attention is computed.
+    """
+
+    source: InputName
+    revision: str | None = None
+    kernel: KernelName = "sdpa"
+
+    def folder(self) -> Path:
+        """The model directory: fetched from the hub, or of a run the one that it left.
+
+        Raises:
+            CheckpointError: there is none, the run has not finished, or the hub does not give it.
+        """
+        return find_folder(self.source, revision=self.revision)
+
+    def load(self, *, needs_head: bool = True) -> MaskedLM:
+        """Read the model, strictly; see `load_pretrained`."""
+        return load_pretrained(self.folder(), kernel=self.kernel, needs_head=needs_head)
+
+    def __call__(
+        self,
+        *,
+        vocab_size: int,
+        padding_id: int,  # noqa: ARG002
+        mask_id: int,
+        annotations: tuple[str, ...] = (),
+    ) -> MaskedLM:
+        """The model to go on from, held against the tokenizer and the inputs that it is trained on with.
+
+        Args:
+            vocab_size: ids of the tokenizer.
+            padding_id: the tokenizer's; it may differ, as DNABERT-2's does.
+            mask_id: the tokenizer's.
+            annotations: names of the annotation channels that it is given.
+
+        Raises:
+            CheckpointError: it cannot be read, the tokenizer has other ids than it, or it has other channels.
+        """
+        model = self.load()
+        fit_vocabulary(model, vocab_size, where=self.source)
+        known = model.encoder.mask_id
+        if known not in (None, mask_id):
+            raise CheckpointError(
+                "MODEL-12",
+                where=self.source,
+                found=f"a model whose mask token is {known} and a tokenizer whose mask token is {mask_id}",
+                expected="the same of both",
+                fix="use the tokenizer that the model was trained with",
+            )
+        if model.encoder.annotations != annotations:
+            raise CheckpointError(
+                "MODEL-13",
+                where=self.source,
+                found=f"a model whose inputs are {_say(model.encoder.annotations)}, and a run that gives "
+                f"{_say(annotations)}",
+                expected="the same annotation channels in the same order",
+                fix="set inputs to the tracks that the model was trained with, named and labelled as there",
+            )
+        return model
+
+
+def _say(annotations: tuple[str, ...]) -> str:
+    return ", ".join(("tokens", *annotations)) if annotations else "tokens alone"

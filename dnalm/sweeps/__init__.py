@@ -3,15 +3,11 @@
 A job is an id, its overrides and a command line; nothing here knows what it trains.
 """
 
-from dnalm.compose.words import overridden
+from dnalm.compose.neighbours import overridden
 from dnalm.paths import quoted
-from dnalm.sweeps.axes import Axis, Interval, read_axes
-from dnalm.sweeps.folder import SweepFolder
-from dnalm.sweeps.grid import Grid, Trial
-from dnalm.sweeps.job import Job
-from dnalm.sweeps.ledger import Ledger, Record
-from dnalm.sweeps.local import LocalLauncher
-from dnalm.sweeps.optuna_search import OptunaSearch
+from dnalm.sweeps.results import Job, Ledger, Record, SweepFolder
+from dnalm.sweeps.runner import LocalLauncher
+from dnalm.sweeps.search import Axis, Grid, Interval, OptunaSearch, Trial, read_axes
 from dnalm.sweeps.slurm import SlurmLauncher
 from dnalm.sweeps.sweep import run_sweep
 

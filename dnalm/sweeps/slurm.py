@@ -15,9 +15,8 @@ from pydantic import PositiveFloat
 
 from dnalm.errors import ConfigError
 from dnalm.limits import Minutes, Processes, Workers
-from dnalm.sweeps.job import Job
-from dnalm.sweeps.local import LocalRun, Places, Started
-from dnalm.sweeps.outcome import Ended, Status, Stopped
+from dnalm.sweeps.results import Ended, Job, Places, Status, Stopped
+from dnalm.sweeps.runner import LocalRun, Started
 
 if TYPE_CHECKING:
     import submitit

@@ -7,16 +7,10 @@ from pathlib import Path
 
 from dnalm.console import stdout
 from dnalm.errors import ConfigError
-from dnalm.sweeps.axes import Axis
-from dnalm.sweeps.folder import SweepFolder
-from dnalm.sweeps.grid import Grid, Trial
-from dnalm.sweeps.job import Job, JobMaker
-from dnalm.sweeps.ledger import Record
-from dnalm.sweeps.local import LocalLauncher
-from dnalm.sweeps.optuna_search import OptunaSearch
-from dnalm.sweeps.runner import Checker, Runner
+from dnalm.sweeps.results import Job, JobMaker, Record, SweepFolder, count_statuses
+from dnalm.sweeps.runner import Checker, LocalLauncher, Runner
+from dnalm.sweeps.search import Axis, Grid, OptunaSearch, Trial
 from dnalm.sweeps.slurm import SlurmLauncher
-from dnalm.sweeps.table import count_statuses
 from dnalm.tables import readable
 
 
@@ -86,7 +80,7 @@ def _conclude(
     num_jobs: int,
 ) -> None:
     """Say how many jobs ended how, which is the best, and where the tables are."""
-    from dnalm.sweeps.plot import plot_sweep
+    from dnalm.sweeps.results import plot_sweep
 
     counts = count_statuses(records.values())
     if num_jobs > len(records):

@@ -1,13 +1,12 @@
 """Bases to token ids and back."""
 
 from dnalm.tokenizers.bpe import BpeTokenizer
-from dnalm.tokenizers.bpe_recipe import BpeRecipe
+from dnalm.tokenizers.bpe_training import BpeRecipe, TrainingText
 from dnalm.tokenizers.folder import load_tokenizer
 from dnalm.tokenizers.kmer import KmerTokenizer
 from dnalm.tokenizers.logo import LogoTokenizer
 from dnalm.tokenizers.protocol import Ids, SpecialIds, Tokenizer
 from dnalm.tokenizers.six_mer import SixMerTokenizer
-from dnalm.tokenizers.training_texts import TrainingText
 
 __all__ = [
     "BpeRecipe",

@@ -20,9 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from dnalm.genome.alphabet import UNKNOWN, A, C, Codes, G, T, bases, from_text
-from dnalm.tokenizers.kmer_order import stack_bases
-from dnalm.tokenizers.protocol import Ids, SpecialIds
-from dnalm.tokenizers.too_short import require_bases
+from dnalm.tokenizers.kmer import stack_bases
+from dnalm.tokenizers.protocol import Ids, SpecialIds, require_bases
 
 FIRST_ID = 10  # the ids before it: unknown and padding 0, [CLS] 1, [MASK] 2, [SEP] 3, six unused
 _UNUSED_AFTER = 3  # rows that the released pre-training adds after the n-grams

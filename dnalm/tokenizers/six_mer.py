@@ -19,9 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dnalm.genome.alphabet import Codes
-from dnalm.tokenizers.kmer_order import NO_DIGIT, digits, kmer_bases, kmer_words, numbers, stack_bases
-from dnalm.tokenizers.protocol import Ids, SpecialIds
-from dnalm.tokenizers.too_short import require_bases
+from dnalm.tokenizers.kmer import NO_DIGIT, digits, kmer_bases, kmer_words, numbers, stack_bases
+from dnalm.tokenizers.protocol import Ids, SpecialIds, require_bases
 
 Flags = npt.NDArray[np.bool_]
 WIDTH = 6

@@ -11,8 +11,8 @@ import numpy as np
 from dnalm.console import progress_bar
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import UNKNOWN
+from dnalm.tokenizers.bpe_training import TrainingText
 from dnalm.tokenizers.protocol import Ids, Tokenizer
-from dnalm.tokenizers.training_texts import TrainingText
 
 # Bases encoded at a time: a multiple of every k up to 6, so that blocks of k-mers keep their phase
 _CHUNK = 60 << 14

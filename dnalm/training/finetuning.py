@@ -5,21 +5,229 @@ hidden states of the tokens that spell it, so the loss and the figures are of ba
 See `step_training`.
 
 S sequences, R rows, O outputs.
+
+A fine-tuned model in its directory: `dnalm.yaml` describes the head, `heads.safetensors` holds it.
+
+What a run of fine-tuning is made of: the data, the network, what must not change, and what is left.
+
+Which weights of a run are left: those of the checkpoint whose validation was best.
+
+What of a pretrained network trains on a task: all of it, a head alone, a linear probe, or an adapter.
+
+What a model says of every row of a part, gathered from all ranks, in the order of the rows.
+
+R rows, S sequences of a micro-batch, O outputs.
+
+Vectors of all sequences of a part, by a frozen encoder: computed once and kept in the cache.
+
+A file's name is a hash of all that its content follows from: weights, tokenizer, sequences, pooling and how
+long sequences are read. Whoever comes second waits for the first.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
+import platformdirs
 import torch
-from torch import Tensor
+import torch.distributed as dist
+from filelock import FileLock
+from lightning.pytorch import seed_everything
+from pydantic import FiniteFloat, PositiveInt, TypeAdapter, ValidationError
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from dnalm.data.labelled import AnyTask, Division, LabelledBatch, MetricName, Part, TaskKind
-from dnalm.models import Packed, SequenceModel
-from dnalm.training.answers import Answers
-from dnalm.training.plan import StepPlan
-from dnalm.training.step_training import StepTraining
-from dnalm.training.task_metrics import class_weights, judge, mean_loss, scores_of, standardised
+from dnalm.console import progress_bar
+from dnalm.data import BatchPlan
+from dnalm.data.labelled import (
+    AnyTask,
+    Division,
+    LabelledBatch,
+    MetricName,
+    NextKmer,
+    Part,
+    SequenceRecipe,
+    TaskKind,
+)
+from dnalm.data.labelled.module import SequenceData
+from dnalm.data.labelled.samples import Vectors
+from dnalm.durable import atomic_write
+from dnalm.errors import CheckpointError, ConfigError
+from dnalm.models import (
+    Encoder,
+    HeadShape,
+    MaskedLM,
+    Packed,
+    Pretrained,
+    SequenceModel,
+    TaskHead,
+    fit_vocabulary,
+    load_pretrained,
+)
+from dnalm.models.encoder import SequenceHead
+from dnalm.models.kernels import KernelName
+from dnalm.models.layers import PoolingName
+from dnalm.models.weights import not_finite, read_weights
+from dnalm.small_files import PROVENANCE_FILE, read_provenance, refused_provenance, shown
+from dnalm.tokenizers import BpeRecipe, KmerTokenizer, Tokenizer, load_tokenizer
+from dnalm.training.checkpointing import read_state
+from dnalm.training.distributed import done_by_first, patient_group
+from dnalm.training.metrics import class_weights, judge, mean_loss, scores_of, standardised
+from dnalm.training.model_directory import HEADS_FILE, write_model_directory
+from dnalm.training.optim import Schedule
+from dnalm.training.run import Contract, Session
+from dnalm.training.step import StepPlan, StepTraining
+from dnalm.training.stop_flags import StepGuard
+from dnalm.training.trainer import TrainerRecipe
+
+
+@runtime_checkable
+class AdapterConfig(Protocol):
+    """A config of the `peft` library, which takes seconds to import."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """What it says."""
+
+    def save_pretrained(self, save_directory: str) -> None:
+        """Write it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """How a model is fine-tuned.
+
+    Args:
+        encoder: `full` trains all of it; `frozen` only the head on it; `cached` too, and encodes every
+            sequence once, on both strands, for all runs to come.
+        adapter: a config of the `peft` library (LoRA, IA3), whose weights train in place of the encoder's and
+            are merged into them at the end.
+        pooling: how tokens become one vector.
+        dense: whether the head has a dense layer with tanh before its outputs.
+        dropout: share of the inputs of the head's last layer zeroed in training.
+        class_weights: `balanced` lets every class count the same in the loss.
+        select: which checkpoint is left: the best by the task's metric, the best by loss (GUE), or the last.
+        patience: validations without a better one that end the run; none if absent.
+    """
+
+    encoder: Literal["full", "frozen", "cached"] = "full"
+    adapter: AdapterConfig | None = None
+    pooling: PoolingName = "mean"
+    dense: bool = True
+    dropout: float = 0.1
+    class_weights: Literal["none", "balanced"] = "none"
+    select: Literal["metric", "loss", "last"] = "metric"
+    patience: PositiveInt | None = None
+
+    def __post_init__(self) -> None:
+        if self.encoder == "cached" and self.pooling == "attention":
+            raise ValueError("pooling is attention, which trains; a cached encoder has cls, mean or max")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; a share lies in [0, 1), such as 0.1")
+        if self.encoder != "full" and self.adapter is not None:
+            raise ValueError("adapter is given beside an encoder that does not train")
+
+    def check(self, trainer: TrainerRecipe) -> None:
+        """Refuse what cannot be computed.
+
+        Raises:
+            ConfigError: CFG-35, an adapter is to be sharded, which cannot be merged.
+        """
+        if self.adapter is not None and trainer.strategy == "fsdp":
+            raise ConfigError(
+                "CFG-35",
+                where="tuning.adapter, trainer.strategy",
+                found="an adapter in a sharded model",
+                expected="a replicated model, whose adapter can be merged at the end",
+                fix="set trainer.strategy=ddp; an adapter needs little memory beside the model",
+            )
+
+    def network(self, backbone: MaskedLM, *, num_outputs: int) -> SequenceModel:
+        """A network whose trained parameters alone require gradients.
+
+        Raises:
+            ConfigError: CFG-34, the adapter fits no layer of the encoder.
+        """
+        shape = HeadShape(
+            num_outputs=num_outputs, pooling=self.pooling, dense=self.dense, dropout=self.dropout
+        )
+        network = SequenceModel(backbone, shape, frozen=self.encoder != "full")
+        if self.adapter is not None:
+            attach(self.adapter, network)
+        return network
+
+
+def attach(adapter: Any, network: SequenceModel) -> None:  # noqa: ANN401 -- a config of peft
+    """Put an adapter into the encoder; its weights require gradients, the encoder's do so no more.
+
+    Raises:
+        ConfigError: CFG-34, it fits no layer.
+    """
+    from peft import inject_adapter_in_model
+
+    try:
+        inject_adapter_in_model(adapter, network.encoder)
+    except ValueError as error:
+        layers = {
+            name.rpartition(".")[2] for name, part in network.encoder.named_modules() if _is_linear(part)
+        }
+        raise ConfigError(
+            "CFG-34",
+            where="tuning.adapter",
+            found=str(error).splitlines()[0].rstrip("."),
+            expected=f"layers of the encoder: {', '.join(sorted(layers))}",
+            fix="name some of these in tuning.adapter.target_modules",
+        ) from error
+
+
+def merge(network: SequenceModel) -> None:
+    """Add the weights of an adapter into those they adapt, so that a plain network is left."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, part in list(network.encoder.named_modules()):
+        if isinstance(part, BaseTunerLayer):
+            part.merge(safe_merge=True)
+            parent, _, own = name.rpartition(".")
+            setattr(network.encoder.get_submodule(parent), own, part.get_base_layer())
+
+
+def _is_linear(part: nn.Module) -> bool:
+    return isinstance(part, nn.Linear)
+
+
+@dataclass
+class Answers:
+    """Outputs of this rank, as they come."""
+
+    rows: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    outputs: list[npt.NDArray[np.float32]] = field(default_factory=list)
+
+    def append(self, rows: tuple[int, ...], outputs_SO: Tensor) -> None:
+        """Keep those of a micro-batch, but for rows that only fill it."""
+        numbers = np.array(rows, dtype=np.int64)
+        self.rows.append(numbers[numbers >= 0])
+        self.outputs.append(outputs_SO.detach().float().numpy(force=True)[numbers >= 0])
+
+    def over_ranks(self, num_rows: int) -> Tensor:
+        """The outputs of every row, a row's several averaged, (R, O) float64; the same on every rank."""
+        mine: list[Any] = [np.concatenate(self.rows), np.concatenate(self.outputs)]
+        parts = [mine]
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            parts = [[] for _ in range(dist.get_world_size())]
+            dist.all_gather_object(parts, mine, group=patient_group())
+        rows, outputs = (np.concatenate(column) for column in zip(*parts, strict=True))
+        total = np.zeros((num_rows, outputs.shape[1]))
+        np.add.at(total, rows, outputs.astype(np.float64))
+        counts = np.bincount(rows, minlength=num_rows)
+        assert counts.all(), "every row is judged"
+        return torch.from_numpy(total / counts[:, None])
 
 
 @dataclass(frozen=True)
@@ -141,3 +349,449 @@ class Finetuning(StepTraining):
         truth = labels.double() if labels.is_floating_point() else labels
         figures = judge(self.task.metrics, self.kind, scores, truth, num_outputs=self.division.num_classes)
         return Verdict(scores, figures, float(loss.mean()))
+
+
+_PROBLEMS: dict[TaskKind, str] = {  # in the words of `transformers`, which has none for a label a base
+    "binary": "single_label_classification",
+    "multiclass": "single_label_classification",
+    "multilabel": "multi_label_classification",
+    "regression": "regression",
+}
+_NAME = "task."  # what the head's weights begin with
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribedHead:
+    """The entry `head` of `dnalm.yaml`; attributes as of `Finetuned`.
+
+    Attributes:
+        length_bp: median bases of the sequences that it was trained on.
+        shape: what it is made of.
+    """
+
+    task: str
+    kind: TaskKind
+    classes: list[str]
+    limit: PositiveInt | None
+    length_bp: PositiveInt
+    center: FiniteFloat
+    scale: FiniteFloat
+    shape: HeadShape
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """A model that answers a task.
+
+    Attributes:
+        model: the network, in evaluation mode.
+        tokenizer: bases to ids.
+        task: what the task is called.
+        kind: what its labels are.
+        classes: their texts, if they have any.
+        limit: tokens of a piece at most, special ones not counted; None for any.
+        center: what is added to the outputs of regression, times `scale`.
+        scale: their unit.
+    """
+
+    model: SequenceModel
+    tokenizer: Tokenizer
+    task: str
+    kind: TaskKind
+    classes: tuple[str, ...]
+    limit: int | None
+    center: float
+    scale: float
+
+
+def describe_head(module: Finetuning, data: SequenceData) -> DescribedHead:
+    """What `dnalm.yaml` is to say of a head."""
+    return DescribedHead(
+        task=data.task.title,
+        kind=data.task.kind,
+        classes=list(data.task.classes),
+        limit=data.limit,
+        length_bp=int(np.median(data.division.train.lengths)),
+        center=module.center,
+        scale=module.scale,
+        shape=module.model.head.shape,
+    )
+
+
+def load_finetuned(folder: Path, *, kernel: KernelName = "sdpa", needs_lm_head: bool = False) -> Finetuned:
+    """Read a model directory that `dnalm finetune` has left.
+
+    Args:
+        folder: the directory.
+        kernel: how attention is computed.
+        needs_lm_head: refuse an encoder that has lost the head that predicts tokens.
+
+    Raises:
+        CheckpointError: CKPT-04, it has no head; CKPT-05, `dnalm.yaml` describes none that can be; CKPT-07,
+            the stored head is of another shape; or what `load_pretrained` raises.
+    """
+    head = read_head(folder)
+    if head is None or not (folder / HEADS_FILE).is_file():
+        raise CheckpointError(
+            "CKPT-04",
+            where=str(folder),
+            found="a model without the head of a task",
+            expected=f"what dnalm finetune leaves: {PROVENANCE_FILE} with `head`, and {HEADS_FILE}",
+            fix="fine-tune it first: dnalm finetune model=… task=…",
+        )
+    backbone = load_pretrained(folder, kernel=kernel, needs_head=needs_lm_head)
+    weights = head_weights(folder)
+    with torch.device("meta"):
+        head_alone = SequenceHead(
+            head.shape, hidden_size=backbone.encoder.hidden_size, initializer_range=0.02
+        )
+    wanted = {name: tuple(tensor.shape) for name, tensor in head_alone.state_dict().items()}
+    if wanted != (found := {name: tuple(tensor.shape) for name, tensor in weights.items()}):
+        raise CheckpointError(
+            "CKPT-07",
+            where=str(folder / HEADS_FILE),
+            found=f"a head of {_say(found)}",
+            expected=f"{_say(wanted)}, as {PROVENANCE_FILE} describes it",
+            fix=f"copy {PROVENANCE_FILE} and {HEADS_FILE} again, both of one run",
+        )
+    if bad := not_finite(weights):
+        raise CheckpointError(
+            "CKPT-08",
+            where=str(folder / HEADS_FILE),
+            found=f"weights that are not finite: {', '.join(bad[:5])}",
+            expected="finite weights only",
+            fix="fine-tune again, or take an earlier checkpoint",
+        )
+    model = SequenceModel(backbone, head.shape)
+    model.head.load_state_dict(weights)
+    return Finetuned(
+        model.eval(),
+        load_tokenizer(folder),
+        head.task,
+        head.kind,
+        tuple(head.classes),
+        head.limit,
+        head.center,
+        head.scale,
+    )
+
+
+def read_head(folder: Path) -> DescribedHead | None:
+    """What `dnalm.yaml` of a model directory says of its head; None of a model without one.
+
+    Raises:
+        CheckpointError: CKPT-05, it describes none that can be.
+    """
+    described = read_provenance(folder).get("head")
+    if described is None:
+        return None
+    try:
+        return TypeAdapter(DescribedHead).validate_python(described)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(["head", *map(str, first["loc"])])
+        raise refused_provenance(folder, f"{key} is {shown(first['input'])}", first["msg"]) from error
+
+
+def head_weights(folder: Path) -> dict[str, Tensor]:
+    """The stored weights of a fine-tuned model's head, by their names in it."""
+    stored = read_weights(folder / HEADS_FILE)
+    return {name.removeprefix(_NAME): tensor.float() for name, tensor in stored.items()}
+
+
+def stock_head(described: DescribedHead, weights: Mapping[str, Tensor]) -> TaskHead:
+    """A head as `save_pretrained` writes it for `transformers`."""
+    return TaskHead(
+        weights=weights,
+        shape=described.shape,
+        problem=_PROBLEMS.get(described.kind),
+        classes=tuple(described.classes),
+        center=described.center,
+        scale=described.scale,
+    )
+
+
+def head_length_bp(folder: Path) -> int | None:
+    """Median bases of the sequences that a head was trained on; None of a model without one."""
+    head = read_head(folder)
+    return None if head is None else head.length_bp
+
+
+def _say(shapes: dict[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in sorted(shapes.items())[:5]) or "nothing"
+
+
+def criterion(task: AnyTask, tuning: Tuning) -> tuple[str, Literal["min", "max"]]:
+    """The column of `metrics.csv` by which checkpoints are compared, and what is best of it."""
+    return (f"val_{task.declared}", "max") if tuning.select == "metric" else ("val_loss", "min")
+
+
+def choose_weights(session: Session[SequenceData, Finetuning], module: Finetuning, tuning: Tuning) -> int:
+    """Let the module have the chosen checkpoint's weights, adapters merged; called on every rank.
+
+    Returns:
+        The step they are of.
+    """
+    fitter, folder = session.fitter, session.folder
+    path = ""
+    if tuning.select != "last":
+        path = done_by_first(
+            lambda: str(best.path) if (best := folder.best()) else "",
+            first=session.ranks.first,
+            group=patient_group(),
+        )
+    if path:
+        read_state(Path(path), module, fitter.optimizers[0])
+    if tuning.adapter is not None:
+        merge(module.model)
+    return int(Path(path).name.rpartition("-")[2]) if path else fitter.global_step
+
+
+def find_or_embed(
+    network: SequenceModel, data: SequenceData, part: Part, *, cache: Path | None, device: str
+) -> Vectors:
+    """The vectors of every row on its own strand and on the other, (R, 2, D), mapped from the cache.
+
+    Args:
+        network: the encoder and the pooling.
+        data: the sequences.
+        part: which of them.
+        cache: the folder; the user's cache if absent.
+        device: what to compute on.
+    """
+    folder = (cache or platformdirs.user_cache_path("dnalm")) / "embeddings"
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{_key(network, data, part)}.npy"
+    with FileLock(target.with_suffix(".lock")):
+        if not target.exists():
+            vectors = _embed(network, data, part, device)
+            with atomic_write(target) as beside:
+                np.save(beside, vectors)
+    mapped: Vectors = np.load(target, mmap_mode="r")
+    return mapped
+
+
+def weights_checksum(module: nn.Module) -> str:
+    """Of all weights with their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _key(network: SequenceModel, data: SequenceData, part: Part) -> str:
+    of = [
+        weights_checksum(network.encoder),
+        data.tokenizer.fingerprint,
+        data.division.parts[part].fingerprint,
+        network.head.shape.pooling,
+        data.recipe.long,
+        data.limit,
+    ]
+    return hashlib.sha256(json.dumps(of).encode()).hexdigest()[:24]
+
+
+@torch.no_grad()
+def _embed(network: SequenceModel, data: SequenceData, part: Part, device: str) -> Vectors:
+    was_training, home = network.training, next(network.parameters()).device
+    network.eval().to(device)
+    num_rows = len(data.division.parts[part])
+    vectors = np.zeros((num_rows, 2, network.encoder.hidden_size), dtype=np.float32)
+    with progress_bar(f"Encoding {part}", total=2 * num_rows) as done:
+        for batch in data.both_strands(part):
+            assert isinstance(batch, LabelledBatch), "the loader makes them"
+            there = batch.to(torch.device(device))
+            packed = Packed(cu_lengths=there.cu_lengths, max_length=there.max_length)
+            pooled = network.pool(there.ids_N, packed, there.used_N, there.owner_P, len(batch.rows))
+            rows, strands = np.array(batch.rows), np.array(batch.samples) % 2
+            assert (rows >= 0).all(), "one process alone fills no batch up"
+            vectors[rows, strands] = pooled.float().numpy(force=True)
+            done(len(batch.rows))
+    network.train(was_training).to(home)
+    return vectors
+
+
+_BACKBONE, _HEAD = "backbone.", "head."
+
+
+@dataclass
+class Preparation:
+    """Makes the parts of a run.
+
+    Args:
+        model: what is fine-tuned: a pretrained model, or what makes one that has learned nothing.
+        tokenizer: bases to ids; that of the model's folder if absent, or overlapping 6-mers.
+        task: what is asked.
+        division: what trains, chooses and judges.
+        sequences: how sequences are read.
+        tuning: what trains.
+        optim: makes the optimizer.
+        schedule: factor of the learning rate by step.
+        batch: the batch arithmetic.
+        trainer: how the run is computed.
+        guard: what the ranks decide together.
+        config: the composed config.
+        seed: of the run.
+    """
+
+    model: Pretrained | Callable[..., Encoder]
+    tokenizer: Tokenizer | None
+    task: AnyTask
+    division: Division
+    sequences: SequenceRecipe
+    tuning: Tuning
+    optim: Callable[..., Optimizer]
+    schedule: Schedule
+    batch: BatchPlan
+    trainer: TrainerRecipe
+    guard: StepGuard
+    config: dict[str, object]
+    seed: int
+    _spare: MaskedLM | None = field(default=None, init=False)  # loaded to see how long sequences may be
+
+    def lay_out(self) -> SequenceData:
+        """The sequences, held against the tokenizer and what the encoder takes.
+
+        Raises:
+            ConfigError: CFG-18, pieces are longer than the encoder takes, there is no first token, or a
+                strand would be turned whose labels do not turn.
+            CheckpointError: the model cannot be read, or the tokenizer is another model's.
+            DataError: a sequence is too short or too long.
+        """
+        if isinstance(self.task, NextKmer) and (
+            self.sequences.reverse_complement or self.sequences.average_strands
+        ):
+            raise _misfit(
+                "sequences.reverse_complement, sequences.average_strands",
+                "both strands, and on the other one the next bases come first",
+                "false, for next-k-mer prediction",
+            )
+        if self.task.kind == "segmentation":
+            self._check_per_base()
+        tokenizer = self._tokenizer()
+        self._spare = self._backbone(tokenizer)
+        data = SequenceData(
+            self.task,
+            self.division,
+            tokenizer=tokenizer,
+            recipe=self.sequences,
+            batch=self.batch,
+            seed=self.seed,
+            limit=self._limit(self._spare.encoder, tokenizer),
+            first_tokens=self.tuning.pooling == "cls",
+        )
+        if data.first_tokens and tokenizer.special.start is None:
+            raise _misfit(
+                "tuning.pooling", "cls, and the tokenizer puts no token first", "mean, max or attention"
+            )
+        data.check_lengths()
+        return data
+
+    def make_module(self, data: SequenceData) -> Finetuning:
+        """What trains, as it is before the first step; the same on every process."""
+        backbone, self._spare = self._spare or self._backbone(data.tokenizer), None
+        seed_everything(self.seed, verbose=False)
+        network = self.tuning.network(backbone, num_outputs=self.division.num_classes)
+        if self.tuning.encoder == "cached":
+            cache, device = self.task.cache, self.trainer.device
+            data.vectors = {
+                part: find_or_embed(network, data, part, cache=cache, device=device)
+                for part in self.division.parts
+            }
+        plan = StepPlan(
+            optimizer=self.optim,
+            schedule=self.schedule,
+            seed=self.seed,
+            global_batch=self.batch.global_size,
+            guard=self.guard,
+            parallel=self.trainer.parallel,
+            exact=self.trainer.strategy == "exact",
+        )
+        balanced = self.tuning.class_weights == "balanced"
+        return Finetuning(network, self.task, self.division, plan, balanced=balanced)
+
+    def contract(self, data: SequenceData) -> Contract:
+        """What must not change when the run goes on."""
+        contract: Contract = {"seed": self.seed, "batch.global_size": self.batch.global_size}
+        contract["tokenizer"] = data.tokenizer.fingerprint
+        for part, rows in self.division.parts.items():
+            contract[f"task.{part}"] = rows.fingerprint
+        for setting in dataclasses.fields(self.sequences):
+            contract[f"sequences.{setting.name}"] = getattr(self.sequences, setting.name)
+        for name in ("encoder", "pooling", "dense", "dropout", "class_weights"):
+            contract[f"tuning.{name}"] = getattr(self.tuning, name)
+        return contract
+
+    def write_model(
+        self,
+        folder: Path,
+        module: Finetuning,
+        data: SequenceData,
+        *,
+        weights: Mapping[str, Tensor] | None,
+        heads: Mapping[str, Mapping[str, Tensor]],  # noqa: ARG002 -- the head is part of the network
+        steps: int,
+    ) -> None:
+        """Write the model directory: the encoder's, with the head beside it."""
+        described = describe_head(module, data)
+        head = {n.removeprefix(_HEAD): w for n, w in (weights or {}).items() if n.startswith(_HEAD)}
+        backbone = {
+            n.removeprefix(_BACKBONE): w for n, w in (weights or {}).items() if n.startswith(_BACKBONE)
+        }
+        write_model_directory(
+            folder,
+            model=module.model.backbone,
+            weights=backbone if weights is not None else None,
+            tokenizer=data.tokenizer,
+            config=self.config,
+            data_fingerprint=data.fingerprint,
+            precision=self.trainer.precision,
+            steps=steps,
+            window_tokens=data.longest_piece,
+            heads={"task": head} if head else None,
+            described={"head": dataclasses.asdict(described)},
+            task_head=stock_head(described, head) if head else None,
+        )
+
+    def _check_per_base(self) -> None:
+        if self.sequences.long == "truncate":
+            raise _misfit("sequences.long", "truncate, and every base has a label", "pieces or refuse")
+        if self.tuning.pooling == "cls":
+            raise _misfit("tuning.pooling", "cls, which has no vector for a base", "mean, max or attention")
+        if self.tuning.encoder == "cached":
+            raise _misfit("tuning.encoder", "cached, which keeps a vector a sequence", "frozen or full")
+
+    def _tokenizer(self) -> Tokenizer:
+        if isinstance(self.tokenizer, BpeRecipe):
+            raise _misfit("tokenizer", "a vocabulary that is yet to be learned", "one that is there")
+        if self.tokenizer is not None:
+            return self.tokenizer
+        return load_tokenizer(self.model.folder()) if isinstance(self.model, Pretrained) else KmerTokenizer()
+
+    def _backbone(self, tokenizer: Tokenizer) -> MaskedLM:
+        seed_everything(self.seed, verbose=False)
+        if isinstance(self.model, Pretrained):
+            network = self.model.load(needs_head=False)
+            fit_vocabulary(network, tokenizer.vocab_size, where=self.model.source)
+            return network
+        special = tokenizer.special
+        encoder = self.model(
+            vocab_size=tokenizer.vocab_size, padding_id=special.padding, mask_id=special.mask
+        )
+        return MaskedLM(encoder)
+
+    def _limit(self, encoder: Encoder, tokenizer: Tokenizer) -> int | None:
+        longest, asked = encoder.longest_sequence, self.sequences.max_tokens
+        if longest is None:
+            return asked
+        fits = longest - tokenizer.special.num_wrapping
+        if asked is not None and asked > fits:
+            raise _misfit("sequences.max_tokens", f"{asked}", f"at most {fits}, which the encoder takes")
+        return asked or fits
+
+
+def _misfit(where: str, found: str, expected: str) -> ConfigError:
+    return ConfigError(
+        "CFG-18", where=where, found=found, expected=expected, fix="set it so, or choose another model"
+    )

@@ -6,6 +6,8 @@ which whoever reads the directory sees a damaged one (`small_files`).
 
 `heads.safetensors` beside it holds the heads of further objectives, which no later command needs, or the head
 of a fine-tuned model.
+
+The model that a checkpoint holds, whole, whatever number of processes wrote it.
 """
 
 from __future__ import annotations
@@ -20,10 +22,16 @@ from torch import Tensor
 
 from dnalm import __version__
 from dnalm.durable import file_sha256
-from dnalm.models import MaskedLM, TaskHead, describe, save_pretrained
-from dnalm.models.weight_files import write_whole
+from dnalm.errors import CheckpointError
+from dnalm.models import MaskedLM, TaskHead, build_described, describe, has_weights, save_pretrained
+from dnalm.models.kernels import KernelName
+from dnalm.models.weights import write_whole
 from dnalm.small_files import PROVENANCE_FILE, TOKENIZER_FILES, provenance_text
 from dnalm.tokenizers import Tokenizer
+from dnalm.training.checkpoint import CheckpointFolder, choose
+from dnalm.training.checkpoint_files import Checkpoint, open_checkpoint
+from dnalm.training.checkpointing import read_weights
+from dnalm.training.run_directory import RunDirectory
 
 HEADS_FILE = "heads.safetensors"
 _SUMMED = ("config.json", "model.safetensors", HEADS_FILE, *TOKENIZER_FILES)
@@ -102,3 +110,48 @@ def seal(folder: Path, provenance: Mapping[str, object]) -> None:
 def _write_provenance(folder: Path, provenance: Mapping[str, object]) -> None:
     text = provenance_text(provenance)
     write_whole(folder / PROVENANCE_FILE, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def find_checkpoint(source: str) -> Checkpoint | None:
+    """The checkpoint that a path names: itself, or the newest good one of a run that has not come to its end.
+
+    Raises:
+        CheckpointError: it is damaged, or none of the run's can be trusted.
+    """
+    path = Path(source)
+    if (path / "MANIFEST.json").is_file():
+        return open_checkpoint(path)
+    run = RunDirectory(name=path.name, dir=path)
+    if not run.begun or has_weights(run.model):
+        return None
+    newest, _ = choose(CheckpointFolder(run.checkpoints))
+    return newest
+
+
+def model_folder(checkpoint: Checkpoint) -> Path:
+    """What tells the checkpoint's architecture and tokenizer: `model/` of the run it lies in.
+
+    Raises:
+        CheckpointError: CKPT-04, the checkpoint lies in no run.
+    """
+    folder = checkpoint.path.resolve().parent.parent / "model"
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(
+            "CKPT-04",
+            where=str(checkpoint.path),
+            found=f"no {folder / 'config.json'}",
+            expected="a checkpoint in the run directory that it was written in",
+            fix="put it back into checkpoints/ of its run, which tells the model and the tokenizer",
+        )
+    return folder
+
+
+def load_checkpoint_model(checkpoint: Checkpoint, *, kernel: KernelName = "sdpa") -> MaskedLM:
+    """The model with the checkpoint's weights, on CPU.
+
+    Raises:
+        CheckpointError: CKPT-07, the tensors are not those of the model.
+    """
+    model = build_described(model_folder(checkpoint), kernel=kernel)
+    read_weights(checkpoint.path, model)
+    return model

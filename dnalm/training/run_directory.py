@@ -17,7 +17,7 @@ from dnalm.durable import atomic_write
 from dnalm.errors import CheckpointError, ConfigError, DataError, DnalmError
 from dnalm.lock import OutputLock
 from dnalm.paths import OutputName, OutputPath, check_folder, check_name
-from dnalm.training.checkpoints.saving import disk_errors
+from dnalm.training.checkpoint import disk_errors
 
 _OF_A_START = re.compile(r"\.lock|\.lock\.json|ranks|\.\d+\.config\.yaml")  # before a run has its config
 _COMMAND = re.compile(r"^_target_: dnalm\.commands\.\w+\.(\w+)$", re.MULTILINE)

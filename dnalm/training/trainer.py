@@ -1,30 +1,254 @@
-"""The Lightning trainer of a run: how many processes, on what, and what is counted in optimizer steps."""
+"""The Lightning trainer of a run: how many processes, on what, and what is counted in optimizer steps.
+
+Keep the frameworks' adverts, tips and harmless warnings off the screen.
+
+What is silenced is named one by one, so that a warning we have not judged still shows.
+
+How a run's processes share the work: alone, replicated (DDP), or sharded (FSDP2).
+
+These are Lightning's strategies but for where a checkpoint is read from: a folder of `training_state`, once
+the model lies where it will train, whatever layout had written it. What else Lightning wants to know is
+told from the step alone, so that a run may go on with other numbers of ranks and of micro-batches.
+
+What is done to a model for the machine it trains on, from outside: recomputing, compiling, sharding.
+
+In this order: a block that recomputes its activations is compiled as a whole, and what is compiled is
+sharded. Names of weights stay as they are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import os
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
+import lightning
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.precision.half import HalfPrecision
+from lightning.pytorch.strategies import (
+    DDPStrategy,
+    ModelParallelStrategy,
+    SingleDeviceStrategy,
+    Strategy,
+)
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.utils.checkpoint import checkpoint
 
 from dnalm.data import BatchPlan
 from dnalm.errors import ConfigError
 from dnalm.limits import Jobs, Processes
-from dnalm.training.exact_sums import check_exact
-from dnalm.training.guard import NotFinite, StepGuard
-from dnalm.training.parallelize import Parallel
-from dnalm.training.ranks import Cluster, Ranks, launched_by_us, ranks_of_environment, threads_of_a_rank
-from dnalm.training.strategies import StrategyName, make_strategy
+from dnalm.models import MaskedLM, SequenceModel
+from dnalm.training.checkpointing import read_state
+from dnalm.training.distributed import (
+    Cluster,
+    Ranks,
+    check_exact,
+    launched_by_us,
+    ranks_of_environment,
+    threads_of_a_rank,
+)
+from dnalm.training.stop_flags import NotFinite, StepGuard
+
+_HARMLESS = (
+    r".*`self\.log\(.*sync_dist=True\)`.*",  # what is logged is summed over the ranks already
+    r".*does not have many workers.*",  # a tiny run loads in its own process on purpose
+    r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",  # inside lightning
+    r".*Experiment logs directory .* exists and is not empty.*",  # the run directory is ours
+    r".*Found \d+ module\(s\) in eval mode.*",  # a frozen encoder is, on purpose
+    r".*Checkpoint directory .* exists and is not empty.*",
+)
+
+
+def quiet_frameworks() -> None:
+    """Call once, before the trainer is made."""
+    os.environ.setdefault("WANDB_SILENT", "true")
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning", "torch.distributed"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for message in _HARMLESS:
+        warnings.filterwarnings("ignore", message=message)
+
+
+StrategyName = Literal["ddp", "fsdp", "exact"]
+
+
+class _FromFolder(Strategy):
+    """Restores model and optimizer in place, after setup."""
+
+    resumed_step = 0
+    passes = 1
+    guard: StepGuard | None = None
+
+    @property
+    def restore_checkpoint_after_setup(self) -> bool:
+        return True
+
+    @property
+    def lightning_restore_optimizer(self) -> bool:
+        return False
+
+    def barrier(self, name: str | None = None) -> None:
+        """Wait for all ranks; before a stage begins, take the signals back from Lightning's handlers."""
+        if name == "run-stage" and self.guard is not None:
+            self.guard.hold_on()
+        super().barrier(name)  # type: ignore[safe-super]
+
+    def load_checkpoint(
+        self,
+        checkpoint_path: str | Path,
+        weights_only: bool | None = None,  # noqa: ARG002
+    ) -> dict[str, Any]:
+        """Fill model and optimizer; what is returned tells Lightning's loops their place."""
+        module = cast(LightningModule, self.lightning_module)
+        read_state(Path(checkpoint_path), module, self.optimizers[0])
+        return {
+            "pytorch-lightning_version": lightning.__version__,
+            "loops": {"fit_loop": loops_after(module.trainer, self.resumed_step, self.passes)},
+            "lr_schedulers": [],
+        }
+
+    def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
+        """`load_checkpoint` has done it."""
+
+    def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
+        """`load_checkpoint` has done it."""
+
+
+class SingleProcess(_FromFolder, SingleDeviceStrategy):
+    """One process."""
+
+
+class Replicated(_FromFolder, DDPStrategy):
+    """The whole model in each process, gradients averaged as they come."""
+
+
+class ReplicatedExactly(_FromFolder, DDPStrategy):
+    """The whole model in each process; `exact_sums` adds up the gradients."""
+
+    def configure_ddp(self) -> None:
+        """Leave the model as it is."""
+
+
+class Sharded(_FromFolder, ModelParallelStrategy):
+    """Each process holds a part of weights, gradients and optimizer state."""
+
+
+def make_strategy(
+    name: StrategyName,
+    ranks: Ranks,
+    *,
+    device: str,
+    timeout_s: float,
+    guard: StepGuard,
+    resumed_step: int,
+    passes: int,
+) -> Strategy:
+    """The strategy of a run.
+
+    Args:
+        name: how several processes share the work.
+        ranks: this process.
+        device: `cpu`, or `cuda`.
+        timeout_s: longest wait for the other processes.
+        guard: heeds signals.
+        resumed_step: optimizer step of the checkpoint to start from.
+        passes: micro-batches of an optimizer step on each rank.
+    """
+    made: _FromFolder
+    timeout = timedelta(seconds=timeout_s)
+    if name == "fsdp":
+        made = Sharded(data_parallel_size=ranks.world_size, tensor_parallel_size=1, timeout=timeout)
+    elif ranks.world_size > 1:
+        made = (ReplicatedExactly if name == "exact" else Replicated)(timeout=timeout)
+    else:
+        made = SingleProcess(device=f"{device}:{ranks.local_rank}" if device == "cuda" else device)
+    made.resumed_step, made.passes, made.guard = resumed_step, passes, guard
+    return made
+
+
+def loops_after(trainer: Trainer, step: int, passes: int) -> dict[str, Any]:
+    """The state of Lightning's loops when optimizer step number `step` is complete.
+
+    It is what Lightning itself saves from `on_train_batch_end`: the last micro-batch is processed, and
+    counts as completed once the hook returns.
+    """
+    batches = step * passes
+    progress = {"ready": batches, "started": batches, "processed": batches, "completed": batches - 1}
+    steps = {"ready": step, "completed": step}
+    epoch = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+    loops: dict[str, Any] = trainer.fit_loop.state_dict()
+    loops["epoch_loop.state_dict"] = {"_batches_that_stepped": step - 1}
+    loops["epoch_loop.batch_progress"] = {"total": progress, "current": progress, "is_last_batch": False}
+    loops["epoch_loop.scheduler_progress"] = {"total": steps, "current": steps}
+    loops["epoch_loop.automatic_optimization.optim_progress"] = {
+        "optimizer": {
+            "step": {"total": steps, "current": steps},
+            "zero_grad": {"total": {**steps, "started": step}, "current": {**steps, "started": step}},
+        }
+    }
+    loops["epoch_progress"] = {"total": epoch, "current": epoch}
+    return loops
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parallel:
+    """How a model is made to fit.
+
+    Args:
+        activation_checkpointing: keep only the input of each block and compute the rest again in the backward
+            pass: about a third more time, memory for one block's activations rather than for all.
+        compile: let torch.compile fuse each block.
+        bf16: gather sharded weights in bfloat16; gradients are still reduced in float32.
+    """
+
+    activation_checkpointing: bool = False
+    compile: bool = False
+    bf16: bool = False
+
+    def apply(self, model: MaskedLM | SequenceModel, heads: list[nn.Module], mesh: DeviceMesh | None) -> None:
+        """Change the model in place.
+
+        Args:
+            model: on any device.
+            heads: further modules that train, each sharded by itself.
+            mesh: of the ranks that shard it; it stays whole if absent.
+        """
+        for block in model.encoder.blocks:
+            if self.activation_checkpointing:
+                recompute(block)
+            if self.compile:
+                block.compile(dynamic=True)
+        if mesh is None:
+            return
+        policy = MixedPrecisionPolicy(
+            param_dtype=torch.bfloat16 if self.bf16 else None,
+            reduce_dtype=torch.float32 if self.bf16 else None,
+            cast_forward_inputs=False,
+        )
+        for module in (*model.encoder.blocks, model, *heads):
+            fully_shard(module, mesh=mesh, mp_policy=policy)
+        for method in ("encode", "predict"):
+            if hasattr(model, method):
+                register_fsdp_forward_method(model, method)
+
+
+def recompute(block: nn.Module) -> None:
+    """Let a block compute its activations again in the backward pass, with the same dropout."""
+    block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
 @dataclass(frozen=True, kw_only=True)

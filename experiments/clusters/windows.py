@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dnalm.genome.annotations.bed import BedReader
-from dnalm.genome.annotations.genes import read_transcripts
-from dnalm.genome.annotations.gff import GffReader
-from dnalm.genome.building import open_or_build
-from dnalm.genome.clade import Clade, find_or_simulate
-from dnalm.genome.store import GenomeStore
+from dnalm.genome.bed import BedReader
+from dnalm.genome.genes import read_transcripts
+from dnalm.genome.gff import GffReader
+from dnalm.genome.store import GenomeStore, open_or_build
+from dnalm.simulation.settings import Clade
+from dnalm.simulation.simulate import find_or_simulate
 
 WIDTH, NUMBER, BEFORE_TSS = 200, 400, 150
 Row = tuple[str, int, str]  # contig, start, strand

@@ -18,13 +18,14 @@ import numpy as np
 from scipy import stats
 
 from dnalm.evaluation.interpretation import Question, Reader, find_seqlets, pile_up
-from dnalm.evaluation.interpretation.known import compare
+from dnalm.evaluation.interpretation.seqlets import compare
 from dnalm.genome.alphabet import UNKNOWN, bases
-from dnalm.genome.building import open_or_build
-from dnalm.genome.clade import MOTIFS, Clade, find_or_simulate
 from dnalm.genome.meme import read_meme, write_meme
-from dnalm.genome.store import GenomeStore
+from dnalm.genome.store import GenomeStore, open_or_build
 from dnalm.models import Pretrained
+from dnalm.simulation.sequence import MOTIFS
+from dnalm.simulation.settings import Clade
+from dnalm.simulation.simulate import find_or_simulate
 
 HELD_OUT = "chr8"
 DECOYS = 5  # of each planted motif, its columns shuffled

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dnalm.evaluation.classical import kmer_frequencies
 from dnalm.evaluation.embedding import (
     EmbeddingPlan,
     EmbeddingRecipe,
@@ -26,17 +27,12 @@ from dnalm.evaluation.embedding import (
     embed_file,
     read_embeddings,
 )
-from dnalm.evaluation.embedding.retrieval import (
-    Retrieval,
-    SpeciesRegions,
-    plot_retrieval,
-    retrieve_orthologs,
-)
-from dnalm.evaluation.kmers import kmer_frequencies
-from dnalm.genome.annotations.gff import GffReader
-from dnalm.genome.building import open_or_build
-from dnalm.genome.clade import Clade, find_or_simulate
+from dnalm.evaluation.embedding.clusters import Retrieval, SpeciesRegions, plot_retrieval, retrieve_orthologs
+from dnalm.genome.gff import GffReader
+from dnalm.genome.store import open_or_build
 from dnalm.models import Pretrained
+from dnalm.simulation.settings import Clade
+from dnalm.simulation.simulate import find_or_simulate
 
 HERE = Path(__file__).parent
 YEASTS = ("sacCer3", "SK1", "CBS432", "N44", "Sarb")

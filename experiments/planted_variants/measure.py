@@ -19,10 +19,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from dnalm.data import MultispeciesCorpus, SplitByContig
-from dnalm.evaluation.baselines import count
-from dnalm.evaluation.resampling import bootstrap_interval, metric_of
-from dnalm.genome.clade import Clade, find_or_simulate
+from dnalm.evaluation.comparison import count
+from dnalm.evaluation.statistics import bootstrap_interval, metric_of
 from dnalm.genome.store import GenomeStore
+from dnalm.simulation.settings import Clade
+from dnalm.simulation.simulate import find_or_simulate
 
 HERE = Path(__file__).parent
 HELD_OUT = ("chr6", "chr7", "chr8")

@@ -20,7 +20,7 @@ from pathlib import Path
 from dnalm.data import MultispeciesCorpus
 from dnalm.genome.alphabet import bases, to_text
 from dnalm.tokenizers import BpeRecipe
-from dnalm.tokenizers.training_texts import TextSample, draw_sample
+from dnalm.tokenizers.bpe_training import TextSample, draw_sample
 
 SPECIAL = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
 

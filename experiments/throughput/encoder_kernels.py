@@ -20,8 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 -- its usual name
 
 from dnalm.models import Layout, Packed
-from dnalm.models.dropout import Dropout
-from dnalm.models.kernels import _attend_padded, eager, sdpa
+from dnalm.models.kernels import Dropout, _attend_padded, eager, sdpa
 
 LONGEST = 510
 Way = Callable[[Tensor, Tensor, Tensor, Layout, float], Tensor]

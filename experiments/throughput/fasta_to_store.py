@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dnalm.genome.building import build_store
+from dnalm.genome.store import build_store
 
 LINE = 60
 BLOCK = LINE * 100_000  # bases made at a time

@@ -21,7 +21,7 @@ import numpy as np
 from tokenizers import Tokenizer as Engine
 
 from dnalm.genome.alphabet import Codes, bases, to_text
-from dnalm.genome.building import open_or_build
+from dnalm.genome.store import open_or_build
 from dnalm.tokenizers import KmerTokenizer, LogoTokenizer, SixMerTokenizer, Tokenizer, load_tokenizer
 
 

@@ -21,14 +21,12 @@ from torch import Tensor
 from transformers import AutoModelForMaskedLM
 
 from dnalm.evaluation.variants import Scorer, ScoringPlan
-from dnalm.evaluation.variants.scores import MaskedRatio
-from dnalm.evaluation.variants.windows import make_pair
-from dnalm.genome.building import open_or_build
-from dnalm.genome.store import GenomeStore
+from dnalm.evaluation.variants.scoring import MaskedRatio, make_pair
+from dnalm.genome.store import GenomeStore, open_or_build
 from dnalm.genome.variants import Allele
 from dnalm.models import Encoder, MaskedLM, Packed, save_pretrained
 from dnalm.tokenizers import KmerTokenizer
-from dnalm.training.bits import base_indicator
+from dnalm.training.pretraining import base_indicator
 
 Logits = Callable[[Tensor, Tensor], Tensor]  # of a text of ids at some places, (M, V)
 GENOME_BP, WINDOW_BP, LOOPED = 1_000_000, 67, 500  # 62 6-mers, the windows of size=tiny

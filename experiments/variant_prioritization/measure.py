@@ -18,7 +18,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from dnalm.evaluation.resampling import bootstrap_interval, metric_of
+from dnalm.evaluation.statistics import bootstrap_interval, metric_of
 
 HERE = Path(__file__).parent
 CONTIGS = ("hg19_chr20.fa.gz", "hg19_chr22.fa.gz")

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from dnalm.cli import main
-from dnalm.commands.benchmark import warn_of_recipes
-from dnalm.commands.benchmark_jobs import Work, all_work, recipe_family, weights_checksum
+from dnalm.commands.benchmark import Work, all_work, recipe_family, warn_of_recipes, weights_checksum
 from dnalm.compose.config import options
 from dnalm.durable import file_sha256
 from dnalm.evaluation.benchmark import Benchmark
@@ -133,7 +132,7 @@ def test_other_weights_of_the_same_name_are_another_job(
 
 
 def test_classical_models_are_the_options_of_baseline() -> None:
-    from dnalm.commands.benchmark_jobs import CLASSICAL
+    from dnalm.commands.benchmark import CLASSICAL
 
     assert sorted(CLASSICAL) == options("baseline")
 

@@ -11,8 +11,8 @@ import pytest
 
 from dnalm.compose import build, check, read_config
 from dnalm.compose.config import options
-from dnalm.genome.sources import check_source
-from dnalm.genome.species_manifest import COLUMNS, read_species_manifest
+from dnalm.genome.species import COLUMNS, read_species_manifest
+from dnalm.genome.store import check_source
 from tests.contracts.test_cli import run
 from tests.genome.library import Library, md5, serve
 

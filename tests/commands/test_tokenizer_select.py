@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dnalm.cli import main
-from dnalm.commands.select_jobs import readings
+from dnalm.commands.tokenizer import readings
 from dnalm.sweeps import Job
 from tests.conftest import random_sequence
 
@@ -53,8 +53,8 @@ def fake_job(
 @pytest.fixture(autouse=True)
 def _fake_jobs_and_a_genome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("dnalm.commands.select_jobs.composed_job", fake_job)
-    monkeypatch.setattr("dnalm.sweeps.composed.wrong_with", lambda job: "")  # noqa: ARG005
+    monkeypatch.setattr("dnalm.commands.tokenizer.composed_job", fake_job)
+    monkeypatch.setattr("dnalm.sweeps.command_line.wrong_with", lambda job: "")  # noqa: ARG005
     Path("genome.fa").write_text(f">chr1\n{random_sequence(3000)}\n>chr2\n{random_sequence(300, 1)}\n")
 
 

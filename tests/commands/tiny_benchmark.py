@@ -8,8 +8,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from dnalm.commands.benchmark import BenchmarkFolder, benchmark
-from dnalm.commands.benchmark_jobs import Work
+from dnalm.commands.benchmark import BenchmarkFolder, Work, benchmark
 from dnalm.evaluation.benchmark import Benchmark
 from dnalm.sweeps import Job, LocalLauncher
 from tests.evaluation.benchmark.outcomes import listed, outcome

@@ -17,8 +17,7 @@ from dnalm.cli import COMMANDS, main
 from dnalm.compose import check, read_config
 from dnalm.compose.config import composed_roots
 from dnalm.compose.neighbours import COMMANDS_OF_NEIGHBOURS, NEIGHBOURS
-from dnalm.compose.signatures import parameters_of
-from dnalm.compose.targets import ROOTS, resolve
+from dnalm.compose.targets import ROOTS, parameters_of, resolve
 from dnalm.errors import ConfigError
 from dnalm.paths import config_folder
 

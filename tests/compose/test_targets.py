@@ -22,8 +22,7 @@ from dnalm.compose.check import parameters_of
 from dnalm.compose.targets import COMPONENTS, ROOTS, resolve
 from dnalm.errors import ConfigError
 from dnalm.paths import config_folder
-from dnalm.sweeps.command_line import read_sweep
-from dnalm.sweeps.composed import composed_job, wrong_with
+from dnalm.sweeps.command_line import composed_job, read_sweep, wrong_with
 
 PACKAGES = ("dnalm", "torch", "lightning", "torchmetrics", "peft")
 CALLBACKS = "lightning.pytorch.callbacks"
@@ -160,7 +159,7 @@ HOSTILE: list[tuple[dict[str, Any], str]] = [
     ({"data": {"_target_": "dnalm.data.GenomeCorpus", "split": MASKING}}, "CFG-04"),
     ({"data": {"_target_": "dnalm.data.GenomeCorpus", "tracks": {"a": MASKING}}}, "CFG-04"),
     ({"objectives": {"a": MASKING}}, "CFG-04"),
-    ({"objectives": {"a": {"_target_": "dnalm.training.launch.launch"}}}, "CFG-21"),
+    ({"objectives": {"a": {"_target_": "dnalm.training.launcher.launch"}}}, "CFG-21"),
     ({"seed": {"_target_": "dnalm.data.Masking"}}, "CFG-04"),
     ({"steps": {"_target_": "dnalm.durable.write_text", "path": "/tmp/x"}}, "CFG-21"),
 ]  # fmt: skip
@@ -199,7 +198,7 @@ def test_an_adapter_is_one_of_linear_layers_and_reads_nothing(adapter: object, c
         {"schedule": {"_target_": "dnalm.training.InverseSquareRoot", "_partial_": True, "warmup_steps": 1}},
         {"logger": {**WANDB, "name": "a/b", "offline": True}},
         {"data": {"_target_": "dnalm.data.GenomeCorpus", "split": {"_target_": "dnalm.data.SplitByContig"}}},
-        {"objectives": {"a": {"_target_": "dnalm.training.objectives.ChromatinState", "track": "x"}}},
+        {"objectives": {"a": {"_target_": "dnalm.training.track_objectives.ChromatinState", "track": "x"}}},
     ],
 )
 def test_and_takes_those(arguments: dict[str, Any]) -> None:

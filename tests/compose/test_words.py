@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnalm.compose.config import read_config
-from dnalm.compose.words import pasteable, read_words
+from dnalm.compose.neighbours import pasteable, read_words
 from dnalm.errors import ConfigError
 from dnalm.paths import as_typed
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnalm.compose import read_config, read_resolved
-from dnalm.compose.yaml_limits import check_yaml
+from dnalm.compose.config import check_yaml
 from dnalm.errors import ConfigError
 from dnalm.small_files import DEEPEST, MOST_BYTES
 

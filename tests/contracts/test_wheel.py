@@ -88,4 +88,4 @@ def test_the_installed_package_composes_from_an_unrelated_folder(unpacked: Path,
         env={**os.environ, "PYTHONPATH": str(unpacked)},
         check=True,
     )
-    assert yaml.safe_load(done.stdout)["data"]["clade"]["_target_"] == "dnalm.genome.clade.Clade"
+    assert yaml.safe_load(done.stdout)["data"]["clade"]["_target_"] == "dnalm.simulation.settings.Clade"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnalm.data.batching import BatchPlan, StepBatches, validation_batches
+from dnalm.data.batch import BatchPlan, StepBatches, validation_batches
 from dnalm.errors import ConfigError
 
 

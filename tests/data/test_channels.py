@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from dnalm.data import BatchPlan, GenomeCorpus, Masking, WindowRecipe
 from dnalm.data.batch import collate
-from dnalm.data.channels import Channels, find_channels
 from dnalm.data.corpus import CorpusGenome
 from dnalm.data.module import GenomeData
+from dnalm.data.targets import Channels, find_channels
 from dnalm.data.windows import Window
 from dnalm.errors import ConfigError, DataError
 from dnalm.genome.alphabet import reverse_complement
-from dnalm.genome.tracks import MISSING, IntervalClasses, IntervalLabels, Signal
+from dnalm.genome.track_recipes import IntervalClasses, IntervalLabels, Signal
+from dnalm.genome.tracks import MISSING
 from dnalm.tokenizers import KmerTokenizer, LogoTokenizer, Tokenizer
 from tests.conftest import random_sequence, training_window
 from tests.tokenizers.examples import EVERY

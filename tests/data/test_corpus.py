@@ -6,7 +6,7 @@ import pytest
 
 from dnalm.data import GenomeCorpus, MultispeciesCorpus, SplitByContig
 from dnalm.errors import DataError
-from dnalm.genome.clade import Clade
+from dnalm.simulation.settings import Clade
 from tests.conftest import random_sequence
 
 

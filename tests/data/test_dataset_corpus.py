@@ -11,7 +11,7 @@ import pytest
 from dnalm.data import DatasetCorpus, SplitByRandomContigs
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import to_text
-from dnalm.genome.building import open_or_build
+from dnalm.genome.store import open_or_build
 from tests.conftest import random_sequence
 
 ROWS = [random_sequence(60 + i, i) for i in range(40)]

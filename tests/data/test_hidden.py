@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnalm.data.hidden import find_hidden, join_hidden
+from dnalm.data.batch import find_hidden, join_hidden
 from dnalm.genome.alphabet import UNKNOWN
 from dnalm.tokenizers import KmerTokenizer
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnalm.data.mixture import SLOTS, Mixture
+from dnalm.data.samples import SLOTS, Mixture
 
 WINDOW = 100_000
 

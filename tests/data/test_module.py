@@ -99,7 +99,7 @@ def test_a_validation_side_without_a_window_is_named(tmp_path: Path) -> None:
 
 
 def test_a_clade_species_is_checked_before_anything_is_simulated(tmp_path: Path) -> None:
-    from dnalm.genome.clade import Clade
+    from dnalm.simulation.settings import Clade
 
     with pytest.raises(ValueError, match="species is human; the clade has demo_a, demo_b"):
         GenomeCorpus(clade=Clade(), species="human", cache=tmp_path)

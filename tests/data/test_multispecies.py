@@ -11,8 +11,8 @@ from dnalm.data import BatchPlan, Masking, MultispeciesCorpus, WindowRecipe
 from dnalm.data.corpus import Corpus
 from dnalm.data.module import GenomeData
 from dnalm.errors import DataError
-from dnalm.genome.building import open_or_build
-from dnalm.genome.species_manifest import COLUMNS
+from dnalm.genome.species import COLUMNS
+from dnalm.genome.store import open_or_build
 from dnalm.tokenizers import KmerTokenizer
 from tests.conftest import random_sequence
 
@@ -177,7 +177,7 @@ def test_a_finished_genome_is_not_built_again(
 ) -> None:
     corpus = corpus_of(genomes)
     corpus.prepare()
-    monkeypatch.setattr("dnalm.genome.building._build", None)  # calling it would fail
+    monkeypatch.setattr("dnalm.genome.store._build", None)  # calling it would fail
     corpus.prepare()
     assert [genome.name for genome in corpus.genomes()] == list(LENGTHS)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnalm.data.order import Stream, generator, permute
+from dnalm.data.windows import Stream, generator, permute
 
 
 def permutation(size: int, seed: int, epoch: int) -> np.ndarray:

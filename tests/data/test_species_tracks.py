@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from dnalm.data import BatchPlan, Masking, MultispeciesCorpus, WindowRecipe
-from dnalm.data.batch import collate, is_known
+from dnalm.data.batch import collate, count_targets, is_known
 from dnalm.data.corpus import Corpus
 from dnalm.data.module import GenomeData
-from dnalm.data.step_targets import count_targets
 from dnalm.errors import DataError
-from dnalm.genome.building import open_or_build
-from dnalm.genome.clade import Clade
-from dnalm.genome.tracks import IntervalClasses, IntervalLabels, Signal, TrackRecipe
+from dnalm.genome.store import open_or_build
+from dnalm.genome.track_recipes import IntervalClasses, IntervalLabels, Signal, TrackRecipe
 from dnalm.models import Encoder
+from dnalm.simulation.settings import Clade
 from dnalm.tokenizers import KmerTokenizer
-from dnalm.training.objectives import Conservation, RegionClass, make_tasks
+from dnalm.training.objectives import make_tasks
+from dnalm.training.track_objectives import Conservation, RegionClass
 from tests.conftest import random_sequence
 
 LENGTHS = {"small": 2_000, "middle": 4_000, "large": 6_000}
@@ -163,7 +163,7 @@ def test_a_baseline_is_learned_on_the_genomes_that_have_the_track(
     genomes: dict[str, str | Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However rarely they are read: all of the windows it is learned on are theirs."""
-    monkeypatch.setattr("dnalm.training.objectives.tasks.BASELINE_WINDOWS", 64)
+    monkeypatch.setattr("dnalm.training.objectives.BASELINE_WINDOWS", 64)
     weights = {"small": 1e-3, "middle": 1.0, "large": 1.0}
     corpus = corpus_of(genomes, {"region": region(tmp_path, "small")}, weights=weights)
     data = data_of(corpus, "region")
@@ -213,7 +213,7 @@ def test_finished_tracks_are_not_made_again(
 ) -> None:
     corpus = corpus_of(genomes, {"region": region(tmp_path, *LENGTHS)})
     corpus.prepare()
-    monkeypatch.setattr("dnalm.genome.tracks.building._write", None)  # calling it would fail
+    monkeypatch.setattr("dnalm.genome.tracks._write", None)  # calling it would fail
     corpus.prepare()
     assert [list(genome.tracks) for genome in corpus.genomes()] == [["region"]] * 3
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from dnalm.data.splits import Division, SplitByContig, SplitByFraction, SplitByRandomContigs, SplitByRegion
 from dnalm.errors import ConfigError, DataError
-from dnalm.genome.manifest import Contig
-from dnalm.genome.store import GenomeStore
+from dnalm.genome.store import Contig, GenomeStore
 from tests.conftest import random_sequence
 
 MakeStore = Callable[[dict[str, str]], GenomeStore]

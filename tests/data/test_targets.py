@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnalm.data import BatchPlan, GenomeCorpus, Masking, MultispeciesCorpus, WindowRecipe
-from dnalm.data.batch import Batch, collate, is_known
+from dnalm.data.batch import MASKED_TOKENS, Batch, CountedSteps, collate, count_targets, is_known
 from dnalm.data.module import GenomeData
-from dnalm.data.step_targets import MASKED_TOKENS, CountedSteps, count_targets
 from dnalm.data.targets import (
     AbsentTrack,
     any_of,
@@ -27,8 +26,9 @@ from dnalm.data.targets import (
 from dnalm.data.windows import Window
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import Codes, reverse_complement
-from dnalm.genome.clade import Clade
-from dnalm.genome.tracks import MISSING, IntervalClasses, IntervalLabels, Signal, TrackStore
+from dnalm.genome.track_recipes import IntervalClasses, IntervalLabels, Signal
+from dnalm.genome.tracks import MISSING, TrackStore
+from dnalm.simulation.settings import Clade
 from dnalm.tokenizers import KmerTokenizer, LogoTokenizer, Tokenizer
 from tests.conftest import random_sequence
 from tests.tokenizers.examples import EVERY, any_codes

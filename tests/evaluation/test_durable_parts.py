@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from dnalm.durable import write_text
 from dnalm.errors import CheckpointError, ConfigError, DistributedError
-from dnalm.evaluation.durable_parts import DoneParts, PartFolder, work_on
+from dnalm.evaluation.parts import DoneParts, PartFolder, work_on
 from dnalm.lock import OutputLock
 from dnalm.training.run_directory import RunLock
 
@@ -163,8 +163,8 @@ COMMAND = """
 import sys, time
 from pathlib import Path
 from tests.evaluation.test_durable_parts import Multiplying, PARTS, begin
-from dnalm.evaluation.durable_parts import work_on
-from dnalm.evaluation.out_file import opened_output
+from dnalm.evaluation.parts import work_on
+from dnalm.evaluation.parts import opened_output
 
 class Waiting(Multiplying):
     def do(self, state, folder, number, part):

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dnalm.evaluation.objectives import describe_track, objective_figures, objective_sentences
-from dnalm.evaluation.track_plot import plot_tracks
-from dnalm.genome.tracks import JoinedTrack, TrackStatistics
-from dnalm.genome.tracks.joined import join_statistics
+from dnalm.evaluation.plots import plot_tracks
+from dnalm.genome.tracks import JoinedTrack, TrackStatistics, join_statistics
 from dnalm.training.objectives import Scores
 
 

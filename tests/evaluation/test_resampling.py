@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from dnalm.data.labelled import MetricName
-from dnalm.evaluation.resampling import (
+from dnalm.evaluation.statistics import (
     bootstrap_interval,
     holm,
     mean_ranks,

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dnalm.evaluation.tokenizer_plot import plot_tokens
+from dnalm.evaluation.plots import plot_tokens
 from dnalm.tokenizers import KmerTokenizer, SixMerTokenizer, Tokenizer, TrainingText
 from dnalm.tokenizers.statistics import TokenStatistics, count_tokens
 from tests.conftest import random_sequence

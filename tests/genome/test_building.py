@@ -15,10 +15,9 @@ import pytest
 from filelock import FileLock
 
 from dnalm.errors import DataError
-from dnalm.genome import atomic_folder, building
-from dnalm.genome.building import build_store, open_or_build
-from dnalm.genome.store import GenomeStore
-from dnalm.genome.store_writer import Content, StoreWriter
+from dnalm.genome import atomic_folder
+from dnalm.genome import store as building
+from dnalm.genome.store import Content, GenomeStore, StoreWriter, build_store, open_or_build
 from tests.genome.malformed_fasta import GOOD
 
 

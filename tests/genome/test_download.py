@@ -12,9 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from dnalm.errors import DataError
-from dnalm.genome.download import download
-from dnalm.genome.remote_file import Checksum, RemoteFile, parse_checksum
-from dnalm.genome.transfer import Patience
+from dnalm.genome.download import Checksum, Patience, RemoteFile, download, parse_checksum
 from tests.genome.library import Library, md5, serve
 
 CONTENT = b">chr1\n" + b"ACGT" * 25_000 + b"\n"

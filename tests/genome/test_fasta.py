@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import to_text
-from dnalm.genome.building import build_store
 from dnalm.genome.fasta import FastaReader
-from dnalm.genome.sources import check_source
+from dnalm.genome.store import build_store, check_source
 from tests.genome.malformed_fasta import CASES, GOOD, PROTEIN, Case, bgzip
 
 in_one_folder = settings(

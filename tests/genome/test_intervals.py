@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnalm.errors import DataError
+from dnalm.genome.bed import check_disjoint
 from dnalm.genome.intervals import (
     Interval,
     Intervals,
-    check_disjoint,
     cut_at,
     expand,
     intersect,

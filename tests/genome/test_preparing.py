@@ -5,10 +5,8 @@ from pathlib import Path
 import pytest
 
 from dnalm.errors import DataError
-from dnalm.genome.download import download_folder
+from dnalm.genome.download import Patience, RemoteFile, download_folder
 from dnalm.genome.preparing import GenomePlan, prepare_genomes
-from dnalm.genome.remote_file import RemoteFile
-from dnalm.genome.transfer import Patience
 
 AT_ONCE = Patience(attempts=2, wait_s=0, timeout_s=30)
 

@@ -7,13 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnalm.errors import DataError
-from dnalm.genome.remote_file import RemoteFile, find_checksum, parse_checksum
-from dnalm.genome.species_manifest import (
-    COLUMNS,
-    SpeciesEntry,
-    read_species_manifest,
-    write_species_manifest,
-)
+from dnalm.genome.download import RemoteFile, find_checksum, parse_checksum
+from dnalm.genome.species import COLUMNS, SpeciesEntry, read_species_manifest, write_species_manifest
 from dnalm.paths import config_folder
 
 HEADER = "\t".join(COLUMNS)

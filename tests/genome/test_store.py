@@ -14,8 +14,7 @@ import pytest
 
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import is_unknown, to_text
-from dnalm.genome.building import build_store
-from dnalm.genome.store import GenomeStore
+from dnalm.genome.store import GenomeStore, build_store
 from tests.genome.malformed_fasta import GOOD, GOOD_CONTIGS, bgzip
 from tests.genome.write_twobit import write_twobit
 
@@ -169,9 +168,7 @@ def test_checksums_are_compared_once_in_a_process(
     store: GenomeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     GenomeStore.open(store.path)
-    monkeypatch.setattr(
-        "dnalm.genome.file_sums.file_sha256", lambda path: pytest.fail(f"{path} is read again")
-    )
+    monkeypatch.setattr("dnalm.genome.store.file_sha256", lambda path: pytest.fail(f"{path} is read again"))
     GenomeStore.open(store.path)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import to_text
-from dnalm.genome.building import build_store
+from dnalm.genome.store import build_store
 from dnalm.genome.twobit import TwoBitReader
 from tests.genome.write_twobit import twobit_bytes, write_twobit
 

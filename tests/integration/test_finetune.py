@@ -16,11 +16,11 @@ from sklearn import metrics
 
 from dnalm.cli import main
 from dnalm.data.labelled import SequenceRecipe
-from dnalm.data.labelled.pieces import cut
+from dnalm.data.labelled.samples import cut
 from dnalm.genome.alphabet import from_text
 from dnalm.models import Packed
 from dnalm.small_files import window_tokens
-from dnalm.training.finetuned import load_finetuned
+from dnalm.training.finetuning import load_finetuned
 from tests.conftest import random_sequence
 
 SMALL = ["model=random", "model.hidden_size=16", "model.num_layers=1", "model.num_heads=2"]

@@ -11,8 +11,8 @@ import yaml
 from safetensors.torch import load_file
 
 from dnalm.cli import main
-from dnalm.genome.tracks.of_clade import KNOWLEDGE
 from dnalm.models import Packed, load_pretrained
+from dnalm.simulation.tracks import KNOWLEDGE
 from tests.integration.test_multitask import on_clade
 from tests.integration.test_pretrain import program
 

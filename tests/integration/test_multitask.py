@@ -10,9 +10,9 @@ import yaml
 from safetensors.torch import load_file
 
 from dnalm.cli import main
-from dnalm.genome.clade.elements import MASTERS
-from dnalm.genome.clade.signals import STATES
 from dnalm.models import load_pretrained
+from dnalm.simulation.annotation import STATES
+from dnalm.simulation.genes import MASTERS
 from tests.integration.test_pretrain import MINIATURE, program
 
 LABELS = [f"{tissue}/{number + 1}_{state}" for tissue in MASTERS for number, state in enumerate(STATES)]

@@ -16,8 +16,9 @@ import torch
 
 from dnalm.cli import main
 from dnalm.genome.alphabet import from_text
-from dnalm.genome.clade import Clade, find_or_simulate
 from dnalm.models import MaskedLM, Packed, load_pretrained
+from dnalm.simulation.settings import Clade
+from dnalm.simulation.simulate import find_or_simulate
 from dnalm.tokenizers import Tokenizer
 from dnalm.tokenizers.folder import load_tokenizer
 

@@ -8,7 +8,7 @@ import pytest
 from safetensors.torch import load_file
 
 from dnalm.cli import main
-from dnalm.genome.annotations.regions import REGION_CLASSES
+from dnalm.genome.genes import REGION_CLASSES
 from tests.conftest import random_sequence
 from tests.genome.library import Library, serve
 from tests.integration.test_pretrain import MINIATURE, program
@@ -20,7 +20,8 @@ YEASTS = ("sacCer3", "SK1", "CBS432", "N44", "Sarb")
 
 def tracks_by_gff(gffs: dict[str, Path]) -> str:
     recipes = [
-        f"{name}: {{_target_: dnalm.genome.tracks.RegionClasses, gff: {gff}}}" for name, gff in gffs.items()
+        f"{name}: {{_target_: dnalm.genome.track_recipes.RegionClasses, gff: {gff}}}"
+        for name, gff in gffs.items()
     ]
     return f"data.tracks={{region: {{{', '.join(recipes)}}}}}"
 

@@ -11,11 +11,19 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.attention.flex_attention import flex_attention
 
-from dnalm.models import dense_dropout
-from dnalm.models.cuda_kernels import attend_flex, document_mask
-from dnalm.models.dense_dropout import attend_with_dropout
-from dnalm.models.dropout import draw_kept
-from dnalm.models.kernels import KERNELS, KernelName, _attend_padded, attention_maps, eager, sdpa
+from dnalm.models import kernels as dense_dropout
+from dnalm.models.kernels import (
+    KERNELS,
+    KernelName,
+    _attend_padded,
+    attend_flex,
+    attend_with_dropout,
+    attention_maps,
+    document_mask,
+    draw_kept,
+    eager,
+    sdpa,
+)
 from dnalm.models.packing import Layout, Packed
 
 LENGTHS = [6, 6, 1, 9, 4]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dnalm.models.dropout import Dropout, draw_kept
+from dnalm.models.kernels import Dropout, draw_kept
 
 NUM = 400_000
 

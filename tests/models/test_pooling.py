@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnalm.models.pooling import Pooling, PoolingName
+from dnalm.models.layers import Pooling, PoolingName
 
 DIM = 5
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from dnalm.errors import CheckpointError
-from dnalm.models.safetensors_header import check_safetensors
+from dnalm.models.weights import check_safetensors
 
 ONE = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
 

@@ -27,7 +27,7 @@ from dnalm.models import (
     load_pretrained,
     save_pretrained,
 )
-from dnalm.models.heads import MissingHead
+from dnalm.models.layers import MissingHead
 from dnalm.tokenizers import LogoTokenizer
 from tests.models import zoo
 from tests.tokenizers.examples import BPES

@@ -13,7 +13,7 @@ from torch import Tensor
 from dnalm.errors import ConfigError, DataError
 from dnalm.models import Encoder, MaskedLM, Packed, load_pretrained, save_pretrained
 from dnalm.models.kernels import KernelName
-from dnalm.models.positions import Rotation, alibi_slopes
+from dnalm.models.packing import Rotation, alibi_slopes
 from tests.models import zoo
 
 EVERY_MODEL = pytest.mark.parametrize("name", zoo.ARCHITECTURES)

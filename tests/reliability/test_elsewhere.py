@@ -16,10 +16,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dnalm.compose.words import pasteable
+from dnalm.compose.neighbours import pasteable
 from dnalm.data import BatchPlan, GenomeCorpus, Masking, WindowRecipe
-from dnalm.data.batch import collate
-from dnalm.data.batching import StepBatches
+from dnalm.data.batch import StepBatches, collate
 from dnalm.data.module import GenomeData
 from dnalm.tokenizers import KmerTokenizer
 from tests.reliability.harness import ROOT, STILL, Place

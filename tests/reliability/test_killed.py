@@ -112,7 +112,7 @@ def test_what_is_around_a_run_does_not_change_it(
 
 MUTANTS = {
     "a resume counter that is one behind": (
-        "dnalm.training.strategies",
+        "dnalm.training.trainer",
         "_right = loops_after\ndef loops_after(trainer, step, passes):\n"
         "    return _right(trainer, step - 1, passes)",
     ),
@@ -124,7 +124,7 @@ MUTANTS = {
         "    return _np.random.default_rng() if stream == Stream.MASK else keyed",
     ),
     "dropout that goes on where the process was": (
-        "dnalm.training.masked_lm",
+        "dnalm.training.pretraining",
         "MaskedLMTraining.key_dropout = lambda self, batch_index: None",
     ),
 }
@@ -176,7 +176,7 @@ def test_ranks_end_with_a_launcher_that_is_killed_while_they_import(after_s: flo
 
 HOLDING = (
     "import sys\nfrom pathlib import Path\nfrom dnalm.training.run_directory import RunLock\n"
-    "from dnalm.training.launch import launch\n"
+    "from dnalm.training.launcher import launch\n"
     "run = Path(sys.argv[1])\n"
     "with RunLock(run) as lock:\n"
     "    launch(['sleep', '60'], num_ranks=1, folder=run / 'ranks', start=None, held=[lock.descriptor])\n"

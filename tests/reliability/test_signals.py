@@ -10,11 +10,11 @@ import time
 
 import pytest
 
-from dnalm.training.checkpoints import open_checkpoint
+from dnalm.training.checkpoint_files import open_checkpoint
 from tests.reliability.harness import STILL, Place, alive, children, killed_at_the_end, patched
 
 LONG = ("steps=100000", "trainer.checkpoint_every=1000", "trainer.validate_every=100000", "trainer.devices=2")
-MODULE = "dnalm.training.masked_lm"
+MODULE = "dnalm.training.pretraining"
 TERM, USR1, INT = signal.SIGTERM, signal.SIGUSR1, signal.SIGINT
 CELLS = [
     ("launcher", TERM, "train"), ("launcher", USR1, "train"), ("launcher", INT, "train"),

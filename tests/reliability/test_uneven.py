@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnalm.data.batching import validation_batches
+from dnalm.data.batch import validation_batches
 from tests.conftest import random_sequence
 from tests.reliability.harness import ROOT
 

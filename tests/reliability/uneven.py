@@ -19,8 +19,7 @@ from dnalm.data.module import GenomeData
 from dnalm.models import Encoder, MaskedLM
 from dnalm.tokenizers import KmerTokenizer
 from dnalm.training import MaskedLMTraining, TrainerRecipe, quiet_frameworks
-from dnalm.training.processes import join
-from dnalm.training.ranks import Ranks
+from dnalm.training.distributed import Ranks, join
 from tests.training.fitting import plan_of
 
 TOKENIZER = KmerTokenizer(k=3)

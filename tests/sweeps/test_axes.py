@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dnalm.errors import ConfigError
 from dnalm.sweeps import Axis, Grid, Interval, read_axes
-from dnalm.sweeps.job import job_id, program_job
+from dnalm.sweeps.results import job_id, program_job
 
 values = st.lists(st.integers(-1000, 1000).map(str), min_size=2, max_size=5, unique=True)
 keys = st.lists(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dnalm.errors import ConfigError
 from dnalm.sweeps import Job
-from dnalm.sweeps.composed import as_words, composed_job, wrong_with
+from dnalm.sweeps.command_line import as_words, composed_job, wrong_with
 
 KMERS = {"_target_": "dnalm.tokenizers.KmerTokenizer", "k": 3}
 

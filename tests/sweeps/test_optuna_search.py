@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnalm.sweeps import Axis, Ledger, LocalLauncher, OptunaSearch, SweepFolder, Trial, read_axes, run_sweep
-from dnalm.sweeps.axes import Interval
-from dnalm.sweeps.optuna_search import _rounded
+from dnalm.sweeps.search import Interval, _rounded
 from tests.sweeps.tiny_jobs import check, make_job
 
 AXES, _ = read_axes(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dnalm.sweeps.processes import job_environment
-from dnalm.training.launch import _environment
+from dnalm.sweeps.runner import job_environment
+from dnalm.training.launcher import _environment
 
 THREADS = "OMP_NUM_THREADS"
 

@@ -11,9 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnalm.sweeps import Ledger, Record
-from dnalm.sweeps.ledger import read_summary
-from dnalm.sweeps.plot import plot_sweep
-from dnalm.sweeps.table import write_tables
+from dnalm.sweeps.results import plot_sweep, read_summary, write_tables
 from dnalm.tables import harmless, readable
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

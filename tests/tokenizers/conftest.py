@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from dnalm.genome.alphabet import is_unknown
-from dnalm.genome.building import open_or_build
-from dnalm.genome.store import GenomeStore
+from dnalm.genome.store import GenomeStore, open_or_build
 
 
 @dataclass(frozen=True)

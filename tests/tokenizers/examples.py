@@ -8,11 +8,10 @@ import numpy as np
 from hypothesis import strategies as st
 
 from dnalm.genome.alphabet import Codes
-from dnalm.genome.building import open_or_build
-from dnalm.genome.store import GenomeStore
+from dnalm.genome.store import GenomeStore, open_or_build
 from dnalm.tokenizers import BpeTokenizer, KmerTokenizer, LogoTokenizer, SixMerTokenizer, Tokenizer
-from dnalm.tokenizers.bpe_file import Document
-from dnalm.tokenizers.bpe_recipe import bpe_document
+from dnalm.tokenizers.bpe import Document
+from dnalm.tokenizers.bpe_training import bpe_document
 
 DNABERT2_SPECIALS = ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")
 # AACA is made in two ways, so its second merge adds no token: 9 + 10 ids

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dnalm.compose.build import build
+from dnalm.compose.check import build
 from dnalm.data import BatchPlan, GenomeCorpus, Masking, SplitByContig, WindowRecipe
 from dnalm.data.module import GenomeData
 from dnalm.errors import ConfigError, DataError, DnalmError
@@ -21,10 +21,10 @@ from dnalm.tokenizers import (
     LogoTokenizer,
     TrainingText,
     load_tokenizer,
-    pair_counts,
 )
-from dnalm.tokenizers.bpe_file import Document
-from dnalm.tokenizers.pair_counts import PairCounts, memory_bytes
+from dnalm.tokenizers import bpe_training as pair_counts
+from dnalm.tokenizers.bpe import Document
+from dnalm.tokenizers.bpe_training import PairCounts, memory_bytes
 from dnalm.tokenizers.statistics import count_tokens
 from tests.conftest import random_sequence, training_window
 from tests.tokenizers.examples import DNABERT2_SPECIALS, small_bpe, small_document, store_of

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, trainers
 
 from dnalm.genome.alphabet import Codes, to_text
-from dnalm.tokenizers.pair_counts import BREAK, PairCounts, Text, memory_bytes
+from dnalm.tokenizers.bpe_training import BREAK, PairCounts, Text, memory_bytes
 from tests.tokenizers.examples import repetitive_codes
 
 Merges = list[tuple[str, str]]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dnalm.genome.alphabet import Codes
 from dnalm.tokenizers import KmerTokenizer, Tokenizer
-from dnalm.tokenizers.spans import covering_tokens, mean_over_bases, mean_over_tokens, pair_up
+from dnalm.tokenizers.protocol import covering_tokens, mean_over_bases, mean_over_tokens, pair_up
 from tests.tokenizers.examples import EVERY, any_codes, plain_codes
 
 every = pytest.mark.parametrize("tokenizer", EVERY.values(), ids=EVERY)

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import Logger
 from dnalm.data import BatchPlan
 from dnalm.tokenizers import Tokenizer
 from dnalm.training import LinearWarmupDecay, MetricsFile, Throughput, TrainerRecipe, TrainingPlan
-from dnalm.training.progress import ProgressBar
+from dnalm.training.callbacks import ProgressBar
 
 
 def plan_of(tokenizer: Tokenizer, *, global_batch: int, lr: float) -> TrainingPlan:

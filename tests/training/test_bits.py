@@ -9,12 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnalm.data.batch import Sample, collate
-from dnalm.data.hidden import find_hidden
+from dnalm.data.batch import Sample, collate, find_hidden
 from dnalm.genome.alphabet import from_text
 from dnalm.tokenizers import BpeTokenizer, KmerTokenizer, SixMerTokenizer, Tokenizer
-from dnalm.tokenizers.bpe_recipe import bpe_document
-from dnalm.training.bits import base_indicator, bits_of_marginals, bits_of_tokens
+from dnalm.tokenizers.bpe_training import bpe_document
+from dnalm.training.pretraining import base_indicator, bits_of_marginals, bits_of_tokens
 
 
 def batch_of(tokenizer: Tokenizer, codes: np.ndarray, hidden: np.ndarray) -> object:

@@ -6,7 +6,7 @@ import pytest
 
 from dnalm.data import Masking
 from dnalm.errors import ConfigError
-from dnalm.training.contract import check_contract, contract_of
+from dnalm.training.run import check_contract, contract_of
 from tests.training.test_masked_lm import datamodule
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from dnalm.errors import ConfigError
-from dnalm.training.exact_sums import ExactSums, check_exact, tree_sum
+from dnalm.training.distributed import ExactSums, check_exact, tree_sum
 
 
 def subtree(gradients: list[torch.Tensor]) -> torch.Tensor:

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnalm.errors import NumericsError
-from dnalm.training.guard import LossHistory, RolledBack, StepGuard, are_finite
-from dnalm.training.optimizers import how_to_stay_finite
+from dnalm.training.optim import how_to_stay_finite
+from dnalm.training.stop_flags import LossHistory, RolledBack, StepGuard, are_finite
 
 REASON = NumericsError("NUM-01", where="step", found="nan", expected="finite", fix="lower optim.lr")
 

@@ -13,10 +13,11 @@ from torch.nn import functional as F  # noqa: N812 -- its usual name
 from dnalm.data import Batch, BatchPlan, GenomeCorpus, Masking, WindowRecipe
 from dnalm.data.batch import collate
 from dnalm.data.module import GenomeData
-from dnalm.genome.tracks import IntervalLabels, Signal
+from dnalm.genome.track_recipes import IntervalLabels, Signal
 from dnalm.models import Encoder, MaskedLM, Packed
 from dnalm.training import MaskedLMTraining, MultiObjectiveTraining
-from dnalm.training.objectives import Conservation, Goals, MaskedTokens, make_tasks
+from dnalm.training.objectives import Goals, MaskedTokens, make_tasks
+from dnalm.training.track_objectives import Conservation
 from tests.training.fitting import plan_of, trainer_of
 from tests.training.test_masked_lm import GLOBAL, TOKENIZER
 from tests.training.test_multi_objective import LR, write_annotations

@@ -14,18 +14,11 @@ from dnalm.data import BatchPlan, GenomeCorpus, Masking, WindowRecipe
 from dnalm.data.batch import Batch, collate, is_known
 from dnalm.data.module import GenomeData
 from dnalm.errors import NumericsError
-from dnalm.genome.tracks import IntervalClasses, IntervalLabels, Signal
+from dnalm.genome.track_recipes import IntervalClasses, IntervalLabels, Signal
 from dnalm.models import MaskedLM, Packed
 from dnalm.training import MultiObjectiveTraining
-from dnalm.training.objectives import (
-    ChromatinState,
-    Conservation,
-    Goals,
-    MaskedTokens,
-    RegionClass,
-    WeightingName,
-    make_tasks,
-)
+from dnalm.training.objectives import Goals, MaskedTokens, WeightingName, make_tasks
+from dnalm.training.track_objectives import ChromatinState, Conservation, RegionClass
 from tests.conftest import random_sequence
 from tests.training.fitting import plan_of, trainer_of
 from tests.training.test_masked_lm import GLOBAL, TOKENIZER, network

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnalm.training.patience import past_figures, waited
+from dnalm.training.callbacks import past_figures, waited
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from dnalm.training import Throughput
-from dnalm.training import progress as progress_module
-from dnalm.training.progress import ProgressBar
+from dnalm.training import callbacks as progress_module
+from dnalm.training.callbacks import ProgressBar
 from tests.training.fitting import trainer_of
 from tests.training.test_masked_lm import datamodule, module_of, network
 

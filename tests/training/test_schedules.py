@@ -7,7 +7,7 @@ from transformers import get_linear_schedule_with_warmup
 
 from dnalm.errors import ConfigError
 from dnalm.training import InverseSquareRoot, LinearWarmupDecay
-from dnalm.training.optimizers import parameter_groups
+from dnalm.training.optim import parameter_groups
 
 
 def test_equals_the_schedule_of_transformers() -> None:

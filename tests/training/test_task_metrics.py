@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as of_sklearn
 from torch import Tensor
 
-from dnalm.training.task_metrics import judge
+from dnalm.training.metrics import judge
 
 CLASSES = st.lists(st.integers(0, 2), min_size=2, max_size=12)
 

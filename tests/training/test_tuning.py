@@ -12,11 +12,10 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from dnalm.errors import ConfigError
 from dnalm.models import HeadShape, Packed, SequenceModel
-from dnalm.models.sequence_model import SequenceHead
+from dnalm.models.encoder import SequenceHead
 from dnalm.training import TrainerRecipe, Tuning
-from dnalm.training.answers import Answers
-from dnalm.training.task_metrics import class_weights
-from dnalm.training.tuning import merge
+from dnalm.training.finetuning import Answers, merge
+from dnalm.training.metrics import class_weights
 from tests.models import zoo
 
 

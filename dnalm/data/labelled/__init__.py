@@ -3,12 +3,9 @@
 The datamodule is `dnalm.data.labelled.module.SequenceData`, kept apart as that of genomes is.
 """
 
-from dnalm.data.labelled.batch import LabelledBatch
-from dnalm.data.labelled.division import AnyTask, Division, divide
-from dnalm.data.labelled.next_kmer import NextKmer
-from dnalm.data.labelled.pieces import SequenceRecipe
-from dnalm.data.labelled.table import LabelledTable, TablePart
-from dnalm.data.labelled.task import METRICS, MetricName, Part, Task, TaskKind
+from dnalm.data.labelled.division import AnyTask, Division, NextKmer, divide
+from dnalm.data.labelled.samples import LabelledBatch, SequenceRecipe
+from dnalm.data.labelled.table import METRICS, LabelledTable, MetricName, Part, TablePart, Task, TaskKind
 
 __all__ = [
     "METRICS",

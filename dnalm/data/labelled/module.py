@@ -9,12 +9,18 @@ from functools import partial
 import numpy as np
 from lightning.pytorch import LightningDataModule
 
-from dnalm.data.batching import BatchPlan, StepBatches, validation_batches
-from dnalm.data.labelled.batch import LabelledBatch, collate_labelled
+from dnalm.data.batch import BatchPlan, StepBatches, validation_batches
 from dnalm.data.labelled.division import AnyTask, Division
-from dnalm.data.labelled.pieces import SequenceRecipe
-from dnalm.data.labelled.samples import JudgedSequences, SequenceReader, TrainingSequences, Vectors
-from dnalm.data.labelled.task import Part
+from dnalm.data.labelled.samples import (
+    JudgedSequences,
+    LabelledBatch,
+    SequenceReader,
+    SequenceRecipe,
+    TrainingSequences,
+    Vectors,
+    collate_labelled,
+)
+from dnalm.data.labelled.table import Part
 from dnalm.data.loading import Loader
 from dnalm.tokenizers import Tokenizer
 

@@ -3,35 +3,342 @@
 The kind of a file is read off its content, and only where that does not tell off its name. Compression is
 told by content too. FASTA holds labels in its headers: `>id label=1 …`, or `>id|1`. What is odd and changes
 no value is counted in `Notes`; what is wrong is an error with file and line.
+
+Rows of JSON: an object on each line, or an array of objects of any size, parsed one at a time.
+
+Rows of a labelled dataset: a folder that the `datasets` library reads, or one of the Hugging Face hub.
+
+Files of sequences: what kind one is, its rows, and what is odd or wrong in it.
 """
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import csv
 import difflib
+import json
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from dnalm.data.labelled.dataset_rows import dataset_rows, is_hub_id, split_name
-from dnalm.data.labelled.files import (
-    LONGEST,
-    NAMES,
-    TABLE,
-    TWICE,
-    FileKind,
-    Notes,
-    Row,
-    ending,
-    file_kind,
-    table_error,
-)
-from dnalm.data.labelled.json_rows import json_array, json_lines
 from dnalm.errors import DataError, listed, shown
-from dnalm.genome.text import Line, read_lines
+from dnalm.genome.bgzf import CompressionCodes, read_chunks
+from dnalm.genome.dataset_text import saved_rows, saved_splits
+from dnalm.genome.text import Line, TextFormat, read_lines
+
+_SPELLINGS = {"val": ("validation", "val", "dev", "valid"), "train": ("train",), "test": ("test",)}
+_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+){1,2}(:[\w.-]+)?", re.ASCII)
+
+
+def split_name(source: str) -> tuple[Path, str]:
+    """A folder or hub id and the split after its colon; a folder may have a colon in its own name."""
+    if Path(source).is_dir():
+        return Path(source), ""
+    name, _, split = source.rpartition(":")
+    return (Path(name), split) if name else (Path(source), "")
+
+
+def is_hub_id(source: str, endings: Container[str]) -> bool:
+    """Whether a source reads as `owner/name`, `owner/name/config` or one with `:split`, and not as a file.
+
+    Args:
+        source: what is given for a table.
+        endings: those of files, which no dataset's name has.
+    """
+    return bool(_HUB_ID.fullmatch(source)) and Path(source).suffix.lower() not in endings
+
+
+def dataset_rows(source: str, part: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Rows with their numbers from 1.
+
+    Args:
+        source: a folder, of `save_to_disk` or of tables, or `owner/name` or `owner/name/config` of the hub;
+            `:split` may follow.
+        part: `train`, `val` or `test`: the split where none is named; a saved dataset without splits is read
+            whole.
+
+    Raises:
+        DataError: DSET-01, it cannot be read.
+    """
+    path, split = split_name(source)
+    try:
+        yield from enumerate(_rows(source, path, (split,) if split else _SPELLINGS[part]), start=1)
+    except DataError:
+        raise
+    except Exception as error:  # the library raises many kinds
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        fix = (
+            "check the folder, or name a file in it"
+            if path.is_dir()
+            else "check the path, the id, the network"
+        )
+        raise _unreadable(source, f"cannot be read ({first})", fix) from error
+
+
+def _rows(source: str, path: Path, wanted: Sequence[str]) -> Iterable[Mapping[str, Any]]:
+    """The rows of the first split of these names that is there."""
+    from datasets import get_dataset_split_names, load_dataset
+
+    saved = saved_splits(path)
+    if saved == []:
+        return saved_rows(path, None)
+    name, config = str(path), None
+    if not path.is_dir():
+        name, config = "/".join(path.parts[:2]), next(iter(path.parts[2:]), None)
+    offered = saved or get_dataset_split_names(name, config)
+    split = next((word for word in wanted if word in offered), None)
+    if split is None:
+        found = f"no split {' or '.join(wanted)}; there are {listed(offered)}"
+        raise _unreadable(source, found, f"name one, as in {path}:{offered[0]}")
+    if saved:
+        return saved_rows(path, split)
+    rows: Iterable[Mapping[str, Any]] = load_dataset(name, config, split=split, streaming=True)
+    return rows
+
+
+def _unreadable(source: str, found: str, fix: str) -> DataError:
+    expected = "a file or folder that is there, or a dataset of the hub"
+    return DataError("DSET-01", where=source, found=found, expected=expected, fix=fix)
+
+
+FileKind = Literal["fasta", "bed", "delimited", "jsonl", "array", "parquet", "arrow", "folder"]
+Notes = Counter[str]  # how often something odd was met, by the end of the sentence that says so
+
+LONGEST = 1 << 24  # letters of a line, a quoted cell, a JSON object or a FASTA record
+TABLE = TextFormat(
+    name="table of sequences",
+    unreadable="CSV-04",
+    compression=CompressionCodes("CSV-18", "CSV-18", "CSV-18"),
+    not_text="CSV-07",
+    long_line="CSV-19",
+    longest_line=LONGEST,
+)
+TWICE = object()  # stands in for the value of a column that is there twice
+
+NAMES: dict[str, FileKind] = {
+    **dict.fromkeys((".fa", ".fasta", ".fna", ".ffn", ".fas", ".frn"), "fasta"),
+    **dict.fromkeys((".bed", ".narrowpeak", ".broadpeak"), "bed"),
+    **dict.fromkeys((".csv", ".tsv", ".tab", ".txt"), "delimited"),
+    **dict.fromkeys((".json", ".jsonl", ".ndjson"), "jsonl"),
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+    **dict.fromkeys((".arrow", ".feather"), "arrow"),
+}
+_BEGINNINGS: dict[bytes, FileKind] = {
+    b"PAR1": "parquet",
+    b"ARROW1": "arrow",
+    b"\xff\xff\xff\xff": "arrow",  # a stream of record batches, as `datasets` writes
+    b">": "fasta",
+    b"[": "array",
+    b"{": "jsonl",
+}
+_COMPRESSED = (".gz", ".bgz")
+_HEAD_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sequence with what belongs to it, as it stands in its file.
+
+    Attributes:
+        line: from 1; of JSON arrays, Parquet, Arrow and datasets the row, from 1.
+        values: by column; `TWICE` of a column that the file has twice.
+    """
+
+    line: int
+    values: Mapping[str, Any]
+
+
+def file_kind(path: Path) -> FileKind | None:
+    """What a file holds: by its first letters, else by the end of its name; None where neither tells."""
+    if path.is_dir():
+        return "folder"
+    head = b""
+    if path.is_file():  # a pipe can be read only once
+        with contextlib.suppress(OSError, DataError):  # whoever reads it says so
+            head = next(read_chunks(path, chunk_bytes=_HEAD_BYTES, codes=TABLE.compression), b"")
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    found = (kind for magic, kind in _BEGINNINGS.items() if text.startswith(magic))
+    return next(found, None) or NAMES.get(ending(path))
+
+
+def ending(path: Path) -> str:
+    """The last part of a name in lower case, that of compression left out."""
+    whole = Path(path.name.lower())
+    return whole.with_suffix("").suffix if whole.suffix in _COMPRESSED else whole.suffix
+
+
+def table_error(code: str, where: str | Path, found: str, expected: str, fix: str) -> DataError:
+    """An error of a table."""
+    return DataError(code, where=str(where), found=found, expected=expected, fix=fix)
+
+
+def sentences(notes: Notes, source: str) -> list[str]:
+    """What was odd in a source, a sentence each.
+
+    Args:
+        notes: how often; `{s}`, `{are}` and `{have}` in what is said agree with the count.
+        source: where.
+    """
+    return [f"{source}: {count:,} {_agreeing(said, count)}" for said, count in notes.items() if count]
+
+
+def _agreeing(said: str, count: int) -> str:
+    for one, many in (("", "s"), ("is", "are"), ("has", "have")):
+        said = said.replace(f"{{{many}}}", one if count == 1 else many)
+    return said
+
+
+_EDGE = 16  # letters at the end of a buffer in which JSON may be torn
+
+
+def json_lines(path: Path) -> Iterator[Row]:
+    """The objects of JSONL; raises CSV-02 for a line that is none, and what `read_lines` does."""
+    for line in read_lines(path, TABLE):
+        if line.text.strip():
+            yield Row(line.number, _object(line))
+
+
+def _object(line: Line) -> Mapping[str, Any]:
+    fix = "write an object on each line, or an array of objects"
+    try:
+        values = _DECODER.decode(line.text)
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits are a ValueError too
+        found = f"no JSON object: {_reason(error)}"
+        raise line.error("CSV-02", found, "an object on each line", fix) from error
+    if not isinstance(values, dict):
+        raise line.error("CSV-02", f"no JSON object: {shown(values)}", "an object on each line", fix)
+    _check_text(line.text, values, f"{line.path}:{line.number}")
+    if values and all(isinstance(value, dict) for value in values.values()):
+        found, fix = "an object of columns", "write rows, in pandas with orient='records', lines=True"
+        raise line.error("CSV-02", found, "an object for each row", fix)
+    return values
+
+
+def json_array(path: Path) -> Iterator[Row]:
+    """The objects of an array, however long its lines are; raises CSV-02, 07, 18 and 19."""
+    text = _ArrayText(path)
+    text.take("[")
+    number = 0
+    while not text.ends("]"):
+        if number:
+            text.take(",")
+        number += 1
+        values = text.value(number)
+        if not isinstance(values, dict):
+            found = f"item {number} is {shown(values)}"
+            raise table_error("CSV-02", path, found, "an array of objects", "write an object for each row")
+        yield Row(number, values)
+
+
+class _ArrayText:
+    """The text of a JSON array, of which never more than twice its longest item is held."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        chunks = read_chunks(path, codes=TABLE.compression, chunk_bytes=1 << 18)
+        self._pieces = codecs.iterdecode(chunks, "utf-8-sig")
+        self._text, self._place = "", 0
+
+    def value(self, number: int) -> object:
+        """The item that begins here."""
+        while True:
+            begin = self._place
+            try:
+                value, self._place = _DECODER.raw_decode(self._text, begin)
+            except (ValueError, RecursionError) as error:
+                if len(self._text) - self._place > LONGEST:
+                    raise self._too_long(number) from error
+                is_torn = isinstance(error, json.JSONDecodeError) and (
+                    error.pos > len(self._text) - _EDGE or error.msg.startswith("Unterminated string")
+                )
+                if not is_torn or not self._read():
+                    raise self._error(f"item {number} is no JSON: {_reason(error)}") from error
+            else:
+                _check_text(self._text[begin : self._place], value, f"{self._path}, item {number}")
+                return value
+
+    def take(self, mark: str) -> None:
+        """Go past a mark, which must be next."""
+        if self._next() != mark:
+            rest = shown(self._text[self._place :]) if self._next() else "the end of the file"
+            raise self._error(f"{rest} in place of {mark!r}")
+        self._place += 1
+        self._next()
+
+    def ends(self, mark: str) -> bool:
+        """Whether the array ends here, and nothing follows."""
+        if self._next() != mark:
+            return False
+        self._place += 1
+        if self._next():
+            raise self._error(f"{shown(self._text[self._place :])} after the array")
+        return True
+
+    def _next(self) -> str:
+        """The next character that is no white space; nothing at the end."""
+        while True:
+            rest = self._text[self._place : self._place + _EDGE].lstrip()
+            if rest:
+                self._place += len(self._text[self._place : self._place + _EDGE]) - len(rest)
+                return rest[0]
+            self._place = min(len(self._text), self._place + _EDGE)
+            if self._place == len(self._text) and not self._read():
+                return ""
+
+    def _read(self) -> bool:
+        """Read on, as much again as is held, so that an item is parsed anew only few times."""
+        self._text, self._place = self._text[self._place :], 0
+        pieces, wanted = [self._text], max(1, len(self._text))
+        try:
+            while wanted > 0 and (piece := next(self._pieces, None)) is not None:
+                pieces.append(piece)
+                wanted -= len(piece)
+        except UnicodeDecodeError as error:
+            raise table_error(
+                "CSV-07", self._path, f"bytes that are no text ({error.reason})", "UTF-8", "save it as UTF-8"
+            ) from error
+        self._text = "".join(pieces)
+        return len(pieces) > 1
+
+    def _too_long(self, number: int) -> DataError:
+        found, expected = f"item {number} has more than {LONGEST:,} characters", "an object for each row"
+        return table_error("CSV-19", self._path, found, expected, "check what the file is")
+
+    def _error(self, found: str) -> DataError:
+        expected, fix = "a whole array of objects", "copy the file again, or write an object on each line"
+        return table_error("CSV-02", self._path, found, expected, fix)
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        values |= {name: TWICE for name, count in Counter(name for name, _ in pairs).items() if count > 1}
+    return values
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_pairs)
+
+
+def _check_text(text: str, value: object, where: str) -> None:
+    """Refuse escapes that spell half of a letter, which no file could hold again."""
+    if "\\ud" in text.lower():
+        try:
+            json.dumps(value, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError as error:
+            found = f"{error.object[error.start]!r}, half of a surrogate pair"
+            raise table_error(
+                "CSV-07", where, found, "escapes that spell letters", "correct the text"
+            ) from error
+
+
+def _reason(error: Exception) -> str:
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
 
 _MARKS = ("\t", ",", ";", "|")
 _BATCH_ROWS = 4096

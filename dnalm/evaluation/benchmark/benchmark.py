@@ -3,23 +3,372 @@
 Whatever the published form, every task is written once into the cache as `train.csv`, `val.csv` and
 `test.csv` with columns sequence and label, labels as numbers from 0. So every model reads the same rows, and
 a task is known by the checksum of what it holds.
+
+A task as it was published, and as it lies in the cache: three tables, read alike by every model.
+
+Which tasks a benchmark has: one TSV each in `conf/benchmark/`, read and checked.
+
+Columns: `task`; `path` below `benchmark.root`, `hub_path` below the hub repository (both with `{split}` for
+the split's name); `sha256` of the rows of all splits where it is known; `labels`, how many; `length` of the
+longest sequence in bases; `metric`; `recipe`. Lines that begin with `#` say where the numbers are from.
+
+Where the files of a benchmark are: in a local folder laid out as published, or on the hub at a commit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import cast
 
+import numpy as np
 import platformdirs
 
 from dnalm.console import stderr
+from dnalm.data.labelled import METRICS, LabelledTable, MetricName, Part, TablePart, Task, TaskKind
+from dnalm.data.labelled.rows import read_rows
+from dnalm.data.labelled.table import fold_numbers, read_table, whole
 from dnalm.durable import write_text
 from dnalm.errors import ConfigError, DataError
-from dnalm.evaluation.benchmark.prepared import Columns, PreparedTask, checksum, leave, read_published
-from dnalm.evaluation.benchmark.sources import Source
-from dnalm.evaluation.benchmark.task_list import ListedTask, read_tasks
-from dnalm.genome.clade import Clade, find_or_simulate
-from dnalm.paths import CachePath, InputPath
+from dnalm.genome.alphabet import to_text
+from dnalm.genome.atomic_folder import locked
+from dnalm.paths import CachePath, InputPath, config_folder
+from dnalm.simulation.settings import Clade
+from dnalm.simulation.simulate import find_or_simulate
+from dnalm.tables import replace_text
+
+ANY_FAMILY = "*"  # of models whose family has no recipe of its own
+
+
+@dataclass(frozen=True)
+class ListedTask:
+    """One row of a list.
+
+    Args:
+        name: of the task.
+        path: of its files below a local root.
+        hub_path: of its files below the hub repository; empty where none is pinned.
+        sha256: of its rows; empty if unknown.
+        labels: number of classes.
+        length: of the longest sequence, in bases.
+        metric: what it is judged by.
+        recipe: how it is fine-tuned.
+    """
+
+    name: str
+    path: str
+    hub_path: str
+    sha256: str
+    labels: int
+    length: int
+    metric: MetricName
+    recipe: str
+
+    @property
+    def kind(self) -> TaskKind:
+        """What a label is."""
+        return "binary" if self.labels == 2 else "multiclass"
+
+
+def read_tasks(path: Path) -> list[ListedTask]:
+    """Read a list.
+
+    Args:
+        path: the TSV; a relative one starts at `conf/benchmark/`.
+
+    Raises:
+        ConfigError: BENCH-01, it is not there, or a row is not as the columns want it.
+    """
+    recipes = read_recipes()
+    columns = ["task", *[field.name for field in fields(ListedTask)][1:]]
+    tasks = []
+    for where, row in _read_rows(path, columns):
+        if row["metric"] not in METRICS["multiclass"]:
+            raise _error(where, f"metric {row['metric']!r}", f"one of {', '.join(METRICS['multiclass'])}")
+        if row["recipe"] not in recipes:
+            raise _error(where, f"recipe {row['recipe']!r}", f"one of {', '.join(recipes)}")
+        if "{split}" not in row["path"]:
+            raise _error(where, f"path {row['path']!r}", "a path with {split} in it")
+        labels, length = (_number(where, key, row.pop(key)) for key in ("labels", "length"))
+        metric = cast("MetricName", row.pop("metric"))
+        tasks.append(ListedTask(name=row.pop("task"), labels=labels, length=length, metric=metric, **row))
+    names = [task.name for task in tasks]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise _error(str(path), f"{', '.join(twice)} twice", "each task once")
+    return tasks
+
+
+def read_recipes() -> dict[str, dict[str, tuple[str, ...]]]:
+    """Words of `dnalm finetune` by recipe, then by family of the model, from `conf/benchmark/recipes.tsv`.
+
+    Every recipe has words for `ANY_FAMILY`, which are ours. Those of a named family are as published.
+
+    Raises:
+        ConfigError: BENCH-01, a recipe has a family twice, or none for any.
+    """
+    recipes: dict[str, dict[str, tuple[str, ...]]] = {}
+    for where, row in _read_rows(Path("recipes.tsv"), ["name", "families", "words"]):
+        of_family = recipes.setdefault(row["name"], {})
+        for family in row["families"].split():
+            if family in of_family:
+                raise _error(where, f"{row['name']} for {family} twice", "one row for a recipe and family")
+            of_family[family] = tuple(row["words"].split())
+    for name, of_family in recipes.items():
+        if ANY_FAMILY not in of_family:
+            raise _error("recipes.tsv", f"{name} for {', '.join(of_family)}", f"a row for {ANY_FAMILY} too")
+    return recipes
+
+
+def _read_rows(path: Path, columns: list[str]) -> list[tuple[str, dict[str, str]]]:
+    """Where each row stands, and its cells by column."""
+    whole = config_folder() / "benchmark" / path
+    try:
+        lines = whole.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise _error(str(whole), f"it cannot be read: {error.strerror}", "a list of tasks") from error
+    kept = [(number, line) for number, line in enumerate(lines, 1) if line and not line.startswith("#")]
+    rows = list(csv.reader((line for _, line in kept), delimiter="\t"))
+    if not rows or rows[0] != columns:
+        found = f"columns {', '.join(rows[0]) if rows else 'none'}"
+        raise _error(str(whole), found, f"columns {', '.join(columns)}")
+    cells = []
+    for (number, _), row in zip(kept[1:], rows[1:], strict=True):
+        if len(row) != len(columns):
+            raise _error(f"{whole}:{number}", f"{len(row)} fields", f"{len(columns)}")
+        cells.append((f"{whole}:{number}", dict(zip(columns, row, strict=True))))
+    return cells
+
+
+def _number(where: str, key: str, text: str) -> int:
+    if not text.isdecimal():
+        raise _error(where, f"{key} {text!r}", "a whole number")
+    return int(text)
+
+
+def _error(where: str, found: str, expected: str) -> ConfigError:
+    return ConfigError(
+        "BENCH-01", where=where, found=found, expected=expected, fix="correct the list of tasks"
+    )
+
+
+PARTS: tuple[Part, ...] = ("train", "val", "test")
+_TENTH = 10
+_SEED = 1  # of the tenths that stand in for splits that are not published
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns of a table."""
+
+    sequence: str = "sequence"
+    label: str = "label"
+
+
+@dataclass(frozen=True)
+class PreparedTask:
+    """A task that can be run.
+
+    Attributes:
+        task: its row of the list.
+        folder: of its three tables.
+        sha256: of the published rows.
+        classes: labels as published, by number.
+    """
+
+    task: ListedTask
+    folder: Path
+    sha256: str
+    classes: tuple[str, ...]
+
+    def file(self, part: Part) -> Path:
+        """The table of a part."""
+        return self.folder / f"{part}.csv"
+
+    def read(self, part: Part) -> LabelledTable:
+        """The rows of a part."""
+        task = Task(train=str(self.file("train")), kind=self.task.kind)
+        return read_table(task, part, source=str(self.file(part)), num_classes=len(self.classes))
+
+
+def read_published(
+    task: ListedTask, files: Sequence[Path], columns: Columns
+) -> tuple[tuple[str, ...], list[LabelledTable]]:
+    """Read the published tables.
+
+    Args:
+        task: the row of the list.
+        files: of its splits, the training set first.
+        columns: their names.
+
+    Returns:
+        The labels as published, by number, and the tables.
+
+    Raises:
+        DataError: BENCH-06, the training set has not as many classes as the list says; CSV-01 to 12.
+    """
+    labels = (row.values.get(columns.label) for row in read_rows(str(files[0]), part="train"))
+    texts = {str(label).strip() for label in labels if label is not None}
+    numbered = all(text.isdecimal() for text in texts)
+    classes = tuple(sorted(texts, key=lambda text: (int(text) if numbered else 0, text)))
+    reads = Task(
+        train=str(files[0]),
+        kind=task.kind,
+        sequence=columns.sequence,
+        label=columns.label,
+        classes=() if numbered else classes,
+    )
+    tables = [
+        read_table(reads, part, source=str(file), num_classes=task.labels, prefix="benchmark.columns.")
+        for part, file in zip(PARTS, files, strict=False)
+    ]
+    if len(classes) != task.labels:
+        raise DataError(
+            "BENCH-06",
+            where=str(files[0]),
+            found=f"{len(classes)} labels: {', '.join(classes[:20])}",
+            expected=f"{task.labels} classes of {task.name}, each in the training set",
+            fix="put the published files there",
+        )
+    return classes, tables
+
+
+def checksum(splits: Mapping[str, LabelledTable], classes: Sequence[str]) -> str:
+    """Sha256 of what the splits hold, whatever the format: equal rows in equal order, equal checksum."""
+    digest = hashlib.sha256()
+    for name, table in splits.items():
+        digest.update(f"{name}\n".encode())
+        for sequence, label in _rows(whole(table)):
+            digest.update(f"{sequence}\t{classes[label]}\n".encode())
+    return digest.hexdigest()
+
+
+def leave(
+    folder: Path, task: ListedTask, tables: Sequence[LabelledTable], classes: Sequence[str], *, sha256: str
+) -> PreparedTask:
+    """Write the three tables where they are not there yet.
+
+    Args:
+        folder: of the task in the cache, named by the checksum.
+        task: the row of the list.
+        tables: as published, one to three.
+        classes: labels by number.
+        sha256: of the tables.
+    """
+    with locked(folder):
+        for part, rows in zip(PARTS, _divided(tables), strict=True):
+            path = folder / f"{part}.csv"
+            if not path.is_file():
+                folder.mkdir(parents=True, exist_ok=True)
+                lines = [f"{sequence},{label}\n" for sequence, label in _rows(rows)]
+                replace_text(path, "".join(["sequence,label\n", *lines]))
+    return PreparedTask(task, folder, sha256, tuple(classes))
+
+
+def _divided(tables: Sequence[LabelledTable]) -> list[TablePart]:
+    """Training, validation and test set; what is not published is taken from the first, class by class."""
+    train, *others = [whole(table) for table in tables]
+    while len(others) < len(PARTS) - 1:
+        folds = fold_numbers(train.labels, folds=_TENTH, seed=_SEED)
+        held = TablePart(train.table, train.rows[folds == 0])
+        train = TablePart(train.table, train.rows[folds != 0])
+        others.insert(0, held)
+    return [train, *others]
+
+
+def _rows(part: TablePart) -> Iterator[tuple[str, int]]:
+    for row, label in zip(part.rows, np.asarray(part.labels), strict=True):
+        yield to_text(part.table.sequence(int(row))).upper(), int(label)
+
+
+_SHOWN = 12  # missing files that are named
+
+
+@dataclass
+class Source:
+    """Where to look.
+
+    Args:
+        benchmark: its name.
+        root: a local folder.
+        repository: a dataset on the hub, asked where there is no root.
+        revision: its commit.
+    """
+
+    benchmark: str
+    root: Path | None
+    repository: str | None
+    revision: str | None
+    _unreachable: bool = field(default=False, init=False)  # then only what was fetched before is asked for
+
+    def find(self, tasks: Sequence[ListedTask], splits: Sequence[str]) -> Mapping[tuple[str, str], Path]:
+        """The file of each task and split.
+
+        Raises:
+            DataError: BENCH-04, some are missing; all of them are named, and where they belong.
+        """
+        found, missing = dict[tuple[str, str], Path](), dict[str, list[str]]()
+        for task in tasks:
+            for split in splits:
+                path = self._local(task, split) if self.root else self._fetched(task, split)
+                if path is None:
+                    missing.setdefault(task.name, []).append(task.path.format(split=split))
+                else:
+                    found[task.name, split] = path
+        if missing:
+            raise self._missing(missing, [task.name for task in tasks if task.name not in missing])
+        return found
+
+    def _local(self, task: ListedTask, split: str) -> Path | None:
+        assert self.root is not None, "asked only where there is one"
+        plain = self.root / task.path.format(split=split)
+        return next((path for path in (plain, plain.with_name(f"{plain.name}.gz")) if path.is_file()), None)
+
+    def _fetched(self, task: ListedTask, split: str) -> Path | None:
+        """The file from the hub, or from the hub's cache; None where it cannot be had."""
+        if self.repository is None or not task.hub_path:
+            return None
+        from huggingface_hub import hf_hub_download
+
+        name = task.hub_path.format(split=split)
+        try:
+            return Path(
+                hf_hub_download(
+                    self.repository,
+                    name,
+                    repo_type="dataset",
+                    revision=self.revision,
+                    local_files_only=self._unreachable,
+                )
+            )
+        except (OSError, ValueError):
+            self._unreachable = True
+            return None
+
+    def _missing(self, missing: Mapping[str, Sequence[str]], complete: Sequence[str]) -> DataError:
+        files = [file for names in missing.values() for file in names]
+        named = ", ".join(files[:_SHOWN]) + (
+            f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+        )
+        root = self.root or "<folder>"
+        fix = f"put them below {root}"
+        if self.root is None:
+            fix = f"put them below a folder and give benchmark.root={root}"
+            if self.repository is not None:
+                fix += f"; they are published at https://huggingface.co/datasets/{self.repository}"
+                fix += f"/tree/{self.revision}"
+        if complete:
+            fix += f"; or run what is there: tasks=[{','.join(complete)}]"
+        return DataError(
+            "BENCH-04",
+            where=f"{self.benchmark}: {self.root or self.repository or 'benchmark.root'}",
+            found=f"{len(files)} files of {len(missing)} tasks are missing: {named}",
+            expected="every file of the chosen tasks, plain or with .gz",
+            fix=fix,
+        )
+
 
 _MOST_SPLITS = 3
 
@@ -47,7 +396,7 @@ class Benchmark:
         name: str,
         tasks: Path,
         splits: tuple[str, ...] = ("train", "dev", "test"),
-        columns: Columns = Columns(),  # noqa: B008 -- it is frozen
+        columns: Columns = Columns(),
         root: InputPath | None = None,
         repository: str | None = None,
         revision: str | None = None,

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dnalm.data.labelled import LabelledTable, Part
-from dnalm.evaluation.benchmark.prepared import PARTS, PreparedTask
-from dnalm.evaluation.kmers import kmers
+from dnalm.evaluation.benchmark.benchmark import PARTS, PreparedTask
+from dnalm.evaluation.classical import kmers
 from dnalm.genome.alphabet import bases, reverse_complement
 from dnalm.tables import replace_text
 

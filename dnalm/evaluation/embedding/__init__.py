@@ -2,16 +2,22 @@
 
 from dnalm.evaluation.embedding.files import (
     EmbeddedFile,
+    EmbeddingPlan,
     Embeddings,
     embed_file,
     embedding,
     read_embeddings,
     summary_path,
 )
-from dnalm.evaluation.embedding.inputs import NamedSequence, SequenceInput
-from dnalm.evaluation.embedding.parts import EmbeddingPlan
-from dnalm.evaluation.embedding.reader import SequenceReader, TokenStates
-from dnalm.evaluation.embedding.recipe import EmbeddingRecipe, PoolingKind, Resolution
+from dnalm.evaluation.embedding.reader import (
+    EmbeddingRecipe,
+    NamedSequence,
+    PoolingKind,
+    Resolution,
+    SequenceInput,
+    SequenceReader,
+    TokenStates,
+)
 
 __all__ = [
     "EmbeddedFile",

@@ -2,6 +2,8 @@
 
 `.parquet` holds the table of `rows`. `.npy` is the vectors alone, (R, D); `.zarr` a group whose array
 `vectors` they are. Beside these two, `<out>.index.parquet` is the table without the vectors, row by row.
+
+Embedding a file in parts; see `durable_parts` for what a kill leaves. Batches end where parts do.
 """
 
 from __future__ import annotations
@@ -11,24 +13,88 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 import zarr
 
 from dnalm.console import progress_bar
 from dnalm.durable import reserve, sync
-from dnalm.evaluation.durable_parts import DoneParts, PartFolder, work_on
-from dnalm.evaluation.embedding.inputs import SequenceInput
-from dnalm.evaluation.embedding.parts import EmbeddingPlan, parts_of
-from dnalm.evaluation.embedding.reader import SequenceReader
-from dnalm.evaluation.embedding.rows import schema_of, vectors_of
-from dnalm.evaluation.out_file import opened_output
-from dnalm.genome.building import open_or_build
-from dnalm.training.embeddings import weights_checksum
+from dnalm.evaluation.embedding.reader import (
+    EmbeddingRecipe,
+    NamedSequence,
+    SequenceInput,
+    SequenceReader,
+    rows_of,
+    schema_of,
+    vectors_of,
+)
+from dnalm.evaluation.parts import DoneParts, PartFolder, opened_output, work_on
+from dnalm.genome.store import open_or_build
+from dnalm.models import Pretrained, fit_vocabulary
+from dnalm.tokenizers import Tokenizer, load_tokenizer
+from dnalm.training.finetuning import weights_checksum
+
+PART_SEQUENCES, PART_BP = 1024, 1 << 17
+Part = list[NamedSequence]
+
+
+@dataclass(frozen=True)
+class EmbeddingPlan:
+    """All that a process needs to embed.
+
+    Attributes:
+        model: where it is.
+        recipe: what is read off the model.
+        tokenizer: what its ids mean; that of the model's folder if absent.
+        keep: columns of the input that go along.
+        device: `cuda`, `cpu`, or the first of them that is there.
+    """
+
+    model: Pretrained
+    recipe: EmbeddingRecipe
+    tokenizer: Tokenizer | None = None
+    keep: tuple[str, ...] = ()
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def open(self) -> SequenceReader:
+        """Load the model.
+
+        Raises:
+            CheckpointError: it cannot be read, or the tokenizer is not its own.
+            ConfigError: the recipe does not fit it.
+        """
+        folder = self.model.folder()
+        network, tokenizer = self.model.load(needs_head=False), self.tokenizer or load_tokenizer(folder)
+        fit_vocabulary(network, tokenizer.vocab_size, where=self.model.source)
+        has_cuda = torch.cuda.is_available()
+        device = ("cuda" if has_cuda else "cpu") if self.device == "auto" else self.device
+        return SequenceReader(network.encoder.to(device), tokenizer, self.recipe)
+
+    def do(self, state: SequenceReader, folder: PartFolder, number: int, part: Part) -> None:
+        """Embed a part, and keep its rows in the folder."""
+        states = state.read([item.codes for item in part], where=[item.where for item in part])
+        schema = schema_of(self.recipe, state.encoder.hidden_size, self.keep)
+        rows = rows_of(part, states, self.recipe, schema)
+        folder.keep(number, lambda beside: pq.write_table(rows, beside))
+
+
+def parts_of(sequences: Iterable[NamedSequence]) -> Iterator[Part]:
+    """Cut the input into parts of a bounded number of sequences and, but for a single one, of bases."""
+    part, num_bases = Part(), 0
+    for sequence in sequences:
+        if part and (len(part) == PART_SEQUENCES or num_bases + len(sequence.codes) > PART_BP):
+            yield part
+            part, num_bases = [], 0
+        part.append(sequence)
+        num_bases += len(sequence.codes)
+    if part:
+        yield part
+
 
 ENDINGS = (".parquet", ".npy", ".zarr")
 _CHUNK_ROWS = 1024

@@ -4,25 +4,299 @@ Nothing is padded and no sequence sees another, so vectors depend neither on the
 else is read, but for the last bits of float32.
 
 T tokens that spell bases, L bases, D model width, N packed tokens.
+
+Sequences to embed, one at a time: FASTA, intervals of a genome (BED), or a table with a column of them.
+
+Vectors as rows of a table: who they are of, where on the genome, and the numbers.
+
+Columns: `id`; `contig` (null of a table's sequences), `start`, `end` (0-based, half-open, on the forward
+strand) and `strand` of the sequence, the token or the base; at those resolutions `place`, the number of the
+token or base in the sequence as it is read; the columns kept of the input; `vector`, D numbers.
+
+What is read off a model for a sequence: which layer, pooled how, at which resolution.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import torch
+from pydantic import Field
 
-from dnalm.errors import ConfigError, DataError
-from dnalm.evaluation.embedding.recipe import EmbeddingRecipe, PoolingKind
-from dnalm.genome.alphabet import Codes
+from dnalm.data.labelled.rows import (
+    FileKind,
+    Notes,
+    file_kind,
+    read_records,
+    read_rows,
+    sentences,
+    table_error,
+)
+from dnalm.data.labelled.table import check_columns, read_codes
+from dnalm.durable import file_sha256
+from dnalm.errors import ConfigError, DataError, NumericsError
+from dnalm.genome.alphabet import Codes, reverse_complement
+from dnalm.genome.bed import BedReader, BedRow
+from dnalm.genome.dataset_text import saved_splits
+from dnalm.genome.store import open_or_build
+from dnalm.limits import Tokens
 from dnalm.models import Encoder, Packed
 from dnalm.tokenizers import Ids, Tokenizer
-from dnalm.tokenizers.spans import mean_over_tokens
+from dnalm.tokenizers.protocol import mean_over_tokens
+
+_BED_COLUMNS = ("chrom", "start", "end", "name", "score", "strand")
+
+
+@dataclass(frozen=True, eq=False)
+class NamedSequence:
+    """A sequence and where it is from.
+
+    Attributes:
+        id: its name in the input.
+        codes: its bases, read 5' to 3' on its strand, (L,).
+        where: file and place in it, for errors.
+        contig: of the genome, or the record's own name; None of a table's rows.
+        start: 0-based, on the forward strand of the contig.
+        end: excluded.
+        strand: `+` or `-`.
+        kept: the columns that were asked for.
+    """
+
+    id: str
+    codes: Codes
+    where: str
+    contig: str | None
+    start: int
+    end: int
+    strand: str = "+"
+    kept: tuple[str | None, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceInput:
+    """A file of sequences; its kind is told by its content, as `file_kind` has it.
+
+    Args:
+        path: FASTA, BED (narrowPeak, broadPeak), a table (CSV, TSV, JSON, Parquet, Arrow), or a folder of
+            `save_to_disk` without splits; text may be compressed by gzip.
+        reference: of BED: the genome, as FASTA, 2bit or store.
+        cache: folder of stores; the user's cache if absent.
+        sequence: of tables: the column of sequences.
+        id: of tables: the column of names; rows are numbered from 0 if absent.
+        keep: columns to carry along, of a table or of BED (name, score, or column7 and so on).
+        kept_by: the key of the command that names columns to carry along.
+        max_bp: a longer sequence is refused, for all its vectors are held in memory at once.
+        has_max_bp: whether the command has that key.
+    """
+
+    path: Path
+    reference: Path | None = None
+    cache: Path | None = None
+    sequence: str = "sequence"
+    id: str | None = None
+    keep: tuple[str, ...] = ()
+    kept_by: str = "keep"
+    max_bp: int = 200_000
+    has_max_bp: bool = True
+    kind: FileKind | None = field(init=False)
+    _notes: Notes = field(init=False, default_factory=Notes, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", file_kind(self.path))
+        if self.kind is None:
+            expected = "a FASTA (.fa), BED (.bed) or table (.csv, .tsv, .parquet)"
+            raise _refused("input", f"{self.path}", expected, "name the file by what it holds: input=seqs.fa")
+        if self.kind == "folder" and saved_splits(self.path) != []:
+            found, expected = f"the folder {self.path}", "a file, or a folder of save_to_disk without splits"
+            raise _refused(
+                "input", found, expected, f"name one of its parts, such as input={self.path}/train"
+            )
+        if (self.kind == "bed") != (self.reference is not None):
+            found = "a BED without reference" if self.kind == "bed" else "reference beside no BED"
+            fix = "set reference=genome.fa" if self.kind == "bed" else "leave reference out"
+            expected = "the genome that intervals of a BED lie on: reference=<FASTA>"
+            raise _refused("reference", found, expected, fix)
+        if self.kind == "fasta" and self.keep:
+            found = f"{self.kept_by}={', '.join(self.keep)} of a FASTA"
+            fix = "give a table of sequences with these columns, such as input=seqs.csv"
+            raise _refused(self.kept_by, found, "columns of a table or a BED", fix)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was odd in all that was read, in sentences; whole once the last sequence was."""
+        return sentences(self._notes, str(self.path))
+
+    @property
+    def checksum(self) -> str:
+        """Sha256 of the file, or of all files of a folder and their names."""
+        if not self.path.is_dir():
+            return file_sha256(self.path)
+        files = sorted(path for path in self.path.rglob("*") if path.is_file())
+        sums = [f"{path.relative_to(self.path)} {file_sha256(path)}" for path in files]
+        return hashlib.sha256("\n".join(sums).encode()).hexdigest()
+
+    def __iter__(self) -> Iterator[NamedSequence]:
+        """The sequences in the order of the file.
+
+        Raises:
+            DataError: the file is damaged or lacks a column, or SEQ-03, a sequence is too long.
+        """
+        self._notes.clear()
+        seen = Counter[str]()
+        read = {"fasta": self._fasta, "bed": self._bed}.get(self.kind or "", self._table)
+        for sequence in read():
+            self._check_length(sequence.where, len(sequence.codes))
+            seen[sequence.id] += 1
+            self._notes["sequence{s} {have} an id that another has too"] += seen[sequence.id] > 1
+            yield sequence
+        if not seen:
+            fix = "check how the file was made"
+            raise table_error("CSV-04", self.path, "no sequence", "at least one", fix)
+
+    def _check_length(self, where: str, length: int) -> None:
+        if length > self.max_bp:
+            fix = "give intervals of it: a BED with reference=<this file>"
+            raise DataError(
+                "SEQ-03",
+                where=where,
+                found=f"a sequence of {length:,} bases or more",
+                expected=f"at most max_bp={self.max_bp:,}" if self.has_max_bp else f"at most {self.max_bp:,}",
+                fix=f"{fix}, or raise max_bp" if self.has_max_bp else fix,
+            )
+
+    def _fasta(self) -> Iterator[NamedSequence]:
+        for record in read_records(self.path, longest=self.max_bp):
+            where = f"{self.path} {record.name}"
+            self._check_length(where, len(record.sequence))
+            codes = read_codes(
+                record.sequence,
+                column=f"sequence {record.name!r}",
+                where=f"{self.path}:{record.line}",
+                notes=self._notes,
+            )
+            yield NamedSequence(record.name, codes, where, record.name, 0, len(codes))
+
+    def _bed(self) -> Iterator[NamedSequence]:
+        assert self.reference is not None, "checked above"
+        store = open_or_build(self.reference, self.cache)
+        for row in BedReader(self.path, store):
+            strand = "-" if len(row.columns) > 5 and row.columns[5] == "-" else "+"
+            codes = store.fetch(row.contig.name, row.start, row.end)
+            yield NamedSequence(
+                id=row.title,
+                codes=reverse_complement(codes) if strand == "-" else codes,
+                where=f"{self.path}:{row.line.number}",
+                contig=row.contig.name,
+                start=row.start,
+                end=row.end,
+                strand=strand,
+                kept=tuple(_bed_column(row, column) for column in self.keep),
+            )
+
+    def _table(self) -> Iterator[NamedSequence]:
+        wanted = {"sequence": self.sequence} | ({} if self.id is None else {"id": self.id})
+        wanted |= {f"{self.kept_by}[{n}]" if n else self.kept_by: each for n, each in enumerate(self.keep)}
+        for number, row in enumerate(read_rows(str(self.path), part="test", notes=self._notes)):
+            check_columns(row, wanted, str(self.path))
+            where = f"{self.path}:{row.line}"
+            codes = read_codes(
+                row.values[self.sequence], column=self.sequence, where=where, notes=self._notes
+            )
+            name = str(number if self.id is None else row.values[self.id])
+            kept = tuple(None if row.values[key] is None else str(row.values[key]) for key in self.keep)
+            yield NamedSequence(name, codes, where, None, 0, len(codes), kept=kept)
+
+
+def _bed_column(row: BedRow, column: str) -> str:
+    names = {name: place for place, name in enumerate(_BED_COLUMNS)}
+    names |= {f"column{place + 1}": place for place in range(len(row.columns))}
+    if names.get(column, len(row.columns)) >= len(row.columns):
+        found = f"no {column!r} among its {len(row.columns)} columns"
+        fix = f"keep one of {', '.join(_BED_COLUMNS)}, or column7 and so on"
+        raise row.line.error("BED-01", found, "the columns that are asked for", fix)
+    return row.columns[names[column]]
+
+
+def _refused(where: str, found: str, expected: str, fix: str) -> ConfigError:
+    return ConfigError("CFG-54", where=where, found=found, expected=expected, fix=fix)
+
+
+PoolingKind = Literal["mean", "cls", "max", "none"]
+Resolution = Literal["sequence", "token", "base"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingRecipe:
+    """How a sequence becomes vectors.
+
+    A sequence of more tokens than the model takes is tokenized once, and its tokens are cut into windows of
+    equal length that overlap. A token's vector is its mean over the windows that hold it; so is that of `cls`
+    over all windows. Nothing else differs between short sequences and long ones.
+
+    Args:
+        layer: 0 are the embeddings, `num_layers` the last block's output; -1 is the last, -2 the one before.
+        pooling: of a sequence's vector: `mean` and `max` over the tokens that spell bases, `cls` the start
+            token. `none` of tokens and bases; mean of sequences if absent.
+        resolution: a vector for each sequence, token or base; that of a base is the mean over the tokens that
+            cover it, NaN where none does.
+        long: `windows`, or `refuse`, which makes a longer sequence an error.
+        overlap: share of a window that lies in the next one too, at least.
+        max_tokens: tokens of a window, special ones not counted; those of the windows that it was trained
+            on if absent, or what it takes where they are unknown.
+        dtype: of the vectors in the file; they are computed in float32.
+        batch_tokens: tokens of a batch, about; changes speed and memory, and no vector.
+    """
+
+    layer: int = -1
+    pooling: PoolingKind | None = None
+    resolution: Resolution = "sequence"
+    long: Literal["windows", "refuse"] = "windows"
+    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    max_tokens: Tokens | None = None
+    dtype: Literal["float32", "float16"] = "float32"
+    batch_tokens: Tokens = 16_384
+
+    def __post_init__(self) -> None:
+        if (self.kind == "none") == (self.resolution == "sequence"):
+            raise ConfigError(
+                "CFG-53",
+                where="pooling",
+                found=f"pooling={self.kind} at resolution={self.resolution}",
+                expected="mean, cls or max of a sequence, none of tokens and bases",
+                fix="leave pooling out, or choose resolution=sequence to pool and token or base not to",
+            )
+
+    @property
+    def kind(self) -> PoolingKind:
+        """The pooling, as given or by default."""
+        return self.pooling or ("mean" if self.resolution == "sequence" else "none")
+
+    def chosen_layer(self, num_layers: int) -> int:
+        """The layer counted from the embeddings, 0 to `num_layers`.
+
+        Raises:
+            ConfigError: CFG-53, there is no such layer.
+        """
+        chosen = self.layer if self.layer >= 0 else num_layers + 1 + self.layer
+        if not 0 <= chosen <= num_layers:
+            raise ConfigError(
+                "CFG-53",
+                where="layer",
+                found=f"layer {self.layer} of a model of {num_layers} blocks",
+                expected=f"0 (the embeddings) to {num_layers}, or from the end, -1 to {-num_layers - 1}",
+                fix="choose one of them",
+            )
+        return chosen
+
 
 Vectors = npt.NDArray[np.float32]
 
@@ -203,3 +477,102 @@ def window_starts(num_tokens: int, limit: int, overlap: float) -> list[int]:
 
 def _wrong(where: str, found: str, expected: str) -> ConfigError:
     return ConfigError("CFG-53", where=where, found=found, expected=expected, fix="choose one of those")
+
+
+Places = npt.NDArray[np.int64]
+_OWN = ("id", "contig", "start", "end", "strand", "place", "vector")
+
+
+def schema_of(recipe: EmbeddingRecipe, width: int, keep: Sequence[str]) -> pa.Schema:
+    """The table's columns.
+
+    Raises:
+        ConfigError: CFG-54, a column to keep is named like one of the table's own, or is given twice.
+    """
+    if taken := sorted({*keep} & {*_OWN} | {name for name in keep if list(keep).count(name) > 1}):
+        raise ConfigError(
+            "CFG-54",
+            where="keep",
+            found=f"{', '.join(taken)}",
+            expected=f"each once, and none of the table's own: {', '.join(_OWN)}",
+            fix="rename the column in the input",
+        )
+    number = pa.float16() if recipe.dtype == "float16" else pa.float32()
+    fields = [("id", pa.string()), ("contig", pa.string()), ("start", pa.int64()), ("end", pa.int64())]
+    fields += [("strand", pa.string())]
+    fields += [("place", pa.int64())] if recipe.resolution != "sequence" else []
+    fields += [(name, pa.string()) for name in keep]
+    return pa.schema([*fields, ("vector", pa.list_(number, width))])
+
+
+def rows_of(
+    sequences: Sequence[NamedSequence],
+    states: Sequence[TokenStates],
+    recipe: EmbeddingRecipe,
+    schema: pa.Schema,
+) -> pa.Table:
+    """The rows of some sequences.
+
+    Raises:
+        NumericsError: NUM-10, a vector of a token is not finite, or too large for float16.
+    """
+    vectors, spans = [], []
+    for sequence, state in zip(sequences, states, strict=True):
+        vectors.append(_checked(sequence, state, recipe))
+        spans.append(_spans(sequence, state, recipe))
+    counts = [len(found) for found in spans]
+    owner = np.repeat(np.arange(len(sequences)), counts)
+
+    def repeated(values: Sequence[str | None]) -> pa.Array:
+        return pa.array(values, pa.string()).take(pa.array(owner))
+
+    columns = {
+        "id": repeated([sequence.id for sequence in sequences]),
+        "contig": repeated([sequence.contig for sequence in sequences]),
+        "start": pa.array(np.concatenate(spans)[:, 0]),
+        "end": pa.array(np.concatenate(spans)[:, 1]),
+        "strand": repeated([sequence.strand for sequence in sequences]),
+        "place": pa.array(np.concatenate([np.arange(count) for count in counts])),
+    }
+    kept = [name for name in schema.names if name not in _OWN]
+    for index, name in enumerate(kept):
+        columns[name] = repeated([sequence.kept[index] for sequence in sequences])
+    flat = pa.array(np.concatenate(vectors).ravel())
+    columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, type=schema.field("vector").type)
+    return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def vectors_of(table: pa.Table) -> npt.NDArray[np.floating]:
+    """The numbers of a table, (R, D)."""
+    column = table["vector"].combine_chunks()
+    flat: npt.NDArray[np.floating] = column.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(table), column.type.list_size)
+
+
+def _spans(sequence: NamedSequence, state: TokenStates, recipe: EmbeddingRecipe) -> Places:
+    """Intervals of the contig's forward strand, (rows, 2)."""
+    if recipe.resolution == "sequence":
+        return np.array([[sequence.start, sequence.end]], dtype=np.int64)
+    place = np.arange(state.num_bases)
+    within = state.spans if recipe.resolution == "token" else np.stack([place, place + 1], axis=1)
+    return sequence.end - within[:, ::-1] if sequence.strand == "-" else sequence.start + within
+
+
+def _checked(
+    sequence: NamedSequence, state: TokenStates, recipe: EmbeddingRecipe
+) -> npt.NDArray[np.floating]:
+    if recipe.resolution == "sequence":
+        vectors: Vectors = state.pooled(recipe.kind)[None]
+    else:
+        vectors = state.vectors if recipe.resolution == "token" else state.at_bases()
+    with np.errstate(over="ignore"):
+        kept = vectors.astype(np.float16) if recipe.dtype == "float16" else vectors
+    if not np.isfinite(state.vectors).all() or np.isinf(kept).any():
+        raise NumericsError(
+            "NUM-10",
+            where=sequence.where,
+            found=f"numbers that are not finite as {recipe.dtype}",
+            expected="finite vectors",
+            fix="use dtype=float32" if recipe.dtype == "float16" else "check the model's weights",
+        )
+    return kept

@@ -1,9 +1,15 @@
 """Looking into a model: attention, substitutions, dependencies between bases, motifs."""
 
-from dnalm.evaluation.interpretation.attention import HeadSummary, summarize, to_bases
-from dnalm.evaluation.interpretation.dependency import dependency_map
-from dnalm.evaluation.interpretation.mutagenesis import Mutagenesis, saturate
-from dnalm.evaluation.interpretation.reader import Question, Reader
+from dnalm.evaluation.interpretation.reader import (
+    HeadSummary,
+    Mutagenesis,
+    Question,
+    Reader,
+    dependency_map,
+    saturate,
+    summarize,
+    to_bases,
+)
 from dnalm.evaluation.interpretation.regions import Region, read_regions
 from dnalm.evaluation.interpretation.seqlets import FoundMotif, find_seqlets, pile_up, scores_in_bits
 

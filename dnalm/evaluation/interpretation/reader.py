@@ -10,6 +10,18 @@ window is what the model was trained on: learned positions beyond it have learne
 says there is noise.
 
 Q questions, T tokens, M hidden tokens, V vocabulary, K longest token, L bases, H heads.
+
+Attention maps at the resolution of tokens and of bases, and what a head looks at in a few numbers.
+
+T tokens, L bases.
+
+Dependency maps: how far a substitution at one base changes what the model expects at another.
+
+R bases of the region.
+
+In-silico saturation mutagenesis: every base of a region to every other base.
+
+L bases of the sequence with flanks, R of the region.
 """
 
 from __future__ import annotations
@@ -22,11 +34,12 @@ import numpy.typing as npt
 import torch
 
 from dnalm.errors import CheckpointError, DataError
-from dnalm.evaluation.board import Board
-from dnalm.genome.alphabet import Codes
+from dnalm.evaluation.inference import Board
+from dnalm.evaluation.interpretation.regions import Region
+from dnalm.genome.alphabet import UNKNOWN, Codes
 from dnalm.models import MaskedLM, Packed, Pretrained, fit_vocabulary
 from dnalm.tokenizers import Tokenizer, load_tokenizer
-from dnalm.tokenizers.spans import covering_tokens
+from dnalm.tokenizers.protocol import Ids, covering_tokens
 
 Floats = npt.NDArray[np.floating]
 _TINY = 1e-30  # no probability is below, so that logarithms are finite
@@ -174,3 +187,189 @@ def training_window(model: MaskedLM, tokenizer: Tokenizer) -> int:
     if model.encoder.window_tokens is not None:
         limits.append(model.encoder.window_tokens)
     return tokenizer.length_in_bases(min(limits)) if limits else _DEFAULT_BP
+
+
+@dataclass(frozen=True)
+class HeadSummary:
+    """What a head does with one sequence; rows that are no base's are left out, means over the others.
+
+    Attributes:
+        special_share: attention that goes to tokens that spell no base.
+        distance_bp: mean distance in bases from a token's middle to the middle of those that it looks at,
+            by attention, special tokens left out.
+        entropy_bits: mean entropy of a token's attention, special tokens included.
+        base_distance_bp: the same distance at the resolution of bases.
+        base_entropy_bits: the entropy at the resolution of bases, special tokens left out.
+    """
+
+    special_share: float
+    distance_bp: float
+    entropy_bits: float
+    base_distance_bp: float
+    base_entropy_bits: float
+
+
+def to_bases(weights_TT: Floats, spans: Ids, num_bases: int) -> Floats:
+    """Attention from base to base, (L, L).
+
+    A base looks as the mean of the tokens that cover it, and a token's attention is shared equally by the
+    bases that it covers. So a row sums to what is not spent on special tokens.
+
+    Args:
+        weights_TT: attention from token (row) to token.
+        spans: (T, 2) bases of each token; special tokens have none.
+        num_bases: L.
+    """
+    places = np.arange(num_bases)
+    covers_TL = ((spans[:, :1] <= places) & (places < spans[:, 1:])).astype(np.float64)
+    widths, counts = covers_TL.sum(axis=1, keepdims=True), covers_TL.sum(axis=0)[:, None]
+    shared_TL = weights_TT @ (covers_TL / np.maximum(widths, 1))
+    mean: Floats = (covers_TL.T @ shared_TL) / np.maximum(counts, 1)
+    return mean
+
+
+def summarize(weights_TT: Floats, spans: Ids, num_bases: int) -> HeadSummary:
+    """The numbers of a head.
+
+    Args:
+        weights_TT: its attention from token (row) to token.
+        spans: (T, 2) bases of each token.
+        num_bases: L.
+    """
+    content = np.flatnonzero(spans[:, 1] > spans[:, 0])
+    rows_CT = weights_TT[content].astype(np.float64)
+    middles = spans[content].mean(axis=1)
+    among = rows_CT[:, content]
+    base_LL = to_bases(weights_TT, spans, num_bases)
+    base_LL = base_LL[base_LL.sum(axis=1) > 0]
+    places = np.arange(num_bases)
+    covered = np.flatnonzero(to_bases(np.eye(len(spans)), spans, num_bases).sum(axis=1) > 0)
+    return HeadSummary(
+        special_share=float(1 - (among.sum(axis=1) / rows_CT.sum(axis=1)).mean()),
+        distance_bp=_distance(among, middles, middles),
+        entropy_bits=_entropy(rows_CT),
+        base_distance_bp=_distance(base_LL, covered, places),
+        base_entropy_bits=_entropy(base_LL),
+    )
+
+
+def _distance(weights: Floats, from_rows: Floats | Ids, to_columns: Floats | Ids) -> float:
+    apart = np.abs(from_rows[:, None] - to_columns[None, :])
+    return float(((weights * apart).sum(axis=1) / weights.sum(axis=1)).mean())
+
+
+def _entropy(weights: Floats) -> float:
+    shares = weights / weights.sum(axis=1, keepdims=True)
+    logs = np.log2(shares, out=np.zeros_like(shares), where=shares > 0)
+    return float(-(shares * logs).sum(axis=1).mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Mutagenesis:
+    """What substitutions do to a region, in nats; NaN at bases N.
+
+    Attributes:
+        log_p_R4: log-probability of every base where all tokens over it are hidden.
+        effect_R4: that of the base less that of the one that stands there; 0 for the latter.
+        neighbours_R4: what the substitution adds to the log-probabilities of the bases nearby, each hidden in
+            its turn, summed; 0 for the base that stands there.
+    """
+
+    log_p_R4: Floats  # noqa: N815
+    effect_R4: Floats  # noqa: N815
+    neighbours_R4: Floats  # noqa: N815
+
+
+def substitute(codes: Codes, place: int, base: int) -> Codes:
+    """A copy with one base changed."""
+    changed = codes.copy()
+    changed[place] = base
+    return changed
+
+
+def saturate(reader: Reader, region: Region, *, neighbours_bp: int) -> Mutagenesis:
+    """Judge every substitution of a region.
+
+    Args:
+        reader: the model.
+        region: where.
+        neighbours_bp: bases on either side of a substitution whose log-probabilities are compared.
+    """
+    codes, (first, last) = region.codes, region.inner
+    log_p_R4 = expectations(reader, region)
+    own_R = np.where(codes[first:last] == UNKNOWN, 0, codes[first:last]).astype(np.int64)
+    effect_R4 = log_p_R4 - np.take_along_axis(log_p_R4, own_R[:, None], axis=1)
+    neighbours_R4 = np.where(np.isnan(log_p_R4), np.nan, 0.0)
+    if neighbours_bp:
+        neighbours_R4 += _of_neighbours(reader, region, neighbours_bp)
+    return Mutagenesis(log_p_R4, effect_R4, neighbours_R4)
+
+
+def _of_neighbours(reader: Reader, region: Region, reach: int) -> Floats:
+    codes, (first, last) = region.codes, region.inner
+    near = list(range(max(0, first - reach), min(len(codes), last + reach)))
+    near = [place for place in near if codes[place] != UNKNOWN]
+    told = reader.log_probabilities([Question(codes, place) for place in near])
+    before = {place: row[codes[place]] for place, row in zip(near, told, strict=True)}
+    changes = np.zeros((last - first, 4))
+    for place in region.known():
+        around = [other for other in near if 0 < abs(other - place) <= reach]
+        others = [base for base in range(4) if base != codes[place]]
+        changed = [substitute(codes, place, base) for base in others]
+        told = reader.log_probabilities([Question(text, other) for text in changed for other in around])
+        after = told.reshape(3, len(around), 4)[:, np.arange(len(around)), codes[around]]
+        known = np.array([before[other] for other in around])
+        changes[place - first, others] = np.nansum(after - known, axis=1)
+    return changes
+
+
+def expectations(reader: Reader, region: Region) -> Floats:
+    """(R, 4) log-probabilities of each base of a region, each hidden by itself; NaN at N."""
+    first, last = region.inner
+    told = np.full((last - first, 4), np.nan)
+    questions = [Question(region.codes, place) for place in region.known()]
+    told[np.array(region.known()) - first] = reader.log_probabilities(questions)
+    return told
+
+
+def of_text(reader: Reader, region: Region) -> Floats:
+    """(R,) log-probability of the base that stands at each place of a region; NaN at N."""
+    codes = region.codes[slice(*region.inner)]
+    known = np.flatnonzero(codes != UNKNOWN)
+    told = np.full(len(codes), np.nan)
+    told[known] = expectations(reader, region)[known, codes[known]]
+    return told
+
+
+def dependency_map(reader: Reader, region: Region) -> Floats:
+    """(R, R), row i and column j: the largest change of any base's log2-odds at j by any substitution at i.
+
+    The base at j is hidden, so this is what the others tell of it. The diagonal is 0, and so is what lies
+    outside the window around j; rows and columns of N are NaN.
+
+    Args:
+        reader: the model.
+        region: where; its flanks are seen and stay as they are.
+
+    Source: nucleotide dependencies (Tomaz da Silva et al. 2024, bioRxiv 2024.07.27.605418).
+    """
+    codes, (first, last) = region.codes, region.inner
+    known = region.known()
+    told = reader.log_probabilities([Question(codes, place) for place in known])
+    before = dict(zip(known, _log2_odds(told), strict=True))
+    windows = {place: reader.window(codes, place) for place in known}
+    changes = np.full((last - first, last - first), np.nan)
+    for place in known:
+        seen = [other for other in known if other != place and windows[other][0] <= place < windows[other][1]]
+        changed = [substitute(codes, place, alt) for alt in range(4) if alt != codes[place]]
+        told = reader.log_probabilities([Question(text, other) for text in changed for other in seen])
+        after = _log2_odds(told).reshape(3, len(seen), 4)
+        changes[place - first, np.array(known) - first] = 0
+        for number, other in enumerate(seen):
+            changes[place - first, other - first] = np.abs(after[:, number] - before[other]).max()
+    return changes
+
+
+def _log2_odds(log_p_Q4: Floats) -> Floats:
+    odds: Floats = (log_p_Q4 - np.log(np.maximum(-np.expm1(log_p_Q4), 1e-12))) / np.log(2)
+    return odds

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnalm.data.labelled.files import Notes, file_kind
-from dnalm.data.labelled.reading import read_codes
-from dnalm.data.labelled.rows import read_records
+from dnalm.data.labelled.rows import Notes, file_kind, read_records
+from dnalm.data.labelled.table import read_codes
 from dnalm.errors import ConfigError, DataError
 from dnalm.genome.alphabet import UNKNOWN, Codes, bases, to_text
-from dnalm.genome.annotations.bed import BedReader
-from dnalm.genome.building import open_or_build
+from dnalm.genome.bed import BedReader
+from dnalm.genome.store import open_or_build
 
 _FILE_NAME = re.compile(r"[^A-Za-z0-9.+-]+")
 

@@ -14,13 +14,28 @@ import numpy as np
 
 from dnalm.durable import atomic_write
 from dnalm.evaluation.interpretation import pictures
-from dnalm.evaluation.interpretation.attention import HeadSummary, summarize, to_bases
-from dnalm.evaluation.interpretation.dependency import dependency_map
-from dnalm.evaluation.interpretation.known import Match, SiteKnowledge, Table, compare, scan
-from dnalm.evaluation.interpretation.mutagenesis import of_text, saturate
-from dnalm.evaluation.interpretation.reader import Floats, Reader
+from dnalm.evaluation.interpretation.reader import (
+    Floats,
+    HeadSummary,
+    Reader,
+    dependency_map,
+    of_text,
+    saturate,
+    summarize,
+    to_bases,
+)
 from dnalm.evaluation.interpretation.regions import Region
-from dnalm.evaluation.interpretation.seqlets import FoundMotif, find_seqlets, pile_up, scores_in_bits
+from dnalm.evaluation.interpretation.seqlets import (
+    FoundMotif,
+    Match,
+    SiteKnowledge,
+    Table,
+    compare,
+    find_seqlets,
+    pile_up,
+    scan,
+    scores_in_bits,
+)
 from dnalm.faults import fault
 from dnalm.genome.alphabet import Codes
 from dnalm.genome.meme import write_meme

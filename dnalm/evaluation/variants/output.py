@@ -2,12 +2,21 @@
 
 A VCF keeps its header, its lines and their INFO. Tables have one row for each ALT: the columns of the
 input (of a VCF the first five), then the scores, then `skipped` with the reason where there are none.
+
+A file of variants to a scored file: survey, parts, output; `durable_parts` tells what a kill leaves.
+
+Scoring a file in parts of fixed size; see `durable_parts` for what a kill leaves.
+
+A part is JSON: for each record, for each ALT, its numbers or a reason.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal, cast
 
@@ -15,11 +24,60 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pysam
 
-from dnalm.durable import atomic_write
+from dnalm.console import progress_bar
+from dnalm.durable import atomic_write, write_text
 from dnalm.errors import ConfigError
-from dnalm.evaluation.variants.parts import PART_RECORDS, Entry
-from dnalm.genome.variants import Form, Record
+from dnalm.evaluation.parts import DoneParts, PartFolder, work_on
+from dnalm.evaluation.variants.scoring import Scorer, ScoringPlan
+from dnalm.genome.store import GenomeStore
+from dnalm.genome.variants import Allele, Form, Reason, Record, Survey, judge, read_records
+from dnalm.lock import OutputLock
 from dnalm.tables import row_writer
+
+PART_RECORDS = 250
+Entry = str | list[float]  # a reason, or the numbers
+Judged = list[list[Allele | Reason]]  # of each record, of each ALT
+
+
+@dataclass(frozen=True)
+class ScoringWork:
+    """Scores the alleles of a part.
+
+    Attributes:
+        plan: how.
+        store: the genome.
+    """
+
+    plan: ScoringPlan
+    store: GenomeStore
+
+    def open(self) -> Scorer:
+        """Load the model."""
+        return Scorer.open(self.plan, self.store)
+
+    def do(self, state: Scorer, folder: PartFolder, number: int, part: Judged) -> None:
+        """Score a part, and keep its rows in the folder."""
+        alleles = [entry for entries in part for entry in entries if isinstance(entry, Allele)]
+        scores = iter(state.score(alleles))
+        rows = [
+            [next(scores) if isinstance(entry, Allele) else str(entry) for entry in entries]
+            for entries in part
+        ]
+        folder.keep(number, lambda beside: write_text(beside, json.dumps(rows) + "\n"))
+
+
+def read_part(content: bytes) -> list[list[Entry]]:
+    """The rows of a part's file."""
+    rows: list[list[Entry]] = json.loads(content)
+    return rows
+
+
+def parts_of(records: Iterable[Record]) -> Iterator[tuple[Record, ...]]:
+    """Cut records into parts."""
+    rest = iter(records)
+    while part := tuple(islice(rest, PART_RECORDS)):
+        yield part
+
 
 Scored = tuple[Record, list[Entry]]
 OutputKind = Literal["vcf", "tsv", "parquet"]
@@ -194,3 +252,42 @@ def _table(rows: list[list[object]], schema: pa.Schema) -> pa.Table:
         [pa.array([row[place] for row in rows], field.type) for place, field in enumerate(schema)],
         schema=schema,
     )
+
+
+def score_file(
+    variants: Path,
+    out: Path,
+    *,
+    plan: ScoringPlan,
+    store: GenomeStore,
+    found: Survey,
+    names: tuple[str, ...],
+    max_allele_bp: int,
+    workers: int,
+    lock: OutputLock,
+) -> tuple[DoneParts, str | None]:
+    """Score a surveyed file and write the output, whose lock is held.
+
+    Returns:
+        The parts, which the caller removes when it needs them no more, and why a VCF has no index.
+    """
+    contract = plan.contract(
+        genome=store.fingerprint, variants_sha256=found.sha256, max_allele_bp=max_allele_bp
+    )
+    folder = PartFolder.begin(out, ".json", contract)
+    judged = (
+        [judge(record, found.aliases, store, max_allele_bp=max_allele_bp) for record in records]
+        for records in parts_of(read_records(variants, found.form))
+    )
+    with progress_bar("Scoring", total=found.num_records, unit="variants") as advance:
+        done = work_on(judged, folder, ScoringWork(plan, store), workers=workers, advance=advance, lock=lock)
+    scored = scored_records(variants, found, done)
+    longest_bp = found.longest_bp if found.is_sorted else None
+    return done, write_output(out, found.form, names, scored, longest_bp=longest_bp)
+
+
+def scored_records(variants: Path, found: Survey, done: DoneParts) -> Iterator[Scored]:
+    """Every record with its results, in order."""
+    parts = parts_of(read_records(variants, found.form))
+    for records, content in zip(parts, done.contents(), strict=True):
+        yield from zip(records, read_part(content), strict=True)

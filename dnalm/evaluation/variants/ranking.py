@@ -21,7 +21,7 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from dnalm.errors import ConfigError, DataError
-from dnalm.evaluation.resampling import Metric, Scores, bootstrap_interval, metric_of, seed_interval
+from dnalm.evaluation.statistics import Metric, Scores, bootstrap_interval, metric_of, seed_interval
 from dnalm.evaluation.variants.output import Scored
 from dnalm.genome.contig_aliases import ContigAliases
 from dnalm.genome.store import GenomeStore

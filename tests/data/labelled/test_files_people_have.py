@@ -17,10 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnalm.data.labelled import LabelledTable, Task, divide, files, json_rows
-from dnalm.data.labelled.files import Notes, file_kind
-from dnalm.data.labelled.reading import read_letters, read_table
-from dnalm.data.labelled.rows import read_rows
+from dnalm.data.labelled import LabelledTable, Task, divide
+from dnalm.data.labelled import rows as files
+from dnalm.data.labelled import rows as json_rows
+from dnalm.data.labelled.rows import Notes, file_kind, read_rows
+from dnalm.data.labelled.table import read_letters, read_table
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import to_text
 

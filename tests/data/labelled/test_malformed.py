@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dnalm.data.labelled import Task, divide
-from dnalm.data.labelled.files import LONGEST
+from dnalm.data.labelled.rows import LONGEST
 from dnalm.errors import DataError
 
 GOOD = "sequence,label\nACGTACGT,0\nACGTACGA,1\n"

@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnalm.data.labelled import Task, divide
-from dnalm.data.labelled.reading import read_table
-from dnalm.data.labelled.table import fold_numbers
+from dnalm.data.labelled.table import fold_numbers, read_table
 from dnalm.genome.alphabet import to_text
 
 ROWS = [("a", "ACGTACGT", 0), ("b", "TTTTAC", 1), ("c", "GGGNCC", 1)]

@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 
 from dnalm.data import BatchPlan
 from dnalm.data.labelled import SequenceRecipe, Task
-from dnalm.data.labelled.batch import collate_labelled
 from dnalm.data.labelled.module import LengthBuckets
-from dnalm.data.labelled.pieces import cut
-from dnalm.data.labelled.reading import read_table
-from dnalm.data.labelled.samples import JudgedSequences, SequenceReader, TrainingSequences
-from dnalm.data.labelled.table import whole
+from dnalm.data.labelled.samples import (
+    JudgedSequences,
+    SequenceReader,
+    TrainingSequences,
+    collate_labelled,
+    cut,
+)
+from dnalm.data.labelled.table import read_table, whole
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import from_text
 from dnalm.tokenizers import KmerTokenizer

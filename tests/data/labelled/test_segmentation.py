@@ -10,11 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnalm.data.labelled import SequenceRecipe, Task, TaskKind
-from dnalm.data.labelled.batch import collate_labelled
-from dnalm.data.labelled.pieces import cut
-from dnalm.data.labelled.reading import read_table
-from dnalm.data.labelled.samples import SequenceReader
-from dnalm.data.labelled.table import LabelledTable, TablePart
+from dnalm.data.labelled.samples import SequenceReader, collate_labelled, cut
+from dnalm.data.labelled.table import LabelledTable, TablePart, read_table
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import from_text
 from dnalm.tokenizers import KmerTokenizer, LogoTokenizer, SixMerTokenizer, Tokenizer

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 
 from dnalm.evaluation.benchmark import ListedTask, Outcome
-from dnalm.evaluation.resampling import metric_of
+from dnalm.evaluation.statistics import metric_of
 
 ROWS = 40
 

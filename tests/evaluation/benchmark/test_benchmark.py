@@ -133,7 +133,7 @@ def test_a_recipe_has_one_row_for_a_family_and_one_for_any(
 ) -> None:
     (tmp_path / "benchmark").mkdir()
     (tmp_path / "benchmark/recipes.tsv").write_text(f"name\tfamilies\twords\n{rows}")
-    monkeypatch.setattr("dnalm.evaluation.benchmark.task_list.config_folder", lambda: tmp_path)
+    monkeypatch.setattr("dnalm.evaluation.benchmark.benchmark.config_folder", lambda: tmp_path)
     with pytest.raises(ConfigError, match=re.escape(said)):
         read_recipes()
 

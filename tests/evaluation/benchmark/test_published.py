@@ -37,14 +37,14 @@ def test_the_averages_of_gue_are_the_published_ones() -> None:
 
 def test_scale_and_empty_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "paper.csv").write_text("# A paper\n# scale: 100\ntask,x,y\na,50,\nb,,25\n")
-    monkeypatch.setattr("dnalm.evaluation.benchmark.published.published_folder", lambda: tmp_path)
+    monkeypatch.setattr("dnalm.evaluation.benchmark.report.published_folder", lambda: tmp_path)
     expected = [Published("a", "x", 0.5, "paper.csv"), Published("b", "y", 0.25, "paper.csv")]
     assert read_published(["paper.csv"]) == expected
 
 
 def test_what_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "paper.csv").write_text("task,x\na,high\n")
-    monkeypatch.setattr("dnalm.evaluation.benchmark.published.published_folder", lambda: tmp_path)
+    monkeypatch.setattr("dnalm.evaluation.benchmark.report.published_folder", lambda: tmp_path)
     with pytest.raises(ConfigError, match=r"BENCH-08 .*paper\.csv: a cell 'high'; a number, or nothing"):
         read_published(["paper.csv"])
     with pytest.raises(ConfigError, match=r"other\.csv: it cannot be read: No such file"):

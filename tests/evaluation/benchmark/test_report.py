@@ -9,7 +9,7 @@ import pytest
 
 from dnalm.evaluation.benchmark import Judge, Published, read_published, write_report
 from dnalm.evaluation.benchmark.leakage import Leakage
-from dnalm.evaluation.benchmark.plots import model_titles, plot_standing
+from dnalm.evaluation.benchmark.report import model_titles, plot_standing
 from tests.evaluation.benchmark.outcomes import listed, outcome
 
 TASKS = [listed("a_1"), listed("b")]

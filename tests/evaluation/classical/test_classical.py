@@ -11,10 +11,15 @@ from hypothesis import strategies as st
 from dnalm.data.labelled import Division, LabelledTable
 from dnalm.data.labelled.table import whole
 from dnalm.errors import ConfigError
-from dnalm.evaluation.classical import Classifier, KmerLogistic, SmallCnn
-from dnalm.evaluation.classical.classifier import log_loss, refuse_other_kinds
-from dnalm.evaluation.classical.small_cnn import one_hot
-from dnalm.evaluation.kmers import kmers
+from dnalm.evaluation.classical import (
+    Classifier,
+    KmerLogistic,
+    SmallCnn,
+    kmers,
+    log_loss,
+    one_hot,
+    refuse_other_kinds,
+)
 from dnalm.genome.alphabet import from_text
 from tests.conftest import random_sequence
 from tests.evaluation.benchmark.test_leakage import table

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnalm.errors import DataError
+from dnalm.evaluation.classical import kmer_frequencies
 from dnalm.evaluation.embedding.clusters import check_labels, cluster, plane, plot_clusters
-from dnalm.evaluation.kmers import kmer_frequencies
 from dnalm.genome.alphabet import from_text, reverse_complement
 
 LABELS = ["a", "b", "c"] * 20

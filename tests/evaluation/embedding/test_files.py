@@ -19,9 +19,9 @@ from dnalm.evaluation.embedding import (
     SequenceInput,
     SequenceReader,
     embed_file,
-    parts,
     read_embeddings,
 )
+from dnalm.evaluation.embedding import files as parts
 from dnalm.genome.alphabet import from_text, reverse_complement, to_text
 from dnalm.models import Pretrained, load_pretrained
 from dnalm.tokenizers import load_tokenizer

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnalm.evaluation.embedding.retrieval import (
+from dnalm.evaluation.embedding.clusters import (
     SpeciesRegions,
     ortholog_ranks,
     plot_retrieval,
@@ -37,7 +37,7 @@ def test_ranks_are_those_of_a_search_by_loops(seed: int) -> None:
 
 def test_blocks_change_no_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = ortholog_ranks(vectors(1), vectors(2))
-    monkeypatch.setattr("dnalm.evaluation.embedding.retrieval._BLOCK", 7)
+    monkeypatch.setattr("dnalm.evaluation.embedding.clusters._BLOCK", 7)
     assert (ortholog_ranks(vectors(1), vectors(2)) == whole).all()
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 
-from dnalm.evaluation.interpretation.letters import draw_logo
+from dnalm.evaluation.interpretation.pictures import draw_logo
 
 
 def boxes(heights: list[list[float]], start: int = 0) -> list[tuple[float, float, float]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dnalm.evaluation.interpretation import Question, dependency_map, saturate
-from dnalm.evaluation.interpretation.mutagenesis import of_text, substitute
+from dnalm.evaluation.interpretation.reader import of_text, substitute
 from dnalm.genome.alphabet import UNKNOWN
 from tests.evaluation.interpretation.small import make_reader, random_codes, region_of
 from tests.tokenizers.examples import EVERY

@@ -6,9 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dnalm.evaluation.variants.plan import ScoringPlan
-from dnalm.evaluation.variants.scorer import Scorer
-from dnalm.evaluation.variants.scores import Distance, MaskedRatio, PseudoLikelihood
+from dnalm.evaluation.variants.scoring import Distance, MaskedRatio, PseudoLikelihood, Scorer, ScoringPlan
 from dnalm.genome.alphabet import from_text
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.variants import Allele

@@ -8,12 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dnalm.evaluation.variants.plan import ScoringPlan
-from dnalm.evaluation.variants.windows import Pair, Window, make_pair
+from dnalm.evaluation.variants.scoring import Pair, ScoringPlan, Window, make_pair
 from dnalm.genome.alphabet import from_text
 from dnalm.genome.store import GenomeStore
-from dnalm.genome.variants import Allele
-from dnalm.genome.variants.alleles import trim
+from dnalm.genome.variants import Allele, trim
 from tests.conftest import random_sequence
 from tests.evaluation.variants.library import (
     TOKENIZERS,

@@ -14,11 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dnalm.errors import DataError
-from dnalm.genome.annotations.bed import BedReader, read_bed_table
-from dnalm.genome.annotations.bed_checks import bed_kind
-from dnalm.genome.building import build_store
-from dnalm.genome.intervals import Interval, read_bed
-from dnalm.genome.store import GenomeStore
+from dnalm.genome.bed import BedReader, bed_kind, read_bed, read_bed_table
+from dnalm.genome.intervals import Interval
+from dnalm.genome.store import GenomeStore, build_store
 from tests.genome.malformed_fasta import bgzip
 
 LENGTHS = {"chr1": 40, "chr2": 30, "20": 20}

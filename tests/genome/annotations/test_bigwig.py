@@ -21,11 +21,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dnalm.errors import DataError
-from dnalm.genome.annotations import bigwig_child, bigwig_process
-from dnalm.genome.annotations.bigwig import BigWigReader
-from dnalm.genome.annotations.bigwig_process import ChildLimits
-from dnalm.genome.building import build_store
-from dnalm.genome.store import GenomeStore
+from dnalm.genome import bigwig as bigwig_process
+from dnalm.genome import bigwig_child
+from dnalm.genome.bigwig import BigWigReader, ChildLimits
+from dnalm.genome.store import GenomeStore, build_store
 from tests.genome.annotations.write_bigwig import HEADER_BYTES, BigWig
 
 LENGTHS = {"chr1": 4000, "chr2": 3000}

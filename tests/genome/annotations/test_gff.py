@@ -12,10 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dnalm.errors import DataError
-from dnalm.genome.annotations.genes import read_transcripts
-from dnalm.genome.annotations.gff import GffReader
-from dnalm.genome.building import build_store
-from dnalm.genome.store import GenomeStore
+from dnalm.genome.genes import read_transcripts
+from dnalm.genome.gff import GffReader
+from dnalm.genome.store import GenomeStore, build_store
 from tests.genome.malformed_fasta import bgzip
 
 LENGTHS = {"chr1": 400, "20": 200, "a+b": 50}

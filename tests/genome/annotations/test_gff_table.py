@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dnalm.errors import DataError
-from dnalm.genome.annotations.gff_table import is_gff, read_gff_table
+from dnalm.genome.gff import is_gff, read_gff_table
 from dnalm.genome.store import GenomeStore
 
 Stores = Callable[[dict[str, str]], GenomeStore]

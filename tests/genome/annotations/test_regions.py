@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from dnalm.genome.alphabet import is_unknown
-from dnalm.genome.annotations.regions import REGION_CLASSES
-from dnalm.genome.building import build_store, open_or_build
-from dnalm.genome.clade import Clade, simulate
-from dnalm.genome.store import GenomeStore
-from dnalm.genome.tracks import MISSING, RegionClasses
-from tests.genome.clade.conftest import SMALL_TREE
+from dnalm.genome.genes import REGION_CLASSES
+from dnalm.genome.store import GenomeStore, build_store, open_or_build
+from dnalm.genome.track_recipes import RegionClasses
+from dnalm.genome.tracks import MISSING
+from dnalm.simulation.settings import Clade
+from dnalm.simulation.simulate import simulate
+from tests.simulation.conftest import SMALL_TREE
 
 LETTERS = dict(zip("C53nip.", range(len(REGION_CLASSES)), strict=True))
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dnalm.genome.building import build_store
-from dnalm.genome.store import GenomeStore
+from dnalm.genome.store import GenomeStore, build_store
 
 CONTIGS = {"chr1": "A" * 30, "chr2": "ACGTNNNACGTACGTACGTA", "chrM": "A" * 10}  # flat: 0, 30 (N at 34-37), 50
 NUM_BASES = 60

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from dnalm.genome.alphabet import is_unknown
-from dnalm.genome.building import open_or_build
-from dnalm.genome.store import GenomeStore
-from dnalm.genome.tracks import IntervalLabels
+from dnalm.genome.store import GenomeStore, open_or_build
+from dnalm.genome.track_recipes import IntervalLabels
 from tests.genome.tracks.conftest import NUM_BASES, Write
 from tests.genome.tracks.test_recipes import letter_column, whole
 

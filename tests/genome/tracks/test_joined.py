@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnalm.errors import DataError
-from dnalm.genome.building import open_or_build
-from dnalm.genome.tracks import IntervalClasses, IntervalLabels, TrackRecipe, TrackStore, join_track
-from dnalm.genome.tracks.arrays import class_statistics, value_statistics
-from dnalm.genome.tracks.joined import join_statistics
+from dnalm.genome.store import open_or_build
+from dnalm.genome.track_recipes import IntervalClasses, IntervalLabels, TrackRecipe
+from dnalm.genome.tracks import TrackStore, class_statistics, join_statistics, join_track, value_statistics
 from tests.conftest import random_sequence
 
 VALUES = st.lists(st.floats(-100, 100, width=32) | st.just(float("nan")), min_size=1, max_size=30)

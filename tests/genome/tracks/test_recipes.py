@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import is_unknown
-from dnalm.genome.building import open_or_build
-from dnalm.genome.clade import Clade, grow, simulate
-from dnalm.genome.clade.elements import MASTERS
-from dnalm.genome.clade.signals import STATES, conservation, paint_states
-from dnalm.genome.store import GenomeStore
-from dnalm.genome.tracks import MISSING, IntervalClasses, IntervalLabels, Signal, TrackStore
-from dnalm.genome.tracks.interval_classes import natural_order
-from tests.genome.clade.conftest import SMALL_TREE
+from dnalm.genome.store import GenomeStore, open_or_build
+from dnalm.genome.track_recipes import IntervalClasses, IntervalLabels, Signal, natural_order
+from dnalm.genome.tracks import MISSING, TrackStore
+from dnalm.simulation.annotation import STATES, conservation, paint_states
+from dnalm.simulation.genes import MASTERS
+from dnalm.simulation.settings import Clade
+from dnalm.simulation.simulate import grow, simulate
+from tests.simulation.conftest import SMALL_TREE
 from tests.genome.tracks.conftest import CONTIGS, NUM_BASES, UNKNOWN, Write
 
 NAN = np.nan

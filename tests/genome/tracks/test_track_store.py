@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 
 from dnalm.errors import DataError
-from dnalm.genome.building import build_store, open_or_build
-from dnalm.genome.store import GenomeStore
-from dnalm.genome.tracks import IntervalClasses, IntervalLabels, Signal, TrackStore, building
-from dnalm.genome.tracks.building import TrackContent, TrackPlan
-from dnalm.genome.tracks.manifest import TrackManifest
+from dnalm.genome import tracks as building
+from dnalm.genome.store import GenomeStore, build_store, open_or_build
+from dnalm.genome.track_recipes import IntervalClasses, IntervalLabels, Signal
+from dnalm.genome.tracks import TrackContent, TrackManifest, TrackPlan, TrackStore
 from tests.genome.tracks.conftest import NUM_BASES, Write
 
 LINES = ("chr1 2 4 a 5", "chr1 4 20 b 7", "chr2 0 20 c 1")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from dnalm import faults
-from dnalm.training.checkpoints import CheckpointFolder
+from dnalm.training.checkpoint import CheckpointFolder
 from tests.training.checkpoints.library import save
 
 

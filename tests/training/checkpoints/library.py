@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from dnalm.faults import fault
-from dnalm.training.checkpoints import CheckpointFolder, Saved
+from dnalm.training.checkpoint import CheckpointFolder, Saved
 
 BYTES_PER_PIECE = 64
 

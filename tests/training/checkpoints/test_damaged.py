@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from dnalm.errors import CheckpointError
-from dnalm.training.checkpoints import CheckpointFolder, choose, open_checkpoint
+from dnalm.training.checkpoint import CheckpointFolder, choose
+from dnalm.training.checkpoint_files import open_checkpoint
 from tests.training.checkpoints.library import in_a_process, names, save
 
 FILES = [

@@ -17,8 +17,9 @@ import torch
 
 from dnalm.durable import FileSum, file_sha256
 from dnalm.errors import CheckpointError
-from dnalm.training.checkpoints import CheckpointFolder, inside, open_checkpoint
-from dnalm.training.checkpoints.manifest import Manifest
+from dnalm.training import checkpoint_files as inside
+from dnalm.training.checkpoint import CheckpointFolder
+from dnalm.training.checkpoint_files import Manifest, open_checkpoint
 from tests.training.checkpoints.library import fill, names
 
 

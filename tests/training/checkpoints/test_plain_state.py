@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnalm.errors import NumericsError
-from dnalm.training.checkpoints import CheckpointFolder
-from dnalm.training.checkpoints.plain_state import spell_state
+from dnalm.training.checkpoint import CheckpointFolder
+from dnalm.training.checkpoint_files import spell_state
 from tests.training.checkpoints.library import fill, names
 
 PLAIN = st.recursive(

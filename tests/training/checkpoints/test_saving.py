@@ -14,8 +14,8 @@ import pytest
 
 from dnalm import faults
 from dnalm.errors import CheckpointError
-from dnalm.training.checkpoints import CheckpointFolder, SaveFailed, SavePolicy, disk_errors
-from dnalm.training.checkpoints import folder as module
+from dnalm.training import checkpoint as module
+from dnalm.training.checkpoint import CheckpointFolder, SaveFailed, SavePolicy, disk_errors
 from tests.training.checkpoints.library import fill, in_a_process, names, save, steps
 
 POINTS = ["before_mkdir", "after_mkdir", "writing", "after_state", "after_manifest", "before_rename"]

@@ -17,8 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from dnalm import faults
 from dnalm.errors import CheckpointError
 from dnalm.lock import Process, _birth
-from dnalm.training.checkpoints import CheckpointFolder, choose, open_checkpoint
-from dnalm.training.checkpoints.retention import Retention
+from dnalm.training.checkpoint import CheckpointFolder, Retention, choose
+from dnalm.training.checkpoint_files import open_checkpoint
 from tests.training.checkpoints.library import in_a_process, names, save, steps
 
 

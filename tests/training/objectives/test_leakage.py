@@ -9,9 +9,10 @@ import pytest
 
 from dnalm.errors import ConfigError
 from dnalm.genome.store import GenomeStore
-from dnalm.genome.tracks import IntervalClasses, IntervalLabels, TrackStore
-from dnalm.training.objectives import ChromatinState, Conservation, Goals, MaskedTokens, RegionClass
-from dnalm.training.objectives.leakage import check_sources
+from dnalm.genome.track_recipes import IntervalClasses, IntervalLabels
+from dnalm.genome.tracks import TrackStore
+from dnalm.training.objectives import Goals, MaskedTokens, check_sources
+from dnalm.training.track_objectives import ChromatinState, Conservation, RegionClass
 
 Stores = Callable[[dict[str, str]], GenomeStore]
 WHY = (

@@ -19,16 +19,9 @@ from dnalm.data.batch import Batch, collate, is_known
 from dnalm.data.module import GenomeData
 from dnalm.data.targets import target_name
 from dnalm.training import MultiObjectiveTraining
-from dnalm.training.objectives import (
-    ChromatinState,
-    Conservation,
-    Goals,
-    MaskedTokens,
-    RegionClass,
-    make_tasks,
-    tasks,
-)
-from dnalm.training.objectives.task import mean_of_content
+from dnalm.training import objectives as tasks
+from dnalm.training.objectives import Goals, MaskedTokens, make_tasks, mean_of_content
+from dnalm.training.track_objectives import ChromatinState, Conservation, RegionClass
 from tests.training.fitting import plan_of, trainer_of
 from tests.training.test_masked_lm import GLOBAL, TOKENIZER, network
 from tests.training.test_multi_objective import LR, datamodule

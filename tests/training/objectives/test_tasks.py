@@ -9,17 +9,16 @@ import torch
 from dnalm.errors import ConfigError
 from dnalm.genome.tracks import TrackStatistics
 from dnalm.models import Encoder
-from dnalm.training.objectives import (
+from dnalm.training.objectives import Goals, LossWeights, MaskedTokens
+from dnalm.training.track_objectives import (
     ChromatinState,
+    ChromatinTask,
     Conservation,
-    Goals,
-    LossWeights,
-    MaskedTokens,
+    ConservationTask,
     RegionClass,
+    RegionTask,
+    mean_ranks,
 )
-from dnalm.training.objectives.chromatin_state import ChromatinTask
-from dnalm.training.objectives.conservation import ConservationTask, mean_ranks
-from dnalm.training.objectives.region_class import RegionTask
 
 NAN = float("nan")
 

@@ -1,0 +1,497 @@
+"""What a run shows while it works: one bar with loss, bits per base, tokens/s and time left.
+
+Without a terminal, where a bar would fill the log with control characters, a line is printed at
+every validation and every `lines_every` steps instead. A run that will take more than an hour says so once,
+after its first steps.
+
+`metrics.csv`: a row for each step at which something was logged, empty where a metric was not.
+
+A run that goes on from a checkpoint drops the rows of later steps first, so the file is that of a run that
+was never interrupted. Rows are appended; a metric that is new makes the file be written anew, beside and
+renamed, so whoever reads it sees whole rows always. Rows that a full disk does not take wait for the next
+save, for no figure is worth a checkpoint.
+
+How much a run has read, and how fast.
+
+Speeds stay out of `metrics.csv`, whose every bit is the same when a run is repeated; they go to
+the summary and to the other loggers.
+
+A line for each micro-batch of each rank: which samples, which masks, which loss, to the last bit.
+
+Two runs of one config have the same lines, whatever killed one of them between; `ledger-<rank>.jsonl` in
+the run directory is the evidence. It is an observation and never read by a run.
+
+Early stopping: the run ends when its validations have not become better for a while.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import resource
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_only
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from dnalm.console import stderr, text_column
+from dnalm.data import Batch
+from dnalm.durable import append
+from dnalm.system_errors import disk_reason, translate
+from dnalm.tables import csv_text, replace_text
+from dnalm.training.launcher import RunFolder
+
+
+class MetricsFile(Logger):
+    """Write metrics of rank 0.
+
+    Args:
+        path: the file.
+        run: the run directory, if it is watched; rows wait while another folder lies at its path.
+    """
+
+    def __init__(self, path: Path, run: RunFolder | None = None) -> None:
+        super().__init__()
+        self.path, self.run = path, run
+        self._columns: list[str] = []
+        self._step: int | None = None  # of the row that is not written yet
+        self._row: dict[str, float] = {}
+        self._waiting: list[dict[str, Any]] = []
+        self._warned = False
+
+    @property
+    def name(self) -> str:
+        """Lightning asks for one."""
+        return "metrics"
+
+    @property
+    def version(self) -> str:
+        """Lightning asks for one."""
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, *_: object) -> None:
+        """They are in config.yaml."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add metrics to the row of a step."""
+        if step != self._step:
+            self.save()
+            self._step = step
+        self._row.update({name: float(value) for name, value in metrics.items() if name != "epoch"})
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Append the row under way, and those that could not be written before."""
+        if self._row:
+            self._waiting.append({"step": self._step, **self._row})
+            self._row = {}
+        if not self._waiting:
+            return
+        try:
+            if self.run and self.run.is_replaced():
+                return
+            self._append(self._waiting)
+        except OSError as error:
+            if disk_reason(error.errno, self.path) is None:
+                raise
+            if not self._warned:
+                stderr.print(
+                    f"Not written yet: {translate(error)} Training goes on; rows wait for the next save."
+                )
+            self._warned = True
+        else:
+            self._waiting, self._warned = [], False
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:  # noqa: ARG002 -- Lightning's signature
+        """Write what is left, or say how much of it is lost."""
+        self.save()
+        if self._waiting:
+            stderr.print(f"{self.path} lacks its last {len(self._waiting)} rows, which could not be written.")
+
+    def _append(self, rows: list[dict[str, Any]]) -> None:
+        names = dict.fromkeys(["step", *self._columns, *(name for row in rows for name in row)])
+        if list(names) != self._columns:
+            _write(self.path, list(names), _read(self.path))
+            self._columns = list(names)
+        append(self.path, csv_text([row.get(name, "") for name in self._columns] for row in rows))
+
+    @rank_zero_only
+    def go_on_after(self, step: int) -> None:
+        """Drop the rows of later steps; that of optimizer step n is numbered n - 1, as Lightning counts."""
+        rows = [row for row in _read(self.path) if row["step"].isdecimal() and int(row["step"]) < step]
+        if rows or self.path.exists():
+            self._columns = list(rows[0]) if rows else []
+            _write(self.path, self._columns, rows)
+
+
+def save_logger(logger: Logger) -> None:
+    """Bring to disk what a logger holds; one whose disk takes nothing costs no checkpoint."""
+    try:
+        logger.save()
+    except OSError as error:
+        if (reason := disk_reason(error.errno, None)) is None:
+            raise
+        stderr.print(f"Not saved: what {logger.name} logs, for {reason.found}. Training goes on.")
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    """The whole rows; one that a kill has cut short is left out."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [row for row in rows if None not in row.values() and None not in row]
+
+
+def _write(path: Path, columns: list[str], rows: list[dict[str, str]]) -> None:
+    table = [columns, *([row.get(name, "") for name in columns] for row in rows)] if columns else []
+    replace_text(path, csv_text(table))
+
+
+_COUNTED = ("tokens", "bases", "masked", "content", "seconds")
+
+
+class Throughput(Callback):
+    """Count tokens, bases and training seconds; validation is not counted.
+
+    Counts are of all ranks, supposing that they compute alike; tokens include special ones.
+    """
+
+    def __init__(self) -> None:
+        self.tokens, self.bases, self.seconds = 0, 0, 0.0
+        self.masked, self.content = 0, 0
+        self._since = 0.0
+        self._logged_at = 0  # optimizer step; a step has several micro-batches
+        self._counts: dict[str, float] = {}
+        self._counted_at = 0
+
+    def counts(self) -> dict[str, float]:
+        """What a run that goes on after the last complete step is to count from."""
+        return self._counts
+
+    def load(self, counts: Mapping[str, float]) -> None:
+        """Count from what an earlier start has counted."""
+        for name in _COUNTED:
+            setattr(self, name, counts.get(name, 0))
+        self._counts = dict(counts)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """What is restored is of this step."""
+        self._counted_at = trainer.global_step
+
+    def on_train_batch_start(self, *_: object) -> None:
+        """Start the clock of a micro-batch unless it runs already."""
+        if self._since == 0.0:
+            self._since = time.perf_counter()
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002
+        outputs: object,  # noqa: ARG002
+        batch: Batch,
+        *_: object,
+    ) -> None:
+        """Count a micro-batch, and log the speed with the metrics."""
+        self.tokens += len(batch.ids_N) * trainer.world_size
+        self.bases += batch.num_bases * trainer.world_size
+        self.masked += batch.num_masked
+        self.content += batch.num_content
+        now = time.perf_counter()
+        self.seconds += now - self._since
+        self._since = now
+        if trainer.global_step != self._counted_at:
+            self._counted_at = trainer.global_step
+            self._counts = {name: getattr(self, name) for name in _COUNTED}
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # its connector sets it
+        if trainer.global_step != self._logged_at and trainer.global_step % every == 0:
+            self._logged_at = trainer.global_step
+            speed = {"tokens_per_s": self.tokens_per_s, "bases_per_s": self.bases_per_s}
+            for logger in trainer.loggers:
+                if not isinstance(logger, MetricsFile):
+                    logger.log_metrics(speed, step=trainer.global_step)
+
+    def on_validation_start(self, *_: object) -> None:
+        """Stop the clock."""
+        self._since = 0.0
+
+    @property
+    def realised_mask_rate(self) -> float:
+        """Share of the tokens that spell bases which were hidden."""
+        return self.masked / self.content if self.content else 0.0
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Packed tokens per second of training."""
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+    @property
+    def bases_per_s(self) -> float:
+        """Bases under the windows per second of training."""
+        return self.bases / self.seconds if self.seconds else 0.0
+
+
+def peak_memory_bytes() -> int:
+    """The most memory this process has held: on the GPU where there is one, else resident."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+_STEPS, _SECONDS, _ENOUGH_SECONDS = 5, 5.0, 30.0
+
+
+class ProgressBar(Callback):
+    """Show the run on rank 0.
+
+    Args:
+        throughput: counts the tokens.
+        lines_every: without a terminal, steps between lines.
+        place: what the run computes on, for the forecast.
+        advice: how to have a shorter run, for the forecast.
+    """
+
+    def __init__(
+        self, throughput: Throughput, *, lines_every: int = 100, place: str = "", advice: str = ""
+    ) -> None:
+        self.throughput, self.lines_every = throughput, lines_every
+        self.place, self.advice = place, advice
+        self._forecast: Forecast | None = None  # until it is made
+        self._progress: Progress | None = None
+        self._shown_at = 0  # optimizer step; a step has several micro-batches
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Open the bar."""
+        self._shown_at = trainer.global_step
+        self._forecast = Forecast(trainer, self.throughput)
+        if not trainer.is_global_zero or not stderr.is_terminal:
+            return
+        columns = (
+            text_column("Training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            text_column("{task.description}"),
+            TimeRemainingColumn(),
+        )
+        self._progress = Progress(*columns, console=stderr)
+        self._progress.start()
+        self._task = self._progress.add_task("", total=trainer.max_steps, completed=trainer.global_step)
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002
+        outputs: object,  # noqa: ARG002
+        batch: object,  # noqa: ARG002
+        batch_idx: int,
+    ) -> None:
+        """Move on by one optimizer step."""
+        if not trainer.is_global_zero:
+            return
+        self._say_forecast(trainer)
+        if trainer.global_step == self._shown_at:
+            return
+        self._shown_at = trainer.global_step
+        if self._progress:
+            self._progress.update(self._task, completed=trainer.global_step, description=self._text(trainer))
+        elif trainer.global_step % self.lines_every == 0 and not _is_validated_next(trainer, batch_idx):
+            stderr.print(self._line(trainer))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Tell the validation result where there is no bar."""
+        if trainer.is_global_zero and self._progress is None and not trainer.sanity_checking:
+            stderr.print(self._line(trainer))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Close the bar."""
+        self._stop()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
+        """Close the bar, so that the error stands below it."""
+        self._stop()
+
+    def _say_forecast(self, trainer: Trainer) -> None:
+        hours = self._forecast.hours(trainer) if self._forecast else None
+        if hours is None:
+            return
+        self._forecast = None
+        if hours > 1:
+            number = f"{hours:,.0f}" if hours >= 10 else f"{hours:.1f}"
+            steps = trainer.max_steps - trainer.global_step
+            stderr.print(
+                f"forecast: about {number} hours for the {steps:,} steps left on this machine "
+                f"({self.place}); {self.advice}",
+            )
+
+    def _stop(self) -> None:
+        if self._progress:
+            self._progress.stop()
+            self._progress = None
+
+    def _line(self, trainer: Trainer) -> str:
+        return f"step {trainer.global_step}/{trainer.max_steps}  {self._text(trainer)}"
+
+    def _text(self, trainer: Trainer) -> str:
+        metrics = trainer.callback_metrics
+        parts = []
+        if "train_loss" in metrics:
+            parts.append(f"loss {float(metrics['train_loss']):.3f}")
+        if "val_bits_per_base" in metrics:
+            parts.append(f"bits/base {float(metrics['val_bits_per_base']):.4f}")
+        if self.throughput.seconds > 0:
+            parts.append(f"{self.throughput.tokens_per_s:,.0f} tokens/s")
+        return "  ".join(parts)
+
+
+class Forecast:
+    """How long the rest of a run will take, judged by its first steps without the very first micro-batch.
+
+    Args:
+        trainer: at the start of training.
+        throughput: counts the seconds of training.
+    """
+
+    def __init__(self, trainer: Trainer, throughput: Throughput) -> None:
+        self._throughput, self._from = throughput, throughput.seconds
+        self._start = trainer.global_step
+        self._batches, self._warm = 0, 0.0
+
+    def hours(self, trainer: Trainer) -> float | None:
+        """Called after every micro-batch; None until 5 steps and 5 seconds, or 30 seconds, have passed."""
+        self._batches += 1
+        seconds = self._throughput.seconds - self._from
+        if self._batches == 1:
+            self._warm = seconds
+        few = trainer.global_step - self._start < _STEPS or seconds < _SECONDS
+        if few and seconds < _ENOUGH_SECONDS:
+            return None
+        each = (seconds - self._warm) / (self._batches - 1) if self._batches > 1 else seconds
+        left = (trainer.max_steps - trainer.global_step) * trainer.accumulate_grad_batches
+        return left * each / 3600
+
+
+def _is_validated_next(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether a line of the validation will follow that of the step: within training, or at its end."""
+    every = trainer.val_check_batch or float("inf")
+    return trainer.global_step == trainer.max_steps or (batch_idx + 1) % every == 0
+
+
+class Ledger(Callback):
+    """Write the ledger: `trainer.callbacks=[{_target_: dnalm.training.Ledger}]`.
+
+    Each line has `step` (optimizer step under way), `rank`, `world`, `samples`, `mask` (CRC-32 of what the
+    model sees and of what it is to predict), `loss` (of the micro-batch, hexadecimal) and `rate` (learning
+    rate, hexadecimal).
+    """
+
+    def __init__(self) -> None:
+        self._file: IO[str] | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Go on with the file; later lines of a step replace earlier ones."""
+        path = Path(trainer.default_root_dir) / f"ledger-{trainer.global_rank}.jsonl"
+        self._file = path.open("a")
+        self._step = trainer.global_step
+
+    def on_train_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002
+        batch: Batch,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        """Remember the step, which the batch may complete."""
+        self._step = trainer.global_step
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002
+        outputs: Any,  # noqa: ANN401 -- Lightning's signature
+        batch: Batch,
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        """Write the line of a micro-batch."""
+        assert self._file is not None, "on_train_start opens it"
+        line = {
+            "step": self._step,
+            "rank": trainer.global_rank,
+            "world": trainer.world_size,
+            "samples": list(batch.samples),
+            "mask": zlib.crc32(
+                b"".join(t.cpu().numpy().tobytes() for t in (batch.ids_N, batch.targets_M, batch.labels_M))
+            ),
+            "loss": (float(outputs["loss"]) * trainer.accumulate_grad_batches).hex(),
+            "rate": float(self._rate).hex(),
+        }
+        print(json.dumps(line), file=self._file, flush=True)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class Patience(Callback):
+    """Stop after so many validations in a row without a better figure.
+
+    It has no state of its own: a run that goes on reads in `metrics.csv` how its validations went.
+
+    Args:
+        metrics: the run's `metrics.csv`.
+        figure: the column that is watched.
+        mode: whether lower or higher is better.
+        patience: so many validations.
+    """
+
+    def __init__(self, metrics: Path, figure: str, mode: Literal["min", "max"], patience: int) -> None:
+        self.metrics, self.figure, self.mode, self.patience = metrics, figure, mode, patience
+        self._history: list[float] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Read how the validations so far went."""
+        self._history = past_figures(self.metrics, self.figure, steps=trainer.global_step)
+        self._decide(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Count one more."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            self._history.append(float(trainer.callback_metrics[self.figure]))
+            self._decide(trainer)
+
+    def _decide(self, trainer: Trainer) -> None:
+        if waited(self._history, self.mode) >= self.patience:
+            trainer.should_stop = True
+
+
+def past_figures(metrics: Path, figure: str, *, steps: int) -> list[float]:
+    """The values of a column in the rows of the first `steps` steps, in their order."""
+    if not steps or not metrics.is_file():
+        return []
+    with metrics.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row.get(figure) and int(row["step"]) < steps]
+    return [float(row[figure]) for row in rows]
+
+
+def waited(history: Sequence[float], mode: Literal["min", "max"]) -> int:
+    """How many figures at the end are none of them better than the best before; NaN is never better."""
+    sign = 1 if mode == "min" else -1
+    best, since = math.inf, 0
+    for value in history:
+        since = 0 if sign * value < best else since + 1
+        best = min(best, sign * value) if not math.isnan(value) else best
+    return since

@@ -1,0 +1,247 @@
+"""Which of the run's processes this one is.
+
+A run of several processes is started by `launch`, by torchrun or by srun. The first two tell each process its
+place in the environment variables of torch; srun has its own, which are heeded if the trainer says so, since
+SLURM sets them in batch scripts too.
+
+What the first process of a run decides and the others are told, before Lightning begins.
+
+Gradients summed in an order that does not depend on how many processes there are.
+
+Floating-point sums depend on their order, so that ordinary data parallelism gives other last bits with other
+numbers of ranks. Here the micro-batches of a step are the leaves of a binary tree: each rank sums the
+subtree of its own, in the order they come, and the subtrees of the ranks are summed likewise. For one, two
+or four processes the tree is the same, so are the bits; it costs log2 of the number of micro-batches in
+gradients held, and a gradient of each rank in traffic.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from torch import Tensor, nn
+
+from dnalm.errors import ConfigError, DistributedError, DnalmError
+
+LAUNCHED = "DNALM_START"  # set by `launch`: the checkpoint to start from, or nothing
+JOB_THREADS = "DNALM_JOB_THREADS"  # set by a sweep: a job's share of the cores
+Cluster = Literal["local", "slurm"]
+
+_NAMES: dict[Cluster, tuple[str, str, str, str]] = {
+    "local": ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
+    "slurm": ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"),
+}
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The place of a process.
+
+    Attributes:
+        rank: among all processes.
+        local_rank: on its machine.
+        world_size: number of processes.
+        local_world_size: of them on this machine.
+    """
+
+    rank: int = 0
+    local_rank: int = 0
+    world_size: int = 1
+    local_world_size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process speaks and writes for all."""
+        return self.rank == 0
+
+
+def ranks_of_environment(cluster: Cluster, environment: Mapping[str, str] = os.environ) -> Ranks | None:
+    """The place that the environment tells; None if nothing has started several processes.
+
+    Raises:
+        DistributedError: DIST-01, the variables are there but not numbers, or not all of them.
+    """
+    names = _NAMES[cluster]
+    if names[0] not in environment:
+        return None
+    found = {name: environment.get(name, "not set") for name in names}
+    if not all(value.isdecimal() for value in found.values()):
+        raise DistributedError(
+            "DIST-01",
+            where="environment",
+            found=", ".join(f"{name} {value}" for name, value in found.items()),
+            expected="a number in each",
+            fix="start with torchrun, or with srun --ntasks-per-node=<devices> and trainer=slurm",
+        )
+    return Ranks(*(int(value) for value in found.values()))
+
+
+def threads_of_a_rank(num_ranks: int, environment: Mapping[str, str] = os.environ) -> int:
+    """Threads of each process that is started on this machine: its share of the cores, or as the user says.
+
+    Args:
+        num_ranks: processes on this machine.
+        environment: may hold a sweep's share of the cores, or OMP_NUM_THREADS.
+    """
+    if JOB_THREADS not in environment and environment.get("OMP_NUM_THREADS", "").isdecimal():
+        return int(environment["OMP_NUM_THREADS"])
+    return max(1, int(environment.get(JOB_THREADS, os.cpu_count() or 1)) // num_ranks)
+
+
+def launched_by_us(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether `launch` started this process, having checked the config and made the run directory."""
+    return LAUNCHED in environment
+
+
+_PATIENCE = timedelta(hours=12)  # the first process may have to build the stores of many genomes
+
+
+def join(ranks: Ranks, cluster: Cluster, *, device: str, timeout_s: float) -> None:
+    """Connect the processes; Lightning then finds them connected.
+
+    Args:
+        ranks: this process, of several.
+        cluster: who has started it.
+        device: `cpu` or `cuda`.
+        timeout_s: longest wait for the others in training.
+    """
+    if cluster == "slurm":
+        slurm = SLURMEnvironment(auto_requeue=False)
+        os.environ.setdefault("MASTER_ADDR", slurm.main_address)
+        os.environ.setdefault("MASTER_PORT", str(slurm.main_port))
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo",
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        timeout=timedelta(seconds=timeout_s),
+    )
+
+
+def part() -> None:
+    """Leave the others once all have come here; who goes while others still talk to it takes them along."""
+    dist.barrier(group=patient_group())
+    dist.destroy_process_group()
+
+
+def decided_by_first(decide: Callable[[], str], ranks: Ranks) -> str:
+    """What rank 0 finds, on every rank; where it fails, every rank fails with the same error.
+
+    Args:
+        decide: called on rank 0 alone.
+        ranks: this process.
+    """
+    return done_by_first(decide, first=ranks.first, group=patient_group())
+
+
+@cache
+def patient_group() -> dist.ProcessGroup | None:
+    """All processes, waiting for each other as long as preparing and saving may take; None of one alone.
+
+    Made by all of them at once, so asked for first where all are.
+    """
+    if not dist.is_initialized():
+        return None
+    group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=_PATIENCE)
+    return group
+
+
+def done_by_first(do: Callable[[], str], *, first: bool, group: dist.ProcessGroup | None) -> str:
+    """What one process does for all, on all; its failure is that of all.
+
+    Args:
+        do: called on the first process alone.
+        first: whether this is it.
+        group: of the processes; None if this one is alone.
+    """
+    if group is None:
+        return do()
+    told: list[Any] = [None, None]
+    if first:
+        try:
+            told[0] = do()
+        except DnalmError as error:
+            told[1] = error.as_parts()
+        except Exception as error:
+            told[1] = _mistake(error).as_parts()
+            dist.broadcast_object_list(told, src=0, group=group)
+            raise
+    dist.broadcast_object_list(told, src=0, group=group)
+    if told[1] is not None:
+        raise DnalmError.of_parts(told[1])
+    return str(told[0])
+
+
+def _mistake(error: Exception) -> DistributedError:
+    """What the others are told of an error of the first that is our own mistake, so that they do not wait."""
+    return DistributedError(
+        "DIST-05",
+        where="rank 0",
+        found=f"{type(error).__name__}: {error}",
+        expected="no error of this kind",
+        fix="see the traceback of rank 0",
+    )
+
+
+class ExactSums:
+    """The gradients of the step under way, on this rank."""
+
+    def __init__(self) -> None:
+        self._subtrees: list[tuple[int, list[Tensor]]] = []  # (leaves, sums), fewer leaves each
+
+    def take(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Take over the gradients of a micro-batch, which are gone from the parameters then."""
+        leaf = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        for parameter in parameters:
+            parameter.grad = None
+        self._subtrees.append((1, leaf))
+        while len(self._subtrees) > 1 and self._subtrees[-1][0] == self._subtrees[-2][0]:
+            (leaves, later), (_, earlier) = self._subtrees.pop(), self._subtrees.pop()
+            self._subtrees.append((2 * leaves, list(torch._foreach_add(earlier, later))))
+
+    def give(self, parameters: Sequence[nn.Parameter], world_size: int) -> None:
+        """Set each parameter's gradient to the sum over all micro-batches of all ranks."""
+        ((_, sums),) = self._subtrees
+        self._subtrees = []
+        for parameter, mine in zip(parameters, sums, strict=True):
+            parameter.grad = tree_sum(_gathered(mine, world_size))
+
+
+def tree_sum(parts: Sequence[Tensor]) -> Tensor:
+    """The sum of a power of two of tensors: of neighbours first, then of those sums."""
+    sums = list(parts)
+    while len(sums) > 1:
+        sums = [sums[i] + sums[i + 1] for i in range(0, len(sums), 2)]
+    return sums[0]
+
+
+def check_exact(world_size: int, passes: int) -> None:
+    """Refuse numbers that make no such tree.
+
+    Raises:
+        ConfigError: ranks or micro-batches a step are not powers of two.
+    """
+    for name, number in (("ranks", world_size), ("micro-batches of a step on each rank", passes)):
+        if number & (number - 1):
+            raise ConfigError(
+                "CFG-18",
+                where="trainer.strategy",
+                found=f"exact, with {number} {name}",
+                expected="powers of two",
+                fix="change batch.global_size, batch.micro_size or trainer.devices, or use strategy=ddp",
+            )
+
+
+def _gathered(mine: Tensor, world_size: int) -> list[Tensor]:
+    if world_size == 1:
+        return [mine]
+    parts = [torch.empty_like(mine) for _ in range(world_size)]
+    dist.all_gather(parts, mine.contiguous())
+    return parts

@@ -1,0 +1,493 @@
+"""Starting the processes of a run on this machine, and watching them until all have ended.
+
+Ours and not torch's elastic agent, whose way to end the other ranks, SIGTERM and thirty seconds, is what
+asks a rank of ours to save and stop; and not Lightning's, which starts the command line again, a whole
+sweep of it.
+
+The config is composed once; ranks read the resolved file. Each has a session of its own, so that a Ctrl-C
+reaches them only through here, and ends with this process whatever ends it.
+
+Signs of life of each rank, in the run directory: which step it is at, and where it hangs if it does.
+
+`ranks/<rank>.json` is rewritten at every step, a few microseconds' work; whoever ends the run reads there
+what a rank was at. A rank that completes no step for longer than allowed writes the stacks of all its
+threads to `ranks/<rank>.stacks` and ends with exit code 6; so do the others, which wait for it.
+
+The run directory itself is looked at too: where it is deleted, moved or unmounted while the run trains, every
+rank ends within seconds, for nothing of what it does could be kept.
+
+What a rank leaves when it fails: `ranks/<rank>.crash.json`, written without talking to the other ranks.
+
+Whoever started the ranks reads the reports and tells the one that failed first, since the others often fail
+only because it was gone.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from dnalm.console import stderr
+from dnalm.data import Batch
+from dnalm.errors import BUG, CheckpointError, DataError, DistributedError, DnalmError, NumericsError
+from dnalm.lifetime import PARENT, STOP_CODES, STOPPING, SignalCount, say_at_once, signal_handlers
+from dnalm.system_errors import translate
+from dnalm.training.distributed import LAUNCHED, launched_by_us, threads_of_a_rank
+
+_SUFFIX = ".crash.json"
+_LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out", "timeout")
+_OF_WORKERS = ("DataLoader worker", "DataLoader timed out")  # what torch says of a loader's processes
+
+
+@dataclass(frozen=True)
+class Crash:
+    """How a rank failed.
+
+    Attributes:
+        rank: which.
+        at: what it was at, in words.
+        message: one line.
+        exit_code: what the program is to end with.
+        lost_peer: whether it failed since another rank was gone.
+        time: seconds since 1970.
+        traceback: of the exception.
+    """
+
+    rank: int
+    at: str
+    message: str
+    exit_code: int
+    lost_peer: bool
+    time: float
+    traceback: str
+
+
+class OnOtherRanks(NumericsError):  # noqa: N818
+    """A step is given up since another rank cannot finish it, whose own report tells more."""
+
+
+def explained(error: Exception, folder: Path, rank: int) -> Exception:
+    """The error a user can act on: as `translate` has it, or of a loader that lost a process; else the same.
+
+    Args:
+        error: what has ended the training.
+        folder: of the signs of life.
+        rank: this process.
+    """
+    if isinstance(error, FileNotFoundError) and (gone := _lost_temporary_folder()):
+        return DataError(
+            "DATA-20",
+            where=f"rank {rank}, {last_sign(folder, rank)}",
+            found=f"{gone}, through which loader workers are reached, was deleted",
+            expected="a folder for temporary files that stays as long as the run",
+            fix="set TMPDIR to a folder that nobody clears, such as /var/tmp, or batch.num_workers=0. The "
+            "same command continues from the last checkpoint",
+        )
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    told = isinstance(error, RuntimeError) and any(words in str(error) for words in _OF_WORKERS)
+    if not told and not isinstance(error, ConnectionError | EOFError):  # multiprocessing's, of its pipes
+        if (known := translate(error)) is None:
+            error.add_note(f"rank {rank}, {last_sign(folder, rank)}")
+        return known or error
+    found = lines[-1] if lines[0].startswith("Caught") else lines[0]
+    return DataError(
+        "DATA-20",
+        where=f"rank {rank}, {last_sign(folder, rank)}",
+        found=found.rstrip(".") if told else f"a loader worker is gone ({found})",
+        expected="loader workers that live as long as the run",
+        fix="give the job more memory or fewer batch.num_workers; dmesg tells who killed them. Started "
+        "again, the run goes on from its last checkpoint",
+    )
+
+
+def _lost_temporary_folder() -> Path | None:
+    """The folder of this process's pipes to its workers, if it is gone."""
+    made = multiprocessing.current_process()._config.get("tempdir")  # type: ignore[attr-defined]
+    return Path(made) if made and not Path(made).is_dir() else None
+
+
+def report_crash(folder: Path, rank: int, error: BaseException) -> Crash:
+    """Write the report of this rank."""
+    text, known = str(error) or type(error).__name__, isinstance(error, DnalmError)
+    lost_peer = isinstance(error, OnOtherRanks) or (not known and any(words in text for words in _LOST_PEER))
+    at = last_sign(folder, rank)
+    if isinstance(error, DnalmError):
+        code = error.exit_code
+    else:
+        code = DistributedError.exit_code if lost_peer else BUG
+    crash = Crash(
+        rank=rank,
+        at=at,
+        message=text if known else f"rank {rank}, {at}: {type(error).__name__}: {text.splitlines()[0]}",
+        exit_code=code,
+        lost_peer=lost_peer,
+        time=time.time(),
+        traceback="".join(traceback.format_exception(error)),
+    )
+    try:
+        folder.mkdir(exist_ok=True)
+        (folder / f"{rank}{_SUFFIX}").write_text(json.dumps(asdict(crash), indent=2))
+    except OSError:  # such as the full disk that is being reported: the exit code is left, and this line
+        stderr.print(f"dnalm: {crash.message}")
+    return crash
+
+
+def read_crashes(folder: Path) -> list[Crash]:
+    """The reports, causes before consequences, then by time."""
+    found = []
+    for path in folder.glob(f"*{_SUFFIX}"):
+        try:
+            found.append(Crash(**json.loads(path.read_text())))
+        except (OSError, ValueError, TypeError):
+            continue
+    return sorted(found, key=lambda crash: (crash.lost_peer, crash.time))
+
+
+def forget_crashes(folder: Path) -> None:
+    """Remove what an earlier start has left."""
+    for path in (*folder.glob(f"*{_SUFFIX}"), *folder.glob("*.stacks"), *folder.glob("*.json")):
+        path.unlink(missing_ok=True)
+
+
+def dump_stacks_on_request(folder: Path, rank: int) -> None:
+    """Let SIGUSR2 write the stacks of this process; `launch` asks a rank so that does not answer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / f"{rank}.stacks").open("w")  # open for as long as the process lives
+    faulthandler.register(signal.SIGUSR2, file=file, all_threads=True)
+
+
+def last_sign(folder: Path, rank: int) -> str:
+    """What a rank was at, in words."""
+    try:
+        said = json.loads((folder / f"{rank}.json").read_text())
+        return f"step {said['step']}, samples {said['samples'][0]} to {said['samples'][1]}"
+    except (OSError, ValueError, KeyError):
+        return "before the first step"
+
+
+_LOOKS = 2  # a second apart, for a network's file system may fail once
+
+_WIDTH = 160  # bytes of a line, so that a shorter one covers a longer one
+
+
+class RunFolder:
+    """The run directory as it was at the start, held open, so that no other can be taken for it.
+
+    Args:
+        path: of the folder, which is there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+
+    def is_replaced(self) -> bool:
+        """Whether another folder lies at the path, into which nothing may be written.
+
+        Raises:
+            OSError: nothing lies there, or the file system does not answer.
+        """
+        return not os.path.samestat(self.path.stat(), os.fstat(self._descriptor))
+
+    def fault(self) -> CheckpointError | None:
+        """CKPT-15, what is at the path is not the folder; None if it is."""
+        try:
+            if not self.is_replaced():
+                return None
+            found = "another folder lies there now"
+        except OSError as error:
+            found = f"it was deleted, moved or unmounted ({error.strerror})"
+        return CheckpointError(
+            "CKPT-15",
+            where=str(self.path),
+            found=f"{found} while the run trained into it",
+            expected="a run directory that stays where it is until the run has ended",
+            fix="move it back and run the same command again, which continues from its last checkpoint; or "
+            "begin anew under another run.name",
+        )
+
+
+class Heartbeat(Callback):
+    """Keep the signs of life of this rank.
+
+    Args:
+        run: the run directory, which holds `ranks/`.
+        rank: this process.
+        stall_s: longest time without a step; validation and saving count as steps.
+    """
+
+    def __init__(self, run: RunFolder, rank: int, *, stall_s: float) -> None:
+        self.run, self.folder = run, run.path / "ranks"
+        self.rank, self.stall_s = rank, stall_s
+        self._beat = time.monotonic()
+        self._over = threading.Event()
+        self._file: int | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Begin to watch."""
+        self.folder.mkdir(exist_ok=True)
+        self._file = os.open(self.folder / f"{self.rank}.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        self._beat = time.monotonic()
+        threading.Thread(target=self._watch, name="heartbeat", daemon=True).start()
+
+    def on_train_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002
+        batch: Batch,
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        """Say what is under way."""
+        self._beat = time.monotonic()
+        if self._file is not None:
+            said = {"step": trainer.global_step, "samples": [batch.samples[0], batch.samples[-1]]}
+            with suppress(OSError):  # a full disk must not cost the run
+                os.pwrite(self._file, json.dumps(said).ljust(_WIDTH).encode(), 0)
+
+    def on_validation_batch_start(self, *_: object) -> None:
+        """It lives."""
+        self._beat = time.monotonic()
+
+    def on_validation_end(self, *_: object) -> None:
+        """It lives."""
+        self._beat = time.monotonic()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Stop watching."""
+        self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
+        """Stop watching."""
+        self._close()
+
+    def _close(self) -> None:
+        self._over.set()
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _watch(self) -> None:
+        lost = 0
+        while not self._over.wait(min(1.0, self.stall_s / 4)):
+            fault = self.run.fault()
+            lost = lost + 1 if fault else 0
+            if fault and lost == _LOOKS:
+                if not launched_by_us():  # else the process that started this one says it
+                    stderr.print(f"dnalm: {fault}")
+                stderr.show_cursor()
+                os._exit(fault.exit_code)
+            if time.monotonic() - self._beat > self.stall_s:
+                path = self.folder / f"{self.rank}.stacks"
+                with path.open("w") as file:
+                    faulthandler.dump_traceback(file, all_threads=True)
+                error = stalled(self.rank, self.stall_s, last_sign(self.folder, self.rank), path)
+                report_crash(self.folder, self.rank, error)
+                stderr.print(f"dnalm: {error}")
+                os._exit(error.exit_code)
+
+
+def stalled(rank: int, stall_s: float, at: str, stacks: Path) -> DistributedError:
+    """A rank makes no progress."""
+    return DistributedError(
+        "DIST-04",
+        where=f"rank {rank}, {at}",
+        found=f"no progress for {stall_s:g} s; the stacks of all threads are in {stacks}",
+        expected="a step, or a batch of validation",
+        fix="see where the ranks wait; raise trainer.stall_s if steps truly take that long",
+    )
+
+
+_POLL_S = 0.1
+_REPORTS_S = 3.0  # time that the other ranks have to say how they fared once one has failed
+_STACKS_S = 0.5
+_LEAVE_S = 10.0  # time that the other ranks have to end once one has heeded a signal; they end together
+_WELL = (0, *STOP_CODES.values())
+_SAID = (2, 3, 4, 5)  # exit codes of errors that a rank has told, even if its report could not be written
+
+
+class RankFailed(DistributedError):  # noqa: N818
+    """A rank has ended otherwise than well; the exit code is the rank's own."""
+
+    def __init__(self, crash: Crash) -> None:
+        Exception.__init__(self, crash.message)
+        self.exit_code, self.crash = crash.exit_code, crash
+
+
+def launch(
+    command: Sequence[str], *, num_ranks: int, folder: Path, start: Path | None, held: Sequence[int] = ()
+) -> int:
+    """Run a command once for each rank; the first speaks on this terminal, the others into files.
+
+    Args:
+        command: the program and its arguments, the same for all.
+        num_ranks: how many.
+        folder: `ranks/` of the run directory.
+        start: the checkpoint to start from.
+        held: descriptors that every rank inherits: a lock is held for as long as one of them lives.
+
+    Returns:
+        The exit code that all ranks have agreed on: 0, or 130 and 143 if a signal has stopped them.
+
+    Raises:
+        RankFailed: a rank failed; the others have been ended.
+        CheckpointError: CKPT-15, the run directory has vanished.
+    """
+    run = RunFolder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    forget_crashes(folder)
+    port = _free_port()
+    ranks = _Ranks()
+    with signal_handlers(ranks.forward):
+        try:
+            for rank in range(num_ranks):
+                environment = _environment(rank, num_ranks, port, start)
+                ranks.processes.append(_start(command, environment, folder, rank, held))
+            codes = _watch(ranks.processes)
+            _ask_for_stacks(ranks.processes)
+        finally:
+            _end(ranks.processes)
+    failed = [rank for rank, code in enumerate(codes) if code not in _WELL]
+    peerless = {crash.rank for crash in read_crashes(folder) if crash.lost_peer}
+    if failed and (
+        stopped := ranks.stopped([code for rank, code in enumerate(codes) if rank not in peerless])
+    ):
+        return stopped
+    if failed and (lost := run.fault()):
+        raise lost
+    if failed:
+        crash = _cause(folder, failed, codes)
+        if crash.exit_code == BUG:
+            stderr.print(crash.traceback)
+        raise RankFailed(crash)
+    return max(code or 0 for code in codes)
+
+
+class _Ranks:
+    """The processes, and the signals that were passed on to them."""
+
+    def __init__(self) -> None:
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self._asked: list[signal.Signals] = []
+        self._count = SignalCount()
+        self._is_killed = False
+
+    def forward(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Pass a signal on to every rank; a second Ctrl-C or SIGTERM ends them at once."""
+        name = signal.Signals(number)
+        self._is_killed = self._is_killed or self._count.is_second(number)
+        if name not in self._asked:
+            self._asked.append(name)
+            say_at_once(f"{name.name}: {STOPPING}")
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL if self._is_killed else number)
+
+    def stopped(self, codes: Sequence[int | None]) -> int:
+        """The exit code if signals explain how ranks ended, some before they could answer; else 0."""
+        own = [code for code in codes if code in STOP_CODES.values()]
+        asked = [STOP_CODES[name] for name in self._asked] + [code for code in own if code]
+        ended = (None, *_WELL, *(-name for name in self._asked), *([-signal.SIGKILL] * self._is_killed))
+        return max(asked) if asked and all(code in ended for code in codes) else 0
+
+
+def _environment(rank: int, num_ranks: int, port: int, start: Path | None) -> dict[str, str]:
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads_of_a_rank(num_ranks)),
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(num_ranks),
+        "LOCAL_WORLD_SIZE": str(num_ranks),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        LAUNCHED: str(start or ""),
+        PARENT: str(os.getpid()),
+    }
+
+
+def _start(
+    command: Sequence[str], environment: dict[str, str], folder: Path, rank: int, held: Sequence[int]
+) -> subprocess.Popen[bytes]:
+    with (folder / f"{rank}.log").open("ab") if rank else nullcontext() as log:
+        return subprocess.Popen(
+            command,
+            env=environment,
+            start_new_session=True,
+            pass_fds=tuple(held),
+            stdout=log,
+            stderr=subprocess.STDOUT if log else None,
+        )
+
+
+def _watch(processes: Sequence[subprocess.Popen[bytes]]) -> list[int | None]:
+    """Wait until all have ended, or one has failed or stopped and the others had time to do likewise."""
+    until = float("inf")
+    while any(process.poll() is None for process in processes) and time.monotonic() < until:
+        codes = {process.returncode for process in processes} - {None, 0}
+        if codes and until == float("inf"):
+            until = time.monotonic() + (_LEAVE_S if codes <= {*_WELL} else _REPORTS_S)
+        time.sleep(_POLL_S)
+    return [process.poll() for process in processes]
+
+
+def _ask_for_stacks(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    alive = [process for process in processes if process.poll() is None]
+    for process in alive:
+        process.send_signal(signal.SIGUSR2)
+    if alive:
+        time.sleep(_STACKS_S)
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _cause(folder: Path, failed: Sequence[int], codes: Sequence[int | None]) -> Crash:
+    """The report that tells the cause; of a rank that was killed there is none."""
+    crashes = read_crashes(folder)
+    silent = [rank for rank in failed if rank not in {crash.rank for crash in crashes}]
+    if crashes and not (crashes[0].lost_peer and silent):
+        return crashes[0]
+    rank = silent[0] if silent else failed[0]
+    code, at = codes[rank], last_sign(folder, rank)
+    if code is None:
+        found = f"no answer while the others waited; its stacks are in {folder / f'{rank}.stacks'}"
+    elif code < 0:
+        found = f"killed by {signal.Signals(-code).name}"
+    else:
+        found = f"ended with exit code {code}"
+    error = DistributedError(
+        "DIST-03",
+        where=f"rank {rank}, {at}",
+        found=found,
+        expected="a rank that goes on or says why not",
+        fix="see dmesg for the out-of-memory killer, and the rank's log beside; started again, the run goes "
+        "on from its last checkpoint",
+    )
+    said = code if code in _SAID else error.exit_code
+    return Crash(rank, at, str(error), said, lost_peer=False, time=time.time(), traceback="")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

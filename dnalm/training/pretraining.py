@@ -1,0 +1,389 @@
+"""Masked language modelling: one LightningModule for every tokenizer and every encoder.
+
+The targets of a step are the tokens to predict; see `step_training`.
+
+Masked language modelling together with objectives on annotation tracks: one encoder, a head each.
+
+The loss of an optimizer step is the weighted sum of the objectives' mean losses, each mean over the targets
+of that objective in the whole global batch, over all ranks and micro-batches. So it does not depend on how
+the batch is cut, and an objective counts the same whether few or many of the tokens are labelled; windows
+without a label cost it nothing. Micro-batches carry the numbers of targets of their step for that.
+
+Bits per base at hidden bases: a loss that compares tokenizers fairly.
+
+Where tokens tile the sequence, a hidden token costs minus log2 of its probability, shared equally by its
+bases. This charges for the length of the token too: to judge single bases of a token whose length is taken
+as known would flatter vocabularies of unequal lengths, since their long words are the predictable ones.
+
+Where tokens overlap, a hidden base lies in several masked ones. A masked token's distribution over the
+vocabulary gives one over the base at each of its places, by summing the tokens that spell that base there;
+the base's distribution is the mean of theirs, which is again a distribution.
+
+Embeddings that begin with what is known: the bases a token spells, and where it stands.
+
+With independent random rows, as published, a model must first learn from scratch that ACGTAC is
+followed by CGTAC?, for each of 4^k tokens, and that position 17 follows 16; short runs end before
+that. Here a token's row starts as the sum of one random vector for each base at each place, and a
+position's as its sinusoids (Vaswani et al. 2017, section 3.5), both with the variance of the rows
+they replace. All rows are trained as usual. Our choice for small budgets, measured in
+experiments/LOG.md; no published recipe uses it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 -- its usual name
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from dnalm.data import Batch, HiddenTensors
+from dnalm.data.batch import MASKED_TOKENS
+from dnalm.models import MaskedLM, Packed
+from dnalm.training.objectives import LossWeights, Scores, TrackTask
+from dnalm.training.optim import parameter_groups
+from dnalm.training.step import StepTotals, StepTraining, TrainingPlan
+
+_TINY = torch.finfo(torch.float32).tiny
+
+
+def base_indicator(token_bases_VK: Tensor) -> Tensor:
+    """Which base each id spells at each place.
+
+    Args:
+        token_bases_VK: (V, K) values 0-3, other values where the id spells none.
+
+    Returns:
+        (V, K * 4) float, 1 where id v spells base b at place k, in column 4 k + b.
+    """
+    spelled = torch.nn.functional.one_hot(token_bases_VK.long().clamp(max=4), num_classes=5)[..., :4]
+    return spelled.flatten(1).float()
+
+
+def bits_of_tokens(logits_MV: Tensor, labels_M: Tensor, hidden: HiddenTensors) -> Tensor:
+    """Bits of each hidden base where tokens tile: its token's bits, shared by the token's bases.
+
+    Args:
+        logits_MV: (M, V) logits at the masked tokens.
+        labels_M: (M,) their true ids.
+        hidden: the batch's hidden bases, each in one pair.
+
+    Returns:
+        (X,) bits.
+    """
+    nats_M = torch.nn.functional.cross_entropy(logits_MV.float(), labels_M, reduction="none")
+    bases_M = torch.bincount(hidden.pair_token_P, minlength=len(labels_M))
+    bits_P = (nats_M / bases_M / math.log(2))[hidden.pair_token_P]
+    return torch.empty_like(bits_P).index_copy_(0, hidden.pair_base_P, bits_P)
+
+
+def bits_of_marginals(logits_MV: Tensor, indicator: Tensor, hidden: HiddenTensors) -> Tensor:
+    """Bits of each hidden base where tokens overlap: minus log2 of the mean of its marginal probabilities.
+
+    Args:
+        logits_MV: (M, V) logits at the masked tokens.
+        indicator: (V, K * 4) from `base_indicator`.
+        hidden: the batch's hidden bases.
+
+    Returns:
+        (X,) bits. Ids that spell no base at a place have no share in its distribution.
+    """
+    places = indicator.shape[1] // 4
+    with torch.autocast(logits_MV.device.type, enabled=False):  # sums of 4^(k-1) terms want float32
+        marginal_MK4 = (logits_MV.float().softmax(-1) @ indicator).view(len(logits_MV), places, 4)
+    marginal_MK4 = marginal_MK4 / marginal_MK4.sum(-1, keepdim=True).clamp_min(_TINY)
+    true_base_P = hidden.base_X[hidden.pair_base_P]
+    told_P = marginal_MK4[hidden.pair_token_P, hidden.pair_offset_P, true_base_P]
+    sums = torch.zeros(len(hidden.base_X), device=told_P.device).index_add_(0, hidden.pair_base_P, told_P)
+    counts = torch.bincount(hidden.pair_base_P, minlength=len(hidden.base_X))
+    mean = (sums / counts).clamp_min(_TINY)
+    return -mean.log() / math.log(2)
+
+
+@dataclass
+class Totals(StepTotals):
+    """Sums over the micro-batches of a step or of a validation pass on this rank."""
+
+    masked: int = 0
+    content: int = 0
+    bits: Tensor | float = 0.0
+    hidden: int = 0
+
+
+@dataclass
+class HiddenBits:
+    """Every hidden base of a validation pass on this rank, in the order they were met."""
+
+    positions: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    windows: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    bits: list[npt.NDArray[np.float32]] = field(default_factory=list)
+
+    def append(self, hidden: HiddenTensors, bits_X: Tensor) -> None:
+        """Keep one micro-batch."""
+        self.positions.append(hidden.position_X.numpy(force=True))
+        self.windows.append(hidden.sequence_X.numpy(force=True))
+        self.bits.append(bits_X.numpy(force=True))
+
+
+class MaskedLMTraining(StepTraining):
+    """Train a masked language model.
+
+    Args:
+        model: the network.
+        plan: everything else.
+
+    Raises:
+        NumericsError: the loss or a gradient of a step is not finite, and the guard does not let it pass.
+        RolledBack: likewise, and the guard goes back to the last checkpoint.
+    """
+
+    def __init__(self, model: MaskedLM, plan: TrainingPlan) -> None:
+        super().__init__(model, plan, Totals)
+        self.model: MaskedLM
+        self.plan: TrainingPlan
+        self.step_totals: Totals
+        self.species_of: Tensor
+        of = np.zeros(0, dtype=np.int64) if plan.species_of is None else plan.species_of
+        self.register_buffer("species_of", torch.from_numpy(of), persistent=False)
+        self.species_bits = torch.zeros(0, 2)
+        self.indicator: Tensor
+        bases = torch.from_numpy(plan.token_bases)
+        self.register_buffer("indicator", base_indicator(bases), persistent=False)
+        self.validation_totals = Totals()
+        self.hidden_bits = HiddenBits()
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits at the tokens to predict, (M, V)."""
+        packed = Packed(cu_lengths=batch.cu_lengths, max_length=batch.max_length)
+        logits_MV: Tensor = self.model(batch.ids_N, packed, batch.targets_M, batch.annotations_NC)
+        return logits_MV
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """The sum of the micro-batch's losses; dropout is keyed by (seed, step, micro-batch)."""
+        self.key_dropout(batch_index)
+        loss = F.cross_entropy(self(batch), batch.labels_M, reduction="sum")
+        self.add_to_step(batch, loss)
+        return loss
+
+    def add_to_step(self, batch: Batch, loss: Tensor) -> None:
+        """Count a micro-batch, whose summed loss at predicted tokens is given."""
+        self.step_totals.loss += loss.detach().double()  # read once a step: reading waits for a GPU
+        self.step_totals.targets += len(batch.labels_M)
+        self.step_totals.masked += batch.num_masked
+        self.step_totals.content += batch.num_content
+
+    def log_step(self, totals: StepTotals) -> None:
+        """The share of tokens that were masked."""
+        assert isinstance(totals, Totals), "steps are counted so"
+        self.log("mask_rate", totals.masked / max(1, totals.content))
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last pass."""
+        self.validation_totals, self.hidden_bits = Totals(), HiddenBits()
+        self.species_bits = torch.zeros(len(self.plan.species), 2, dtype=torch.float64, device=self.device)
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:  # noqa: ARG002
+        """Sum the losses at masked tokens and the bits at hidden bases."""
+        self.judge_masked(batch, self(batch))
+
+    def judge_masked(self, batch: Batch, logits: Tensor) -> None:
+        """Add a micro-batch's (M, V) logits to the sums of a validation pass."""
+        assert batch.hidden is not None, "validation samples list their hidden bases"
+        if self.plan.overlap > 1:
+            bits = bits_of_marginals(logits, self.indicator, batch.hidden)
+        else:
+            bits = bits_of_tokens(logits, batch.labels_M, batch.hidden)
+        totals = self.validation_totals
+        totals.loss += F.cross_entropy(logits.float(), batch.labels_M, reduction="sum").double()
+        totals.targets += len(batch.labels_M)
+        totals.bits += bits.double().sum()
+        totals.hidden += len(bits)
+        self.hidden_bits.append(batch.hidden, bits)
+        if self.plan.species:
+            each = torch.stack([bits.double(), torch.ones_like(bits, dtype=torch.float64)], dim=1)
+            self.species_bits.index_add_(0, self.species_of[batch.hidden.sequence_X], each)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over all ranks."""
+        totals = self.over_ranks(self.validation_totals)
+        self.validated_at = self.global_step
+        self.log("val_loss", totals.loss / max(1, totals.targets))
+        self.log("val_bits_per_base", totals.bits / max(1, totals.hidden))
+        if self.plan.species:
+            sums = self.trainer.strategy.reduce(self.species_bits, reduce_op="sum")
+            for name, (bits, hidden) in zip(self.plan.species, sums.tolist(), strict=True):
+                self.log(f"val_bits_per_base/{name}", bits / max(1, hidden))
+
+
+class MultiObjectiveTraining(MaskedLMTraining):
+    """Train a masked language model that learns tracks too.
+
+    It logs what `MaskedLMTraining` logs, so that runs compare, and of every objective `train_<name>_loss` and
+    `val_<name>_<metric>`.
+
+    Args:
+        model: the network; extra heads lie beside it, so that its weights are named as in any other run.
+        tasks: the objectives on tracks by name.
+        masked_tokens: the name of masked language modelling among the weights.
+        weights: how the losses are summed.
+        plan: as of `MaskedLMTraining`.
+
+    Raises:
+        NumericsError: a loss of a step is not finite.
+    """
+
+    def __init__(
+        self,
+        model: MaskedLM,
+        *,
+        tasks: Mapping[str, TrackTask],
+        masked_tokens: str,
+        weights: LossWeights,
+        plan: TrainingPlan,
+    ) -> None:
+        super().__init__(model, plan)
+        self.tasks, self.weights, self.masked_tokens = nn.ModuleDict(dict(tasks)), weights, masked_tokens
+        self.counts: dict[str, int] = {}  # targets of each objective in the step under way
+        self.step_losses: dict[str, Tensor] = {}
+        self.scores: dict[str, Scores] = {}  # of the last validation
+
+    def named_tasks(self) -> list[tuple[str, TrackTask]]:
+        """The objectives on tracks."""
+        return [(name, task) for name, task in self.tasks.items() if isinstance(task, TrackTask)]
+
+    def named_heads(self) -> dict[str, nn.Module]:
+        """The heads of the objectives on tracks."""
+        return {name: task.head for name, task in self.named_tasks()}
+
+    def trained_beside(self) -> list[nn.Module]:
+        """The heads, and the weights of the objectives if they are learned."""
+        learned = [self.weights] if self.weights.log_variance is not None else []
+        return [*super().trained_beside(), *learned]
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer of encoder, heads and learned weights, and its schedule."""
+        optimizer = self.plan.optimizer(parameter_groups(self))
+        scheduler = LambdaLR(optimizer, self.plan.schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def encode(self, batch: Batch) -> Tensor:
+        """Hidden states of all packed tokens, (N, D)."""
+        packed = Packed(cu_lengths=batch.cu_lengths, max_length=batch.max_length)
+        return self.model.encode(batch.ids_N, packed, batch.annotations_NC)
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """The micro-batch's part of the step's loss; Lightning divides by the number of parts."""
+        self.key_dropout(batch_index)
+        if batch_index % self.trainer.accumulate_grad_batches == 0:
+            self.counts = self._counts_over_ranks(batch)
+        hidden_ND = self.encode(batch)
+        logits_MV = self.model.predict(hidden_ND, batch.targets_M)
+        sums = {self.masked_tokens: F.cross_entropy(logits_MV, batch.labels_M, reduction="sum")}
+        for name, task in self.named_tasks():
+            sums[name] = task.loss(*task.on_batch(hidden_ND, batch))
+        self._add_losses(batch, sums)
+        parts = self.num_parts
+        means = {name: loss / max(1, self.counts[name]) for name, loss in sums.items()}
+        present = {name: count > 0 for name, count in self.counts.items()}
+        total: Tensor = self.weights(means, present=present, share=1 / parts)
+        return total * parts
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Log the step; its gradients are divided already."""
+        names = list(self.step_losses)
+        sums = torch.stack([self.step_losses[name] for name in names])
+        losses = dict(zip(names, self.trainer.strategy.reduce(sums, reduce_op="sum").tolist(), strict=True))
+        self.close_step(optimizer)
+        self.step_losses = {}
+        self.scale_gradients(1.0)
+        for name, _ in self.named_tasks():
+            if self.counts[name]:
+                self.log(f"train_{name}_loss", losses[name] / self.counts[name])
+        if self.weights.log_variance is not None:
+            for name, factor in self.weights.factors().items():
+                self.log(f"weight_{name}", factor)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last pass."""
+        super().on_validation_epoch_start()
+        for _, task in self.named_tasks():
+            task.forget()
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:  # noqa: ARG002
+        """Judge the hidden tokens, and every labelled token, hidden or not."""
+        hidden_ND = self.encode(batch)
+        self.judge_masked(batch, self.model.predict(hidden_ND, batch.targets_M))
+        for _, task in self.named_tasks():
+            task.judge(*task.on_batch(hidden_ND, batch))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of every objective."""
+        super().on_validation_epoch_end()
+        self.scores = {name: task.scores() for name, task in self.named_tasks()}
+        for name, scores in self.scores.items():
+            for metric, value in scores.model.items():
+                self.log(f"val_{name}_{metric}", value)
+
+    def _losses(self, mine: StepTotals) -> list[tuple[str, float]]:  # noqa: ARG002
+        return [(name, float(loss)) for name, loss in self.step_losses.items()]
+
+    def _add_losses(self, batch: Batch, sums: Mapping[str, Tensor]) -> None:
+        self.add_to_step(batch, sums[self.masked_tokens])
+        for name, loss in sums.items():
+            self.step_losses[name] = self.step_losses.get(name, 0.0) + loss.detach().double()
+
+    def _counts_over_ranks(self, batch: Batch) -> dict[str, int]:
+        """Targets of each objective in the global batch."""
+        tracks = {
+            self.masked_tokens: MASKED_TOKENS,
+            **{name: task.target for name, task in self.named_tasks()},
+        }
+        mine = [float(batch.step_targets.get(track, 0)) for track in tracks.values()]
+        counts = torch.tensor(mine, dtype=torch.float64, device=self.device)
+        counts = self.trainer.strategy.reduce(counts, reduce_op="sum")
+        return {name: int(count) for name, count in zip(tracks, counts.tolist(), strict=True)}
+
+
+_LONGEST_PERIOD = 10_000  # over 2 pi, in tokens (Vaswani et al. 2017)
+
+
+@torch.no_grad()
+def inform_embeddings(model: MaskedLM, token_bases: npt.NDArray[np.uint8]) -> None:
+    """Overwrite the rows of ids that spell bases, and all learned positions; special tokens stay.
+
+    Args:
+        model: whose token and position embeddings are set.
+        token_bases: (V, K) bases that each id spells, 0-3; other values where it spells none.
+    """
+    embeddings = model.encoder.embeddings
+    std = model.encoder.initializer_range
+    spelled_V, rows_VD = _spell(token_bases, embeddings.token.embedding_dim)
+    embeddings.token.weight[spelled_V] = rows_VD[spelled_V] * std
+    if embeddings.position is not None:
+        embeddings.position.weight.copy_(_sinusoids(*embeddings.position.weight.shape) * std)
+
+
+def _spell(token_bases: npt.NDArray[np.uint8], width: int) -> tuple[Tensor, Tensor]:
+    """Which ids spell bases, (V,), and their rows with unit variance, (V, D)."""
+    bases_VK = torch.from_numpy(token_bases.astype(np.int64))
+    told_VK = bases_VK < 4
+    rows = torch.zeros(len(bases_VK), width)
+    for place in range(bases_VK.shape[1]):
+        told = told_VK[:, place]
+        rows[told] += torch.randn(4, width)[bases_VK[told, place]]
+    length = told_VK.sum(1)
+    return length > 0, rows / length.clamp(min=1).sqrt()[:, None]
+
+
+def _sinusoids(positions: int, width: int) -> Tensor:
+    """(P, D) sines in the first half of the columns and cosines in the second, unit variance."""
+    frequency = _LONGEST_PERIOD ** (-torch.arange(0, width, 2) / width)
+    angle = torch.arange(positions)[:, None] * frequency
+    return torch.cat([angle.sin(), angle.cos()], dim=1)[:, :width] * 2**0.5
