@@ -187,7 +187,7 @@ def finetune(
     trainer = _with_patience(trainer, run, task, tuning)
     tuning.check(trainer)
     trainer.check(batch)
-    guard, factor = trainer.guard(), schedule(total_steps=steps)
+    stop_flags, factor = trainer.stop_flags(), schedule(total_steps=steps)
     made = Preparation(
         model,
         tokenizer,
@@ -199,12 +199,12 @@ def finetune(
         factor,
         batch,
         trainer,
-        guard,
+        stop_flags,
         config,
         seed,
     )
     work = _work(made, steps, logger, resume, resume_allow)
-    session = Session(run, trainer, batch, guard, work)
+    session = Session(run, trainer, batch, stop_flags, work)
     with session.opened() as read:
         if read is not None:
             module = session.fit(read, introduce=partial(introduce, read, steps))

@@ -44,8 +44,8 @@ from dnalm.training import (
     write_model_directory,
 )
 from dnalm.training.objectives import (
-    Goals,
     MaskedTokens,
+    ObjectiveSet,
     Scores,
     TrackObjective,
     WeightingName,
@@ -53,7 +53,7 @@ from dnalm.training.objectives import (
     make_tasks,
 )
 from dnalm.training.run import Session, Work, all_hidden, contract_of
-from dnalm.training.stop_flags import StepGuard
+from dnalm.training.stop_flags import StopFlags
 
 _NAMED = 20  # genomes that are told one by one
 
@@ -216,23 +216,23 @@ def pretrain(
     """
     quiet_frameworks()
     began = time.perf_counter()
-    factor, goals = schedule(total_steps=steps), Goals(objectives, weighting, inputs)
+    factor, goals = schedule(total_steps=steps), ObjectiveSet(objectives, weighting, inputs)
     trainer.check(batch)
-    guard = trainer.guard()
+    stop_flags = trainer.stop_flags()
     recipes = _Recipes(tokenizer, windows, masking, model, embedding_init, optim)
     work = Work(
         command="pretrain",
         config=config,
         steps=steps,
         lay_out=partial(_laid_out, data, recipes, goals, batch, seed),
-        make_module=partial(_module, recipes, goals, factor, trainer, guard),
+        make_module=partial(_module, recipes, goals, factor, trainer, stop_flags),
         contract=contract_of,
         write_model=partial(_write_model, config, trainer),
         logger=logger,
         resume=resume,
         allowed=resume_allow,
     )
-    session = Session(run, trainer, batch, guard, work)
+    session = Session(run, trainer, batch, stop_flags, work)
     with session.opened() as genome:
         if genome is None:
             return
@@ -275,7 +275,9 @@ class _Recipes:
     optim: Callable[..., Optimizer]
 
 
-def _laid_out(data: Corpus, recipes: _Recipes, goals: Goals, batch: BatchPlan, seed: int) -> GenomeData:
+def _laid_out(
+    data: Corpus, recipes: _Recipes, goals: ObjectiveSet, batch: BatchPlan, seed: int
+) -> GenomeData:
     """The genomes prepared and divided, their windows laid out.
 
     Raises:
@@ -329,10 +331,10 @@ def _network(model: Callable[..., Encoder | MaskedLM], data: GenomeData, embeddi
 
 def _module(
     recipes: _Recipes,
-    goals: Goals,
+    goals: ObjectiveSet,
     schedule: Schedule,
     trainer: TrainerRecipe,
-    guard: StepGuard,
+    stop_flags: StopFlags,
     data: GenomeData,
 ) -> MaskedLMTraining:
     """What trains, as it is before the first step; the same on every process."""
@@ -348,7 +350,7 @@ def _module(
         global_batch=data.batch.global_size,
         species=names if 1 < len(names) <= _LOGGED else (),
         species_of=np.array([number for number, _ in data.judged]),
-        guard=guard,
+        stop_flags=stop_flags,
         parallel=trainer.parallel,
         exact=trainer.strategy == "exact",
     )

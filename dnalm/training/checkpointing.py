@@ -50,7 +50,7 @@ from dnalm.training.checkpoint import CheckpointFolder, SavePolicy, save_failed
 from dnalm.training.distributed import done_by_first, patient_group
 from dnalm.training.launcher import RunFolder
 from dnalm.training.optim import how_to_stay_finite
-from dnalm.training.stop_flags import RunStopped, StepGuard
+from dnalm.training.stop_flags import RunStopped, StopFlags
 
 MODEL, OPTIMIZER = "model.", "optimizer."
 NETWORK = f"{MODEL}model."  # what a training module has as `model`
@@ -201,7 +201,7 @@ class Checkpointing(Callback):
         self,
         folder: CheckpointFolder,
         times: SaveTimes,
-        guard: StepGuard,
+        guard: StopFlags,
         describe: Callable[[Trainer], Mapping[str, Any]],
         policy: SavePolicy,
         run: RunFolder,

@@ -85,7 +85,7 @@ from dnalm.training.model_directory import HEADS_FILE, write_model_directory
 from dnalm.training.optim import Schedule
 from dnalm.training.run import Contract, Session
 from dnalm.training.step import StepPlan, StepTraining
-from dnalm.training.stop_flags import StepGuard
+from dnalm.training.stop_flags import StopFlags
 from dnalm.training.trainer import TrainerRecipe
 
 
@@ -630,7 +630,7 @@ class Preparation:
         schedule: factor of the learning rate by step.
         batch: the batch arithmetic.
         trainer: how the run is computed.
-        guard: what the ranks decide together.
+        stop_flags: what the ranks decide together.
         config: the composed config.
         seed: of the run.
     """
@@ -645,7 +645,7 @@ class Preparation:
     schedule: Schedule
     batch: BatchPlan
     trainer: TrainerRecipe
-    guard: StepGuard
+    stop_flags: StopFlags
     config: dict[str, object]
     seed: int
     _spare: MaskedLM | None = field(default=None, init=False)  # loaded to see how long sequences may be
@@ -704,7 +704,7 @@ class Preparation:
             schedule=self.schedule,
             seed=self.seed,
             global_batch=self.batch.global_size,
-            guard=self.guard,
+            stop_flags=self.stop_flags,
             parallel=self.trainer.parallel,
             exact=self.trainer.strategy == "exact",
         )

@@ -379,7 +379,7 @@ def _leak(track: str, objective: str, found: str) -> ConfigError:
     )
 
 
-class Goals:
+class ObjectiveSet:
     """The objectives of a run.
 
     Attributes:

@@ -140,8 +140,8 @@ class MaskedLMTraining(StepTraining):
         plan: everything else.
 
     Raises:
-        NumericsError: the loss or a gradient of a step is not finite, and the guard does not let it pass.
-        RolledBack: likewise, and the guard goes back to the last checkpoint.
+        NumericsError: the loss or a gradient of a step is not finite, and the policy does not let it pass.
+        RolledBack: likewise, and the policy goes back to the last checkpoint.
     """
 
     def __init__(self, model: MaskedLM, plan: TrainingPlan) -> None:

@@ -66,7 +66,7 @@ from dnalm.training.launcher import (
 from dnalm.training.pretraining import HiddenBits
 from dnalm.training.run_directory import RunDirectory, RunLock
 from dnalm.training.step import StepTraining
-from dnalm.training.stop_flags import LossHistory, RolledBack, RunStopped, StepGuard
+from dnalm.training.stop_flags import LossHistory, RolledBack, RunStopped, StopFlags
 from dnalm.training.trainer import TrainerRecipe
 
 Contract = dict[str, str | int | float | bool | None]
@@ -336,7 +336,7 @@ class Beginning(Generic[Data, Module]):
         if not is_new and self.is_complete(start):
             sentence = (
                 f"is complete: {self.work.steps:,} steps. Extend it by a larger steps=…, or start it anew by "
-                "run.replace=true or under another {self.run.key}"
+                f"run.replace=true or under another {self.run.key}"
             )
         else:
             self.run.create(self.work.config)
@@ -439,7 +439,7 @@ class Session(Generic[Data, Module]):
         run: the run directory.
         recipe: how the run is computed.
         batch: the batch arithmetic.
-        guard: what the ranks decide together.
+        stop_flags: what the ranks decide together.
         work: what the run does.
     """
 
@@ -448,10 +448,10 @@ class Session(Generic[Data, Module]):
         run: RunDirectory,
         recipe: TrainerRecipe,
         batch: BatchPlan,
-        guard: StepGuard,
+        stop_flags: StopFlags,
         work: Work[Data, Module],
     ) -> None:
-        self.run, self.recipe, self.batch, self.guard, self.work = run, recipe, batch, guard, work
+        self.run, self.recipe, self.batch, self.stop_flags, self.work = run, recipe, batch, stop_flags, work
         self.launches = recipe.ranks() is None
         self.ranks = recipe.ranks() or Ranks()
         self.throughput = Throughput()
@@ -518,7 +518,7 @@ class Session(Generic[Data, Module]):
             metrics.go_on_after(self.start.step)
             fitter = self._trainer([metrics, *further])
             try:
-                with self.guard.listening():
+                with self.stop_flags.install_signal_handlers():
                     fitter.fit(module, datamodule=data, ckpt_path=self.start.checkpoint)
                     if module.validated_at != fitter.global_step:
                         fitter.validate(module, datamodule=data, verbose=False)
@@ -586,14 +586,14 @@ class Session(Generic[Data, Module]):
     def _begin_at(self, start: Start, data: Data) -> None:
         self.start, self.contract = start, self.work.contract(data)
         self._run_folder = RunFolder(self.run.path)
-        self.guard.left_out = list(start.state.get("left_out", ()))
+        self.stop_flags.left_out = list(start.state.get("left_out", ()))
         self.throughput.load(start.state.get("throughput", {}))
 
     def _go_back(self, step: int) -> None:
         """Start from the last checkpoint, and leave a step out."""
         newest, _ = self.folder.newest_good()
         self.start = read_start(str(newest.path) if newest else "")
-        self.guard.left_out = sorted({*self.guard.left_out, step})
+        self.stop_flags.left_out = sorted({*self.stop_flags.left_out, step})
         self.throughput.load(self.start.state.get("throughput", {}))
         self._say(f"step {step:,} is not finite: back to step {self.start.step:,}, and on without it")
         if dist.is_initialized():
@@ -612,10 +612,12 @@ class Session(Generic[Data, Module]):
                 ProgressBar(self.throughput, place=recipe.place, advice=_SHORTER[self.work.command]),
                 Heartbeat(self._run_folder, self.ranks.rank, stall_s=recipe.stall_s),
                 *recipe.callbacks,  # before the run may stop
-                Checkpointing(self.folder, times, self.guard, self._describe, SavePolicy(), self._run_folder),
+                Checkpointing(
+                    self.folder, times, self.stop_flags, self._describe, SavePolicy(), self._run_folder
+                ),
             ],
             root=self.run.path,
-            guard=self.guard,
+            stop_flags=self.stop_flags,
             resumed_step=self.start.step,
         )
 
@@ -628,7 +630,7 @@ class Session(Generic[Data, Module]):
         return {
             "samples": trainer.global_step * self.batch.global_size,
             "contract": self.contract,
-            "left_out": self.guard.left_out,
+            "left_out": self.stop_flags.left_out,
             "throughput": self.throughput.counts(),
             "losses": asdict(module.losses),
             "metrics": {n: v for n, v in figures.items() if n.startswith("val_") and math.isfinite(v)},

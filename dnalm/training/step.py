@@ -31,7 +31,7 @@ from dnalm.models import MaskedLM, SequenceModel
 from dnalm.training.distributed import ExactSums
 from dnalm.training.launcher import OnOtherRanks
 from dnalm.training.optim import Schedule, how_to_stay_finite, parameter_groups
-from dnalm.training.stop_flags import LossHistory, StepGuard, are_finite
+from dnalm.training.stop_flags import LossHistory, StopFlags, are_finite
 from dnalm.training.trainer import Parallel
 
 
@@ -44,7 +44,7 @@ class StepPlan:
         schedule: factor of the learning rate by optimizer step.
         seed: the run's seed, which keys dropout.
         global_batch: samples of an optimizer step.
-        guard: what the ranks decide together.
+        stop_flags: what the ranks decide together.
         parallel: how the model is made to fit.
         exact: sum gradients in an order that does not depend on the number of processes.
     """
@@ -53,7 +53,7 @@ class StepPlan:
     schedule: Schedule
     seed: int
     global_batch: int
-    guard: StepGuard = field(default_factory=StepGuard)
+    stop_flags: StopFlags = field(default_factory=StopFlags)
     parallel: Parallel = field(default_factory=Parallel)
     exact: bool = False
 
@@ -98,8 +98,8 @@ class StepTraining(LightningModule):
         totals: the kind of sums that a step is counted with.
 
     Raises:
-        NumericsError: the loss or a gradient of a step is not finite, and the guard does not let it pass.
-        RolledBack: likewise, and the guard goes back to the last checkpoint.
+        NumericsError: the loss or a gradient of a step is not finite, and the policy does not let it pass.
+        RolledBack: likewise, and the policy goes back to the last checkpoint.
     """
 
     loss_spread = 1.0  # standard deviation of a target's loss over its mean, at most, before it is learned
@@ -108,7 +108,7 @@ class StepTraining(LightningModule):
         self, model: MaskedLM | SequenceModel, plan: StepPlan, totals: type[StepTotals] = StepTotals
     ) -> None:
         super().__init__()
-        self.model, self.plan, self.guard = model, plan, plan.guard
+        self.model, self.plan, self.stop_flags = model, plan, plan.stop_flags
         self.step_totals = totals()
         self.losses = LossHistory()
         self.validated_at = -1  # optimizer step of the last validation
@@ -189,13 +189,13 @@ class StepTraining(LightningModule):
         mine, self.step_totals = self.step_totals, type(self.step_totals)()
         gradients = [p.grad for p in self._trained() if p.grad is not None]
         mine.not_finite = int(not math.isfinite(mine.loss) or not are_finite(gradients))
-        mine.preempted, mine.interrupted = self.guard.flags()
+        mine.preempted, mine.interrupted = self.stop_flags.flags()
         totals = self.over_ranks(mine)
-        self.guard.hear(totals.preempted, totals.interrupted)
+        self.stop_flags.update(totals.preempted, totals.interrupted)
         loss = float(totals.loss) / max(1, totals.targets)
-        is_spike = self.losses.is_spike(loss, self.guard.loss_spike)
+        is_spike = self.losses.is_spike(loss, self.stop_flags.loss_spike)
         reason = self._spike(loss) if is_spike else self._not_finite(mine, totals, optimizer)
-        if self.guard.drops(self.global_step, is_bad=bool(totals.not_finite) or is_spike, reason=reason):
+        if self.stop_flags.drops(self.global_step, is_bad=bool(totals.not_finite) or is_spike, reason=reason):
             for parameter in self._trained():
                 parameter.grad = None
         else:
@@ -203,8 +203,8 @@ class StepTraining(LightningModule):
         self.log("train_loss", loss)
         self.log_step(totals)
         self.log("learning_rate", optimizer.param_groups[0]["lr"])
-        if self.guard.left_out:
-            self.log("left_out_steps", float(len(self.guard.left_out)))
+        if self.stop_flags.left_out:
+            self.log("left_out_steps", float(len(self.stop_flags.left_out)))
         return totals
 
     def log_step(self, totals: StepTotals) -> None:
@@ -232,7 +232,7 @@ class StepTraining(LightningModule):
             "NUM-03",
             where=f"optimizer step {self.global_step}",
             found=f"the loss is {loss:.4g}, and the median of the steps before it {usual:.4g}",
-            expected=f"at most trainer.loss_spike={self.guard.loss_spike:g} times that",
+            expected=f"at most trainer.loss_spike={self.stop_flags.loss_spike:g} times that",
             fix="lower optim.lr, or set trainer.not_finite=skip or rollback, or raise trainer.loss_spike",
         )
 

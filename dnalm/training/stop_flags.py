@@ -127,7 +127,7 @@ def _noise(losses: Sequence[float]) -> float:
 
 
 @dataclass
-class StepGuard:
+class StopFlags:
     """The flags of this rank, and what is done when all have heard of them.
 
     Args:
@@ -145,15 +145,15 @@ class StepGuard:
     loss_spike: float | None = None
     left_out: list[int] = field(default_factory=list)
     announces: bool = True
-    wish: int = 0  # exit code that a signal to this rank asks for
+    requested_exit_code: int = 0  # exit code that a signal to this rank asks for
     stopping: int = 0  # exit code that all ranks have agreed upon
     _count: SignalCount = field(default_factory=SignalCount)
 
     def flags(self) -> tuple[int, int]:
         """Whether this rank has been preempted, and interrupted."""
-        return int(self.wish == _PREEMPTED), int(self.wish == _INTERRUPTED)
+        return int(self.requested_exit_code == _PREEMPTED), int(self.requested_exit_code == _INTERRUPTED)
 
-    def hear(self, preempted: int, interrupted: int) -> None:
+    def update(self, preempted: int, interrupted: int) -> None:
         """Take note of the sums over all ranks."""
         if preempted or interrupted:
             self.stopping = _PREEMPTED if preempted else _INTERRUPTED
@@ -163,7 +163,7 @@ class StepGuard:
         flags = torch.tensor(self.flags())
         if dist.is_initialized():
             dist.all_reduce(flags)
-        self.hear(*flags.tolist())
+        self.update(*flags.tolist())
 
     def drops(self, step: int, *, is_bad: bool, reason: NumericsError) -> bool:
         """Whether the step is to change nothing; the same on every rank.
@@ -189,23 +189,23 @@ class StepGuard:
         return True
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def install_signal_handlers(self) -> Iterator[None]:
         """Heed signals until the end; afterwards whoever did before does again."""
         self._count = SignalCount()
-        with signal_handlers(self._heed):
+        with signal_handlers(self._on_signal):
             yield
 
-    def hold_on(self) -> None:
+    def reinstall_handlers(self) -> None:
         """Install the handlers again where Lightning has put its own, which talk to other ranks."""
-        install_handlers(self._heed)
+        install_handlers(self._on_signal)
 
-    def _heed(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         name = signal.Signals(number)
         if self._count.is_second(number):
             os._exit(STOP_CODES[name])  # at once, without a checkpoint
-        if self.announces and not self.wish:
+        if self.announces and not self.requested_exit_code:
             say_at_once(f"{name.name}: {STOPPING}")
-        self.wish = STOP_CODES[name]
+        self.requested_exit_code = STOP_CODES[name]
 
 
 def are_finite(tensors: Sequence[Tensor]) -> bool:

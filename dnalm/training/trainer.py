@@ -62,7 +62,7 @@ from dnalm.training.distributed import (
     ranks_of_environment,
     threads_of_a_rank,
 )
-from dnalm.training.stop_flags import NotFinite, StepGuard
+from dnalm.training.stop_flags import NotFinite, StopFlags
 
 _HARMLESS = (
     r".*`self\.log\(.*sync_dist=True\)`.*",  # what is logged is summed over the ranks already
@@ -91,7 +91,7 @@ class _FromFolder(Strategy):
 
     resumed_step = 0
     passes = 1
-    guard: StepGuard | None = None
+    stop_flags: StopFlags | None = None
 
     @property
     def restore_checkpoint_after_setup(self) -> bool:
@@ -103,8 +103,8 @@ class _FromFolder(Strategy):
 
     def barrier(self, name: str | None = None) -> None:
         """Wait for all ranks; before a stage begins, take the signals back from Lightning's handlers."""
-        if name == "run-stage" and self.guard is not None:
-            self.guard.hold_on()
+        if name == "run-stage" and self.stop_flags is not None:
+            self.stop_flags.reinstall_handlers()
         super().barrier(name)  # type: ignore[safe-super]
 
     def load_checkpoint(
@@ -153,7 +153,7 @@ def make_strategy(
     *,
     device: str,
     timeout_s: float,
-    guard: StepGuard,
+    stop_flags: StopFlags,
     resumed_step: int,
     passes: int,
 ) -> Strategy:
@@ -164,7 +164,7 @@ def make_strategy(
         ranks: this process.
         device: `cpu`, or `cuda`.
         timeout_s: longest wait for the other processes.
-        guard: heeds signals.
+        stop_flags: its signal handlers are reinstalled after Lightning's.
         resumed_step: optimizer step of the checkpoint to start from.
         passes: micro-batches of an optimizer step on each rank.
     """
@@ -176,7 +176,7 @@ def make_strategy(
         made = (ReplicatedExactly if name == "exact" else Replicated)(timeout=timeout)
     else:
         made = SingleProcess(device=f"{device}:{ranks.local_rank}" if device == "cuda" else device)
-    made.resumed_step, made.passes, made.guard = resumed_step, passes, guard
+    made.resumed_step, made.passes, made.stop_flags = resumed_step, passes, stop_flags
     return made
 
 
@@ -381,11 +381,11 @@ class TrainerRecipe:
         if self.strategy == "exact":
             check_exact(self.world_size, passes)
 
-    def guard(self) -> StepGuard:
+    def stop_flags(self) -> StopFlags:
         """What the ranks decide together."""
         ranks = self.ranks()
         announces = not launched_by_us() and (ranks is None or ranks.first)
-        return StepGuard(self.not_finite, self.max_skipped, self.loss_spike, announces=announces)
+        return StopFlags(self.not_finite, self.max_skipped, self.loss_spike, announces=announces)
 
     def make(
         self,
@@ -395,7 +395,7 @@ class TrainerRecipe:
         loggers: Sequence[Logger],
         callbacks: Sequence[Callback],
         root: Path,
-        guard: StepGuard,
+        stop_flags: StopFlags,
         resumed_step: int = 0,
     ) -> Trainer:
         """Make the trainer of this process.
@@ -406,7 +406,7 @@ class TrainerRecipe:
             loggers: where metrics go.
             callbacks: the run's own, with those of the config among them.
             root: the run directory.
-            guard: what the ranks decide together.
+            stop_flags: what the ranks decide together.
             resumed_step: optimizer step of the checkpoint to start from.
         """
         ranks = self.ranks()
@@ -418,7 +418,7 @@ class TrainerRecipe:
             ranks,
             device=self.device,
             timeout_s=self.timeout_s,
-            guard=guard,
+            stop_flags=stop_flags,
             resumed_step=resumed_step,
             passes=passes,
         )

@@ -60,7 +60,7 @@ def validated(folder: Path, ranks: Ranks, *, size: int, micro: int) -> dict[str,
     recipe = TrainerRecipe(devices=ranks.world_size)
     seen = Seen(size)
     trainer = recipe.make(
-        batch=batch, steps=1, loggers=[], callbacks=[seen], root=folder, guard=recipe.guard()
+        batch=batch, steps=1, loggers=[], callbacks=[seen], root=folder, stop_flags=recipe.stop_flags()
     )
     module = MaskedLMTraining(network(), plan_of(TOKENIZER, global_batch=batch.global_size, lr=0.1))
     (figures,) = trainer.validate(module, datamodule=data, verbose=False)

@@ -44,5 +44,5 @@ def trainer_of(
         loggers=[MetricsFile(folder / "metrics.csv"), *loggers],
         callbacks=[counted, ProgressBar(counted), *callbacks],
         root=folder,
-        guard=plan.guard(),
+        stop_flags=plan.stop_flags(),
     )

@@ -16,7 +16,7 @@ from dnalm.data.module import GenomeData
 from dnalm.genome.track_recipes import IntervalLabels, Signal
 from dnalm.models import Encoder, MaskedLM, Packed
 from dnalm.training import MaskedLMTraining, MultiObjectiveTraining
-from dnalm.training.objectives import Goals, MaskedTokens, make_tasks
+from dnalm.training.objectives import MaskedTokens, ObjectiveSet, make_tasks
 from dnalm.training.track_objectives import Conservation
 from tests.training.fitting import plan_of, trainer_of
 from tests.training.test_masked_lm import GLOBAL, TOKENIZER
@@ -60,7 +60,7 @@ def module_of(data: GenomeData, *, objectives: bool) -> MaskedLMTraining:
     plan = plan_of(TOKENIZER, global_batch=GLOBAL, lr=LR)
     if not objectives:
         return MaskedLMTraining(model, plan)
-    goals = Goals({"mlm": MaskedTokens(), "conservation": Conservation()}, inputs=("marks",))
+    goals = ObjectiveSet({"mlm": MaskedTokens(), "conservation": Conservation()}, inputs=("marks",))
     return MultiObjectiveTraining(
         model,
         plan=plan,

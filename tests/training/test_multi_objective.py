@@ -17,7 +17,7 @@ from dnalm.errors import NumericsError
 from dnalm.genome.track_recipes import IntervalClasses, IntervalLabels, Signal
 from dnalm.models import MaskedLM, Packed
 from dnalm.training import MultiObjectiveTraining
-from dnalm.training.objectives import Goals, MaskedTokens, WeightingName, make_tasks
+from dnalm.training.objectives import MaskedTokens, ObjectiveSet, WeightingName, make_tasks
 from dnalm.training.track_objectives import ChromatinState, Conservation, RegionClass
 from tests.conftest import random_sequence
 from tests.training.fitting import plan_of, trainer_of
@@ -58,7 +58,7 @@ def datamodule(folder: Path, *, micro: int, targets: Sequence[str] | None = None
     )
 
 
-def goals_of(weighting: WeightingName) -> Goals:
+def goals_of(weighting: WeightingName) -> ObjectiveSet:
     weight = 0.5 if weighting == "fixed" else 1.0
     objectives = {
         "mlm": MaskedTokens(),
@@ -66,7 +66,7 @@ def goals_of(weighting: WeightingName) -> Goals:
         "chromatin": ChromatinState(),
         "conservation": Conservation(),
     }
-    return Goals(objectives, weighting)
+    return ObjectiveSet(objectives, weighting)
 
 
 def module_of(

@@ -11,7 +11,7 @@ from dnalm.errors import ConfigError
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.track_recipes import IntervalClasses, IntervalLabels
 from dnalm.genome.tracks import TrackStore
-from dnalm.training.objectives import Goals, MaskedTokens, check_sources
+from dnalm.training.objectives import MaskedTokens, ObjectiveSet, check_sources
 from dnalm.training.track_objectives import ChromatinState, Conservation, RegionClass
 
 Stores = Callable[[dict[str, str]], GenomeStore]
@@ -30,20 +30,22 @@ def refusal(*arguments: object, check: Callable[..., object] = check_sources) ->
 
 def test_one_name_is_refused_with_the_objective_and_the_reason() -> None:
     objectives = {"masked": MaskedTokens(), "genes": RegionClass(track="knowledge")}
-    assert refusal(objectives, "fixed", ("other", "knowledge"), check=Goals) == (
+    assert refusal(objectives, "fixed", ("other", "knowledge"), check=ObjectiveSet) == (
         "CFG-30 inputs, objectives.genes: track 'knowledge', which that objective learns; " + WHY
     )
 
 
 def test_an_input_twice_is_refused() -> None:
     message = "CFG-30 inputs: track 'a' twice; each input once. Fix: leave the second one out."
-    assert refusal(None, "fixed", ("a", "b", "a"), check=Goals) == message
+    assert refusal(None, "fixed", ("a", "b", "a"), check=ObjectiveSet) == message
 
 
 def test_other_names_go_together() -> None:
-    goals = Goals({"masked": MaskedTokens(), "genes": RegionClass(track="region")}, "fixed", ("knowledge",))
+    goals = ObjectiveSet(
+        {"masked": MaskedTokens(), "genes": RegionClass(track="region")}, "fixed", ("knowledge",)
+    )
     assert (goals.inputs, goals.targets) == (("knowledge",), ["region"])
-    assert Goals().inputs == ()
+    assert ObjectiveSet().inputs == ()
 
 
 @pytest.fixture

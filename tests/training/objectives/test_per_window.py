@@ -20,7 +20,7 @@ from dnalm.data.module import GenomeData
 from dnalm.data.targets import target_name
 from dnalm.training import MultiObjectiveTraining
 from dnalm.training import objectives as tasks
-from dnalm.training.objectives import Goals, MaskedTokens, make_tasks, mean_of_content
+from dnalm.training.objectives import MaskedTokens, ObjectiveSet, make_tasks, mean_of_content
 from dnalm.training.track_objectives import ChromatinState, Conservation, RegionClass
 from tests.training.fitting import plan_of, trainer_of
 from tests.training.test_masked_lm import GLOBAL, TOKENIZER, network
@@ -90,7 +90,7 @@ def made(
     folder: Path, micro: int, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[MultiObjectiveTraining, GenomeData]:
     monkeypatch.setattr(tasks, "BASELINE_WINDOWS", 64)
-    goals = Goals(GOALS)
+    goals = ObjectiveSet(GOALS)
     data = datamodule(folder, micro=micro, targets=goals.targets)
     data.prepare_data()
     data.setup("fit")

@@ -9,7 +9,7 @@ import torch
 from dnalm.errors import ConfigError
 from dnalm.genome.tracks import TrackStatistics
 from dnalm.models import Encoder
-from dnalm.training.objectives import Goals, LossWeights, MaskedTokens
+from dnalm.training.objectives import LossWeights, MaskedTokens, ObjectiveSet
 from dnalm.training.track_objectives import (
     ChromatinState,
     ChromatinTask,
@@ -232,18 +232,18 @@ def test_values_that_do_not_vary_are_refused(mean: float | None, sd: float | Non
 
 
 def test_goals_are_masked_tokens_and_others() -> None:
-    goals = Goals({"mlm": MaskedTokens(), "r": RegionClass(), "again": RegionClass(weight=2.0)})
+    goals = ObjectiveSet({"mlm": MaskedTokens(), "r": RegionClass(), "again": RegionClass(weight=2.0)})
     assert (goals.masked_tokens, goals.targets) == ("mlm", ["region"])
     assert goals.weights.factors() == {"mlm": 1.0, "r": 1.0, "again": 2.0}
-    assert Goals().on_tracks == {}
+    assert ObjectiveSet().on_tracks == {}
 
 
 def test_goals_that_do_not_fit_together_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"OBJ-03 objectives: 0 objectives that predict masked tokens"):
-        Goals({"r": RegionClass()})
+        ObjectiveSet({"r": RegionClass()})
     with pytest.raises(ConfigError, match=r"OBJ-03 objectives: 2 objectives"):
-        Goals({"a": MaskedTokens(), "b": MaskedTokens()})
+        ObjectiveSet({"a": MaskedTokens(), "b": MaskedTokens()})
     with pytest.raises(ConfigError, match=r"OBJ-04 objectives\.a\.b: a name that is more than letters"):
-        Goals({"mlm": MaskedTokens(), "a.b": RegionClass()})
+        ObjectiveSet({"mlm": MaskedTokens(), "a.b": RegionClass()})
     with pytest.raises(ConfigError, match=r"OBJ-05 weighting: .*mlm 2\.0 is given; either of both"):
-        Goals({"mlm": MaskedTokens(weight=2.0), "r": RegionClass()}, "uncertainty")
+        ObjectiveSet({"mlm": MaskedTokens(weight=2.0), "r": RegionClass()}, "uncertainty")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from dnalm.errors import NumericsError
 from dnalm.training.optim import how_to_stay_finite
-from dnalm.training.stop_flags import LossHistory, RolledBack, StepGuard, are_finite
+from dnalm.training.stop_flags import LossHistory, RolledBack, StopFlags, are_finite
 
 REASON = NumericsError("NUM-01", where="step", found="nan", expected="finite", fix="lower optim.lr")
 
@@ -25,59 +25,59 @@ REASON = NumericsError("NUM-01", where="step", found="nan", expected="finite", f
     ("number", "flags", "code"),
     [(signal.SIGTERM, (1, 0), 143), (signal.SIGUSR1, (1, 0), 143), (signal.SIGINT, (0, 1), 130)],
 )
-def test_a_signal_is_a_wish_until_all_have_heard(
+def test_a_signal_is_this_ranks_request_until_all_have_heard(
     number: signal.Signals, flags: tuple[int, int], code: int
 ) -> None:
-    guard = StepGuard()
-    with guard.listening():
+    stop = StopFlags()
+    with stop.install_signal_handlers():
         os.kill(os.getpid(), number)
-        assert guard.flags() == flags
-        assert guard.stopping == 0
-        guard.hear(*flags)
-        assert guard.stopping == code
+        assert stop.flags() == flags
+        assert stop.stopping == 0
+        stop.update(*flags)
+        assert stop.stopping == code
 
 
 def test_another_handler_in_between_is_replaced() -> None:
-    guard = StepGuard()
-    with guard.listening():
+    flags = StopFlags()
+    with flags.install_signal_handlers():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        guard.hold_on()
+        flags.reinstall_handlers()
         os.kill(os.getpid(), signal.SIGTERM)
-        assert guard.flags() == (1, 0)
+        assert flags.flags() == (1, 0)
 
 
 def test_handlers_are_as_before_afterwards() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
-    guard = StepGuard()
-    with guard.listening():
+    flags = StopFlags()
+    with flags.install_signal_handlers():
         pass
     after = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
     assert after == before
 
 
 def test_raise_ends_the_run() -> None:
-    guard = StepGuard(not_finite="raise")
-    assert not guard.drops(3, is_bad=False, reason=REASON)
+    flags = StopFlags(not_finite="raise")
+    assert not flags.drops(3, is_bad=False, reason=REASON)
     with pytest.raises(NumericsError, match="NUM-01"):
-        guard.drops(3, is_bad=True, reason=REASON)
+        flags.drops(3, is_bad=True, reason=REASON)
 
 
 def test_skip_leaves_steps_out_until_there_are_too_many() -> None:
-    guard = StepGuard(not_finite="skip", max_skipped=2)
-    assert guard.drops(3, is_bad=True, reason=REASON)
-    assert guard.drops(7, is_bad=True, reason=REASON)
-    assert guard.left_out == [3, 7]
+    flags = StopFlags(not_finite="skip", max_skipped=2)
+    assert flags.drops(3, is_bad=True, reason=REASON)
+    assert flags.drops(7, is_bad=True, reason=REASON)
+    assert flags.left_out == [3, 7]
     with pytest.raises(NumericsError):
-        guard.drops(8, is_bad=True, reason=REASON)
+        flags.drops(8, is_bad=True, reason=REASON)
 
 
 def test_rollback_goes_back_once_and_then_leaves_the_step_out() -> None:
-    guard = StepGuard(not_finite="rollback")
+    flags = StopFlags(not_finite="rollback")
     with pytest.raises(RolledBack) as back:
-        guard.drops(5, is_bad=True, reason=REASON)
-    guard.left_out.append(back.value.step)
-    assert guard.drops(5, is_bad=True, reason=REASON)
-    assert guard.drops(5, is_bad=False, reason=REASON), "whether it is finite this time or not"
+        flags.drops(5, is_bad=True, reason=REASON)
+    flags.left_out.append(back.value.step)
+    assert flags.drops(5, is_bad=True, reason=REASON)
+    assert flags.drops(5, is_bad=False, reason=REASON), "whether it is finite this time or not"
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
