@@ -367,8 +367,9 @@ def _of_class(path: Path, node: ast.ClassDef) -> list[str] | None:
         return _fields(path, node)
     if not node.bases:
         return []
-    found = [_base(path, base) for base in node.bases]
-    return _of_class(*found[0]) if len(found) == 1 and found[0] is not None else None
+    first = _base(path, node.bases[0])  # of several bases, a dataclass that comes first has the `__init__`
+    decides = first is not None and (len(node.bases) == 1 or _is_dataclass(first[1]))
+    return _of_class(*first) if first is not None and decides else None
 
 
 def _fields(path: Path, node: ast.ClassDef) -> list[str] | None:

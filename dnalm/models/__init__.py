@@ -1,6 +1,7 @@
 """One encoder, its parts and heads, and the tables that convert it to published layouts."""
 
-from dnalm.models.encoder import Encoder, HeadShape, MaskedLM, SequenceModel, count_parameters
+from dnalm.models.config import EncoderConfig, count_parameters
+from dnalm.models.encoder import Encoder, HeadShape, MaskedLM, SequenceModel
 from dnalm.models.layers import MaskedLMHead, TokenHead
 from dnalm.models.packing import Layout, Packed
 from dnalm.models.pretrained import (
@@ -17,6 +18,7 @@ from dnalm.models.weights import has_weights
 
 __all__ = [
     "Encoder",
+    "EncoderConfig",
     "HeadShape",
     "Layout",
     "MaskedLM",

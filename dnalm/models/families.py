@@ -18,10 +18,9 @@ under a name that is changed alike.
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -30,17 +29,18 @@ import torch
 from torch import Tensor
 
 from dnalm.errors import CheckpointError
+from dnalm.models.config import EncoderConfig
 from dnalm.models.encoder import Encoder
 from dnalm.models.packing import rotary_frequencies
 from dnalm.small_files import shown
 
 # How attention is computed is the reader's choice and no property of a checkpoint.
 _NOT_STORED = frozenset({"kernel"})
-_TYPES: Mapping[str, Any] = get_type_hints(Encoder.__init__)
+_TYPES: Mapping[str, Any] = get_type_hints(EncoderConfig)
 DEFAULTS: Mapping[str, Any] = {
-    name: parameter.default
-    for name, parameter in inspect.signature(Encoder).parameters.items()
-    if name not in _NOT_STORED and parameter.default is not inspect.Parameter.empty
+    each.name: each.default
+    for each in fields(EncoderConfig)
+    if each.name not in _NOT_STORED and each.default is not MISSING
 }
 
 
