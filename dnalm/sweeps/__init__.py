@@ -5,10 +5,9 @@ A job is an id, its overrides and a command line; nothing here knows what it tra
 
 from dnalm.compose.neighbours import overridden
 from dnalm.paths import quoted
+from dnalm.sweeps.launchers import LocalLauncher, SlurmLauncher
 from dnalm.sweeps.results import Job, Ledger, Record, SweepFolder
-from dnalm.sweeps.runner import LocalLauncher
 from dnalm.sweeps.search import Axis, Grid, Interval, OptunaSearch, Trial, read_axes
-from dnalm.sweeps.slurm import SlurmLauncher
 from dnalm.sweeps.sweep import run_sweep
 
 __all__ = [

@@ -1,6 +1,7 @@
-"""`dnalm <command> -m …`: from the words of the command line to a sweep of that command.
+"""`dnalm <command> -m …`: from the words of the command line to a sweep; and jobs on composed configs.
 
-Jobs whose config is composed here and handed over as a file, so that parts of it may be given ready.
+A job of `-m` is a command line. A composed job (of `dnalm tokenizer select`) has a whole config of its own,
+written beside its run directory, since parts of it are not words of the command line.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ import yaml
 from dnalm.compose import build, check, read_config, read_resolved, run_command, with_defaults
 from dnalm.errors import ConfigError
 from dnalm.grants import program
+from dnalm.sweeps.launchers import Launcher
 from dnalm.sweeps.results import Job, Ledger, SweepFolder, assign, job_id, program_job, short_hash
-from dnalm.sweeps.runner import Launcher, Runner
 from dnalm.sweeps.search import Axis, read_axes
+from dnalm.sweeps.sweep import Runner
 from dnalm.tables import replace_text
 
 _OWN = ("sweep", "launcher", "hparams_search")  # first parts of the keys that a job does not see
-_SET_HERE = ("run.dir", "run.replace")  # what the sweep gives each job itself
-_GIVEN = frozenset({"name", "axes", "make_job", "check"})
+_SET_HERE = ("run.dir", "run.replace")  # what the sweep sets for each job itself
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A command line of a sweep, read and checked.
 
@@ -49,10 +50,6 @@ class Plan:
         options = ["--config-dir", str(self.config_dir)] if self.config_dir else []
         return program_job(self.command, self.shared, folder, overrides, options)
 
-    def wrong_with(self, job: Job) -> str:
-        """Compose and check a job's config; the sentence that says what is wrong, or nothing."""
-        return what_is_wrong(self.command, [*self.shared, *assign(job.overrides)], self.config_dir)
-
     def text(self) -> str:
         """The settings of the sweep, defaults written out, and the jobs known beforehand, as YAML."""
         search = build(self.settings["hparams_search"])
@@ -66,14 +63,49 @@ class Plan:
     def run(self) -> int:
         """Run the sweep; the exit code of the program."""
         words = [*self.shared, *(f"{axis.key}={axis.values or axis.interval}" for axis in self.axes)]
+
+        def check_job(job: Job) -> str:
+            return what_is_wrong(self.command, [*self.shared, *assign(job.overrides)], self.config_dir)
+
         given = {
             "name": f"{self.command.replace(' ', '_')}-{short_hash(self.command, words)}",
             "axes": self.axes,
             "make_job": self.make_job,
-            "check": self.wrong_with,
+            "check": check_job,
         }
         code: int = run_command(self.settings, command="sweep", given=given)
         return code
+
+
+def read_sweep(command: str, words: Sequence[str], *, config_dir: Path | None = None) -> Plan:
+    """Read the words of `dnalm <command> -m`.
+
+    Args:
+        command: what each job runs.
+        words: `key=value` as typed, those of the sweep among them.
+        config_dir: a folder of the user's own configs.
+
+    Raises:
+        ConfigError: the settings of the sweep or its axes cannot be read.
+    """
+    own = [word for word in words if _first_part(word) in _OWN]
+    axes, shared = read_axes([word for word in words if _first_part(word) not in _OWN])
+    for key in [*(axis.key for axis in axes), *(word.partition("=")[0] for word in shared)]:
+        if key.lstrip("+~") in _SET_HERE:
+            raise ConfigError(
+                "SWEEP-04",
+                where=key,
+                found="a key that the sweep gives each job itself",
+                expected="a folder of the whole sweep",
+                fix="leave it out; sweep.dir=… is where the runs go",
+            )
+    settings = read_config("sweep", own, extra_folder=config_dir)
+    check(settings, given=frozenset({"name", "axes", "make_job", "check"}), command="sweep")
+    return Plan(command=command, settings=settings, axes=axes, shared=shared, config_dir=config_dir)
+
+
+def _first_part(word: str) -> str:
+    return word.lstrip("+~").partition("=")[0].partition(".")[0].partition("@")[0]
 
 
 def what_is_wrong(command: str, words: Sequence[str], config_dir: Path | None = None) -> str:
@@ -100,37 +132,6 @@ def what_is_wrong(command: str, words: Sequence[str], config_dir: Path | None = 
     return ""
 
 
-def read_sweep(command: str, words: Sequence[str], *, config_dir: Path | None = None) -> Plan:
-    """Read the words of `dnalm <command> -m`.
-
-    Args:
-        command: what each job runs.
-        words: `key=value` as typed, those of the sweep among them.
-        config_dir: a folder of the user's own configs.
-
-    Raises:
-        ConfigError: the settings of the sweep or its axes cannot be read.
-    """
-    own = [word for word in words if _first_part(word) in _OWN]
-    axes, shared = read_axes([word for word in words if _first_part(word) not in _OWN])
-    for key in [*(axis.key for axis in axes), *(word.partition("=")[0] for word in shared)]:
-        if key.lstrip("+~") in _SET_HERE:
-            raise ConfigError(
-                "SWEEP-04",
-                where=key,
-                found="a key that the sweep gives each job itself",
-                expected="a folder of the whole sweep",
-                fix="leave it out; sweep.dir=… is where the runs go",
-            )
-    settings = read_config("sweep", own, extra_folder=config_dir)
-    check(settings, given=_GIVEN, command="sweep")
-    return Plan(command, settings, axes, shared, config_dir)
-
-
-def _first_part(word: str) -> str:
-    return word.lstrip("+~").partition("=")[0].partition(".")[0].partition("@")[0]
-
-
 def composed_job(
     command: str,
     words: Sequence[str],
@@ -142,24 +143,22 @@ def composed_job(
 ) -> Job:
     """A job that runs a command of dnalm on a config of its own, which is written beside its run directory.
 
-    Its id follows from all of that config, so a job that is asked for again is known.
+    Its id is a hash of all of that config, so the same config is the same job.
 
     Args:
         command: the command, such as `pretrain`.
         words: its groups and keys, as typed.
         folder: where the job's run directory is made.
-        overrides: what tells it from other jobs, for its name and the table.
+        overrides: what distinguishes it from other jobs, for its name and the table.
         parts: parts of the config, by key, in place of what the words compose.
         config_dir: a folder of the user's own configs.
 
     Raises:
         ConfigError: the words cannot be read.
     """
-    composed = read_config(command.replace(" ", "_"), words, extra_folder=config_dir)
-    config = {**composed, **parts}
+    config = {**read_config(command.replace(" ", "_"), words, extra_folder=config_dir), **parts}
     run = {name: value for name, value in config["run"].items() if name not in ("dir", "name")}
-    content = json.dumps({**config, "run": run}, sort_keys=True, default=str)
-    name = job_id(command, [content], overrides)
+    name = job_id(command, [json.dumps({**config, "run": run}, sort_keys=True, default=str)], overrides)
     config["run"] = {**run, "name": name, "dir": str(folder / name)}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.yaml"
@@ -167,13 +166,8 @@ def composed_job(
     return Job(name, overrides, (*program(command), "--config", str(path)))
 
 
-def run_jobs(folder: SweepFolder, ledger: Ledger, launcher: Launcher, jobs: Sequence[Job]) -> int | None:
-    """Run those of some jobs that are not done; the signal that ended this, if one did."""
-    return Runner(folder, ledger, launcher, wrong_with).run(jobs, lambda: None)
-
-
 def wrong_with(job: Job) -> str:
-    """The sentence that says what is wrong with a job's config, or nothing."""
+    """The sentence that says what is wrong with a composed job's config, or nothing."""
     try:
         words = job.command[job.command.index("dnalm") + 1 : -2]
         command = " ".join(word for word in words if "=" not in word)
@@ -181,6 +175,11 @@ def wrong_with(job: Job) -> str:
     except ConfigError as error:
         return str(error)
     return ""
+
+
+def run_jobs(folder: SweepFolder, ledger: Ledger, launcher: Launcher, jobs: Sequence[Job]) -> int | None:
+    """Run the composed jobs that are not done; returns the signal that ended this, if one did."""
+    return Runner(folder, ledger, launcher, wrong_with).run(jobs, lambda: None)
 
 
 def as_words(settings: Mapping[str, object], prefix: str = "") -> list[str]:

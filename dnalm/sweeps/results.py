@@ -1,19 +1,10 @@
-"""The folder of a sweep: ledger, tables, and for each job a run directory, a log and a lock.
+"""The folder of a sweep: its ledger, its tables, and for each job a run directory, a log and a lock.
 
-A job: one command line, run in a process tree of its own, known by what it overrides.
-
-The id is a function of the command and its overrides, so a sweep that is run again knows its jobs.
-
-`sweep.jsonl`: what has happened to each job, one line an event, never rewritten.
-
-Every line is on disk before the sweep goes on, so a sweep may be killed at any time; a line that is
-cut short says nothing, and its job is run again.
-
-How a job ended, from its exit code, its summary and the end of what it printed.
-
-The table of a sweep, as CSV with everything and as Markdown to be read; whole at any moment.
-
-The picture of a sweep: the metric of every finished job against each axis.
+A job is one command line in a process tree of its own. Its id is a function of the command and its overrides,
+so a sweep that is run again recognises its jobs. `sweep.jsonl`, the ledger, has a line for every event of a
+job and is never rewritten; each line is on disk before the sweep continues, so a sweep may be killed at any
+time: a line that was cut short is dropped, and its job is run again. `table.csv` (everything), `table.md` (to
+be read) and `summary.json` are replaced atomically; `plot.png` shows the metric against each axis.
 """
 
 from __future__ import annotations
@@ -23,17 +14,13 @@ import json
 import math
 import os
 import re
-import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from pydantic import NonNegativeFloat, PositiveFloat
 
 from dnalm.durable import append, atomic_write, sync
@@ -45,7 +32,13 @@ from dnalm.paths import OutputPath, check_folder, quoted
 from dnalm.sweeps.search import Direction
 from dnalm.tables import csv_text, markdown_text, readable, replace_text
 
-_GOES_ON = ("pretrain", "prepare")  # commands that go on with what an earlier try has left; others begin anew
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_RESUMING = (
+    "pretrain",
+    "prepare",
+)  # commands that continue an earlier try; the others start from the beginning
 _NAME_LENGTH = 60
 
 
@@ -55,7 +48,7 @@ class Job:
 
     Args:
         id: unique within its sweep; also the name of its run directory.
-        overrides: what tells it from other jobs, by key; the table has a column for each.
+        overrides: what distinguishes it from other jobs, by key; the table has a column for each.
         command: the program and its arguments.
     """
 
@@ -68,7 +61,7 @@ JobMaker = Callable[[Path, Mapping[str, str]], Job]  # the run directories' pare
 
 
 def job_id(command: str, words: Sequence[str], overrides: Mapping[str, str]) -> str:
-    """A short readable name and a hash of everything the job is given.
+    """A short readable name and a hash of the whole command line.
 
     Args:
         command: the command of the program.
@@ -104,27 +97,26 @@ def program_job(
         options: options of the program, such as `--config-dir`.
     """
     name = job_id(command, words, overrides)
+    again = () if command in _RESUMING else ("run.replace=true",)
     where = f"run.dir={quoted(str(folder / name))}"
-    again = () if command in _GOES_ON else ("run.replace=true",)
-    given = [*words, *assign(overrides), *again, where, *options]
-    return Job(name, overrides, (*program(command), *given))
+    return Job(name, overrides, (*program(command), *words, *assign(overrides), *again, where, *options))
 
 
 Metric = float | int | str | bool | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """One event of a job.
 
     Args:
         job: its id.
         status: `running`, or how it ended.
-        overrides: what tells it from other jobs.
+        overrides: what distinguishes it from other jobs.
         run: its run directory.
-        log: what it printed.
-        exit_code: of its process, negative for a signal; None where nobody saw it end.
-        seconds: how long it ran.
+        log: file of its output.
+        exit_code: of its process, negative for a signal; None where it was not observed.
+        seconds: wall time.
         metrics: the plain values of its `summary.json`.
         error: why it ended as it did, one line.
         handle: how its launcher finds it again while it runs.
@@ -149,7 +141,9 @@ class Record:
         return float(value)
 
 
-_NAMES = {each.name for each in fields(Record)}
+def count_statuses(records: Iterable[Record]) -> dict[str, int]:
+    """Number of jobs by status."""
+    return dict(Counter(record.status for record in records))
 
 
 class Ledger:
@@ -157,26 +151,30 @@ class Ledger:
 
     Args:
         path: the file; made if absent. One process at a time may append.
+
+    Attributes:
+        last: the last event of every job, in the order in which jobs were started.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        whole = path.read_bytes() if path.exists() else b""
-        end = whole.rfind(b"\n") + 1
-        if end < len(whole):  # the last writer was killed
+        self.last: dict[str, Record] = {}
+        content = path.read_bytes() if path.exists() else b""
+        end = content.rfind(b"\n") + 1
+        if end < len(content):  # the last writer was killed
             os.truncate(path, end)
-        self._last = {record.job: record for record in _records(whole[:end])}
-
-    @property
-    def last(self) -> Mapping[str, Record]:
-        """The last event of every job, in the order in which jobs came up."""
-        return self._last
+        names = {each.name for each in fields(Record)}
+        for line in content[:end].split(b"\n"):
+            with suppress(ValueError, TypeError, AttributeError):  # no event; its job is run again
+                event = json.loads(line)
+                record = Record(**{name: value for name, value in event.items() if name in names})
+                self.last[record.job] = record
 
     def append(self, record: Record) -> None:
         """Add an event and bring it to disk."""
         append(self.path, json.dumps(asdict(record)) + "\n")
         sync(self.path)
-        self._last[record.job] = record
+        self.last[record.job] = record
 
 
 def read_summary(path: Path) -> dict[str, Metric] | None:
@@ -195,176 +193,29 @@ def read_summary(path: Path) -> dict[str, Metric] | None:
     }
 
 
-def _records(content: bytes) -> Iterator[Record]:
-    for line in content.split(b"\n"):
-        try:
-            found: Any = json.loads(line)
-            yield Record(**{name: value for name, value in found.items() if name in _NAMES})
-        except (ValueError, TypeError, AttributeError):
-            continue
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where one job's files are, and its limits in seconds."""
+
+    run: Path
+    log: Path
+    lock: Path
+    timeout_s: float | None
+    grace_s: float
+    parallel: int = 1  # jobs side by side
+
+    @property
+    def summary(self) -> Path:
+        """What a finished job leaves."""
+        return self.run / "summary.json"
+
+    def remove_summary(self) -> None:
+        """Remove the summary of an earlier try, which says nothing of this one."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            self.summary.unlink()
 
 
-Status = Literal["done", "failed", "config", "timeout", "killed", "oom", "interrupted"]
-Stopped = Literal["timeout", "interrupted"]
-
-_TAIL_BYTES = 8192
-_MEMORY = re.compile(
-    r"^([\w.]*(MemoryError|OutOfMemoryError)\b|.*(std::bad_alloc|can't allocate memory|CUDA out of memory))",
-    re.MULTILINE,
-)
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A job's end.
-
-    Args:
-        status: `done` only if it exited with 0 and left a summary.
-        exit_code: negative for a signal; None where nobody saw it end.
-        seconds: how long it ran.
-        error: one line, empty if it is done.
-    """
-
-    status: Status
-    exit_code: int | None
-    seconds: float
-    error: str = ""
-
-
-def judge_end(
-    exit_code: int,
-    *,
-    seconds: float,
-    summary: Path,
-    log: Path,
-    log_start: int = 0,
-    stopped: Stopped | None = None,
-    memory_kill: bool = False,
-) -> Ended:
-    """Say how a process ended.
-
-    Args:
-        exit_code: negative for a signal.
-        seconds: how long it ran.
-        summary: the `summary.json` that a finished job leaves.
-        log: what it printed.
-        log_start: byte at which its part of the log begins.
-        stopped: why it was told to stop, if it was.
-        memory_kill: the kernel killed a process for want of memory meanwhile.
-    """
-    if exit_code == 0 and read_summary(summary) is not None:
-        return Ended("done", exit_code, seconds)
-    tail = _tail(log, log_start)
-    lines = [line.strip() for line in tail.splitlines() if line.strip()]
-    said = lines[-1].removeprefix("dnalm: ")[:300] if lines else ""
-    if stopped:
-        return Ended(stopped, exit_code, seconds, f"stopped: {stopped}")
-    if exit_code == 0:
-        return Ended("failed", exit_code, seconds, "exit code 0, but no summary.json was left")
-    by_memory = exit_code == -signal.SIGKILL and memory_kill
-    if by_memory or _MEMORY.search("\n".join(lines[-8:])):
-        return Ended("oom", exit_code, seconds, "killed for want of memory" if by_memory else said)
-    why = _signal_name(exit_code) if exit_code < 0 else said or f"exit code {exit_code}"
-    return Ended(_status(exit_code), exit_code, seconds, why)
-
-
-def _status(exit_code: int) -> Status:
-    """A shell, and our own program, report the signal n as 128 + n."""
-    number = -exit_code if exit_code < 0 else exit_code - 128
-    if number in (signal.SIGINT, signal.SIGTERM):
-        return "interrupted"
-    if exit_code < 0 or number == signal.SIGKILL:
-        return "killed"
-    return "config" if exit_code == ConfigError.exit_code else "failed"
-
-
-def _signal_name(exit_code: int) -> str:
-    try:
-        return signal.Signals(-exit_code).name
-    except ValueError:
-        return f"signal {-exit_code}"
-
-
-def _tail(log: Path, start: int) -> str:
-    try:
-        with log.open("rb") as file:
-            file.seek(max(start, log.stat().st_size - _TAIL_BYTES))
-            return file.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-def memory_kills() -> int:
-    """How often the kernel has killed a process of our control group for want of memory; 0 if unknown."""
-    try:
-        groups = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return 0
-    for line in groups:
-        _, controllers, path = line.split(":", 2)
-        root = Path("/sys/fs/cgroup", controllers, path.lstrip("/"))
-        name = "memory.events" if not controllers else "memory.oom_control"
-        if controllers in ("", "memory") and (root / name).is_file():
-            fields = dict(line.split(maxsplit=1) for line in (root / name).read_text().splitlines())
-            return int(fields.get("oom_kill", 0))
-    return 0
-
-
-_FIXED = ("status", "exit_code", "seconds")
-
-
-def write_tables(folder: Path, records: Sequence[Record], metric: str) -> None:
-    """Write `table.csv` and `table.md`, each replaced at once.
-
-    CSV has all columns and digits; Markdown the figures to be read, without columns that no row fills.
-
-    Args:
-        folder: where.
-        records: the last event of each job.
-        metric: the one that Markdown shows.
-    """
-    keys = list(dict.fromkeys(key for record in records for key in record.overrides))
-    metrics = list(dict.fromkeys(name for record in records for name in record.metrics))
-    rows = [_cells(record, keys, metrics) for record in records]
-    names = ["job", *keys, *_FIXED, *metrics, "run", "log", "error"]
-    replace_text(folder / "table.csv", csv_text([names, *rows]))
-    shown = ["job", *keys, *_FIXED, metric, "run", "log"]
-    read = [
-        _cells(_rounded(record, metric), keys, [metric])[:-1] for record in records
-    ]  # errors: see the log
-    filled = [column for column in zip(shown, *read, strict=True) if any(column[1:]) or not read]
-    header, *lines = zip(*filled, strict=True)
-    replace_text(folder / "table.md", markdown_text(header, lines))
-
-
-def _rounded(record: Record, metric: str) -> Record:
-    """The record with the digits of a metric that people read."""
-    value = record.metrics.get(metric)
-    return record if value is None else replace(record, metrics={metric: readable(value)})
-
-
-def _cells(record: Record, keys: Iterable[str], metrics: Iterable[str]) -> list[str]:
-    seconds = None if record.seconds is None else round(record.seconds, 1)
-    values = (
-        record.job,
-        *(record.overrides.get(key) for key in keys),
-        record.status,
-        record.exit_code,
-        seconds,
-        *(record.metrics.get(name) for name in metrics),
-        record.run,
-        record.log,
-        record.error,
-    )
-    return ["" if value is None else str(value) for value in values]
-
-
-def count_statuses(records: Iterable[Record]) -> dict[str, int]:
-    """How many jobs ended in each way."""
-    return dict(Counter(record.status for record in records))
-
-
-LEDGER = "sweep.jsonl"
+_LEDGER = "sweep.jsonl"
 
 
 class SweepFolder:
@@ -398,18 +249,6 @@ class SweepFolder:
         self.path = self.path or default
         return self.path
 
-    def places(self, job: Job) -> Places:
-        """Where the files of a job are."""
-        folder = self._folder
-        return Places(
-            run=folder / job.id,
-            log=folder / f"{job.id}.log",
-            lock=folder / f".{job.id}.lock",
-            timeout_s=self.timeout_s,
-            grace_s=self.grace_s,
-            parallel=self.parallel,
-        )
-
     @contextmanager
     def opened(self) -> Iterator[Ledger]:
         """The ledger, while no other sweep works in the folder.
@@ -424,25 +263,29 @@ class SweepFolder:
             try:
                 lock = OutputLock(self._folder / ".lock", output=self._folder, key="sweep.dir")
                 stack.enter_context(lock)
-                self._check_own()
-                ledger = Ledger(self._folder / LEDGER)
+                names = sorted(
+                    path.name for path in self._folder.iterdir() if not path.name.startswith(".lock")
+                )
+                if names and _LEDGER not in names:
+                    found = f"{self._folder} is there already and holds {names[0]}, but no sweep"
+                    fix = "choose another, such as sweep.dir=sweeps/new"
+                    raise _dir_error(found, "a new folder, or a sweep's", fix)
+                ledger = Ledger(self._folder / _LEDGER)
             except OSError as error:
                 found = f"{self._folder} cannot be written: {error.strerror}"
                 raise _dir_error(found, "a folder that may be made", "choose another sweep.dir") from error
             yield ledger
 
-    def _check_own(self) -> None:
-        names = sorted(entry.name for entry in self._folder.iterdir() if not entry.name.startswith(".lock"))
-        if names and LEDGER not in names:
-            found = f"{self._folder} is there already and holds {names[0]}, but no sweep"
-            raise _dir_error(
-                found, "a new folder, or a sweep's", "choose another, such as sweep.dir=sweeps/new"
-            )
-
-    def write(self, jobs: Sequence[Job], last: Mapping[str, Record]) -> None:
-        """Write the tables: what the ledger knows, then the jobs that wait."""
-        waiting = [self.record(job, "waiting") for job in jobs if job.id not in last]
-        write_tables(self._folder, [*last.values(), *waiting], self.metric)
+    def places(self, job: Job) -> Places:
+        """Where the files of a job are."""
+        return Places(
+            run=self._folder / job.id,
+            log=self._folder / f"{job.id}.log",
+            lock=self._folder / f".{job.id}.lock",
+            timeout_s=self.timeout_s,
+            grace_s=self.grace_s,
+            parallel=self.parallel,
+        )
 
     def record(self, job: Job, status: str, *, handle: str = "", error: str = "") -> Record:
         """An event of a job that has not run to an end."""
@@ -456,6 +299,11 @@ class SweepFolder:
             handle=handle,
             error=error,
         )
+
+    def write(self, jobs: Sequence[Job], last: Mapping[str, Record]) -> None:
+        """Write the tables: the jobs of the ledger, then those that wait."""
+        waiting = [self.record(job, "waiting") for job in jobs if job.id not in last]
+        write_tables(self._folder, [*last.values(), *waiting], self.metric)
 
     def write_summary(self, summary: Mapping[str, object]) -> Path:
         """Write `summary.json` and return its path."""
@@ -473,26 +321,41 @@ def _dir_error(found: str, expected: str, fix: str) -> ConfigError:
     return ConfigError("SWEEP-03", where="sweep.dir", found=found, expected=expected, fix=fix)
 
 
-@dataclass(frozen=True)
-class Places:
-    """Where one job's files are, and its limits in seconds."""
+def write_tables(folder: Path, records: Sequence[Record], metric: str) -> None:
+    """Write `table.csv` and `table.md`, each replaced atomically.
 
-    run: Path
-    log: Path
-    lock: Path
-    timeout_s: float | None
-    grace_s: float
-    parallel: int = 1  # jobs side by side
+    CSV has all columns and digits; Markdown the one metric in five digits, without columns that no row fills
+    and without errors, which are in the logs.
 
-    @property
-    def summary(self) -> Path:
-        """What a finished job leaves."""
-        return self.run / "summary.json"
+    Args:
+        folder: where.
+        records: the last event of each job.
+        metric: the one that Markdown shows.
+    """
+    keys = list(dict.fromkeys(key for record in records for key in record.overrides))
+    metrics = list(dict.fromkeys(name for record in records for name in record.metrics))
+    names = ["job", *keys, "status", "exit_code", "seconds", *metrics, "run", "log", "error"]
+    rows = [
+        _cells(record, keys, [record.metrics.get(name) for name in metrics], record.error)
+        for record in records
+    ]
+    replace_text(folder / "table.csv", csv_text([names, *rows]))
+    shown = ["job", *keys, "status", "exit_code", "seconds", metric, "run", "log"]
+    rows = [_cells(record, keys, [_shown(record.metrics.get(metric))]) for record in records]
+    filled = [column for column in zip(shown, *rows, strict=True) if any(column[1:]) or not rows]
+    header, *lines = zip(*filled, strict=True)
+    replace_text(folder / "table.md", markdown_text(header, lines))
 
-    def forget_summary(self) -> None:
-        """Remove the summary of an earlier try, which must not speak for this one."""
-        with suppress(FileNotFoundError, NotADirectoryError):
-            self.summary.unlink()
+
+def _shown(value: Metric) -> str | None:
+    return None if value is None else readable(value)
+
+
+def _cells(record: Record, keys: Iterable[str], metrics: Iterable[Metric], *more: str) -> list[str]:
+    seconds = None if record.seconds is None else round(record.seconds, 1)
+    about = (record.status, record.exit_code, seconds, *metrics, record.run, record.log, *more)
+    values = (record.job, *(record.overrides.get(key) for key in keys), *about)
+    return ["" if value is None else str(value) for value in values]
 
 
 _LOG_FROM = 10  # ratio of the largest to the smallest value from which an axis is logarithmic
@@ -500,7 +363,7 @@ _LABEL = 28  # letters of a value that are shown; of a long path its end
 
 
 def plot_sweep(records: Sequence[Record], metric: str, target: Path) -> bool:
-    """Draw one panel an axis.
+    """Draw the metric of every finished job, one panel an axis.
 
     Args:
         records: the jobs.
@@ -510,6 +373,9 @@ def plot_sweep(records: Sequence[Record], metric: str, target: Path) -> bool:
     Returns:
         Whether there was anything to draw: an axis of two values or more, and a job with the metric.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     points = [(record, value) for record in records if (value := record.number(metric)) is not None]
     keys = dict.fromkeys(key for record, _ in points for key in record.overrides)
     varied = [key for key in keys if len({record.overrides.get(key) for record, _ in points}) > 1]

@@ -1,11 +1,8 @@
-"""The plain sweep: every combination of the values of all axes, the last axis fastest.
+"""What varies in a sweep, and which combinations are run: a grid, or the proposals of Optuna.
 
-Sweep axes, in Hydra's own grammar: `a=1,2`, `choice(…)`, `range(…)`, `glob(…)`, `interval(…)`.
-
-A search that learns: Optuna's tree-structured Parzen estimator proposes the next job.
-
-A proposal is a function of the seed and of the trials so far, which the ledger holds: so the sweep
-goes on after a kill as if nothing had been, and no second record of it can disagree.
+Axes are words in Hydra's own grammar: `a=1,2`, `choice(…)`, `range(…)`, `glob(…)`, `interval(…)`. Optuna's
+tree-structured Parzen estimator proposes a job as a function of the seed and the trials so far, which the
+ledger holds: so a search continues after a kill as if it had not been interrupted, and needs no database.
 """
 
 from __future__ import annotations
@@ -14,8 +11,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import NonNegativeInt
 
@@ -30,6 +26,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 _MOST_VALUES = 10_000
+_MOST_JOBS = 10_000
 
 
 @dataclass(frozen=True)
@@ -39,6 +36,11 @@ class Interval:
     low: float
     high: float
     log: bool
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its numbers are integers."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ def read_axes(words: Sequence[str]) -> tuple[list[Axis], list[str]]:
     """Split words into axes and those that all jobs share.
 
     Raises:
-        ConfigError: a word is not in Hydra's grammar, an axis is empty or endless, or CFG-05, a key is given
-            twice.
+        ConfigError: SWEEP-01, a word is not in Hydra's grammar, an axis is empty or endless; CFG-05, a key is
+            given twice.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -80,16 +82,39 @@ def read_axes(words: Sequence[str]) -> tuple[list[Axis], list[str]]:
                 raise given_twice(bare, f"{seen[bare]} and {word}")
             seen[bare] = word
             if override.is_sweep_override():
-                axes.append(_axis(key, override))
+                axes.append(_read_axis(key, override))
             else:
                 shared.append(word)
         except HydraException as error:
-            raise axis_error(word, " ".join(str(error).split()), "quote values that hold commas") from error
+            raise _axis_error(word, " ".join(str(error).split()), "quote values that hold commas") from error
     return axes, shared
 
 
-def axis_error(word: str, found: str, fix: str) -> ConfigError:
-    """An error about one axis."""
+def _read_axis(key: str, override: Override) -> Axis:
+    from hydra.core.override_parser.types import Glob, IntervalSweep
+
+    value, word = override.value(), str(override.input_line)
+    if isinstance(value, IntervalSweep):
+        low, high, log = value.start, value.end, "log" in value.tags
+        assert low is not None, "the grammar gives both ends"
+        assert high is not None, "the grammar gives both ends"
+        if not low < high or (log and low <= 0):
+            fix = "see that low < high, and 0 < low where it is logarithmic"
+            raise _axis_error(word, "an interval without numbers", fix)
+        return Axis(key, (), interval=Interval(low, high, log))
+    if isinstance(value, Glob):
+        texts = value.filter(options(key.lstrip("+")))
+    else:
+        texts = list(itertools.islice(override.sweep_string_iterator(), _MOST_VALUES + 1))
+        if override.is_range_sweep():
+            texts = [_without_float_error(text) for text in texts]
+    if not 0 < len(texts) <= _MOST_VALUES:
+        found = "no value" if not texts else f"more than {_MOST_VALUES:,} values"
+        raise _axis_error(word, found, "name the values you want")
+    return Axis(key, tuple(dict.fromkeys(texts)), ordered=override.is_range_sweep())
+
+
+def _axis_error(word: str, found: str, fix: str) -> ConfigError:
     return ConfigError(
         "SWEEP-01",
         where=word,
@@ -97,29 +122,6 @@ def axis_error(word: str, found: str, fix: str) -> ConfigError:
         expected="values in Hydra's grammar, such as a=1,2 or a=range(1,4) or a=choice(x,y)",
         fix=fix,
     )
-
-
-def _axis(key: str, override: Override) -> Axis:
-    from hydra.core.override_parser.types import Glob, IntervalSweep
-
-    value = override.value()
-    if isinstance(value, IntervalSweep):
-        assert value.start is not None, "the grammar gives both ends"
-        assert value.end is not None, "the grammar gives both ends"
-        if not value.start < value.end or ("log" in value.tags and value.start <= 0):
-            rule = "low < high, and 0 < low where it is logarithmic"
-            raise axis_error(str(override.input_line), "an interval without numbers", f"see that {rule}")
-        return Axis(key, (), interval=Interval(value.start, value.end, "log" in value.tags))
-    if isinstance(value, Glob):
-        texts = value.filter(options(key.lstrip("+")))
-    else:
-        texts = list(islice(override.sweep_string_iterator(), _MOST_VALUES + 1))
-        if override.is_range_sweep():
-            texts = [_without_float_error(text) for text in texts]
-    if not 0 < len(texts) <= _MOST_VALUES:
-        found = "no value" if not texts else f"more than {_MOST_VALUES:,} values"
-        raise axis_error(str(override.input_line), found, "name the values you want")
-    return Axis(key, tuple(dict.fromkeys(texts)), ordered=override.is_range_sweep())
 
 
 def _without_float_error(text: str) -> str:
@@ -132,7 +134,6 @@ def _without_float_error(text: str) -> str:
 
 
 Direction = Literal["minimize", "maximize"]
-_MOST_JOBS = 10_000
 
 
 @dataclass(frozen=True)
@@ -143,32 +144,19 @@ class Trial:
     value: float | None = None
 
 
-class Search(Protocol):
-    """Chooses the jobs of a sweep."""
-
-    def known(self, axes: Sequence[Axis], tried: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
-        """The overrides of jobs that need no results; they are all checked before one starts.
-
-        Args:
-            axes: what varies.
-            tried: overrides of the jobs that the ledger knows.
-        """
-
-    def following(
-        self, axes: Sequence[Axis], trials: Sequence[Trial], direction: Direction
-    ) -> Mapping[str, str] | None:
-        """One job more, given the trials so far; None if there is none."""
-
-
 class Grid:
-    """All combinations."""
+    """All combinations, the last axis fastest."""
 
     def known(
         self,
         axes: Sequence[Axis],
         tried: Sequence[Mapping[str, str]],  # noqa: ARG002 -- the interface of searches that learn
     ) -> list[Mapping[str, str]]:
-        """Every combination once.
+        """The overrides of jobs that need no results; they are all checked before one starts.
+
+        Args:
+            axes: what varies.
+            tried: overrides of the jobs that the ledger knows.
 
         Raises:
             ConfigError: an interval has no list of values, or there are too many combinations.
@@ -176,7 +164,7 @@ class Grid:
         for axis in axes:
             if axis.interval:
                 fix = "list values, or let Optuna search: hparams_search=optuna"
-                raise axis_error(f"{axis.key}=interval(…)", "an interval on a grid", fix)
+                raise _axis_error(f"{axis.key}=interval(…)", "an interval on a grid", fix)
         if (number := math.prod(len(axis.values) for axis in axes)) > _MOST_JOBS:
             raise ConfigError(
                 "SWEEP-02",
@@ -186,17 +174,10 @@ class Grid:
                 fix="choose fewer values, or let Optuna search: hparams_search=optuna",
             )
         keys = [axis.key for axis in axes]
-        return [
-            dict(zip(keys, values, strict=True))
-            for values in itertools.product(*(axis.values for axis in axes))
-        ]
+        combinations = itertools.product(*(axis.values for axis in axes))
+        return [dict(zip(keys, values, strict=True)) for values in combinations]
 
-    def following(
-        self,
-        axes: Sequence[Axis],
-        trials: Sequence[Trial],
-        direction: Direction,
-    ) -> None:
+    def following(self, axes: Sequence[Axis], trials: Sequence[Trial], direction: Direction) -> None:
         """None: a grid is known beforehand."""
 
 
@@ -242,7 +223,7 @@ class OptunaSearch:
             study = optuna.create_study(sampler=sampler, direction=direction)
             study.add_trials(finished)
             chosen = study.ask(space).params
-            proposal = {axis.key: _text(axis, chosen[axis.key]) for axis in axes}
+            proposal = {axis.key: _to_text(axis, chosen[axis.key]) for axis in axes}
             if proposal not in tried:
                 return proposal
         return None
@@ -251,19 +232,25 @@ class OptunaSearch:
 def _distribution(axis: Axis) -> BaseDistribution:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    if not axis.interval:
+    if axis.interval is None:
         last = len(axis.values) - 1
         return IntDistribution(0, last) if axis.ordered else CategoricalDistribution(axis.values)
     low, high, log = axis.interval.low, axis.interval.high, axis.interval.log
-    if isinstance(low, int) and isinstance(high, int):
-        return IntDistribution(low, high, log=log)
+    if axis.interval.is_whole:
+        return IntDistribution(int(low), int(high), log=log)
     return FloatDistribution(low, high, log=log)
 
 
-def _text(axis: Axis, value: Any) -> str:  # noqa: ANN401 -- what Optuna chose
+def _to_text(axis: Axis, value: Any) -> str:  # noqa: ANN401 -- what Optuna chose
     if axis.interval and isinstance(value, float):
         return str(_rounded(value, axis.interval))
     return axis.values[value] if axis.ordered else str(value)
+
+
+def _from_text(axis: Axis, text: str) -> Any:  # noqa: ANN401 -- as Optuna takes it
+    if axis.interval:
+        return int(text) if axis.interval.is_whole else float(text)
+    return axis.values.index(text) if axis.ordered else text
 
 
 def _rounded(value: float, interval: Interval) -> float:
@@ -283,14 +270,7 @@ def _frozen(trial: Trial, axes: Sequence[Axis], space: Mapping[str, BaseDistribu
     if trial.value is None or trial.overrides.keys() != space.keys():
         return None
     try:
-        params = {axis.key: _value(axis, trial.overrides[axis.key]) for axis in axes}
+        params = {axis.key: _from_text(axis, trial.overrides[axis.key]) for axis in axes}
         return create_trial(params=params, distributions=dict(space), value=trial.value)
     except ValueError:
         return None
-
-
-def _value(axis: Axis, text: str) -> Any:  # noqa: ANN401 -- as Optuna takes it
-    if axis.interval:
-        whole = isinstance(axis.interval.low, int) and isinstance(axis.interval.high, int)
-        return int(text) if whole else float(text)
-    return axis.values.index(text) if axis.ordered else text

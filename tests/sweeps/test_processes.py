@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dnalm.sweeps.runner import job_environment
+from dnalm.sweeps.launchers import job_environment
 from dnalm.training.launcher import _environment
 
 THREADS = "OMP_NUM_THREADS"

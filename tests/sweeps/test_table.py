@@ -84,7 +84,7 @@ def test_a_ledger_survives_a_cut_at_any_byte(everything: list[Record], data: st.
 def test_lines_that_are_no_events_say_nothing(tmp_path: Path) -> None:
     path = tmp_path / "sweep.jsonl"
     ledger = Ledger(path)
-    ledger.append(Record("a", "done", {}, "run", "log"))
+    ledger.append(Record(job="a", status="done", overrides={}, run="run", log="log"))
     with path.open("ab") as file:
         file.write(b'\0\0\0\n[]\n"x"\n{"job": "b"}\n\xff\n')
     assert list(Ledger(path).last) == ["a"]
@@ -105,7 +105,12 @@ def test_a_summary_gives_its_plain_values(tmp_path: Path) -> None:
 def test_the_plot_has_a_panel_for_each_axis_that_varies(tmp_path: Path) -> None:
     made = [
         Record(
-            str(n), "done", {"lr": f"{10.0**-n}", "name": name, "same": "1"}, "", "", metrics={"m": n * 0.5}
+            job=str(n),
+            status="done",
+            overrides={"lr": f"{10.0**-n}", "name": name, "same": "1"},
+            run="",
+            log="",
+            metrics={"m": n * 0.5},
         )
         for n in range(1, 4)
         for name in "ab"
@@ -121,9 +126,15 @@ def test_markdown_leaves_out_what_no_row_fills_and_digits_that_nobody_reads(tmp_
     bits = 2.2648794663989027
     made = [
         Record(
-            "lr_0.1-00", "done", {"lr": "0.1"}, "a", "a.log", exit_code=0, metrics={"bits": bits, "other": 1}
+            job="lr_0.1-00",
+            status="done",
+            overrides={"lr": "0.1"},
+            run="a",
+            log="a.log",
+            exit_code=0,
+            metrics={"bits": bits, "other": 1},
         ),
-        Record("lr_0.2-11", "running", {"lr": "0.2"}, "b", "b.log"),
+        Record(job="lr_0.2-11", status="running", overrides={"lr": "0.2"}, run="b", log="b.log"),
     ]
     write_tables(tmp_path, made, "bits")
     shown = (tmp_path / "table.md").read_text().splitlines()
