@@ -1,8 +1,10 @@
-"""What a command line alone may grant: packages of the user's own, and variables of the environment.
+"""What only the command line may grant: packages of the user's own, and variables of the environment.
 
-`plugins=[my_pkg]` admits the classes and functions that a package defines as components; `env=[MY_DIR]` lets
-configs read a variable by `${oc.env:MY_DIR}`. Neither is read from a file: a config that came with a model
-or a run grants nothing. Programs that this one starts are granted the same, as words of their command lines.
+`plugins=[my_pkg]` admits the classes and functions that a package defines as components. An installed package
+may declare a short name for its module under the entry point group `dnalm.plugins`; being installed admits
+nothing, the name is typed all the same. `env=[MY_DIR]` lets configs read a variable by `${oc.env:MY_DIR}`.
+Neither is read from a file: a config that came with a model or a run grants nothing. Programs that this one
+starts are granted the same, as words of their command lines.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import Any
 
 from dnalm.errors import ConfigError
@@ -56,6 +59,7 @@ class Grants:
 
 current = Grants()
 KEYS = ("plugins", "env")
+GROUP = "dnalm.plugins"  # of entry points
 
 
 def take_grants(words: Sequence[str]) -> list[str]:
@@ -66,10 +70,13 @@ def take_grants(words: Sequence[str]) -> list[str]:
             there.
     """
     global current
-    granted = {key: tuple(_names(words, key)) for key in KEYS}
-    for package in granted["plugins"]:
-        _check_package(package)
-    current = Grants(**granted)
+    names, env = _names(words, "plugins"), _names(words, "env")
+    installed = {point.name: point.module for point in entry_points(group=GROUP)} if names else {}
+    modules = set(installed.values())  # which are names, too: as such this process passes them on
+    plugins = dict.fromkeys(name if name in modules else installed.get(name, name) for name in names)
+    for package in plugins:
+        _check_package(package, installed)
+    current = Grants(plugins=tuple(plugins), env=tuple(env))
     return [word for word in words if _key(word) not in KEYS]
 
 
@@ -115,7 +122,7 @@ def _key(word: str) -> str:
     return word.partition("=")[0].lstrip("+~")
 
 
-def _check_package(package: str) -> None:
+def _check_package(package: str, installed: Mapping[str, str]) -> None:
     root = package.partition(".")[0]
     if root in _LIBRARIES or root in sys.stdlib_module_names:
         raise _error("plugins", f"{package}, which is not your own", "name a package of your own")
@@ -124,9 +131,10 @@ def _check_package(package: str) -> None:
     except ModuleNotFoundError:
         there = False
     if not there:
+        listed = f"; installed ones: {', '.join(sorted(installed))}" if installed else ""
         raise _error(
             "plugins",
-            f"{package}, which Python does not find; the working directory is not searched",
+            f"{package}, which Python does not find; the working directory is not searched{listed}",
             f"install it (pip install -e <folder>), or start with PYTHONPATH=<folder that holds {root}>",
         )
 
