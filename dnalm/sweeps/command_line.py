@@ -50,6 +50,10 @@ class Plan:
         options = ["--config-dir", str(self.config_dir)] if self.config_dir else []
         return program_job(self.command, self.shared, folder, overrides, options)
 
+    def wrong_with(self, job: Job) -> str:
+        """The sentence that says what is wrong with a job's config, or nothing."""
+        return what_is_wrong(self.command, [*self.shared, *assign(job.overrides)], self.config_dir)
+
     def text(self) -> str:
         """The settings of the sweep, defaults written out, and the jobs known beforehand, as YAML."""
         search = build(self.settings["hparams_search"])
@@ -63,15 +67,11 @@ class Plan:
     def run(self) -> int:
         """Run the sweep; the exit code of the program."""
         words = [*self.shared, *(f"{axis.key}={axis.values or axis.interval}" for axis in self.axes)]
-
-        def check_job(job: Job) -> str:
-            return what_is_wrong(self.command, [*self.shared, *assign(job.overrides)], self.config_dir)
-
         given = {
             "name": f"{self.command.replace(' ', '_')}-{short_hash(self.command, words)}",
             "axes": self.axes,
             "make_job": self.make_job,
-            "check": check_job,
+            "check": self.wrong_with,
         }
         code: int = run_command(self.settings, command="sweep", given=given)
         return code
