@@ -40,16 +40,15 @@ from dnalm.durable import FileSum, file_sha256, write_text
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import BASE_MASK, SOFT_MASK, UNKNOWN, Codes
 from dnalm.genome.atomic_folder import build_folder, locked, store_error
-from dnalm.genome.bgzf import CHUNK_BYTES, compression, read_chunks
 from dnalm.genome.fasta import (
     HEAD_BYTES,
     FastaReader,
-    IndexEntry,
     check_head,
     check_index,
     index_path,
     read_index,
 )
+from dnalm.genome.text import CHUNK_BYTES, compression, read_chunks
 from dnalm.genome.twobit import TwoBitReader, is_twobit
 
 FORMAT_VERSION = 1
@@ -660,7 +659,7 @@ def _write(source: Path, folder: Path, *, chunk_bytes: int) -> None:
                 writer.add(name, codes)
             content = writer.finish()
     if isinstance(reader, FastaReader) and has_index:
-        _check_index(index, reader)
+        check_index(index, reader)
     sha256 = digest.hexdigest() if isinstance(reader, FastaReader) else file_sha256(source)
     after = source.stat()
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
@@ -672,12 +671,3 @@ def _write(source: Path, folder: Path, *, chunk_bytes: int) -> None:
         **content,
     )
     write_text(folder / MANIFEST_FILE, manifest.to_json())
-
-
-def _check_index(path: Path, reader: FastaReader) -> None:
-    ending = reader.line_end_bytes
-    actual = [
-        IndexEntry(record.name, record.length, record.offset, record.width, record.width + ending)
-        for record in reader.records
-    ]
-    check_index(path, read_index(path), actual, reader.num_text_bytes)

@@ -19,8 +19,8 @@ import numpy as np
 
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import SOFT_MASK, UNKNOWN, A, C, Codes, G, T
-from dnalm.genome.bgzf import CHUNK_BYTES
 from dnalm.genome.intervals import Intervals, merge
+from dnalm.genome.text import CHUNK_BYTES
 
 _MAGIC = 0x1A412743
 _BASES = np.array([T, C, A, G], dtype=np.uint8)

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnalm.errors import DataError
-from dnalm.genome.bgzf import CompressionCodes
-from dnalm.genome.text import BED, GFF, VCF, TextFormat, read_lines
+from dnalm.genome.text import BED, GFF, VCF, CompressionCodes, TextFormat, read_lines
 
 SMALL = TextFormat(
     name="list",

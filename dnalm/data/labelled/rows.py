@@ -27,9 +27,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dnalm.errors import DataError, listed, shown
-from dnalm.genome.bgzf import CompressionCodes, read_chunks
 from dnalm.genome.dataset_text import saved_rows, saved_splits
-from dnalm.genome.text import Line, TextFormat, read_lines
+from dnalm.genome.text import CompressionCodes, Line, TextFormat, read_chunks, read_lines
 
 _SPELLINGS = {"val": ("validation", "val", "dev", "valid"), "train": ("train",), "test": ("test",)}
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+){1,2}(:[\w.-]+)?", re.ASCII)
