@@ -42,7 +42,7 @@ COMMANDS = {
 }
 _FLAGS = ("--help", "--cfg", "--debug", "--version", "--multirun")
 _SHORT = {"-h": "--help", "-m": "--multirun"}
-_BARE = {"fetch": "recipe"}  # commands that take the value of one key as a plain word
+_BARE = {"fetch": "download"}  # commands that take the value of one key as a plain word
 
 _USAGE = """\
 dnalm {version}: train DNA language models from config files

@@ -55,7 +55,7 @@ run interpret what=motifs model="runs/first one" input=few.fa run.dir=runs/motif
 run export model="runs/first one" run.dir=exported
 run benchmark benchmark=demo models=[kmer_logistic,random] tasks=[promoter] seeds=1 \
     'finetune=["budget=tiny","steps=3","schedule.warmup_steps=1"]' sweep.dir=benchmark
-run tokenizer train kind=bpe vocab_size=64 data=fasta data.fasta="$clade/demo_a.fa" run.dir=runs/bpe
+run tokenizer train bpe=plain vocab_size=64 data=fasta data.fasta="$clade/demo_a.fa" run.dir=runs/bpe
 run tokenizer inspect tokenizer=runs/bpe data=demo run.dir=runs/inspected
 run pretrain -m seed=1,2 tokenizer=runs/bpe "${small[@]}" data=demo sweep.dir=sweep
 

@@ -10,7 +10,8 @@ from pydantic import NonNegativeFloat, PositiveFloat
 
 from dnalm.console import stdout
 from dnalm.errors import ConfigError, DataError
-from dnalm.genome.download import GenomeRecipe, ManifestRecipe, Patience, download, not_written
+from dnalm.genome.download import GenomeRecipe, ManifestRecipe, Patience, not_written
+from dnalm.genome.download import download as download_file
 from dnalm.genome.species import Outcome, download_species, read_species_manifest, write_species_manifest
 from dnalm.genome.store import check_source
 from dnalm.limits import Attempts
@@ -19,7 +20,7 @@ from dnalm.paths import CachePath, InputPath, as_typed
 
 def fetch(
     *,
-    recipe: GenomeRecipe | ManifestRecipe,
+    download: GenomeRecipe | ManifestRecipe,
     config: dict[str, object],  # noqa: ARG001
     manifest: InputPath | None = None,
     cache: CachePath | None = None,
@@ -30,7 +31,7 @@ def fetch(
     """Download what is not there yet, verify it, and say where it is.
 
     Args:
-        recipe: what to download.
+        download: the genome, or the corpus of many.
         config: the composed config.
         manifest: for a corpus of many species, the filled manifest.
         cache: folder for downloads; `dnalm/downloads` in the user's cache if absent.
@@ -39,13 +40,13 @@ def fetch(
         timeout_s: without a byte before an attempt is given up.
     """
     downloads = cache or platformdirs.user_cache_path("dnalm") / "downloads"
-    folder = downloads.absolute() / recipe.name
+    folder = downloads.absolute() / download.name
     patience = Patience(attempts, wait_s, timeout_s)
     try:
-        if isinstance(recipe, GenomeRecipe):
-            _fetch_genome(recipe, manifest, folder, patience)
+        if isinstance(download, GenomeRecipe):
+            _fetch_genome(download, manifest, folder, patience)
         else:
-            _fetch_species(recipe, manifest, folder, patience)
+            _fetch_species(download, manifest, folder, patience)
     except OSError as error:
         raise not_written(folder, error) from error
 
@@ -53,7 +54,7 @@ def fetch(
 def _fetch_genome(recipe: GenomeRecipe, manifest: Path | None, folder: Path, patience: Patience) -> None:
     if manifest is not None:
         raise _error(str(manifest), f"{recipe.name} is one genome", "no manifest", "leave it out")
-    got = download(recipe.remote, folder, patience=patience)
+    got = download_file(recipe.remote, folder, patience=patience)
     check_source(got.path)
     summary = {
         "recipe": recipe.name,

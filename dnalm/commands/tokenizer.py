@@ -53,7 +53,7 @@ def train_tokenizer(
     *,
     run: RunDirectory,
     data: Corpus,
-    kind: BpeRecipe,
+    bpe: BpeRecipe,
     config: dict[str, object],
     vocab_size: int | None = None,
 ) -> None:
@@ -62,13 +62,13 @@ def train_tokenizer(
     Args:
         run: the folder to leave.
         data: the genomes.
-        kind: the recipe.
+        bpe: the recipe.
         config: the composed config.
         vocab_size: ids of the vocabulary; the recipe's own if absent.
     """
     began = time.perf_counter()
     with run.opened(config, resumable=False):
-        recipe = kind if vocab_size is None else replace(kind, vocab_size=vocab_size)
+        recipe = bpe if vocab_size is None else replace(bpe, vocab_size=vocab_size)
         data.prepare(tracks=())
         tokenizer, samples = recipe.train([genome.whole_text() for genome in data.genomes(tracks=())])
         run.create(config)
@@ -256,7 +256,7 @@ def select_vocabulary(
     *,
     run: RunDirectory,
     data: Corpus,
-    kind: BpeRecipe,
+    bpe: BpeRecipe,
     launcher: LocalLauncher | SlurmLauncher,
     config_dir: Path | None,
     config: dict[str, object],
@@ -272,7 +272,7 @@ def select_vocabulary(
     Args:
         run: the folder to leave.
         data: the genomes.
-        kind: how merges are learned; its size follows from `merges`.
+        bpe: how merges are learned; its size follows from `merges`.
         launcher: starts jobs.
         config: the composed config.
         pretrain: groups and keys of every pretraining, such as `pretrain.steps=500`.
@@ -285,12 +285,12 @@ def select_vocabulary(
     """
     with run.opened(config, resumable=True):
         run.create(config)
-        bpe = run.path / "tokenizer"
-        bpe.mkdir(exist_ok=True)
-        _learn(kind, max(merges, default=1), data).save(bpe)
+        tokenizer = run.path / "tokenizer"
+        tokenizer.mkdir(exist_ok=True)
+        _learn(bpe, max(merges, default=1), data).save(tokenizer)
         compared = readings(merges, kmers)
         folder = SweepFolder(dir=run.path / "jobs", parallel=parallel, metric="score", direction="maximize")
-        rounds = Rounds(run.path / "jobs", bpe, config["data"], pretrain, finetune, config_dir)
+        rounds = Rounds(run.path / "jobs", tokenizer, config["data"], pretrain, finetune, config_dir)
         with folder.opened() as ledger:
             first = {reading: rounds.first(reading) for reading in compared}
             number = run_jobs(folder, ledger, launcher, list(first.values()))
@@ -310,16 +310,16 @@ def select_vocabulary(
         ]
         jobs = [*first.values(), *second.values()]
         statuses = count_statuses(ledger.last[job.id] for job in jobs if job.id in ledger.last)
-        _conclude(run, bpe, outcomes, statuses)
+        _conclude(run, tokenizer, outcomes, statuses)
         if number is not None:
             sys.exit(128 + number)
         if set(statuses) != {"done"}:
             sys.exit(1)
 
 
-def _learn(kind: BpeRecipe, merges: int, data: Corpus) -> BpeTokenizer:
+def _learn(bpe: BpeRecipe, merges: int, data: Corpus) -> BpeTokenizer:
     data.prepare(tracks=())
-    recipe = replace(kind, vocab_size=len(kind.special_tokens) + _NUM_BASES + merges)
+    recipe = replace(bpe, vocab_size=len(bpe.special_tokens) + _NUM_BASES + merges)
     return recipe.open_or_train([genome.training_text() for genome in data.genomes(tracks=())], data.cache)
 
 

@@ -140,6 +140,9 @@ NEIGHBOURS: dict[str, tuple[str, ...]] = {
     "seed_everything": ("seed",),
     "random_seed": ("seed",),
     "random_state": ("seed",),
+    # names that groups had
+    "recipe": ("download=sacCer3",),
+    "kind": ("bpe=grover",),
     # folders, runs and checkpoints
     "out": ("run.dir=runs/first", "sweep.dir=sweeps/first"),  # of commands that leave a folder
     "run.dir": ("out=vectors.parquet", "sweep.dir"),  # of commands that leave a file, or a sweep

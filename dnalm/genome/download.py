@@ -18,7 +18,7 @@ A file of another host: where it is, and the checksum that proves it.
 A checksum is spelled `md5:<hex>` or `sha256:<hex>`, as pooch spells it. Where it is not known
 beforehand, the publisher's list of checksums is: UCSC's md5sum.txt, NCBI's md5checksums.txt.
 
-Recipes of `dnalm fetch`: what can be downloaded by name. They are data, and stand in `conf/recipe/`.
+Recipes of `dnalm fetch`: what can be downloaded by name. They are data, and stand in `conf/download/`.
 """
 
 from __future__ import annotations
@@ -619,7 +619,7 @@ class ManifestRecipe:
 
     Args:
         name: of the corpus, and of its folder in the cache.
-        template: a manifest to be filled; a relative path starts at `conf/recipe/`.
+        template: a manifest to be filled; a relative path starts at `conf/download/`.
 
     Raises:
         ValueError: the name is no safe folder name.
@@ -634,4 +634,4 @@ class ManifestRecipe:
     @property
     def template_path(self) -> Path:
         """Where the template is."""
-        return config_folder() / "recipe" / self.template
+        return config_folder() / "download" / self.template

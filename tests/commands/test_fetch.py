@@ -35,7 +35,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def of_library(library: Library) -> list[str]:
     """Overrides of a recipe's addresses."""
-    return [f"recipe.url={library.url('yeast.fa')}", f"recipe.checksum_url={library.url('md5sum.txt')}"]
+    return [f"download.url={library.url('yeast.fa')}", f"download.checksum_url={library.url('md5sum.txt')}"]
 
 
 def manifest(library: Library, *names: str) -> Path:
@@ -50,7 +50,7 @@ def manifest(library: Library, *names: str) -> Path:
 # One genome
 
 
-@pytest.mark.parametrize("words", [["sacCer3"], ["recipe=sacCer3"]])
+@pytest.mark.parametrize("words", [["sacCer3"], ["download=sacCer3"]])
 def test_a_genome_is_fetched_and_what_is_next_works(
     words: list[str], library: Library, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,7 +87,10 @@ def test_a_failure_is_one_sentence_and_exit_code_3(
 
 def test_a_file_that_is_no_genome_is_refused(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
     library.files["yeast.fa"] = b"a,b\n1,2\n"
-    words = [*of_library(library), f"recipe.checksum=md5:{md5(b'a,b' + bytes([10]) + b'1,2' + bytes([10]))}"]
+    words = [
+        *of_library(library),
+        f"download.checksum=md5:{md5(b'a,b' + bytes([10]) + b'1,2' + bytes([10]))}",
+    ]
     code, _, errors = run(capsys, "fetch", "sacCer3", *words, *QUICK)
     assert code == 3
     assert errors.startswith("dnalm: FASTA-")
@@ -95,7 +98,7 @@ def test_a_file_that_is_no_genome_is_refused(library: Library, capsys: pytest.Ca
 
 def test_two_processes_download_once(library: Library, tmp_path: Path) -> None:
     library.gate = threading.Event()
-    words = [*of_library(library), f"recipe.checksum=md5:{md5(YEAST)}", f"cache={tmp_path}/cache"]
+    words = [*of_library(library), f"download.checksum=md5:{md5(YEAST)}", f"cache={tmp_path}/cache"]
     command = [sys.executable, "-m", "dnalm", "fetch", "sacCer3", *words]
 
     def start() -> subprocess.Popen[str]:
@@ -203,34 +206,37 @@ def test_a_cache_that_cannot_be_written_in_is_one_sentence(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["sacCer4"], "CFG-03 recipe: no option 'sacCer4'; one of dnabert2_multispecies, hg19, hg38, mm10, "),
-        (["recipe=hg88"], "CFG-03 recipe: no option 'hg88'; one of "),
-        ([], "CFG-07 recipe: no value; "),
+        (
+            ["sacCer4"],
+            "CFG-03 download: no option 'sacCer4'; one of dnabert2_multispecies, hg19, hg38, mm10, ",
+        ),
+        (["download=hg88"], "CFG-03 download: no option 'hg88'; one of "),
+        ([], "CFG-07 download: no value; "),
         (["sacCer3", "hg38"], "CFG-16 hg38: an argument without '='; "),
         (["sacCer3", "manifest=my.tsv"], "CFG-20 manifest: my.tsv is not there"),
         (
-            ["sacCer3", "recipe.url=file:///x.fa"],
-            "CFG-18 recipe: url is file:///x.fa; it starts with https:// or",
+            ["sacCer3", "download.url=file:///x.fa"],
+            "CFG-18 download: url is file:///x.fa; it starts with https:// or",
         ),
         (
-            ["sacCer3", "recipe.url=ftp://h/x.fa"],
-            "CFG-18 recipe: url is ftp://h/x.fa; it starts with https:// or",
+            ["sacCer3", "download.url=ftp://h/x.fa"],
+            "CFG-18 download: url is ftp://h/x.fa; it starts with https:// or",
         ),
-        (["sacCer3", "recipe.name=../up"], "CFG-18 recipe: name is '../up'; it is made of letters, "),
+        (["sacCer3", "download.name=../up"], "CFG-18 download: name is '../up'; it is made of letters, "),
         (
-            ["sacCer3", "recipe.checksum=md5:0"],
-            "CFG-18 recipe: checksum is md5:0; it is md5: and 32 hexadecimal",
+            ["sacCer3", "download.checksum=md5:0"],
+            "CFG-18 download: checksum is md5:0; it is md5: and 32 hexadecimal",
         ),
         (
-            ["sacCer3", "recipe.checksum_url=null"],
-            "CFG-18 recipe: neither checksum nor checksum_url of https:",
+            ["sacCer3", "download.checksum_url=null"],
+            "CFG-18 download: neither checksum nor checksum_url of https:",
         ),
         (["sacCer3", "attempts=0"], "CFG-04 attempts: 0; "),
-        (["sacCer3", "recipe.md5=x"], "CFG-03 recipe.md5: unknown key"),
+        (["sacCer3", "download.md5=x"], "CFG-03 download.md5: unknown key"),
         (
             ["nt_multispecies"],
             "FETCH-11 manifest: no value: no public list of the files of nt_multispecies; a filled "
-            f"manifest. Fix: copy {ROOT}/conf/recipe/nt_multispecies.tsv, fill it as its comments say, "
+            f"manifest. Fix: copy {ROOT}/conf/download/nt_multispecies.tsv, fill it as its comments say, "
             "and give manifest=",
         ),
     ],
@@ -253,11 +259,11 @@ def test_a_genome_has_no_manifest(library: Library, capsys: pytest.CaptureFixtur
     )
 
 
-@pytest.mark.parametrize("name", options("recipe"))
+@pytest.mark.parametrize("name", options("download"))
 def test_every_recipe_is_named_as_its_file_and_can_be_built(name: str) -> None:
-    config = read_config("fetch", [f"recipe={name}"])
+    config = read_config("fetch", [f"download={name}"])
     check(config, given=frozenset({"config"}), command="fetch")
-    recipe = build(config["recipe"], key="recipe")
+    recipe = build(config["download"], key="download")
     assert recipe.name == name
     if hasattr(recipe, "url"):
         assert recipe.url == f"https://hgdownload.soe.ucsc.edu/goldenPath/{name}/bigZips/{name}.2bit"

@@ -156,7 +156,7 @@ WHOLE = {
     "tokenizer train": ["data=demo"],
     "tokenizer select": ["data=demo"],
     "tokenizer inspect": ["data=demo"],
-    "fetch": ["recipe=sacCer3"],
+    "fetch": ["download=sacCer3"],
 }
 
 

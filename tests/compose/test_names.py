@@ -29,6 +29,8 @@ WHOLE = {
     "score": ["model=./m", "variants=x.vcf", "reference=x.fa", "out=x.tsv"],
     "interpret": ["model=./m", "input=x.fa", "what=attention"],
     "benchmark": ["models=[random]"],
+    "fetch": ["download=sacCer3"],
+    "tokenizer_train": ["data=demo"],
 }
 
 

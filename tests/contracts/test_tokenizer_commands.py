@@ -11,7 +11,7 @@ from dnalm.cli import main
 from tests.conftest import random_sequence
 
 GENOME = ["data=fasta", "data.fasta=genome.fa", "data.cache=cache"]
-TRAIN = ["tokenizer", "train", "kind=bpe", "kind.vocab_size=30", *GENOME]
+TRAIN = ["tokenizer", "train", "bpe=plain", "bpe.vocab_size=30", *GENOME]
 INSPECT = ["tokenizer", "inspect", *GENOME]
 
 
@@ -86,7 +86,7 @@ def test_a_vocabulary_size_may_be_given_without_its_kind(capsys: pytest.CaptureF
 def test_every_contig_is_learned_from(capsys: pytest.CaptureFixture[str]) -> None:
     # The split holds the last fitting contig out of pretraining, but not out of a vocabulary made by hand
     Path("genome.fa").write_text(f">chr1\n{'AC' * 100}\n>chr2\n{'GT' * 15}\n")
-    _, out, _ = run(capsys, *TRAIN, "kind.vocab_size=12", "run.dir=out")
+    _, out, _ = run(capsys, *TRAIN, "bpe.vocab_size=12", "run.dir=out")
     assert summary_of(out)["bases_read"] == {"genome.fa": 230}
 
 
@@ -94,7 +94,7 @@ def test_several_genomes_are_read_by_their_weights(capsys: pytest.CaptureFixture
     Path("a.fa").write_text(f">chr1\n{random_sequence(9000)}\n")
     Path("b.fa").write_text(f">chr1\n{random_sequence(9000, 1)}\n")
     words = ["data=multispecies", "data.genomes={a: a.fa, b: b.fa}", "data.weights={a: 3, b: 1}"]
-    words += ["data.cache=cache", "kind.piece_bp=100", "kind.vocab_size=20", "run.dir=out"]
+    words += ["data.cache=cache", "kind.piece_bp=100", "bpe.vocab_size=20", "run.dir=out"]
     _, out, _ = run(capsys, "tokenizer", "train", *words)
     assert summary_of(out)["bases_read"] == {"a": 9000, "b": 3000}
 
@@ -172,7 +172,9 @@ def test_a_recipe_is_learned_on_the_training_part_and_kept(capsys: pytest.Captur
 # Refusals
 
 
-@pytest.mark.parametrize("words", [["tokenizer"], ["tokenizer", "trian"], ["tokenizer", "trian", "kind=bpe"]])
+@pytest.mark.parametrize(
+    "words", [["tokenizer"], ["tokenizer", "trian"], ["tokenizer", "trian", "bpe=plain"]]
+)
 def test_half_of_a_command_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     code, _, errors = run(capsys, *words)
     assert code == 2
@@ -204,9 +206,9 @@ def test_a_taken_folder_is_moved_aside_on_request(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        ([*TRAIN, "kind.vocab_size=8"], 2, "CFG-18 kind: vocab_size is 8; it must lie between 9 and 65536"),
-        ([*TRAIN, "kind.vocab_size=4000"], 3, "TOK-10 genome.fa: no two tokens occur together twice once"),
-        ([*TRAIN, "kind=kmer"], 2, "CFG-03 kind: no option 'kmer'; one of bpe, dnabert2, grover"),
+        ([*TRAIN, "bpe.vocab_size=8"], 2, "CFG-18 bpe: vocab_size is 8; it must lie between 9 and 65536"),
+        ([*TRAIN, "bpe.vocab_size=4000"], 3, "TOK-10 genome.fa: no two tokens occur together twice once"),
+        ([*TRAIN, "bpe=kmer"], 2, "CFG-03 bpe: no option 'kmer'; one of dnabert2, grover, plain"),
         ([*INSPECT, "tokenizer=files"], 2, "CFG-07 tokenizer.path: no value"),
         ([*INSPECT, "tokenizer=files", "tokenizer.path=no"], 2, "CFG-20 tokenizer.path: no is not there"),
         (

@@ -204,9 +204,9 @@ def test_dropout_keeps_the_mean_of_the_output(name: KernelName, changes: dict[st
     attend = KERNELS[name].attend
     inputs = [x.detach() for x in _qkv()]
     layout = _layout(changes)
-    draws = torch.stack([attend(*inputs, layout, 0.2) for _ in range(2000)])
+    draws = torch.stack([attend(*inputs, layout, 0.2) for _ in range(500)])
     error = (draws.mean(0) - attend(*inputs, layout, 0.0)).abs()
-    assert (error <= 6 * draws.std(0) / 2000**0.5 + 1e-4).all()
+    assert (error <= 6 * draws.std(0) / 500**0.5 + 1e-4).all()
     assert draws.std(0).max() > 0.1
 
 

@@ -83,7 +83,7 @@ def test_if_every_config_is_bad_nothing_starts_and_the_exit_code_is_2(
 
 
 def test_a_command_without_a_run_directory_is_no_job(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, errors = run(capsys, "fetch", "-m", "recipe=hg19,hg38", "sweep.dir=x")
+    code, _, errors = run(capsys, "fetch", "-m", "download=hg19,hg38", "sweep.dir=x")
     assert code == 2
     assert "SWEEP-06 -m: fetch makes no run directory" in errors
 

@@ -79,7 +79,7 @@ def test_the_first_merges_are_the_vocabulary_trained_for_so_many(merges: int, me
 
 
 def test_grovers_vocabulary_of_609(megabase: TrainingText) -> None:
-    recipe = build(read_config("tokenizer_train", ["kind=grover"])["kind"])
+    recipe = build(read_config("tokenizer_train", ["bpe=grover"])["bpe"])
     tokenizer, (sample,) = recipe.train([megabase])
     assert (tokenizer.vocab_size, tokenizer.num_merges) == (609, 600)
     assert tokenizer.vocabulary()[:9] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"ACGT"]
@@ -87,7 +87,7 @@ def test_grovers_vocabulary_of_609(megabase: TrainingText) -> None:
 
 
 def test_dnabert2s_special_ids(random_text: TrainingText) -> None:
-    recipe = build(read_config("tokenizer_train", ["kind=dnabert2"])["kind"])
+    recipe = build(read_config("tokenizer_train", ["bpe=dnabert2"])["bpe"])
     assert (recipe.vocab_size, recipe.piece_bp) == (4096, 700)
     tokenizer, _ = replace(recipe, vocab_size=30).train([random_text])
     assert tokenizer.vocabulary()[:9] == ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]", *"ACGT"]

@@ -60,8 +60,9 @@ def test_pll_is_that_of_one_variant_at_a_time(kind: str, store: GenomeStore) -> 
     tokenizer = TOKENIZERS[kind]
     model = make_model(tokenizer)
     look = SlowLook(model, tokenizer)
-    expected = [slow_pll(look, flanks(TEXT, allele), half=6) for allele in variants()]
-    found = [row[1] for row in make_scorer(tokenizer, store, model=model).score(variants())]
+    one_of_each = [variants()[index] for index in (0, 7, 8, 9)]
+    expected = [slow_pll(look, flanks(TEXT, allele), half=6) for allele in one_of_each]
+    found = [row[1] for row in make_scorer(tokenizer, store, model=model).score(one_of_each)]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
