@@ -1,22 +1,16 @@
-"""A micro-batch in packed layout: sequences end to end, nothing padded.
+"""What one forward pass reads: masked sequences packed end to end, and which samples each step takes.
 
-B sequences, N packed tokens, C annotation channels, M tokens to predict, X hidden bases, P pairs.
+- `Sample` is one masked sequence, `Batch` a micro-batch of them in packed layout, nothing padded.
+- `find_hidden`: a base is hidden when every token that covers it is shown as the mask token. Neighbours in an
+  overlapping tokenization then reveal nothing of it, so the loss at such bases compares tokenizers fairly.
+- `BatchPlan` and `StepBatches`: a global batch is samples [n B, (n + 1) B) of the run. Ranks take equal
+  contiguous slices of it and cut them into micro-batches, so neither the number of ranks nor of workers
+  changes what a step reads.
+- `CountedSteps`: where several objectives are summed, each is divided by its own number of targets in the
+  global batch before the backward pass of the first micro-batch, since the gradients meet in the encoder.
 
-Batch arithmetic, and the slice of each global batch that a rank computes.
-
-A global batch is samples [n B, (n + 1) B) of the run. Ranks take equal contiguous slices of it and
-cut them into micro-batches, so neither the number of ranks nor of workers changes what a step sees.
-
-Which bases a masked sequence truly hides, and which masked tokens can tell them.
-
-A base is hidden when every token that covers it is shown as the mask token. Its neighbours in an
-overlapping tokenization are then of no help, so the loss at such bases compares tokenizers fairly.
-
-How many targets a whole optimizer step has, told with each of its micro-batches.
-
-Where several objectives are summed, each is divided by its own number of targets in the global batch. Their
-gradients meet in the shared encoder, so that the division has to come before the backward pass of the first
-micro-batch. Micro-batches hold integers only, so a step's are simply fetched before the first is handed out.
+Shapes: B sequences, N packed tokens, T tokens of one sequence, C annotation channels, M tokens to predict,
+X hidden bases, P pairs of a hidden base and a masked token over it.
 """
 
 from __future__ import annotations
@@ -40,6 +34,200 @@ from dnalm.genome.alphabet import UNKNOWN, Codes, bases
 from dnalm.limits import BatchSize, Workers
 from dnalm.tokenizers import Ids
 from dnalm.tokenizers.protocol import pair_up
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One masked sequence, before packing."""
+
+    index: int
+    seen: Ids  # (T,) as the model reads it
+    ids: Ids  # (T,) the true ids
+    masked: Flags  # (T,)
+    targets: Flags  # (T,) tokens to predict
+    content: Flags  # (T,) tokens that spell bases; the others are special
+    num_bases: int
+    hidden: HiddenBases | None = None  # in validation only
+    tracks: Mapping[str, Target] = field(default_factory=dict)  # (T,) or (T, n) each
+    annotations: npt.NDArray[np.int8] | None = None  # (T, C) where annotations are inputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class HiddenBases:
+    """Hidden bases, and the pairs of a hidden base and a masked token that covers it."""
+
+    position_X: Integers  # noqa: N815 -- flat store coordinate
+    base_X: Codes  # noqa: N815 -- 0-3
+    pair_base_P: Integers  # noqa: N815 -- index into X
+    pair_token_P: Integers  # noqa: N815 -- index into the masked tokens
+    pair_offset_P: Integers  # noqa: N815 -- place of the base within the token
+
+
+def find_hidden(codes: Codes, spans: Ids, hidden: Flags, *, start: int) -> HiddenBases:
+    """Find the hidden bases of one sequence.
+
+    Args:
+        codes: (L,) the sequence.
+        spans: (T, 2) bases of each token; special tokens have empty spans.
+        hidden: (T,) True where the token is masked, and all of those are shown as mask tokens.
+        start: flat store coordinate of the first base.
+
+    Returns:
+        The hidden bases in ascending order; an N is never one.
+    """
+    cover = np.zeros(len(codes) + 1, dtype=np.int64)
+    covered_by_visible = cover.copy()
+    np.add.at(cover, spans[:, 0], 1)
+    np.add.at(cover, spans[:, 1], -1)
+    visible = spans[~hidden]
+    np.add.at(covered_by_visible, visible[:, 0], 1)
+    np.add.at(covered_by_visible, visible[:, 1], -1)
+    is_visible = np.cumsum(covered_by_visible)[:-1] > 0
+    is_hidden = (np.cumsum(cover)[:-1] > 0) & ~is_visible & (bases(codes) != UNKNOWN)
+    places = np.flatnonzero(is_hidden)
+
+    pairs = pair_up(spans[hidden])
+    kept = is_hidden[pairs.base]
+    return HiddenBases(
+        position_X=places + start,
+        base_X=bases(codes)[places],
+        pair_base_P=np.searchsorted(places, pairs.base[kept]),
+        pair_token_P=pairs.token[kept],
+        pair_offset_P=pairs.offset[kept],
+    )
+
+
+def join_hidden(parts: list[HiddenBases], tokens_per_part: list[int]) -> HiddenBases:
+    """Put sequences end to end: indices of later parts are shifted past the earlier ones."""
+    num_bases = np.cumsum([0, *(len(part.position_X) for part in parts)])
+    num_tokens = np.cumsum([0, *tokens_per_part])
+    return HiddenBases(
+        position_X=np.concatenate([part.position_X for part in parts]),
+        base_X=np.concatenate([part.base_X for part in parts]),
+        pair_base_P=np.concatenate([p.pair_base_P + n for p, n in zip(parts, num_bases, strict=False)]),
+        pair_token_P=np.concatenate([p.pair_token_P + n for p, n in zip(parts, num_tokens, strict=False)]),
+        pair_offset_P=np.concatenate([part.pair_offset_P for part in parts]),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HiddenTensors:
+    """`HiddenBases` of a micro-batch as tensors, and the sequence each base lies in."""
+
+    position_X: Tensor  # noqa: N815
+    base_X: Tensor  # noqa: N815
+    sequence_X: Tensor  # noqa: N815 -- sample index of the base's window
+    pair_base_P: Tensor  # noqa: N815
+    pair_token_P: Tensor  # noqa: N815
+    pair_offset_P: Tensor  # noqa: N815
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What one forward pass takes.
+
+    Attributes:
+        ids_N: token ids, masked ones replaced, (N,) int64.
+        cu_lengths: where each sequence begins, and N at the end, (B + 1,) int32.
+        max_length: tokens of the longest sequence.
+        targets_M: places of the tokens to predict among the packed ones, (M,) int64; the masked tokens,
+            unless a recipe predicts all.
+        labels_M: their true ids, (M,) int64.
+        samples: index of each sequence's sample.
+        content_N: which tokens spell bases, (N,) bool; the others are special.
+        num_content: how many do.
+        num_masked: tokens that are masked.
+        num_bases: bases under all windows.
+        hidden: the hidden bases, in validation only.
+        tracks: targets from annotation tracks for every token, or for every sequence, then (B,) and (B, n),
+            by the names of `target_name`: (N,) int64 classes and (N, n) int8 labels, -1 where unknown, or
+            (N,) float32 values, NaN where unknown.
+        annotations_NC: where annotations are inputs, the value of each channel at every token, (N, C) int8: 1
+            present, 0 absent, -1 unknown.
+        step_targets: in training with tracks, the number of targets that the samples of the whole optimizer
+            step have on this rank: of each track, and of masked language modelling by the name "".
+    """
+
+    ids_N: Tensor  # noqa: N815
+    cu_lengths: Tensor
+    max_length: int
+    targets_M: Tensor  # noqa: N815
+    labels_M: Tensor  # noqa: N815
+    samples: tuple[int, ...]
+    content_N: Tensor  # noqa: N815
+    num_content: int
+    num_masked: int
+    num_bases: int
+    hidden: HiddenTensors | None = None
+    tracks: Mapping[str, Tensor] = field(default_factory=dict)
+    annotations_NC: Tensor | None = None  # noqa: N815
+    step_targets: Mapping[str, int] = field(default_factory=dict)
+
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:
+        """The same batch with its tensors on `device`."""
+        return _map_tensors(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory, from which a GPU copies faster."""
+        return _map_tensors(self, Tensor.pin_memory)
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Pack samples end to end in their order."""
+    lengths = np.array([len(sample.ids) for sample in samples])
+    targets = np.concatenate([sample.targets for sample in samples])
+    ids = np.concatenate([sample.ids for sample in samples])
+    annotations = [sample.annotations for sample in samples if sample.annotations is not None]
+    assert len(annotations) in (0, len(samples)), "a run has channels or has none"
+    return Batch(
+        ids_N=torch.from_numpy(np.concatenate([sample.seen for sample in samples])),
+        cu_lengths=torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)),
+        max_length=int(lengths.max()),
+        targets_M=torch.from_numpy(np.flatnonzero(targets)),
+        labels_M=torch.from_numpy(ids[targets]),
+        samples=tuple(sample.index for sample in samples),
+        content_N=torch.from_numpy(np.concatenate([sample.content for sample in samples])),
+        num_content=sum(int(sample.content.sum()) for sample in samples),
+        num_masked=sum(int(sample.masked.sum()) for sample in samples),
+        num_bases=sum(sample.num_bases for sample in samples),
+        hidden=_pack_hidden(samples),
+        tracks={
+            name: torch.from_numpy(np.concatenate([sample.tracks[name] for sample in samples]))
+            for name in samples[0].tracks  # every sample of a run has all of its tracks
+        },
+        annotations_NC=torch.from_numpy(np.concatenate(annotations)) if annotations else None,
+    )
+
+
+def is_known(targets: Tensor) -> Tensor:
+    """Where the targets of a track are there, of their shape."""
+    return ~targets.isnan() if targets.is_floating_point() else targets != UNLABELLED
+
+
+def _pack_hidden(samples: list[Sample]) -> HiddenTensors | None:
+    parts = [sample.hidden for sample in samples if sample.hidden is not None]
+    if len(parts) < len(samples):
+        return None
+    joined = join_hidden(parts, [int(sample.masked.sum()) for sample in samples])
+    windows = np.repeat([sample.index for sample in samples], [len(part.position_X) for part in parts])
+    return HiddenTensors(
+        position_X=torch.from_numpy(joined.position_X),
+        base_X=torch.from_numpy(joined.base_X.astype(np.int64)),
+        sequence_X=torch.from_numpy(windows),
+        pair_base_P=torch.from_numpy(joined.pair_base_P),
+        pair_token_P=torch.from_numpy(joined.pair_token_P),
+        pair_offset_P=torch.from_numpy(joined.pair_offset_P),
+    )
+
+
+def _map_tensors(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+    def changed(value: Batch | HiddenTensors) -> dict[str, Tensor]:
+        named = {field.name: getattr(value, field.name) for field in fields(value)}
+        return {name: change(tensor) for name, tensor in named.items() if isinstance(tensor, Tensor)}
+
+    hidden = replace(batch.hidden, **changed(batch.hidden)) if batch.hidden else None
+    tracks = {name: change(targets) for name, targets in batch.tracks.items()}
+    return replace(batch, **changed(batch), hidden=hidden, tracks=tracks)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,218 +303,7 @@ def validation_batches(num_samples: int, *, micro_size: int, rank: int, world_si
     return [mine[i : i + micro_size] for i in range(0, len(mine), micro_size)]
 
 
-@dataclass(frozen=True)
-class HiddenBases:
-    """Hidden bases, and a list of (hidden base, masked token that covers it) pairs.
-
-    X hidden bases, P pairs, M masked tokens.
-    """
-
-    position_X: Integers  # noqa: N815 -- flat store coordinate
-    base_X: Codes  # noqa: N815 -- 0-3
-    pair_base_P: Integers  # noqa: N815 -- index into X
-    pair_token_P: Integers  # noqa: N815 -- index into M
-    pair_offset_P: Integers  # noqa: N815 -- place of the base within the token
-
-
-def find_hidden(codes: Codes, spans: Ids, hidden: Flags, *, start: int) -> HiddenBases:
-    """Find the hidden bases of one sequence.
-
-    Args:
-        codes: (L,) the sequence.
-        spans: (T, 2) bases of each token; special tokens have empty spans.
-        hidden: (T,) True where the token is masked, and all of those are shown as mask tokens.
-        start: flat store coordinate of the first base.
-
-    Returns:
-        The hidden bases in ascending order; an N is never one.
-    """
-    cover = np.zeros(len(codes) + 1, dtype=np.int64)
-    covered_by_visible = cover.copy()
-    np.add.at(cover, spans[:, 0], 1)
-    np.add.at(cover, spans[:, 1], -1)
-    visible = spans[~hidden]
-    np.add.at(covered_by_visible, visible[:, 0], 1)
-    np.add.at(covered_by_visible, visible[:, 1], -1)
-    told = np.cumsum(covered_by_visible)[:-1] > 0
-    is_hidden = (np.cumsum(cover)[:-1] > 0) & ~told & (bases(codes) != UNKNOWN)
-    places = np.flatnonzero(is_hidden)
-
-    pairs = pair_up(spans[hidden])
-    kept = is_hidden[pairs.base]
-    return HiddenBases(
-        position_X=places + start,
-        base_X=bases(codes)[places],
-        pair_base_P=np.searchsorted(places, pairs.base[kept]),
-        pair_token_P=pairs.token[kept],
-        pair_offset_P=pairs.offset[kept],
-    )
-
-
-def join_hidden(parts: list[HiddenBases], tokens_per_part: list[int]) -> HiddenBases:
-    """Put sequences end to end: indices of later parts are shifted past the earlier ones."""
-    num_bases = np.cumsum([0, *(len(part.position_X) for part in parts)])
-    num_tokens = np.cumsum([0, *tokens_per_part])
-    return HiddenBases(
-        position_X=np.concatenate([part.position_X for part in parts]),
-        base_X=np.concatenate([part.base_X for part in parts]),
-        pair_base_P=np.concatenate([p.pair_base_P + n for p, n in zip(parts, num_bases, strict=False)]),
-        pair_token_P=np.concatenate([p.pair_token_P + n for p, n in zip(parts, num_tokens, strict=False)]),
-        pair_offset_P=np.concatenate([part.pair_offset_P for part in parts]),
-    )
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One masked sequence, before packing."""
-
-    index: int
-    seen: Ids  # (T,) as the model sees it
-    ids: Ids  # (T,) as it is
-    masked: Flags  # (T,)
-    targets: Flags  # (T,) tokens to predict
-    content: Flags  # (T,) tokens that spell bases
-    num_bases: int
-    hidden: HiddenBases | None = None  # in validation only
-    tracks: Mapping[str, Target] = field(default_factory=dict)  # (T,) or (T, n) each
-    annotations: npt.NDArray[np.int8] | None = None  # (T, C) where annotations are inputs
-
-    @property
-    def num_content(self) -> int:
-        """Tokens that spell bases."""
-        return int(self.content.sum())
-
-
-@dataclass(frozen=True)
-class HiddenTensors:
-    """`HiddenBases` of a micro-batch as tensors, and the sequence each base lies in."""
-
-    position_X: Tensor  # noqa: N815
-    base_X: Tensor  # noqa: N815
-    sequence_X: Tensor  # noqa: N815 -- sample index of the base's window
-    pair_base_P: Tensor  # noqa: N815
-    pair_token_P: Tensor  # noqa: N815
-    pair_offset_P: Tensor  # noqa: N815
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What one forward pass takes.
-
-    Attributes:
-        ids_N: token ids, masked ones replaced, (N,) int64.
-        cu_lengths: where each sequence begins, and N at the end, (B + 1,) int32.
-        max_length: tokens of the longest sequence.
-        targets_M: places of the tokens to predict among the packed ones, (M,) int64; the masked tokens,
-            unless a recipe predicts all.
-        labels_M: their true ids, (M,) int64.
-        samples: index of each sequence's sample.
-        content_N: which tokens spell bases, (N,) bool; the others are special.
-        num_content: how many do.
-        num_masked: tokens that are masked.
-        num_bases: bases under all windows.
-        hidden: the hidden bases, in validation only.
-        tracks: what annotation tracks say of every token, or of every sequence, then (B,) and (B, n), by the
-            names of `target_name`: (N,) int64 classes and (N, n) int8 labels, -1 where unknown, or (N,)
-            float32 values, NaN where unknown.
-        annotations_NC: where annotations are inputs, what each channel says of every token, (N, C) int8: 1 it
-            holds, 0 it does not, -1 unknown.
-        step_targets: in training with tracks, the number of targets that the samples of the whole optimizer
-            step have on this rank: of each track, and of masked language modelling by the name "".
-    """
-
-    ids_N: Tensor  # noqa: N815
-    cu_lengths: Tensor
-    max_length: int
-    targets_M: Tensor  # noqa: N815
-    labels_M: Tensor  # noqa: N815
-    samples: tuple[int, ...]
-    content_N: Tensor  # noqa: N815
-    num_content: int
-    num_masked: int
-    num_bases: int
-    hidden: HiddenTensors | None = None
-    tracks: Mapping[str, Tensor] = field(default_factory=dict)
-    annotations_NC: Tensor | None = None  # noqa: N815
-    step_targets: Mapping[str, int] = field(default_factory=dict)
-
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:
-        """The same batch with its tensors on `device`."""
-        return _map_tensors(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self) -> Batch:
-        """The same batch in page-locked memory, from which a GPU copies faster."""
-        return _map_tensors(self, Tensor.pin_memory)
-
-
-def collate(samples: list[Sample]) -> Batch:
-    """Pack samples end to end in their order."""
-    lengths = np.array([len(sample.ids) for sample in samples])
-    targets = np.concatenate([sample.targets for sample in samples])
-    ids = np.concatenate([sample.ids for sample in samples])
-    return Batch(
-        ids_N=torch.from_numpy(np.concatenate([sample.seen for sample in samples])),
-        cu_lengths=torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)),
-        max_length=int(lengths.max()),
-        targets_M=torch.from_numpy(np.flatnonzero(targets)),
-        labels_M=torch.from_numpy(ids[targets]),
-        samples=tuple(sample.index for sample in samples),
-        content_N=torch.from_numpy(np.concatenate([sample.content for sample in samples])),
-        num_content=sum(sample.num_content for sample in samples),
-        num_masked=sum(int(sample.masked.sum()) for sample in samples),
-        num_bases=sum(sample.num_bases for sample in samples),
-        hidden=_join(samples),
-        tracks=_join_tracks(samples),
-        annotations_NC=_join_annotations(samples),
-    )
-
-
-def is_known(targets: Tensor) -> Tensor:
-    """Where the targets of a track are there, of their shape."""
-    return ~targets.isnan() if targets.is_floating_point() else targets != UNLABELLED
-
-
-def _join_tracks(samples: list[Sample]) -> dict[str, Tensor]:
-    """Targets end to end; every sample of a run has all of its tracks."""
-    return {
-        name: torch.from_numpy(np.concatenate([sample.tracks[name] for sample in samples]))
-        for name in samples[0].tracks
-    }
-
-
-def _join_annotations(samples: list[Sample]) -> Tensor | None:
-    parts = [sample.annotations for sample in samples if sample.annotations is not None]
-    assert len(parts) in (0, len(samples)), "a run has channels or has none"
-    return torch.from_numpy(np.concatenate(parts)) if parts else None
-
-
-def _join(samples: list[Sample]) -> HiddenTensors | None:
-    parts = [sample.hidden for sample in samples if sample.hidden is not None]
-    if len(parts) < len(samples):
-        return None
-    joined = join_hidden(parts, [int(sample.masked.sum()) for sample in samples])
-    windows = np.repeat([sample.index for sample in samples], [len(part.position_X) for part in parts])
-    return HiddenTensors(
-        position_X=torch.from_numpy(joined.position_X),
-        base_X=torch.from_numpy(joined.base_X.astype(np.int64)),
-        sequence_X=torch.from_numpy(windows),
-        pair_base_P=torch.from_numpy(joined.pair_base_P),
-        pair_token_P=torch.from_numpy(joined.pair_token_P),
-        pair_offset_P=torch.from_numpy(joined.pair_offset_P),
-    )
-
-
-def _map_tensors(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
-    def changed(value: Batch | HiddenTensors) -> dict[str, Tensor]:
-        named = {field.name: getattr(value, field.name) for field in fields(value)}
-        return {name: change(tensor) for name, tensor in named.items() if isinstance(tensor, Tensor)}
-
-    hidden = replace(batch.hidden, **changed(batch.hidden)) if batch.hidden else None
-    tracks = {name: change(targets) for name, targets in batch.tracks.items()}
-    return replace(batch, **changed(batch), hidden=hidden, tracks=tracks)  # type: ignore[arg-type]
-
-
-MASKED_TOKENS = ""  # the name of masked language modelling among the tracks
+MASKED_TOKENS = ""  # the key of masked language modelling in `step_targets`
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,7 @@
-"""What DNA there is: the genomes of a run, and which parts of them train and which judge.
+"""The genomes of a run: one (`GenomeCorpus`), the rows of a dataset, or several by name or manifest.
 
-Many genomes as one corpus: a YAML of paths and addresses or a manifest, mixed as asked, with tracks.
-
-The genomes of a corpus by name: where each is, what it is for, and its share.
-
-Tracks of many genomes: for each track the genomes that have it, and what makes it of their files.
+A corpus names its genomes, divides each into training and validation regions, opens the tracks on its bases,
+and gives each genome its share of the samples.
 """
 
 from __future__ import annotations
@@ -36,17 +33,17 @@ from dnalm.tokenizers import TrainingText
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CorpusGenome:
     """One genome of a corpus.
 
     Attributes:
         name: of the species, or of the file.
         path: its file.
-        store: the genome.
-        division: which parts train and which judge.
+        store: its bases.
+        division: its training and validation regions.
         weight: its share relative to the others'; by its length if None.
-        tracks: what is known of its bases, by name.
+        tracks: annotations of its bases, by name.
     """
 
     name: str
@@ -57,7 +54,7 @@ class CorpusGenome:
     tracks: Mapping[str, TrackStore] = field(default_factory=dict)
 
     def training_text(self) -> TrainingText:
-        """What a vocabulary may be learned on without having seen what judges the model."""
+        """The training regions, for a vocabulary that is learned without validation data."""
         return TrainingText(self.name, self.store, self.division.train, self.weight)
 
     def whole_text(self) -> TrainingText:
@@ -95,7 +92,7 @@ class Corpus(Protocol):
         """Build and verify the stores that are not there; called in one process of each node.
 
         Args:
-            tracks: those that are wanted; as `genomes`.
+            tracks: as of `genomes`.
             part: of the genomes.
         """
 
@@ -103,13 +100,13 @@ class Corpus(Protocol):
         """The genomes of a part that is prepared, by name."""
 
     def genomes(self, tracks: Collection[str] | None = None) -> list[CorpusGenome]:
-        """Open the genomes, those that only judge included.
+        """Open the genomes, those that are held out included.
 
         Args:
-            tracks: names of the tracks that are wanted; all that the corpus was given if None.
+            tracks: names of the tracks to open; all that the corpus was given if None.
 
         Raises:
-            DataError: DATA-05, a wanted track is not there.
+            DataError: DATA-05, one of these tracks is not there.
         """
 
 
@@ -120,12 +117,12 @@ class GenomeCorpus:
         fasta: the genome: FASTA (plain, gzip, bgzip), UCSC 2bit, or a built store.
         clade: without `fasta`, the clade to simulate on first use.
         species: of a simulated clade, the genome to read; the first if absent.
-        split: which part judges the model.
-        regions: BED file of what windows lie in, in training and in judging; the whole genome if absent.
+        split: how the genome is divided into training and validation.
+        regions: BED file of the regions that all windows lie in; the whole genome if absent.
         cache: folder for built stores; the user's cache if absent.
-        tracks: what is known of the genome's bases, by names of the user's choice. A clade has its own where
+        tracks: annotations of the genome's bases, by names of the user's choice. A clade has its own where
             none are given, `region`, `chromatin`, `knowledge` and `conservation`, opened only where they are
-            wanted.
+            used.
 
     Raises:
         DataError: the file cannot be a genome.
@@ -176,7 +173,7 @@ class GenomeCorpus:
         division = self.split.divide(store)
         if self.regions is not None:
             division = division.within(self.regions, store)
-        return CorpusGenome(source.name, source, store, division, tracks=opened)
+        return CorpusGenome(name=source.name, path=source, store=store, division=division, tracks=opened)
 
     def genomes(self, tracks: Collection[str] | None = None) -> list[CorpusGenome]:
         """The one genome."""
@@ -210,7 +207,7 @@ class DatasetCorpus:
         column: the one that holds sequences.
         part: which split of the dataset.
         revision: the hub's branch, tag or commit.
-        split: which part judges the model; rows at random if absent.
+        split: how it is divided into training and validation; rows at random if absent.
         cache: folder for built stores; the user's cache if absent.
     """
 
@@ -241,7 +238,7 @@ class DatasetCorpus:
 
         Raises:
             DataError: DSET-01 to 03, or what is wrong with a sequence, which is named by its row; DATA-05, a
-                track is wanted.
+                track is asked for.
         """
         for name in tracks or ():
             raise missing_track(name, ())
@@ -249,11 +246,11 @@ class DatasetCorpus:
             self.source, column=self.column, part=self.part, revision=self.revision, cache=self.cache
         )
         store = open_or_build(path, self.cache)
-        return [CorpusGenome(path.stem, path, store, self.split.divide(store))]
+        return [CorpusGenome(name=path.stem, path=path, store=store, division=self.split.divide(store))]
 
 
 def missing_track(name: str, there: Collection[str]) -> DataError:
-    """An objective or an input wants a track that the corpus has not."""
+    """The error of a track that an objective or an input needs and the corpus lacks."""
     return DataError(
         "DATA-05",
         where="data.tracks",
@@ -263,16 +260,16 @@ def missing_track(name: str, there: Collection[str]) -> DataError:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Species:
-    """One genome of a corpus.
+    """One genome of several, before it is opened.
 
     Attributes:
         name: of the genome.
         path: its file; of a remote one the place it is downloaded to, of a clade's its name in the folder.
         remote: the file of another host.
         weight: share relative to the others'.
-        split: what the whole genome is for; None where the run divides it.
+        split: what all of the genome is for; None where `data.split` divides it.
         taxon: its group.
     """
 
@@ -285,211 +282,8 @@ class Species:
 
     @property
     def trains(self) -> bool:
-        """Whether it, or a part of it, trains."""
+        """Whether all or a part of it is for training."""
         return self.split != "validation"
-
-
-def species_of_clade(clade: Clade) -> list[Species]:
-    """All species of a simulated clade."""
-    return [Species(name, Path(f"{name}.fa")) for name in clade.species]
-
-
-def species_by_name(genomes: Mapping[str, str | Path], cache: Path | None) -> list[Species]:
-    """Genomes given as paths or addresses.
-
-    Raises:
-        ValueError: there is none, or an address may not be used.
-    """
-    if not genomes:
-        raise ValueError("genomes is empty; name at least one: data.genomes={yeast: sacCer3.fa.gz}")
-    return [
-        _remote(name, RemoteFile(str(source)), cache) if "://" in str(source) else Species(name, Path(source))
-        for name, source in genomes.items()
-    ]
-
-
-def species_of_manifest(manifest: Path, cache: Path | None) -> list[Species]:
-    """The genomes of a manifest, but for those kept for tests.
-
-    Raises:
-        DataError: MANI-01 to 15.
-    """
-    found = []
-    for entry in read_species_manifest(manifest):
-        if entry.split == "test":
-            continue
-        if entry.remote is not None:
-            species = _remote(entry.name, entry.remote, cache)
-        else:
-            assert entry.path is not None, "a line has a path or an address"
-            species = Species(entry.name, entry.path)
-        found.append(replace(species, weight=entry.weight, split=entry.split, taxon=entry.taxon))
-    return found
-
-
-def _remote(name: str, remote: RemoteFile, cache: Path | None) -> Species:
-    return Species(name, download_folder(remote.url, cache) / remote.name, remote)
-
-
-def hold_out(species: Sequence[Species], held_out: Iterable[str]) -> list[Species]:
-    """Let some genomes judge whole.
-
-    Raises:
-        ValueError: a name is unknown.
-    """
-    check_names("held_out", held_out, species)
-    return [replace(s, split="validation") if s.name in held_out else s for s in species]
-
-
-def weigh(species: Sequence[Species], weights: Mapping[str, float]) -> list[Species]:
-    """Give genomes their shares.
-
-    Raises:
-        ValueError: a genome that trains has none, a name is unknown, or a weight is no number above 0.
-    """
-    training = {s.name for s in species if s.trains}
-    if not training <= weights.keys() <= {s.name for s in species}:
-        raise ValueError(
-            f"weights name {', '.join(weights)}; they are to name {', '.join(sorted(training))}, which train"
-        )
-    wrong = [f"{name} {weight}" for name, weight in weights.items() if not 0 < weight < float("inf")]
-    if wrong:
-        raise ValueError(f"weights are {', '.join(wrong)}; a weight is a number above 0")
-    return [replace(s, weight=weights.get(s.name)) for s in species]
-
-
-def check_taxa(weights: Mapping[str, float], species: Sequence[Species]) -> None:
-    """Hold the shares of taxa against the genomes.
-
-    Raises:
-        ValueError: genomes have shares of their own, a taxon has no number above 0, or is of no genome.
-    """
-    if any(s.weight is not None for s in species):
-        raise ValueError("weights and taxon_weights are both given; genomes are mixed by one of them")
-    taxa = {str(s.taxon) for s in species if s.trains}
-    if taxa != weights.keys() or min(weights.values()) <= 0:
-        raise ValueError(
-            f"taxon_weights name {', '.join(weights)}; the genomes that train are of "
-            f"{', '.join(sorted(taxa))}, each of which is to have a number above 0"
-        )
-
-
-def check_names(argument: str, names: Iterable[str], species: Sequence[Species]) -> None:
-    """Refuse names that no genome has.
-
-    Raises:
-        ValueError: names the nearest.
-    """
-    known = [s.name for s in species]
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        nearest = difflib.get_close_matches(unknown[0], known, n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
-        raise ValueError(f"{argument} names {', '.join(unknown)}; the genomes are {', '.join(known)}{hint}")
-
-
-def shares_of(
-    num_bases: Mapping[str, int],
-    species: Sequence[Species],
-    *,
-    length_power: float,
-    taxon_weights: Mapping[str, float] | None,
-) -> dict[str, float | None]:
-    """What each genome that trains is to have, relative to the others; None where that is its length.
-
-    Args:
-        num_bases: of every genome.
-        species: all genomes.
-        length_power: without weights, a share is the length to this power.
-        taxon_weights: share of each taxon; within it genomes share by length to that power.
-    """
-    training = [s for s in species if s.trains]
-    given = {s.name: s.weight for s in training}
-    if taxon_weights is None and (
-        length_power == 1.0 or any(weight is not None for weight in given.values())
-    ):
-        return given
-    powers = {s.name: float(num_bases[s.name]) ** length_power for s in training}
-    if taxon_weights is None:
-        return dict(powers)
-    of_taxon: dict[str | None, float] = {}
-    for s in training:
-        of_taxon[s.taxon] = of_taxon.get(s.taxon, 0.0) + powers[s.name]
-    return {s.name: taxon_weights[str(s.taxon)] * powers[s.name] / of_taxon[s.taxon] for s in training}
-
-
-SpeciesTracks = Mapping[str, Mapping[str, TrackRecipe]]
-
-
-def check_tracks(tracks: Mapping[str, object], species: Sequence[Species]) -> None:
-    """Refuse tracks that cannot be one each.
-
-    Args:
-        tracks: by the track's name and the genome's, as the config gives them.
-        species: the genomes.
-
-    Raises:
-        ValueError: a track is no mapping of genomes to recipes, names a genome that is not there, or has
-            recipes of two kinds.
-    """
-    for name, recipes in tracks.items():
-        example = f"data.tracks.{name}={{{species[0].name}: {{_target_: dnalm.genome.tracks.…}}}}"
-        if not isinstance(recipes, Mapping):
-            raise ValueError(  # noqa: TRY004 -- the config's fault, as all that it gives
-                f"tracks.{name} is one {type(recipes).__name__}; each genome has its own: {example}"
-            )
-        made = {genome: recipe for genome, recipe in recipes.items() if isinstance(recipe, TrackRecipe)}
-        if len(made) < max(1, len(recipes)):
-            raise ValueError(f"tracks.{name} is {recipes}; what makes it for a genome is as in {example}")
-        check_names(f"tracks.{name}", made, species)
-        _check_kinds(name, made)
-
-
-def _check_kinds(name: str, recipes: Mapping[str, TrackRecipe]) -> None:
-    (first, of_first), *others = recipes.items()
-    for other, of_other in others:
-        if of_other.kind != of_first.kind:
-            raise ValueError(
-                f"tracks.{name} is of {of_first.kind} in {first} ({type(of_first).__name__}) and of "
-                f"{of_other.kind} in {other} ({type(of_other).__name__}); one head learns both, so they are "
-                "of one kind"
-            )
-
-
-def tracks_by_genome(
-    names: Collection[str] | None, tracks: SpeciesTracks, species: Sequence[Species]
-) -> dict[str, dict[str, TrackRecipe]]:
-    """For each genome what it has of the tracks that are wanted.
-
-    Args:
-        names: of the wanted tracks; all if None.
-        tracks: by the track's name and the genome's.
-        species: the genomes.
-
-    Raises:
-        DataError: DATA-05, no genome has a wanted track.
-    """
-    for name in names or ():
-        if name not in tracks:
-            raise missing_track(name, tracks)
-    wanted = tracks if names is None else names
-    return {
-        s.name: {name: tracks[name][s.name] for name in wanted if s.name in tracks[name]} for s in species
-    }
-
-
-def tracks_of_clade(clade: Clade, folder: Path) -> dict[str, dict[str, TrackRecipe]]:
-    """The tracks of all species of a clade; conservation is the first one's alone.
-
-    Args:
-        clade: the parameters.
-        folder: where its files lie.
-    """
-    found: dict[str, dict[str, TrackRecipe]] = {}
-    for species in clade.species:
-        for name, recipe in clade_tracks(clade, folder, species).items():
-            found.setdefault(name, {})[species] = recipe
-    return found
 
 
 class MultispeciesCorpus:
@@ -504,13 +298,13 @@ class MultispeciesCorpus:
         taxon_weights: share of each taxon of the manifest; within it genomes share by length.
         length_power: without weights, a genome's share is its length to this power: 1 is proportional to
             length, 0 gives every genome the same.
-        held_out: species that judge the model and train nothing.
-        split: which part of every other genome judges the model.
-        regions: BED file of what a genome's windows lie in, in training and judging; others are read whole.
+        held_out: species that are for validation only.
+        split: how every other genome is divided into training and validation.
+        regions: BED file of the regions that a genome's windows lie in; others are read whole.
         cache: folder for built stores, tracks and downloads; the user's cache if absent.
         prepare_workers: processes that download and build side by side.
-        tracks: what is known of the genomes' bases, by names of the user's choice: for each track the genomes
-            that have it; of the others it is missing. A clade has its own where none are given, as
+        tracks: annotations of the genomes' bases, by names of the user's choice: for each track the genomes
+            that have it; for the others it is missing. A clade has its own where none are given, as
             `GenomeCorpus`.
 
     Raises:
@@ -538,21 +332,22 @@ class MultispeciesCorpus:
                 "of genomes, manifest and clade one is to be given, as in data.genomes={yeast: sacCer3.fa.gz}"
             )
         if clade is not None:
-            listed = species_of_clade(clade)
+            listed = [Species(name=name, path=Path(f"{name}.fa")) for name in clade.species]
         elif manifest is not None:
-            listed = species_of_manifest(manifest, cache)
+            listed = _read_manifest(manifest, cache)
         else:
-            listed = species_by_name(genomes or {}, cache)
-        listed = hold_out(listed, held_out)
-        self.species = listed if weights is None else weigh(listed, weights)
+            listed = _named_genomes(genomes or {}, cache)
+        _check_names("held_out", held_out, listed)
+        listed = [replace(each, split="validation") if each.name in held_out else each for each in listed]
+        self.species = listed if weights is None else _weighted(listed, weights)
         if taxon_weights is not None:
-            check_taxa(taxon_weights, self.species)
+            _check_taxa(taxon_weights, self.species)
         if not 0 <= length_power <= 1:
             raise ValueError(
                 f"length_power is {length_power}; it lies between 0 (uniform) and 1 (proportional)"
             )
-        check_tracks(tracks or {}, self.species)
-        check_names("regions", regions or (), self.species)
+        _check_tracks(tracks or {}, self.species)
+        _check_names("regions", regions or (), self.species)
         for species in self.species if clade is None else ():
             if species.remote is None:
                 check_source(species.path)
@@ -562,11 +357,11 @@ class MultispeciesCorpus:
         self.split, self.prepare_workers = split or SplitByContig(), prepare_workers
 
     def prepare(self, tracks: Collection[str] | None = None, part: Part = WHOLE) -> None:
-        """Download, build and verify all that is wanted, side by side; what is finished stays if interrupted.
+        """Download, build and verify genomes and tracks, side by side; an interruption keeps finished ones.
 
         Raises:
             DataError: DATA-02, with the name and the fault of every genome that failed; DATA-05, no genome
-                has a wanted track.
+                has a track of `tracks`.
         """
         plans = part.of_genomes(self._plans(tracks))
         prepare_genomes(plans, self.cache, workers=self.prepare_workers)
@@ -580,50 +375,161 @@ class MultispeciesCorpus:
         """The genomes in the order they are named; what `prepare` has verified is not read again."""
         plans = self._plans(tracks)
         stores = {name: open_or_build(plan.path, self.cache, verify=False) for name, plan in plans.items()}
-        shares = shares_of(
-            {name: store.num_bases for name, store in stores.items()},
-            self.species,
-            length_power=self.length_power,
-            taxon_weights=self.taxon_weights,
-        )
+        shares = self._shares({name: store.num_bases for name, store in stores.items()})
         folder = track_cache(self.cache)
-        return [
-            CorpusGenome(
-                species.name,
-                plans[species.name].path,
-                stores[species.name],
-                self._divide(species, stores[species.name]),
-                shares.get(species.name),
-                {
-                    name: recipe.prepare(stores[species.name], folder, verify=False)
-                    for name, recipe in plans[species.name].tracks.items()
-                },
+        opened = []
+        for species in self.species:
+            plan, store = plans[species.name], stores[species.name]
+            recipes = plan.tracks.items()
+            genome = CorpusGenome(
+                name=species.name,
+                path=plan.path,
+                store=store,
+                division=self._divide(species, store),
+                weight=shares.get(species.name),
+                tracks={name: recipe.prepare(store, folder, verify=False) for name, recipe in recipes},
             )
-            for species in self.species
-        ]
+            opened.append(genome)
+        return opened
+
+    def _shares(self, num_bases: Mapping[str, int]) -> dict[str, float | None]:
+        """Each training genome's share relative to the others'; None for its length."""
+        training = [species for species in self.species if species.trains]
+        given = {species.name: species.weight for species in training}
+        has_weights = any(weight is not None for weight in given.values())
+        if self.taxon_weights is None and (self.length_power == 1.0 or has_weights):
+            return given
+        powers = {each.name: float(num_bases[each.name]) ** self.length_power for each in training}
+        if self.taxon_weights is None:
+            return dict(powers)
+        of_taxon: dict[str | None, float] = {}
+        for each in training:
+            of_taxon[each.taxon] = of_taxon.get(each.taxon, 0.0) + powers[each.name]
+        return {
+            each.name: self.taxon_weights[str(each.taxon)] * powers[each.name] / of_taxon[each.taxon]
+            for each in training
+        }
 
     def _plans(self, names: Collection[str] | None) -> dict[str, GenomePlan]:
-        """What is to be there of each genome; a clade is simulated on first use."""
-        tracks_by_genome(names, self._tracks(names, Path()), self.species)  # refused before a simulation
+        """The files and tracks of each genome; a clade is simulated on first use."""
+        self._tracks_by_genome(names, Path())  # a missing track is refused before a simulation
         folder = Path() if self.clade is None else find_or_simulate(self.clade, self.cache)
-        recipes = tracks_by_genome(names, self._tracks(names, folder), self.species)
+        recipes = self._tracks_by_genome(names, folder)
         return {s.name: GenomePlan(folder / s.path, s.remote, recipes[s.name]) for s in self.species}
 
-    def _tracks(self, names: Collection[str] | None, folder: Path) -> SpeciesTracks:
-        """What was given; or where tracks are wanted and none were, those of a clade in a folder."""
+    def _tracks_by_genome(
+        self, names: Collection[str] | None, folder: Path
+    ) -> dict[str, dict[str, TrackRecipe]]:
+        """Of the tracks `names`, all if None, those that each genome has; a clade's own lie in `folder`."""
+        tracks: dict[str, dict[str, TrackRecipe]] = dict(self.tracks or {})
         if self.clade is not None and self.tracks is None and names is not None:
-            return tracks_of_clade(self.clade, folder)
-        return self.tracks or {}
+            for species in self.clade.species:  # conservation is the first one's alone
+                for name, recipe in clade_tracks(self.clade, folder, species).items():
+                    tracks.setdefault(name, {})[species] = recipe
+        for name in names or ():
+            if name not in tracks:
+                raise missing_track(name, tracks)
+        chosen = tracks if names is None else names
+        return {
+            s.name: {name: tracks[name][s.name] for name in chosen if s.name in tracks[name]}
+            for s in self.species
+        }
 
     def _divide(self, species: Species, store: GenomeStore) -> Division:
-        division = self._divide_whole(species, store)
+        whole, none = store.intervals, np.zeros((0, 2), dtype=np.int64)
+        if species.split == "validation":
+            division = Division(none, whole, f"{species.name} is held out")
+        elif species.split == "train":
+            division = Division(whole, none, f"{species.name} trains whole")
+        else:
+            division = self.split.divide(store)
         bed = self.regions.get(species.name)
         return division if bed is None else division.within(bed, store)
 
-    def _divide_whole(self, species: Species, store: GenomeStore) -> Division:
-        whole, none = store.intervals, np.zeros((0, 2), dtype=np.int64)
-        if species.split == "validation":
-            return Division(none, whole, f"{species.name} is held out")
-        if species.split == "train":
-            return Division(whole, none, f"{species.name} trains whole")
-        return self.split.divide(store)
+
+def _named_genomes(genomes: Mapping[str, str | Path], cache: Path | None) -> list[Species]:
+    """Genomes given as paths or addresses."""
+    if not genomes:
+        raise ValueError("genomes is empty; name at least one: data.genomes={yeast: sacCer3.fa.gz}")
+    return [
+        _remote(name, RemoteFile(str(source)), cache)
+        if "://" in str(source)
+        else Species(name=name, path=Path(source))
+        for name, source in genomes.items()
+    ]
+
+
+def _read_manifest(manifest: Path, cache: Path | None) -> list[Species]:
+    """The genomes of a manifest, except those kept for tests; raises DataError MANI-01 to 15."""
+    found = []
+    for entry in read_species_manifest(manifest):
+        if entry.split == "test":
+            continue
+        if entry.remote is not None:
+            species = _remote(entry.name, entry.remote, cache)
+        else:
+            assert entry.path is not None, "a line has a path or an address"
+            species = Species(name=entry.name, path=entry.path)
+        found.append(replace(species, weight=entry.weight, split=entry.split, taxon=entry.taxon))
+    return found
+
+
+def _remote(name: str, remote: RemoteFile, cache: Path | None) -> Species:
+    return Species(name=name, path=download_folder(remote.url, cache) / remote.name, remote=remote)
+
+
+def _weighted(species: Sequence[Species], weights: Mapping[str, float]) -> list[Species]:
+    """The genomes with their shares; each that is for training needs a number above 0."""
+    training = {s.name for s in species if s.trains}
+    if not training <= weights.keys() <= {s.name for s in species}:
+        raise ValueError(
+            f"weights name {', '.join(weights)}; they are to name {', '.join(sorted(training))}, which train"
+        )
+    wrong = [f"{name} {weight}" for name, weight in weights.items() if not 0 < weight < float("inf")]
+    if wrong:
+        raise ValueError(f"weights are {', '.join(wrong)}; a weight is a number above 0")
+    return [replace(s, weight=weights.get(s.name)) for s in species]
+
+
+def _check_taxa(weights: Mapping[str, float], species: Sequence[Species]) -> None:
+    """Refuse shares of taxa beside shares of genomes, and taxa that are not those of the training genomes."""
+    if any(s.weight is not None for s in species):
+        raise ValueError("weights and taxon_weights are both given; genomes are mixed by one of them")
+    taxa = {str(s.taxon) for s in species if s.trains}
+    if taxa != weights.keys() or min(weights.values()) <= 0:
+        raise ValueError(
+            f"taxon_weights name {', '.join(weights)}; the genomes that train are of "
+            f"{', '.join(sorted(taxa))}, each of which is to have a number above 0"
+        )
+
+
+def _check_names(argument: str, names: Iterable[str], species: Sequence[Species]) -> None:
+    """Refuse names that no genome has, with the nearest one."""
+    known = [s.name for s in species]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        nearest = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        raise ValueError(f"{argument} names {', '.join(unknown)}; the genomes are {', '.join(known)}{hint}")
+
+
+def _check_tracks(tracks: Mapping[str, object], species: Sequence[Species]) -> None:
+    """Refuse tracks that are no mapping of known genomes to recipes of one kind."""
+    for name, recipes in tracks.items():
+        example = f"data.tracks.{name}={{{species[0].name}: {{_target_: dnalm.genome.tracks.…}}}}"
+        if not isinstance(recipes, Mapping):
+            raise ValueError(  # noqa: TRY004 -- the config's fault, as all that it gives
+                f"tracks.{name} is one {type(recipes).__name__}; each genome has its own: {example}"
+            )
+        made = {genome: recipe for genome, recipe in recipes.items() if isinstance(recipe, TrackRecipe)}
+        if len(made) < max(1, len(recipes)):
+            raise ValueError(f"tracks.{name} is {recipes}; what makes it for a genome is as in {example}")
+        _check_names(f"tracks.{name}", made, species)
+        (first, of_first), *others = made.items()
+        for other, of_other in others:
+            if of_other.kind != of_first.kind:
+                raise ValueError(
+                    f"tracks.{name} is of {of_first.kind} in {first} ({type(of_first).__name__}) and of "
+                    f"{of_other.kind} in {other} ({type(of_other).__name__}); one head learns both, "
+                    "so they are of one kind"
+                )

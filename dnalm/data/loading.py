@@ -22,9 +22,9 @@ from dnalm.errors import DnalmError
 from dnalm.lifetime import leave_signals_to_parent
 from dnalm.system_errors import translate
 
-_LOOK_S = 5  # between looks at whether the workers live
-_PATIENCE_S = 300  # a batch that takes longer is reported rather than waited for
-_TELL_AFTER_S = 1  # an error that no batch is to blame for
+_POLL_S = 5  # between checks that the workers are alive
+_TIMEOUT_S = 300  # a batch that takes longer is an error
+_REPORT_AFTER_S = 1  # an error outside of any batch
 _TIMED_OUT = "DataLoader timed out"  # torch's words
 
 Fetched = TypeVar("Fetched")
@@ -63,7 +63,7 @@ class Loader(Generic[Fetched], Iterable[Fetched]):
             multiprocessing_context=_fork_server(samples) if num_workers else None,
             worker_init_fn=partial(_end_with, os.getpid()) if num_workers else None,
             persistent_workers=keep_workers and num_workers > 0,
-            timeout=_LOOK_S if num_workers else 0,
+            timeout=_POLL_S if num_workers else 0,
         )
 
     def __len__(self) -> int:
@@ -79,7 +79,7 @@ class Loader(Generic[Fetched], Iterable[Fetched]):
             except StopIteration:
                 return
             except RuntimeError as error:
-                if _TIMED_OUT in str(error) and time.monotonic() - asked < _PATIENCE_S:
+                if _TIMED_OUT in str(error) and time.monotonic() - asked < _TIMEOUT_S:
                     continue
                 raise
             if isinstance(batch, WorkerFailure):
@@ -106,7 +106,7 @@ class WorkerFailure:
         return cls(translate(error), "".join(traceback.format_exception(error)))
 
     def raise_again(self) -> NoReturn:
-        """Raise it where the batch was wanted.
+        """Raise it in the process that asked for the batch.
 
         Raises:
             DnalmError: as the worker has it.
@@ -158,13 +158,13 @@ def _end_with(process: int, worker: int) -> None:  # noqa: ARG001 -- torch gives
     """
     leave_signals_to_parent()
     threading.Thread(target=_exit_after, args=(process,), name="end with trainer", daemon=True).start()
-    sys.excepthook = partial(_tell_later, sys.excepthook)
+    sys.excepthook = partial(_report_later, sys.excepthook)
 
 
-def _tell_later(tell: Callable[..., object], *error: object) -> None:
+def _report_later(report: Callable[..., object], *error: object) -> None:
     """Leave a worker the time to end with its trainer, whose death breaks what it was just sending."""
-    time.sleep(_TELL_AFTER_S)
-    tell(*error)
+    time.sleep(_REPORT_AFTER_S)
+    report(*error)
 
 
 def _exit_after(process: int) -> None:

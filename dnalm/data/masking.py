@@ -43,10 +43,10 @@ class Masking:
         mask_share: of the hidden spans, the share shown as the mask token.
         random_share: the share shown as random tokens; the rest is shown as it is.
         faithful: choose as the published code does: centres only inside the sequence, spans
-            clipped at its ends, the share drawn token by token, so that a shown token may betray
+            clipped at its ends, the share drawn token by token, so that a shown token may reveal
             its hidden span, and random tokens from the whole vocabulary, special ones included.
         loss_on: which tokens training predicts; `all` is what LOGO's released code does. Validation
-            judges masked ones always.
+            always predicts the masked ones.
     """
 
     rate: float = 0.15

@@ -29,7 +29,7 @@ class GenomeData(LightningDataModule):
         corpus: the genomes.
         tokenizer: bases to ids.
         windows: how long windows are and where they come from.
-        masking: what is hidden.
+        masking: which tokens are masked.
         batch: the batch arithmetic.
         seed: the run's seed.
         targets: what batches carry of the corpus's tracks, for tokens or for windows; see `target_name`.
@@ -64,24 +64,24 @@ class GenomeData(LightningDataModule):
         """Divide the genomes and lay out the windows.
 
         Raises:
-            DataError: DATA-01, a genome has no stretch that is long enough for a window; DATA-04, none judges
-                the model; DATA-08, none trains it.
+            DataError: DATA-01, a genome has no stretch that is long enough for a window; DATA-04, none has
+                validation data; DATA-08, none has training data.
             ConfigError, DataError: inputs cannot be channels; see `find_channels`.
         """
         self.opened = self.corpus.genomes((*self.tracks, *self.inputs))
         self.channels = find_channels(self.inputs, self.opened)
-        judging = sum(bool(len(genome.division.validation)) for genome in self.opened)
-        if not judging:
+        with_validation = sum(bool(len(genome.division.validation)) for genome in self.opened)
+        if not with_validation:
             raise DataError(
                 "DATA-04",
                 where="data",
-                found="no genome and no part of one judges the model",
+                found="no validation data: every genome is used for training",
                 expected="a validation side",
                 fix="name species in data.held_out, or let data.split divide a genome",
             )
         if not self._training():
             raise self._nothing_trains()
-        each = max(1, self.windows.num_validation // judging)
+        each = max(1, self.windows.num_validation // with_validation)
         self.joined = self._join(self.opened, (*self.tracks, *self.inputs))
         absent = {name: AbsentTrack(track.kind, len(track.names)) for name, track in self.joined.items()}
         self.genomes = [
@@ -123,13 +123,13 @@ class GenomeData(LightningDataModule):
             for number in training
         ]
         return TrainingSamples(
-            [self.genomes[number] for number in training],
-            Mixture(shares, seed=self.seed),
-            self.tokenizer,
-            self.windows.max_tokens,
-            self.masking,
-            self.seed,
-            self.batch.global_size,
+            genomes=[self.genomes[number] for number in training],
+            mixture=Mixture(shares, seed=self.seed),
+            tokenizer=self.tokenizer,
+            max_tokens=self.windows.max_tokens,
+            masking=self.masking,
+            seed=self.seed,
+            global_batch=self.batch.global_size,
         )
 
     def _training(self) -> list[int]:
@@ -161,14 +161,14 @@ class GenomeData(LightningDataModule):
         return joined
 
     def validation_samples(self) -> ValidationSamples:
-        """The windows that judge, genome by genome."""
+        """The validation windows, genome by genome."""
         return ValidationSamples(
-            self.genomes,
-            self.judged,
-            self.tokenizer,
-            self.windows.max_tokens,
-            self.masking,
-            self.seed,
+            genomes=self.genomes,
+            windows=self.judged,
+            tokenizer=self.tokenizer,
+            max_tokens=self.windows.max_tokens,
+            masking=self.masking,
+            seed=self.seed,
         )
 
     def train_dataloader(self) -> Iterable[Batch]:

@@ -1,15 +1,9 @@
-"""From a sample's index to its masked tokens: window, strand, tokens, mask.
+"""From a sample's index to its masked tokens: genome, window, strand, tokens, mask.
 
 Both datasets are pure functions of (seed, index) over a memory-mapped store, so they are cheap to
-copy into loader workers and give the same samples whoever asks.
+copy into loader workers and return the same samples in every process.
 
-A genome of a corpus with its windows laid out.
-
-Which genome sample i of a run reads, as a pure function of i.
-
-A table of slots is filled once: each genome has slots in proportion to its share, evenly spaced from a random
-start. Sample i takes slot i modulo the table, so that any stretch of samples holds every genome within one or
-two samples of its share, and how many of a genome's samples came before is known without counting.
+Shapes: L bases of a window, T tokens, R regions, G genomes.
 """
 
 from __future__ import annotations
@@ -42,21 +36,21 @@ from dnalm.genome.tracks import TrackStore
 from dnalm.tokenizers import Ids, Tokenizer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LaidOutGenome:
-    """What samples are read from.
+    """A genome of a corpus with its windows laid out.
 
     Attributes:
         name: of the genome.
         store: its bases.
-        train: (R, 2) regions that training windows lie in; none of a genome that only judges.
-        training: training windows, if it has any.
-        held_out: (R, 2) regions that validation windows lie in.
-        validation: validation windows; none of a genome that only trains.
+        train: (R, 2) regions of training windows; empty if all of the genome is held out.
+        training: training windows, if there are any.
+        held_out: (R, 2) regions of validation windows.
+        validation: validation windows; empty if all of the genome is used for training.
         num_too_short: bases of the training side in stretches that are too short for a window.
-        tracks: all tracks of the run by name, those that it has not as absent.
+        tracks: all tracks of the run by name, those that this genome lacks as absent.
         channels: which of them are inputs.
-        targets: names of what is learned of the others; see `target_name`.
+        targets: names of the targets that come from the others; see `target_name`.
     """
 
     name: str
@@ -72,7 +66,7 @@ class LaidOutGenome:
 
     @property
     def learned(self) -> dict[str, TrackStore | AbsentTrack]:
-        """The tracks that are learned, by the names of their targets."""
+        """The tracks with targets, by the names of these."""
         return {target: self.tracks[track_of(target)] for target in self.targets}
 
     def describe_sides(self) -> str:
@@ -99,11 +93,11 @@ def lay_out(
 
     Args:
         genome: the genome and its division.
-        tokenizer: reckons tokens in bases.
+        tokenizer: converts window lengths from tokens to bases.
         recipe: how long windows are and where they come from.
-        num_validation: windows that judge, at most.
+        num_validation: validation windows, at most.
         seed: of this genome's windows.
-        absent: what stands for each track of the run that the genome has not.
+        absent: placeholder for each track of the run that the genome lacks.
         channels: of the run.
         targets: of the run.
 
@@ -114,6 +108,7 @@ def lay_out(
     shortest = recipe.bases(recipe.shortest, tokenizer)
     train, num_too_short = _usable(genome, genome.division.train, recipe, shortest, "training")
     held_out, _ = _usable(genome, genome.division.validation, recipe, shortest, "validation")
+    validation = validation_windows(held_out, length=longest, count=num_validation) if len(held_out) else []
     windows = TrainingWindows(train, recipe=recipe, shortest=shortest, longest=longest, seed=seed)
     return LaidOutGenome(
         name=genome.name,
@@ -121,9 +116,7 @@ def lay_out(
         train=train,
         training=windows if len(train) else None,
         held_out=held_out,
-        validation=validation_windows(held_out, length=longest, count=num_validation)
-        if len(held_out)
-        else [],
+        validation=validation,
         num_too_short=num_too_short,
         tracks={**absent, **genome.tracks},
         channels=channels,
@@ -134,7 +127,7 @@ def lay_out(
 def _usable(
     genome: CorpusGenome, regions: Integers, recipe: WindowRecipe, shortest: int, side: str
 ) -> tuple[Integers, int]:
-    """What is left of regions without long runs of N and stretches too short to read, and these' bases."""
+    """Regions without long runs of N and too short stretches, and the number of bases of the latter."""
     if not len(regions):
         return regions, 0
     runs = genome.store.unknown_runs
@@ -158,10 +151,15 @@ SLOTS = 1 << 18  # a genome with less than one slot's share gets one
 
 
 class Mixture:
-    """The order of genomes.
+    """Which genome sample i of a run reads, as a pure function of i.
+
+    A table of slots is filled once: each genome has slots in proportion to its share, evenly spaced from a
+    random start. Sample i takes slot i modulo the table, so that any stretch of samples holds every genome
+    within one or two samples of its share, and how many of a genome's samples came before is known without
+    counting.
 
     Args:
-        shares: (G,) what each genome is to have, relative to the others; above 0.
+        shares: (G,) share of each genome relative to the others; above 0.
         seed: of where each genome's slots start.
     """
 
@@ -222,16 +220,41 @@ def _read(store: GenomeStore, window: Window, tokenizer: Tokenizer, max_tokens: 
     return _Tokens(codes, ids, spans)
 
 
-@dataclass(frozen=True)
+def _sample(
+    genome: LaidOutGenome,
+    window: Window,
+    tokens: _Tokens,
+    *,
+    index: int,
+    seen: Ids,
+    masked: Flags,
+    all_targets: bool,
+) -> Sample:
+    """The sample of a masked window, with the targets and inputs that tracks give."""
+    num_bases = len(tokens.codes)
+    return Sample(
+        index=index,
+        seen=seen,
+        ids=tokens.ids,
+        masked=masked,
+        targets=tokens.content if all_targets else masked,
+        content=tokens.content,
+        num_bases=num_bases,
+        tracks=read_targets(genome.learned, window, tokens.spans, num_bases),
+        annotations=genome.channels.read(genome.tracks, window, tokens.spans, num_bases),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingSamples(Dataset[Sample]):
     """Sample i of a run, for any i >= 0.
 
     Args:
-        genomes: those that train.
+        genomes: those with training windows.
         mixture: which of them sample i reads.
         tokenizer: bases to ids.
         max_tokens: tokens of a sample at most, special ones not counted.
-        masking: what is hidden.
+        masking: which tokens are masked.
         seed: the run's seed.
         global_batch: samples per optimizer step; sample i belongs to step i // global_batch.
     """
@@ -249,7 +272,7 @@ class TrainingSamples(Dataset[Sample]):
         fault("data.sample")
         number, place = self.mixture[index]
         genome = self.genomes[number]
-        assert genome.training is not None, "genomes that only judge have no share"
+        assert genome.training is not None, "genomes without training windows have no share"
         window = genome.training[place]
         tokens = _read(genome.store, window, self.tokenizer, self.max_tokens)
         seen, masked = self.masking.hide(
@@ -259,30 +282,20 @@ class TrainingSamples(Dataset[Sample]):
             rate=self.masking.rate_at(index // self.global_batch),
             random=generator(self.seed, Stream.MASK, index),
         )
-        targets = tokens.content if self.masking.loss_on == "all" else masked
-        return Sample(
-            index,
-            seen,
-            tokens.ids,
-            masked,
-            targets,
-            tokens.content,
-            len(tokens.codes),
-            tracks=read_targets(genome.learned, window, tokens.spans, len(tokens.codes)),
-            annotations=genome.channels.read(genome.tracks, window, tokens.spans, len(tokens.codes)),
-        )
+        every = self.masking.loss_on == "all"
+        return _sample(genome, window, tokens, index=index, seen=seen, masked=masked, all_targets=every)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ValidationSamples(Dataset[Sample]):
     """A fixed list of windows with fixed masks.
 
-    Every hidden token is shown as the mask token, and the first step's rate is used throughout,
-    so that the same bases are hidden at every validation and none is betrayed.
+    Every masked token is shown as the mask token, and the first step's rate is used throughout,
+    so that the same bases are hidden at every validation and no unmasked token reveals a hidden base.
 
     Args:
         genomes: the genomes.
-        windows: what to read: which genome, and where in it.
+        windows: pairs of a genome's number and a window in it.
         tokenizer: bases to ids.
         max_tokens: tokens of a sample at most, special ones not counted.
         masking: the run's masking.
@@ -300,9 +313,9 @@ class ValidationSamples(Dataset[Sample]):
         return len(self.windows)
 
     def __getitem__(self, index: int) -> Sample:
-        """Draw window `index`; past the end, a sample in which nothing is hidden and nothing known."""
-        fills = index >= len(self.windows)
-        number, window = self.windows[0 if fills else index]
+        """Draw window `index`; past the end, a filler of a batch with nothing masked and no target known."""
+        is_filler = index >= len(self.windows)
+        number, window = self.windows[0 if is_filler else index]
         genome = self.genomes[number]
         tokens = _read(genome.store, window, self.tokenizer, self.max_tokens)
         all_masked = replace(self.masking, mask_share=1.0, random_share=0.0, faithful=False)
@@ -313,18 +326,10 @@ class ValidationSamples(Dataset[Sample]):
             rate=self.masking.rate,
             random=generator(self.seed, Stream.VALIDATION_MASK, index),
         )
-        masked = masked & (not fills)
+        masked = masked & (not is_filler)
+        sample = _sample(genome, window, tokens, index=index, seen=seen, masked=masked, all_targets=False)
+        tracks = sample.tracks
+        if is_filler:
+            tracks = {name: unknown_like(target) for name, target in tracks.items()}
         hidden = find_hidden(tokens.codes, tokens.spans, masked, start=window.start)
-        targets = read_targets(genome.learned, window, tokens.spans, len(tokens.codes))
-        return Sample(
-            index,
-            seen,
-            tokens.ids,
-            masked,
-            masked,
-            tokens.content,
-            len(tokens.codes),
-            hidden,
-            {name: unknown_like(target) for name, target in targets.items()} if fills else targets,
-            genome.channels.read(genome.tracks, window, tokens.spans, len(tokens.codes)),
-        )
+        return replace(sample, hidden=hidden, tracks=tracks)

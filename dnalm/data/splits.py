@@ -29,7 +29,7 @@ _MANY = 20  # contigs, of which some can be held out at random
 
 @dataclass(frozen=True)
 class Division:
-    """Flat half-open intervals of both sides, (R, 2) each, and a sentence that tells the choice."""
+    """Flat half-open intervals of both sides, (R, 2) each, and a sentence that says how they were chosen."""
 
     train: Integers
     validation: Integers
@@ -58,8 +58,8 @@ class Division:
                     expected="regions on both sides of the split",
                     fix="give regions on more contigs, or change data.split",
                 )
-        told = f"{self.description}; windows lie in {len(regions):,} regions of {bed.name}"
-        return Division(**inside, description=told)
+        description = f"{self.description}; windows lie in {len(regions):,} regions of {bed.name}"
+        return Division(**inside, description=description)
 
 
 @runtime_checkable

@@ -1,17 +1,12 @@
-"""What annotation tracks say of tokens: the targets of objectives beside masked language modelling.
+"""Annotation tracks at tokens: targets of the objectives beside masked language modelling, and inputs.
 
-A track says something of bases; a token stands for the bases of its span, overlapping k-mers for all k of
-theirs. What is missing of a base stays missing, and a token of which nothing is known has no target. Special
-tokens stand for no base, so they have none either.
+A track has values for bases; a token stands for the bases of its span, overlapping k-mers for all k of
+theirs. Bases without a value are left out, and a token over such bases alone has no target. Special tokens
+stand for no base, so they have none either. As inputs, every label and every class of a track is a channel
+(`Channels`): present at a token if it is present at any known base under it, unknown if no base is known.
 
-T tokens of a sequence, L bases, n labels. Missing is -1 of classes and labels, NaN of values.
-
-Annotations as inputs: which channels the tokens of a run have, and what they say.
-
-Every label, and every class, of an input track is a channel. It holds at a token if it holds at any known
-base under it, and is unknown if no base is known; special tokens stand for no base, so theirs are unknown.
-
-T tokens of a sequence, C channels.
+Shapes: T tokens of a sequence, L bases, n labels, C channels. Missing is -1 of classes, labels and channels,
+NaN of values.
 """
 
 from __future__ import annotations
@@ -31,14 +26,14 @@ from dnalm.tokenizers import Ids
 from dnalm.tokenizers.protocol import pair_up
 
 UNLABELLED = -1
-Per = Literal["token", "window"]  # what has a target each
+Per = Literal["token", "window"]  # each of which has a target
 _OF_WINDOWS = " of windows"
 Target = npt.NDArray[np.int64] | npt.NDArray[np.int8] | npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class AbsentTrack:
-    """A track that other genomes of the run have and this one has not.
+    """A track that other genomes of the run have and this one lacks.
 
     Attributes:
         kind: of the track.
@@ -49,7 +44,7 @@ class AbsentTrack:
     num_labels: int
 
     def targets(self, num_tokens: int) -> Target:
-        """Nothing is known of any token; shapes and types as of `read_targets`."""
+        """All missing; shapes and types as of `read_targets`."""
         if self.kind == "values":
             return np.full(num_tokens, np.nan, dtype=np.float32)
         if self.kind == "labels":
@@ -58,12 +53,12 @@ class AbsentTrack:
 
 
 def target_name(track: str, per: Per) -> str:
-    """What the targets are called that a track gives to tokens, or one to each window."""
+    """The key of a track's targets, of which each token or each window has one."""
     return track if per == "token" else f"{track}{_OF_WINDOWS}"
 
 
 def track_of(target: str) -> str:
-    """The track that targets of this name are from."""
+    """The track of the targets of this name."""
     return target.removesuffix(_OF_WINDOWS)
 
 
@@ -76,7 +71,7 @@ def read_targets(
 
     Args:
         tracks: of the window's genome, by the name of the targets; see `target_name`.
-        window: where the bases lie; tracks are turned round for the reverse strand.
+        window: where the bases lie; tracks are reversed for the reverse strand.
         spans: (T, 2) bases of each token, counted on the window's strand.
         num_bases: L, bases under the tokens; the rest of the window was cut off at its end.
 
@@ -95,21 +90,21 @@ def read_targets(
 
 
 def unknown_like(target: Target) -> Target:
-    """Targets of the same shape and type of which nothing is known."""
+    """Targets of the same shape and type, all missing."""
     return np.full_like(target, np.nan if target.dtype.kind == "f" else UNLABELLED)
 
 
 def read_bases(track: TrackStore, window: Window, num_bases: int) -> TrackArray:
-    """What a track says of a window's first bases, in the direction of the window's strand."""
+    """A track's values at a window's first bases, in the direction of the window's strand."""
     on_bases = track.read(window.start, window.end)
     return (on_bases[::-1] if window.reverse else on_bases)[:num_bases]
 
 
 def bring_to_tokens(track: TrackStore, on_bases: TrackArray, spans: Ids) -> Target:
-    """What `TrackStore.read` gives for bases, for tokens.
+    """The values of bases, as `TrackStore.read` gives them, brought to tokens.
 
     Args:
-        track: whose kind and number of classes count.
+        track: of this kind and number of classes.
         on_bases: (L,) or (L, n).
         spans: (T, 2) bases of each token.
     """
@@ -138,18 +133,18 @@ def majority(classes: npt.NDArray[np.generic], spans: Ids, *, num_classes: int) 
 
 
 def any_of(labels: npt.NDArray[np.generic], spans: Ids) -> npt.NDArray[np.int8]:
-    """Whether a label holds at any known base of a token.
+    """Whether a label is present at any known base of a token.
 
     Args:
         labels: (L, n) uint8 of 0, 1, and 255 where missing.
         spans: (T, 2) bases of each token.
 
     Returns:
-        (T, n) of 0 and 1, -1 where the label is known of no base.
+        (T, n) of 0 and 1, -1 where the label is known at no base.
     """
-    held = _sums(labels == 1, spans) > 0
+    present = _sums(labels == 1, spans) > 0
     known = _sums(labels != MISSING, spans) > 0
-    return np.where(known, held, UNLABELLED).astype(np.int8)
+    return np.where(known, present, UNLABELLED).astype(np.int8)
 
 
 def mean_of(values: npt.NDArray[np.generic], spans: Ids) -> npt.NDArray[np.float32]:
@@ -200,17 +195,17 @@ class Channels:
         spans: Ids,
         num_bases: int,
     ) -> npt.NDArray[np.int8] | None:
-        """What the channels say of a window's tokens.
+        """The channels at a window's tokens.
 
         Args:
-            tracks: of the window's genome, by name; channels of a track that it lacks are unknown.
-            window: where the bases lie; tracks are turned round for the reverse strand.
+            tracks: of the window's genome, by name; channels of one that is missing are unknown.
+            window: where the bases lie; tracks are reversed for the reverse strand.
             spans: (T, 2) bases of each token, counted on the window's strand.
             num_bases: bases under the tokens; the rest of the window was cut off at its end.
 
         Returns:
-            (T, C) of 1 where a channel holds, 0 where it does not, -1 where it is unknown; None of a run
-            without channels.
+            (T, C) of 1 where a channel is present, 0 where it is absent, -1 where it is unknown; None for a
+            run without channels.
         """
         parts = []
         for name, names in self.of_track.items():
@@ -255,12 +250,12 @@ def find_channels(inputs: Sequence[str], genomes: Sequence[CorpusGenome]) -> Cha
 
 
 def _labels(track: TrackStore, on_bases: TrackArray) -> TrackArray:
-    """(L, n) of 0, 1, 255 where missing; of classes, one holds."""
+    """(L, n) of 0, 1, 255 where missing; of classes, one is present."""
     if track.kind == "labels":
         return on_bases
-    held: npt.NDArray[np.uint8] = (on_bases[:, None] == np.arange(len(track.names))).astype(np.uint8)
-    held[on_bases == MISSING] = MISSING
-    return held
+    present: npt.NDArray[np.uint8] = (on_bases[:, None] == np.arange(len(track.names))).astype(np.uint8)
+    present[on_bases == MISSING] = MISSING
+    return present
 
 
 def _other_labels(name: str, first: CorpusGenome, other: CorpusGenome) -> DataError:

@@ -11,12 +11,10 @@ number of cuts before each block is kept, 32 bytes a megabase.
 
 Source: DNABERT (Ji et al. 2021), pre-training; the released process_pretrain_data.py.
 
-Order and randomness as pure functions of (seed, stream, index): nothing random is ever stored.
-
-A run's sample i is the same whichever worker or rank draws it and however often the run was
-resumed. Permutations are Feistel networks with cycle walking (Black & Rogaway 2002, "Ciphers with
-arbitrary finite domains"): any slot is computed directly, so none is held in memory. Other draws
-come from Philox (Salmon et al. 2011), a counter-based generator keyed by what is being drawn.
+Nothing random is ever stored. A run's sample i is the same whichever worker or rank draws it and however
+often the run was resumed: permutations are Feistel networks with cycle walking (Black & Rogaway 2002,
+"Ciphers with arbitrary finite domains"), of which any slot is computed directly; other draws come from Philox
+(Salmon et al. 2011), a counter-based generator keyed by what is drawn.
 """
 
 from __future__ import annotations
@@ -122,9 +120,9 @@ class WindowRecipe:
         random_share: share of samples from random places rather than from the cutting.
         reverse_complement: read every other window, at random, from the other strand.
         max_unknown: longest run of N, in bases, that a window may hold.
-        bases_per_token: bases that a window is given for a token; what the tokenizer reckons if absent. A
+        bases_per_token: bases of a window per token; the tokenizer's estimate if absent. A
             window whose tokens turn out shorter is cut to `max_tokens` tokens.
-        num_validation: full-length windows that judge the model, at most.
+        num_validation: full-length validation windows, at most.
     """
 
     max_tokens: WindowTokens
@@ -156,7 +154,7 @@ class WindowRecipe:
         return self.max_tokens if self.min_tokens is None else self.min_tokens
 
     def bases(self, num_tokens: int, tokenizer: Tokenizer) -> int:
-        """Bases of a window that is meant to have so many tokens."""
+        """Bases of a window of about so many tokens."""
         if self.bases_per_token is None:
             return tokenizer.length_in_bases(num_tokens)
         return round(num_tokens * self.bases_per_token)

@@ -53,13 +53,13 @@ def test_batches_come_in_order(workers: int) -> None:
 
 
 def test_a_slow_sample_is_waited_for_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "_LOOK_S", 1)
+    monkeypatch.setattr(loading, "_POLL_S", 1)
     assert list(loader(Numbers(slow=8, slow_s=3.5))) == EXPECTED
 
 
 def test_a_worker_that_takes_too_long_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "_LOOK_S", 1)
-    monkeypatch.setattr(loading, "_PATIENCE_S", 2)
+    monkeypatch.setattr(loading, "_POLL_S", 1)
+    monkeypatch.setattr(loading, "_TIMEOUT_S", 2)
     with pytest.raises(RuntimeError, match="DataLoader timed out after 1 seconds"):
         list(loader(Numbers(slow=8, slow_s=60)))
 
@@ -112,7 +112,7 @@ class Broken(Pids):
     """Its workers meet an error outside of any sample, as where they hand on what is no longer fetched."""
 
     def __getitem__(self, index: int) -> tuple[int, bytes]:
-        loading._TELL_AFTER_S = 3  # for a busy machine
+        loading._REPORT_AFTER_S = 3  # for a busy machine
         broken = BrokenPipeError("nobody fetches this")
         threading.Thread(target=lambda: sys.excepthook(BrokenPipeError, broken, None)).start()
         return super().__getitem__(index)

@@ -209,7 +209,9 @@ def test_impossible_corpora_are_refused(
 
 def test_a_corpus_that_nothing_judges_is_refused(genomes: dict[str, Path], tmp_path: Path) -> None:
     manifest(tmp_path / "species.tsv", {"name": "small", "path": genomes["small"], "split": "train"})
-    with pytest.raises(DataError, match="DATA-04 data: no genome and no part of one judges the model"):
+    with pytest.raises(
+        DataError, match="DATA-04 data: no validation data: every genome is used for training"
+    ):
         data_of(MultispeciesCorpus(manifest=tmp_path / "species.tsv", cache=tmp_path / "cache"))
 
 

@@ -114,7 +114,7 @@ def test_a_loader_worker_that_fails_is_told_from_one_that_dies(
 
 def test_a_loader_worker_that_is_stuck_is_a_data_error(own: Place) -> None:
     """R10; after some seconds here, and after five minutes elsewhere."""
-    patch = patched(own.folder / "patch", "dnalm.data.loading", "_LOOK_S, _PATIENCE_S = 1, 3")
+    patch = patched(own.folder / "patch", "dnalm.data.loading", "_POLL_S, _TIMEOUT_S = 1, 3")
     began = time.monotonic()
     code, said = own.run("run", *FETCHED, environment={**patch, "DNALM_FAULT": "data.sample:6=sleep"})
     assert time.monotonic() - began < 40

@@ -21,7 +21,17 @@ def batch_of(tokenizer: Tokenizer, codes: np.ndarray, hidden: np.ndarray) -> obj
     spans = tokenizer.spans(codes, ids)
     found = find_hidden(codes, spans, hidden, start=0)
     content = spans[:, 1] > spans[:, 0]
-    return collate([Sample(0, ids, ids, hidden, hidden, content, len(codes), found)])
+    sample = Sample(
+        index=0,
+        seen=ids,
+        ids=ids,
+        masked=hidden,
+        targets=hidden,
+        content=content,
+        num_bases=len(codes),
+        hidden=found,
+    )
+    return collate([sample])
 
 
 @given(seed=st.integers(0, 1000), k=st.sampled_from([1, 2, 3]))

@@ -1,10 +1,9 @@
-"""The tables of a task divided into what trains, what chooses a checkpoint, and what judges.
+"""The rows of a task divided into training, validation (which chooses a checkpoint) and test.
 
-Next-k-mer prediction: which k bases follow a stretch of a genome.
-
-What is told is bases, whatever the tokens are, so it compares tokenizers fairly. The genome's parts are laid
-out in stretches of context and answer, end to end and without N, of which rows are drawn; so no two rows
-share a base. The parts that train give the training rows, those that judge the others.
+`divide` reads the tables of a `Task`, or draws the rows of `NextKmer`: predict the k bases that follow a
+stretch of a genome. Bases are predicted, whatever the tokens are, so the task compares tokenizers fairly. The
+genome is laid out in stretches of context and answer, end to end and without N, of which rows are drawn; so
+no two rows share a base. Training regions give the training rows, validation regions the others.
 
 Source: GROVER (Sanabria et al. 2024), which chose its vocabulary so: 50 bases, k of 2 to 6, 500,000 rows.
 """
@@ -41,7 +40,7 @@ from dnalm.paths import CachePath
 
 _LONGEST = 8
 _DRAWN_AT_ONCE = 1 << 16
-_JUDGED, _TRAINED = 0, 1  # keys of both drawings
+_HELD_OUT, _TRAINING = 0, 1  # keys of both drawings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +48,11 @@ class NextKmer:
     """The task, whose genome is the run's `data`.
 
     Args:
-        k: bases to be told, 1 to 8; the classes are the 4^k k-mers in the order of A, C, G, T.
+        k: bases to predict, 1 to 8; the classes are the 4^k k-mers in the order of A, C, G, T.
         context_bp: bases that are read before them.
-        num_train: rows that train, at most.
-        num_val: rows that choose a checkpoint, at most.
-        num_test: rows that judge, at most.
+        num_train: training rows, at most.
+        num_val: validation rows, at most.
+        num_test: test rows, at most.
         cache: folder of embeddings; the user's cache if absent.
     """
 
@@ -72,7 +71,7 @@ class NextKmer:
 
     def __post_init__(self) -> None:
         if self.k > _LONGEST:
-            raise ValueError(f"k is {self.k}; at most {_LONGEST} bases are told, of 65,536 classes")
+            raise ValueError(f"k is {self.k}; at most {_LONGEST} bases are predicted, of 65,536 classes")
 
     @property
     def title(self) -> str:
@@ -96,18 +95,18 @@ class NextKmer:
         """
         corpus.prepare(tracks=())
         genomes = corpus.genomes(tracks=())
-        trains = _Stretches(self, genomes, [genome.division.train for genome in genomes])
-        judges = _Stretches(self, genomes, [genome.division.validation for genome in genomes])
-        judged = judges.drawn(self.num_val + self.num_test, key=(seed, _JUDGED))
-        num_val = len(judged) * self.num_val // (self.num_val + self.num_test)
+        training = _Stretches(self, genomes, [genome.division.train for genome in genomes])
+        held_out = _Stretches(self, genomes, [genome.division.validation for genome in genomes])
+        others = held_out.drawn(self.num_val + self.num_test, key=(seed, _HELD_OUT))
+        num_val = len(others) * self.num_val // (self.num_val + self.num_test)
         drawn: dict[Part, Rows] = {
-            "train": trains.drawn(self.num_train, key=(seed, _TRAINED)),
-            "val": judged[:num_val],
-            "test": judged[num_val:],
+            "train": training.drawn(self.num_train, key=(seed, _TRAINING)),
+            "val": others[:num_val],
+            "test": others[num_val:],
         }
         source = ", ".join(genome.name for genome in genomes)
         return {
-            part: (trains if part == "train" else judges).table(rows, source=f"{source} ({part})")
+            part: (training if part == "train" else held_out).table(rows, source=f"{source} ({part})")
             for part, rows in drawn.items()
         }
 
@@ -197,16 +196,16 @@ _TENTH = 10
 _NAMED = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Division:
-    """What a task is trained and judged on.
+    """The rows of a task by their use.
 
     Attributes:
-        train: what trains.
-        val: what chooses a checkpoint.
-        test: what judges.
-        num_classes: of a task of classes; labels of a multi-label one; 1 of regression.
-        notes: what a user should know of it, in sentences.
+        train: training rows.
+        val: validation rows, which choose a checkpoint.
+        test: test rows.
+        num_classes: of a task of classes; number of labels of a multi-label one; 1 of regression.
+        notes: warnings for the user, in sentences.
     """
 
     train: TablePart
@@ -230,7 +229,7 @@ def divide(task: AnyTask, *, seed: int, data: Corpus | None = None) -> Division:
         data: the genomes of a task that reads genomes.
 
     Raises:
-        ConfigError: CFG-18, genomes are wanted and not given, or given and not wanted.
+        ConfigError: CFG-18, genomes are needed and not given, or given and not needed.
         DataError: CSV-01 to 15, DSET-01.
     """
     if isinstance(task, NextKmer) != (data is not None):
@@ -246,7 +245,10 @@ def divide(task: AnyTask, *, seed: int, data: Corpus | None = None) -> Division:
         )
     if isinstance(task, NextKmer):
         assert data is not None, "just checked"
-        return _drawn(task, data, seed)
+        drawn = {part: whole(table) for part, table in task.tables(data, seed=seed).items()}
+        return Division(
+            train=drawn["train"], val=drawn["val"], test=drawn["test"], num_classes=task.num_classes, notes=()
+        )
     sources = task.sources()
     known = len(task.classes) or task.num_classes or {"binary": 2, "multilabel": 2}.get(task.kind)
     train = read_table(task, "train", source=sources["train"], num_classes=known)
@@ -265,12 +267,6 @@ def divide(task: AnyTask, *, seed: int, data: Corpus | None = None) -> Division:
     return division
 
 
-def _drawn(task: NextKmer, data: Corpus, seed: int) -> Division:
-    tables = task.tables(data, seed=seed)
-    train, val, test = (whole(tables[part]) for part in ("train", "val", "test"))
-    return Division(train, val, test, task.num_classes, notes=())
-
-
 def _divided(
     task: Task,
     train: LabelledTable,
@@ -280,30 +276,33 @@ def _divided(
     classes: int,
     notes: list[str],
 ) -> Division:
-    trains, val, test = whole(train), others.get("val"), others.get("test")
-    judged = whole(test) if test is not None else None
+    train_rows, val, test = whole(train), others.get("val"), others.get("test")
+    test_rows = whole(test) if test is not None else None
     if task.folds or val is None:
         by = np.zeros((len(train), 1), np.int64) if train.per_base else train.labels
         numbers = fold_numbers(by, folds=task.folds or _TENTH, seed=seed)
-        chooses = numbers == (task.fold if judged or not task.folds else (task.fold + 1) % task.folds)
-        judges = numbers == task.fold if judged is None and task.folds > 0 else np.zeros_like(chooses)
-        chosen = TablePart(train, np.flatnonzero(chooses & ~judges))
-        judged = judged or (TablePart(train, np.flatnonzero(judges)) if judges.any() else None)
-        trains = TablePart(train, np.flatnonzero(~chooses & ~judges))
+        has_test_fold = test_rows is None and task.folds > 0
+        val_fold = (task.fold + 1) % task.folds if has_test_fold else task.fold
+        in_test = numbers == task.fold if has_test_fold else np.zeros(len(numbers), dtype=np.bool_)
+        in_val = (numbers == val_fold) & ~in_test
+        val_rows = TablePart(train, np.flatnonzero(in_val))
+        if in_test.any():
+            test_rows = TablePart(train, np.flatnonzero(in_test))
+        train_rows = TablePart(train, np.flatnonzero(~in_val & ~in_test))
         if not task.folds:
-            notes.append(f"{len(chosen):,} of the training rows, a tenth, choose the checkpoint")
+            notes.append(f"{len(val_rows):,} of the training rows, a tenth, choose the checkpoint")
     else:
-        chosen = whole(val)
-    if judged is None:
+        val_rows = whole(val)
+    if test_rows is None:
         notes.append("there is no test table: the rows that choose the checkpoint judge, which flatters it")
-        judged = chosen
+        test_rows = val_rows
     if task.kind == "multiclass":
-        untrained = np.flatnonzero(np.bincount(trains.labels, minlength=classes) == 0).tolist()
+        untrained = np.flatnonzero(np.bincount(train_rows.labels, minlength=classes) == 0).tolist()
         if untrained:
             found = f"{len(untrained):,} of {classes:,} classes have no row to train on"
             notes.append(f"{found}: {listed(untrained)}")
     outputs = {"multilabel": train.labels.shape[-1], "regression": 1}.get(task.kind, classes)
-    return Division(trains, chosen, judged, outputs, tuple(notes))
+    return Division(train=train_rows, val=val_rows, test=test_rows, num_classes=outputs, notes=tuple(notes))
 
 
 def _check_num_labels(train: LabelledTable, others: dict[Part, LabelledTable]) -> None:

@@ -29,8 +29,8 @@ class SequenceData(LightningDataModule):
     """The sequences of a task.
 
     Args:
-        task: what is asked.
-        division: what trains, chooses and judges.
+        task: what is predicted.
+        division: its training, validation and test rows.
         tokenizer: bases to ids.
         recipe: how sequences are read.
         batch: the batch arithmetic.
@@ -86,8 +86,13 @@ class SequenceData(LightningDataModule):
 
     def reader(self, part: Part) -> SequenceReader:
         """Reads the rows of a part."""
-        rows, vectors = self.division.parts[part], self.vectors.get(part)
-        return SequenceReader(rows, self.tokenizer, self.recipe, self.limit, vectors)
+        return SequenceReader(
+            part=self.division.parts[part],
+            tokenizer=self.tokenizer,
+            recipe=self.recipe,
+            limit=self.limit,
+            vectors=self.vectors.get(part),
+        )
 
     def train_dataloader(self) -> Loader[LabelledBatch]:
         """Micro-batches without end, from the trainer's current step on."""
@@ -104,11 +109,11 @@ class SequenceData(LightningDataModule):
         return self._loader(samples, order)
 
     def val_dataloader(self) -> Loader[LabelledBatch]:
-        """The rows that choose a checkpoint, of this rank."""
+        """The validation rows, of this rank."""
         return self.judged("val")
 
     def test_dataloader(self) -> list[Loader[LabelledBatch]]:
-        """The rows that choose a checkpoint and those that judge, of this rank."""
+        """The validation and the test rows, of this rank."""
         return [self.judged("val"), self.judged("test")]
 
     def judged(self, part: Part) -> Loader[LabelledBatch]:
@@ -125,7 +130,7 @@ class SequenceData(LightningDataModule):
         return self._loader(samples, order)
 
     def both_strands(self, part: Part) -> Loader[LabelledBatch]:
-        """Every row of a part on its own strand and on the other, for whoever runs alone."""
+        """Every row of a part on its own strand and on the other, for a process that runs alone."""
         reader = replace(self.reader(part), recipe=replace(self.recipe, average_strands=True), vectors=None)
         samples = JudgedSequences(reader)
         order = validation_batches(len(samples), micro_size=self.batch.micro_size, rank=0, world_size=1)

@@ -1,14 +1,8 @@
 """Rows of sequence files, one at a time, for every command: CSV, TSV, JSON, Parquet, Arrow, FASTA, datasets.
 
-The kind of a file is read off its content, and only where that does not tell off its name. Compression is
-told by content too. FASTA holds labels in its headers: `>id label=1 …`, or `>id|1`. What is odd and changes
-no value is counted in `Notes`; what is wrong is an error with file and line.
-
-Rows of JSON: an object on each line, or an array of objects of any size, parsed one at a time.
-
-Rows of a labelled dataset: a folder that the `datasets` library reads, or one of the Hugging Face hub.
-
-Files of sequences: what kind one is, its rows, and what is odd or wrong in it.
+`read_rows` is the one way in. The kind of a file is recognised by its content, and only where that does not
+decide by its name; compression likewise. FASTA holds labels in its headers: `>id label=1 …`, or `>id|1`.
+Oddities that change no value are counted in `Notes`; anything wrong is an error with file and line.
 """
 
 from __future__ import annotations
@@ -30,84 +24,8 @@ from dnalm.errors import DataError, listed, shown
 from dnalm.genome.dataset_text import saved_rows, saved_splits
 from dnalm.genome.text import CompressionCodes, Line, TextFormat, read_chunks, read_lines
 
-_SPELLINGS = {"val": ("validation", "val", "dev", "valid"), "train": ("train",), "test": ("test",)}
-_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+){1,2}(:[\w.-]+)?", re.ASCII)
-
-
-def split_name(source: str) -> tuple[Path, str]:
-    """A folder or hub id and the split after its colon; a folder may have a colon in its own name."""
-    if Path(source).is_dir():
-        return Path(source), ""
-    name, _, split = source.rpartition(":")
-    return (Path(name), split) if name else (Path(source), "")
-
-
-def is_hub_id(source: str, endings: Container[str]) -> bool:
-    """Whether a source reads as `owner/name`, `owner/name/config` or one with `:split`, and not as a file.
-
-    Args:
-        source: what is given for a table.
-        endings: those of files, which no dataset's name has.
-    """
-    return bool(_HUB_ID.fullmatch(source)) and Path(source).suffix.lower() not in endings
-
-
-def dataset_rows(source: str, part: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Rows with their numbers from 1.
-
-    Args:
-        source: a folder, of `save_to_disk` or of tables, or `owner/name` or `owner/name/config` of the hub;
-            `:split` may follow.
-        part: `train`, `val` or `test`: the split where none is named; a saved dataset without splits is read
-            whole.
-
-    Raises:
-        DataError: DSET-01, it cannot be read.
-    """
-    path, split = split_name(source)
-    try:
-        yield from enumerate(_rows(source, path, (split,) if split else _SPELLINGS[part]), start=1)
-    except DataError:
-        raise
-    except Exception as error:  # the library raises many kinds
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        fix = (
-            "check the folder, or name a file in it"
-            if path.is_dir()
-            else "check the path, the id, the network"
-        )
-        raise _unreadable(source, f"cannot be read ({first})", fix) from error
-
-
-def _rows(source: str, path: Path, wanted: Sequence[str]) -> Iterable[Mapping[str, Any]]:
-    """The rows of the first split of these names that is there."""
-    from datasets import get_dataset_split_names, load_dataset
-
-    saved = saved_splits(path)
-    if saved == []:
-        return saved_rows(path, None)
-    name, config = str(path), None
-    if not path.is_dir():
-        name, config = "/".join(path.parts[:2]), next(iter(path.parts[2:]), None)
-    offered = saved or get_dataset_split_names(name, config)
-    split = next((word for word in wanted if word in offered), None)
-    if split is None:
-        found = f"no split {' or '.join(wanted)}; there are {listed(offered)}"
-        raise _unreadable(source, found, f"name one, as in {path}:{offered[0]}")
-    if saved:
-        return saved_rows(path, split)
-    rows: Iterable[Mapping[str, Any]] = load_dataset(name, config, split=split, streaming=True)
-    return rows
-
-
-def _unreadable(source: str, found: str, fix: str) -> DataError:
-    expected = "a file or folder that is there, or a dataset of the hub"
-    return DataError("DSET-01", where=source, found=found, expected=expected, fix=fix)
-
-
 FileKind = Literal["fasta", "bed", "delimited", "jsonl", "array", "parquet", "arrow", "folder"]
 Notes = Counter[str]  # how often something odd was met, by the end of the sentence that says so
-
 LONGEST = 1 << 24  # letters of a line, a quoted cell, a JSON object or a FASTA record
 TABLE = TextFormat(
     name="table of sequences",
@@ -118,7 +36,6 @@ TABLE = TextFormat(
     longest_line=LONGEST,
 )
 TWICE = object()  # stands in for the value of a column that is there twice
-
 NAMES: dict[str, FileKind] = {
     **dict.fromkeys((".fa", ".fasta", ".fna", ".ffn", ".fas", ".frn"), "fasta"),
     **dict.fromkeys((".bed", ".narrowpeak", ".broadpeak"), "bed"),
@@ -150,6 +67,45 @@ class Row:
 
     line: int
     values: Mapping[str, Any]
+
+
+def read_rows(
+    source: str, *, part: str, delimiter: str | None = None, notes: Notes | None = None
+) -> Iterator[Row]:
+    """Read a table.
+
+    Args:
+        source: a file; a folder that `datasets` has saved; or `owner/name` of the Hugging Face hub. What is
+            there on disk comes before the hub. After a folder or hub id may stand `:<split>`.
+        part: the split of a dataset that is meant where none is named.
+        delimiter: what separates columns of a text table; found by the header if absent.
+        notes: counts of oddities, which grow.
+
+    Raises:
+        DataError: CSV-02, 04, 07, 08, 11, 18, 19, or DSET-01.
+    """
+    path, notes = Path(source), Notes() if notes is None else notes
+    if not path.is_file():
+        if not (path.exists() or split_name(source)[0].is_dir() or is_hub_id(source, NAMES)):
+            raise _no_such_file(path)
+        yield from (Row(number, values) for number, values in dataset_rows(source, part))
+        return
+    kind = file_kind(path) or "delimited"
+    if kind in ("delimited", "bed"):
+        yield from _delimited(path, delimiter, notes)
+    else:
+        yield from _READERS[kind](path)
+
+
+def _no_such_file(path: Path) -> DataError:
+    there = sorted(each.name for each in path.parent.iterdir()) if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, there, n=3)
+    fix = (
+        f"did you mean {' or '.join(str(path.parent / name) for name in near)}?"
+        if near
+        else "correct the path"
+    )
+    return table_error("CSV-04", path, "no such file", "a table, or a folder of a dataset", fix)
 
 
 def file_kind(path: Path) -> FileKind | None:
@@ -192,248 +148,9 @@ def _agreeing(said: str, count: int) -> str:
     return said
 
 
-_EDGE = 16  # letters at the end of a buffer in which JSON may be torn
-
-
-def json_lines(path: Path) -> Iterator[Row]:
-    """The objects of JSONL; raises CSV-02 for a line that is none, and what `read_lines` does."""
-    for line in read_lines(path, TABLE):
-        if line.text.strip():
-            yield Row(line.number, _object(line))
-
-
-def _object(line: Line) -> Mapping[str, Any]:
-    fix = "write an object on each line, or an array of objects"
-    try:
-        values = _DECODER.decode(line.text)
-    except (ValueError, RecursionError) as error:  # numbers of thousands of digits are a ValueError too
-        found = f"no JSON object: {_reason(error)}"
-        raise line.error("CSV-02", found, "an object on each line", fix) from error
-    if not isinstance(values, dict):
-        raise line.error("CSV-02", f"no JSON object: {shown(values)}", "an object on each line", fix)
-    _check_text(line.text, values, f"{line.path}:{line.number}")
-    if values and all(isinstance(value, dict) for value in values.values()):
-        found, fix = "an object of columns", "write rows, in pandas with orient='records', lines=True"
-        raise line.error("CSV-02", found, "an object for each row", fix)
-    return values
-
-
-def json_array(path: Path) -> Iterator[Row]:
-    """The objects of an array, however long its lines are; raises CSV-02, 07, 18 and 19."""
-    text = _ArrayText(path)
-    text.take("[")
-    number = 0
-    while not text.ends("]"):
-        if number:
-            text.take(",")
-        number += 1
-        values = text.value(number)
-        if not isinstance(values, dict):
-            found = f"item {number} is {shown(values)}"
-            raise table_error("CSV-02", path, found, "an array of objects", "write an object for each row")
-        yield Row(number, values)
-
-
-class _ArrayText:
-    """The text of a JSON array, of which never more than twice its longest item is held."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        chunks = read_chunks(path, codes=TABLE.compression, chunk_bytes=1 << 18)
-        self._pieces = codecs.iterdecode(chunks, "utf-8-sig")
-        self._text, self._place = "", 0
-
-    def value(self, number: int) -> object:
-        """The item that begins here."""
-        while True:
-            begin = self._place
-            try:
-                value, self._place = _DECODER.raw_decode(self._text, begin)
-            except (ValueError, RecursionError) as error:
-                if len(self._text) - self._place > LONGEST:
-                    raise self._too_long(number) from error
-                is_torn = isinstance(error, json.JSONDecodeError) and (
-                    error.pos > len(self._text) - _EDGE or error.msg.startswith("Unterminated string")
-                )
-                if not is_torn or not self._read():
-                    raise self._error(f"item {number} is no JSON: {_reason(error)}") from error
-            else:
-                _check_text(self._text[begin : self._place], value, f"{self._path}, item {number}")
-                return value
-
-    def take(self, mark: str) -> None:
-        """Go past a mark, which must be next."""
-        if self._next() != mark:
-            rest = shown(self._text[self._place :]) if self._next() else "the end of the file"
-            raise self._error(f"{rest} in place of {mark!r}")
-        self._place += 1
-        self._next()
-
-    def ends(self, mark: str) -> bool:
-        """Whether the array ends here, and nothing follows."""
-        if self._next() != mark:
-            return False
-        self._place += 1
-        if self._next():
-            raise self._error(f"{shown(self._text[self._place :])} after the array")
-        return True
-
-    def _next(self) -> str:
-        """The next character that is no white space; nothing at the end."""
-        while True:
-            rest = self._text[self._place : self._place + _EDGE].lstrip()
-            if rest:
-                self._place += len(self._text[self._place : self._place + _EDGE]) - len(rest)
-                return rest[0]
-            self._place = min(len(self._text), self._place + _EDGE)
-            if self._place == len(self._text) and not self._read():
-                return ""
-
-    def _read(self) -> bool:
-        """Read on, as much again as is held, so that an item is parsed anew only few times."""
-        self._text, self._place = self._text[self._place :], 0
-        pieces, wanted = [self._text], max(1, len(self._text))
-        try:
-            while wanted > 0 and (piece := next(self._pieces, None)) is not None:
-                pieces.append(piece)
-                wanted -= len(piece)
-        except UnicodeDecodeError as error:
-            raise table_error(
-                "CSV-07", self._path, f"bytes that are no text ({error.reason})", "UTF-8", "save it as UTF-8"
-            ) from error
-        self._text = "".join(pieces)
-        return len(pieces) > 1
-
-    def _too_long(self, number: int) -> DataError:
-        found, expected = f"item {number} has more than {LONGEST:,} characters", "an object for each row"
-        return table_error("CSV-19", self._path, found, expected, "check what the file is")
-
-    def _error(self, found: str) -> DataError:
-        expected, fix = "a whole array of objects", "copy the file again, or write an object on each line"
-        return table_error("CSV-02", self._path, found, expected, fix)
-
-
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        values |= {name: TWICE for name, count in Counter(name for name, _ in pairs).items() if count > 1}
-    return values
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_pairs)
-
-
-def _check_text(text: str, value: object, where: str) -> None:
-    """Refuse escapes that spell half of a letter, which no file could hold again."""
-    if "\\ud" in text.lower():
-        try:
-            json.dumps(value, ensure_ascii=False, default=str).encode()
-        except UnicodeEncodeError as error:
-            found = f"{error.object[error.start]!r}, half of a surrogate pair"
-            raise table_error(
-                "CSV-07", where, found, "escapes that spell letters", "correct the text"
-            ) from error
-
-
-def _reason(error: Exception) -> str:
-    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-
+# Text tables: CSV and TSV
 
 _MARKS = ("\t", ",", ";", "|")
-_BATCH_ROWS = 4096
-
-
-@dataclass(frozen=True)
-class Record:
-    """One record of a FASTA file.
-
-    Attributes:
-        line: of its header, from 1.
-        header: without `>`.
-        sequence: its letters; of a record that is too long only one more than is allowed.
-    """
-
-    line: int
-    header: str
-    sequence: str
-
-    @property
-    def name(self) -> str:
-        """The header up to the first white space."""
-        return self.header.split(maxsplit=1)[0]
-
-
-def read_rows(
-    source: str, *, part: str, delimiter: str | None = None, notes: Notes | None = None
-) -> Iterator[Row]:
-    """Read a table.
-
-    Args:
-        source: a file; a folder that `datasets` has saved; or `owner/name` of the Hugging Face hub. What is
-            there on disk comes before the hub. After a folder or hub id may stand `:<split>`.
-        part: the split of a dataset that is meant where none is named.
-        delimiter: what separates columns of a text table; found by the header if absent.
-        notes: counts what is odd.
-
-    Raises:
-        DataError: CSV-02, 04, 07, 08, 11, 18, 19, or DSET-01.
-    """
-    path, notes = Path(source), Notes() if notes is None else notes
-    if not path.is_file():
-        if not (path.exists() or split_name(source)[0].is_dir() or is_hub_id(source, NAMES)):
-            raise _no_such_file(path)
-        yield from (Row(number, values) for number, values in dataset_rows(source, part))
-        return
-    kind = file_kind(path) or "delimited"
-    if kind in ("delimited", "bed"):
-        yield from _delimited(path, delimiter, notes)
-    else:
-        yield from _READERS[kind](path)
-
-
-def read_records(path: Path, *, longest: int = LONGEST) -> Iterator[Record]:
-    """Read a FASTA file; lines may be of any length, blank ones and those that begin with `;` are left out.
-
-    Args:
-        path: plain, gzip or bgzip.
-        longest: letters of a record; of a longer one the first `longest + 1` are kept, so that it can be
-            refused before the memory is full.
-
-    Raises:
-        DataError: CSV-02, text before the first header, or a header without a name; CSV-04, no record;
-            CSV-07, 18, 19.
-    """
-    header: Line | None = None
-    parts, length = list[str](), 0
-    for line in read_lines(path, TABLE):
-        text = line.text.strip()
-        if text.startswith(">"):
-            if header is not None:
-                yield Record(header.number, header.text, "".join(parts))
-            header, parts, length = _header_line(line, text), [], 0
-        elif header is None and text and not text.startswith(";"):
-            found = f"{shown(text)} before the first header"
-            raise line.error("CSV-02", found, "a line with >", "write >name above it")
-        elif text and not text.startswith(";") and length <= longest:
-            parts.append(text[: longest + 1 - length])
-            length += len(text)
-    if header is None:
-        raise table_error("CSV-04", path, "no record", "a FASTA file", "check how it was written")
-    yield Record(header.number, header.text, "".join(parts))
-
-
-def _no_such_file(path: Path) -> DataError:
-    there = sorted(each.name for each in path.parent.iterdir()) if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, there, n=3)
-    fix = (
-        f"did you mean {' or '.join(str(path.parent / name) for name in near)}?"
-        if near
-        else "correct the path"
-    )
-    return table_error("CSV-04", path, "no such file", "a table, or a folder of a dataset", fix)
-
-
-# Text tables
 
 
 def _delimited(path: Path, delimiter: str | None, notes: Notes) -> Iterator[Row]:
@@ -542,7 +259,158 @@ def _check_width(path: Path, line: int, cells: Sequence[str], header: Sequence[s
         )
 
 
-# Parquet, Arrow and FASTA
+# JSON: an object on each line, or an array of objects of any size, parsed one at a time
+
+_EDGE = 16  # letters at the end of a buffer in which JSON may be torn
+
+
+def json_lines(path: Path) -> Iterator[Row]:
+    """The objects of JSONL; raises CSV-02 for a line that is none, and what `read_lines` does."""
+    for line in read_lines(path, TABLE):
+        if line.text.strip():
+            yield Row(line.number, _object(line))
+
+
+def _object(line: Line) -> Mapping[str, Any]:
+    fix = "write an object on each line, or an array of objects"
+    try:
+        values = _DECODER.decode(line.text)
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits are a ValueError too
+        found = f"no JSON object: {_reason(error)}"
+        raise line.error("CSV-02", found, "an object on each line", fix) from error
+    if not isinstance(values, dict):
+        raise line.error("CSV-02", f"no JSON object: {shown(values)}", "an object on each line", fix)
+    _check_text(line.text, values, f"{line.path}:{line.number}")
+    if values and all(isinstance(value, dict) for value in values.values()):
+        found, fix = "an object of columns", "write rows, in pandas with orient='records', lines=True"
+        raise line.error("CSV-02", found, "an object for each row", fix)
+    return values
+
+
+def json_array(path: Path) -> Iterator[Row]:
+    """The objects of an array, however long its lines are; raises CSV-02, 07, 18 and 19."""
+    text = _ArrayText(path)
+    text.take("[")
+    number = 0
+    while not text.ends("]"):
+        if number:
+            text.take(",")
+        number += 1
+        values = text.value(number)
+        if not isinstance(values, dict):
+            found = f"item {number} is {shown(values)}"
+            raise table_error("CSV-02", path, found, "an array of objects", "write an object for each row")
+        yield Row(number, values)
+
+
+class _ArrayText:
+    """The text of a JSON array, of which never more than twice its longest item is held."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        chunks = read_chunks(path, codes=TABLE.compression, chunk_bytes=1 << 18)
+        self._pieces = codecs.iterdecode(chunks, "utf-8-sig")
+        self._text, self._place = "", 0
+
+    def value(self, number: int) -> object:
+        """The item that begins here."""
+        while True:
+            begin = self._place
+            try:
+                value, self._place = _DECODER.raw_decode(self._text, begin)
+            except (ValueError, RecursionError) as error:
+                if len(self._text) - self._place > LONGEST:
+                    raise self._too_long(number) from error
+                is_torn = isinstance(error, json.JSONDecodeError) and (
+                    error.pos > len(self._text) - _EDGE or error.msg.startswith("Unterminated string")
+                )
+                if not is_torn or not self._read():
+                    raise self._error(f"item {number} is no JSON: {_reason(error)}") from error
+            else:
+                _check_text(self._text[begin : self._place], value, f"{self._path}, item {number}")
+                return value
+
+    def take(self, mark: str) -> None:
+        """Skip a mark, which must be next."""
+        if self._next() != mark:
+            rest = shown(self._text[self._place :]) if self._next() else "the end of the file"
+            raise self._error(f"{rest} in place of {mark!r}")
+        self._place += 1
+        self._next()
+
+    def ends(self, mark: str) -> bool:
+        """Whether the array ends here, and nothing follows."""
+        if self._next() != mark:
+            return False
+        self._place += 1
+        if self._next():
+            raise self._error(f"{shown(self._text[self._place :])} after the array")
+        return True
+
+    def _next(self) -> str:
+        """The next character that is no white space; nothing at the end."""
+        while True:
+            rest = self._text[self._place : self._place + _EDGE].lstrip()
+            if rest:
+                self._place += len(self._text[self._place : self._place + _EDGE]) - len(rest)
+                return rest[0]
+            self._place = min(len(self._text), self._place + _EDGE)
+            if self._place == len(self._text) and not self._read():
+                return ""
+
+    def _read(self) -> bool:
+        """Double the text that is held, so that a long item is parsed only few times."""
+        self._text, self._place = self._text[self._place :], 0
+        pieces, missing = [self._text], max(1, len(self._text))
+        try:
+            while missing > 0 and (piece := next(self._pieces, None)) is not None:
+                pieces.append(piece)
+                missing -= len(piece)
+        except UnicodeDecodeError as error:
+            raise table_error(
+                "CSV-07", self._path, f"bytes that are no text ({error.reason})", "UTF-8", "save it as UTF-8"
+            ) from error
+        self._text = "".join(pieces)
+        return len(pieces) > 1
+
+    def _too_long(self, number: int) -> DataError:
+        found, expected = f"item {number} has more than {LONGEST:,} characters", "an object for each row"
+        return table_error("CSV-19", self._path, found, expected, "check what the file is")
+
+    def _error(self, found: str) -> DataError:
+        expected, fix = "a whole array of objects", "copy the file again, or write an object on each line"
+        return table_error("CSV-02", self._path, found, expected, fix)
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        values |= {name: TWICE for name, count in Counter(name for name, _ in pairs).items() if count > 1}
+    return values
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_pairs)
+
+
+def _check_text(text: str, value: object, where: str) -> None:
+    """Refuse escapes that spell half of a letter, which no file could hold again."""
+    if "\\ud" in text.lower():
+        try:
+            json.dumps(value, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError as error:
+            found = f"{error.object[error.start]!r}, half of a surrogate pair"
+            raise table_error(
+                "CSV-07", where, found, "escapes that spell letters", "correct the text"
+            ) from error
+
+
+def _reason(error: Exception) -> str:
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+# Parquet and Arrow
+
+_BATCH_ROWS = 4096
 
 
 def _parquet(path: Path) -> Iterator[Row]:
@@ -590,6 +458,67 @@ def _columnar(path: Path, batches: Callable[[], Iterator[Any]]) -> Iterator[Row]
         raise table_error("CSV-02", path, found, "a whole Parquet or Arrow file", "copy it again") from error
 
 
+# FASTA, with labels in its headers
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record of a FASTA file.
+
+    Attributes:
+        line: of its header, from 1.
+        header: without `>`.
+        sequence: its letters; of a record that is too long only one more than is allowed.
+    """
+
+    line: int
+    header: str
+    sequence: str
+
+    @property
+    def name(self) -> str:
+        """The header up to the first white space."""
+        return self.header.split(maxsplit=1)[0]
+
+
+def read_records(path: Path, *, longest: int = LONGEST) -> Iterator[Record]:
+    """Read a FASTA file; lines may be of any length, blank ones and those that begin with `;` are left out.
+
+    Args:
+        path: plain, gzip or bgzip.
+        longest: letters of a record; of a longer one the first `longest + 1` are kept, so that it can be
+            refused before the memory is full.
+
+    Raises:
+        DataError: CSV-02, text before the first header, or a header without a name; CSV-04, no record;
+            CSV-07, 18, 19.
+    """
+    header: Line | None = None
+    parts, length = list[str](), 0
+    for line in read_lines(path, TABLE):
+        text = line.text.strip()
+        if text.startswith(">"):
+            if header is not None:
+                yield Record(header.number, header.text, "".join(parts))
+            header, parts, length = _header_line(line, text), [], 0
+        elif header is None and text and not text.startswith(";"):
+            found = f"{shown(text)} before the first header"
+            raise line.error("CSV-02", found, "a line with >", "write >name above it")
+        elif text and not text.startswith(";") and length <= longest:
+            parts.append(text[: longest + 1 - length])
+            length += len(text)
+    if header is None:
+        raise table_error("CSV-04", path, "no record", "a FASTA file", "check how it was written")
+    yield Record(header.number, header.text, "".join(parts))
+
+
+def _header_line(line: Line, text: str) -> Line:
+    header = text[1:].strip()
+    if not header:
+        raise line.error("CSV-02", "a header without a name", "a name after >", "give the record a name")
+    return line._replace(text=header)
+
+
 def _fasta(path: Path) -> Iterator[Row]:
     for record in read_records(path):
         if len(record.sequence) > LONGEST:
@@ -603,13 +532,6 @@ def _fasta(path: Path) -> Iterator[Row]:
         yield Row(record.line, {**_header_values(record.header), "sequence": record.sequence})
 
 
-def _header_line(line: Line, text: str) -> Line:
-    header = text[1:].strip()
-    if not header:
-        raise line.error("CSV-02", "a header without a name", "a name after >", "give the record a name")
-    return line._replace(text=header)
-
-
 def _header_values(text: str) -> dict[str, str]:
     """`id label=1 split=x`, or `id|1|x`, whose second part is the label."""
     name, *words = text.split()
@@ -617,6 +539,83 @@ def _header_values(text: str) -> dict[str, str]:
     if "|" in name and not values:
         name, values["label"], *_ = name.split("|")
     return {"id": name, **values}
+
+
+# Datasets: a folder that the `datasets` library reads, or one of the Hugging Face hub
+
+_SPELLINGS = {"val": ("validation", "val", "dev", "valid"), "train": ("train",), "test": ("test",)}
+_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+){1,2}(:[\w.-]+)?", re.ASCII)
+
+
+def split_name(source: str) -> tuple[Path, str]:
+    """A folder or hub id and the split after its colon; a folder may have a colon in its own name."""
+    if Path(source).is_dir():
+        return Path(source), ""
+    name, _, split = source.rpartition(":")
+    return (Path(name), split) if name else (Path(source), "")
+
+
+def is_hub_id(source: str, endings: Container[str]) -> bool:
+    """Whether a source reads as `owner/name`, `owner/name/config` or one with `:split`, and not as a file.
+
+    Args:
+        source: what is given for a table.
+        endings: those of files, which no dataset's name has.
+    """
+    return bool(_HUB_ID.fullmatch(source)) and Path(source).suffix.lower() not in endings
+
+
+def dataset_rows(source: str, part: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Rows with their numbers from 1.
+
+    Args:
+        source: a folder, of `save_to_disk` or of tables, or `owner/name` or `owner/name/config` of the hub;
+            `:split` may follow.
+        part: `train`, `val` or `test`: the split where none is named; a saved dataset without splits is read
+            whole.
+
+    Raises:
+        DataError: DSET-01, it cannot be read.
+    """
+    path, split = split_name(source)
+    try:
+        yield from enumerate(_rows(source, path, (split,) if split else _SPELLINGS[part]), start=1)
+    except DataError:
+        raise
+    except Exception as error:  # the library raises many kinds
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        fix = (
+            "check the folder, or name a file in it"
+            if path.is_dir()
+            else "check the path, the id, the network"
+        )
+        raise _unreadable(source, f"cannot be read ({first})", fix) from error
+
+
+def _rows(source: str, path: Path, wanted: Sequence[str]) -> Iterable[Mapping[str, Any]]:
+    """The rows of the first split of these names that is there."""
+    from datasets import get_dataset_split_names, load_dataset
+
+    saved = saved_splits(path)
+    if saved == []:
+        return saved_rows(path, None)
+    name, config = str(path), None
+    if not path.is_dir():
+        name, config = "/".join(path.parts[:2]), next(iter(path.parts[2:]), None)
+    offered = saved or get_dataset_split_names(name, config)
+    split = next((word for word in wanted if word in offered), None)
+    if split is None:
+        found = f"no split {' or '.join(wanted)}; there are {listed(offered)}"
+        raise _unreadable(source, found, f"name one, as in {path}:{offered[0]}")
+    if saved:
+        return saved_rows(path, split)
+    rows: Iterable[Mapping[str, Any]] = load_dataset(name, config, split=split, streaming=True)
+    return rows
+
+
+def _unreadable(source: str, found: str, fix: str) -> DataError:
+    expected = "a file or folder that is there, or a dataset of the hub"
+    return DataError("DSET-01", where=source, found=found, expected=expected, fix=fix)
 
 
 _READERS: dict[FileKind, Callable[[Path], Iterator[Row]]] = {

@@ -1,12 +1,11 @@
-"""From a sample's index to its tokens and its label: row, strand, pieces.
+"""From a sample's index to its tokens and its label: row, strand, pieces; and their micro-batches.
 
-As in pretraining, sample i is a pure function of (seed, i), whichever worker or rank draws it.
+As in pretraining, sample i is a pure function of (seed, i), whichever worker or rank draws it. A sequence is
+one piece of token ids, or several where it is too long for the encoder. Batches are packed: pieces end to
+end, nothing padded.
 
-A micro-batch of labelled sequences in packed layout: pieces end to end, nothing padded.
-
-S sequences, P pieces of them, N packed tokens, D model width.
-
-A sequence as the token ids that an encoder takes: one piece, or several where it is too long for it.
+Shapes: S sequences, P pieces of them, T tokens of one sequence, N packed tokens, Q pairs of a token and a
+base under it, K labels, D model width.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class SequenceRecipe:
         max_tokens: tokens of a piece at most, special ones not counted; what the encoder takes if absent.
         long: of a sequence that is longer: `pieces` cuts it into pieces of about equal length, encodes each
             and pools over all; `truncate` reads its beginning; `refuse` is an error.
-        reverse_complement: whether training reads half of the sequences on the other strand, drawn anew each
+        reverse_complement: whether training reads half of the sequences on the other strand, drawn again each
             time.
         average_strands: whether the outputs on both strands are averaged in validation and test.
     """
@@ -117,10 +116,10 @@ def cut(
     spelling = np.concatenate(spells).astype(np.bool_)
     spans = tokenizer.spans(codes, ids)[first:last] if per_base else None
     return Pieces(
-        np.concatenate(wrapped),
-        spelling,
-        np.array([len(piece) for piece in wrapped], dtype=np.int64),
-        None if spans is None else _covers(np.flatnonzero(spelling), spans, len(codes)),
+        ids=np.concatenate(wrapped),
+        spells=spelling,
+        lengths=np.array([len(piece) for piece in wrapped], dtype=np.int64),
+        covers=None if spans is None else _covers(np.flatnonzero(spelling), spans, len(codes)),
     )
 
 
@@ -133,7 +132,7 @@ def _covers(tokens: Ids, spans: Ids, num_bases: int) -> Ids:
     return covers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabelledSample:
     """One sequence on one strand.
 
@@ -156,7 +155,7 @@ class LabelledSample:
     bases: npt.NDArray[np.int64] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabelledBatch:
     """What one forward pass takes.
 
@@ -263,7 +262,7 @@ Vectors = npt.NDArray[np.float32]  # of each row on its own strand and on the ot
 _NO_TOKENS = Pieces(np.zeros(0, np.int64), np.zeros(0, np.bool_), np.zeros(0, np.int64))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SequenceReader:
     """Reads a row of a part of a table on a strand.
 
@@ -271,14 +270,14 @@ class SequenceReader:
         part: the rows.
         tokenizer: bases to ids.
         recipe: what is done with long sequences.
-        limit: tokens of a piece at most, special ones not counted.
-        vectors: what a frozen encoder makes of every row, in place of tokens.
+        limit: tokens of a piece at most, special ones not counted; any number if None.
+        vectors: a frozen encoder's vectors of every row, in place of tokens.
     """
 
     part: TablePart
     tokenizer: Tokenizer
     recipe: SequenceRecipe
-    limit: int | None
+    limit: int | None = None
     vectors: Vectors | None = None
 
     def read(self, row: int, *, reverse: bool, index: int, fills: bool = False) -> LabelledSample:
@@ -339,8 +338,8 @@ class TrainingSequences(Dataset[LabelledSample]):
     def __getitem__(self, index: int) -> LabelledSample:
         """Draw sample `index`."""
         row = int(self.rows_of(np.array([index]))[0])
-        turned = self.reader.recipe.reverse_complement
-        reverse = turned and bool(generator(self.seed, Stream.STRAND, index).integers(2))
+        both = self.reader.recipe.reverse_complement
+        reverse = both and bool(generator(self.seed, Stream.STRAND, index).integers(2))
         return self.reader.read(row, reverse=reverse, index=index)
 
 

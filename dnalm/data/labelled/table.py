@@ -1,12 +1,6 @@
-"""Labelled sequences as flat arrays, which loader workers share, and the parts that they are divided into.
+"""Labelled tables: what a `Task` is, and its rows read into flat arrays, which loader workers share.
 
-R rows, K labels or classes.
-
-From the rows of a file to a table of arrays; every row is judged as it streams by.
-
-What is written in a column of labels, as numbers, or an error that says what is wrong with it.
-
-A supervised task: where its labelled sequences are, what their labels mean, and how answers are judged.
+Shapes: R rows, L bases of a sequence, K labels.
 """
 
 from __future__ import annotations
@@ -38,9 +32,138 @@ from dnalm.simulation.simulate import find_or_simulate
 
 Rows = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.int64] | npt.NDArray[np.float32]
+TaskKind = Literal["binary", "multiclass", "multilabel", "regression", "segmentation"]
+MetricName = Literal[
+    "mcc", "f1_macro", "accuracy", "auroc", "auprc", "spearman", "pearson", "r2"
+]  # fmt: skip
+Part = Literal["train", "val", "test"]
 
 
-@dataclass(frozen=True, eq=False)
+def _as_text(value: object) -> object:
+    """Numbers as the texts that they are in a table, so that `task.classes=[1,2]` needs no quotes."""
+    return str(value) if isinstance(value, int) else value
+
+
+ClassName = Annotated[str, BeforeValidator(_as_text)]
+METRICS: dict[
+    TaskKind, tuple[MetricName, ...]
+] = {  # of each the first is the one that is declared by default
+    "binary": ("mcc", "f1_macro", "accuracy", "auroc", "auprc"),
+    "multiclass": ("mcc", "f1_macro", "accuracy", "auroc", "auprc"),
+    "multilabel": ("auroc", "auprc", "f1_macro", "accuracy"),
+    "regression": ("spearman", "pearson", "r2"),
+    "segmentation": ("mcc", "f1_macro", "accuracy", "auroc", "auprc"),  # over bases, as of classes
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is predicted, and from which tables.
+
+    Args:
+        train: a table (CSV, TSV, JSON, Parquet, Arrow, FASTA with labels in its headers), a folder of
+            `save_to_disk`, or `owner/name` of the Hugging Face hub; `:split` may follow the last two. What is
+            there on disk comes before the hub.
+        val: the validation table, which chooses a checkpoint; a tenth of `train` if absent.
+        test: the test table; the validation table if absent.
+        name: what the task is called; if absent the folder of `train`, or the task of the clade.
+        kind: what a label is; of `segmentation` a text of one letter a base, each a class.
+        sequence: the column of sequences.
+        label: the column of labels; of a multi-label task the columns, of 0 and 1 each, or one column of
+            lists.
+        id: the column of names, which no two rows share; rows are numbered if absent.
+        classes: the texts that labels are spelt with, in their order; numbers from 0 if absent.
+        num_classes: how many classes there are, where the training table does not show it.
+        delimiter: what separates columns, one character, or backslash and t; found by the header if absent.
+        length_bp: bases that every sequence has; any number if absent.
+        metric: by which models are compared.
+        folds: parts that `train` is cut into for cross-validation; 0 for none. `fold` is the test fold and
+            the next one chooses the checkpoint; beside a test table, `fold` chooses.
+        fold: number of the test fold, from 0.
+        clade: the simulated clade that has the tables.
+        clade_task: which of its tasks.
+        cache: folder of the simulated clade and of embeddings; the user's cache if absent.
+    """
+
+    train: InputName | None = None
+    val: InputName | None = None
+    test: InputName | None = None
+    name: str | None = None
+    kind: TaskKind = "binary"
+    sequence: str = "sequence"
+    label: str | tuple[str, ...] = "label"
+    id: str | None = None
+    classes: tuple[ClassName, ...] = ()
+    num_classes: Classes | None = None
+    delimiter: str | None = None
+    length_bp: WindowBases | None = None
+    metric: MetricName | None = None
+    folds: Folds = 0
+    fold: NonNegativeInt = 0
+    clade: Clade | None = None
+    clade_task: Literal["promoter", "enhancer", "splice"] = "promoter"
+    cache: CachePath | None = None
+
+    def __post_init__(self) -> None:
+        if self.metric is not None and self.metric not in METRICS[self.kind]:
+            raise ValueError(
+                f"metric is {self.metric}; a {self.kind} task has {', '.join(METRICS[self.kind])}"
+            )
+        if self.kind != "multilabel" and not isinstance(self.label, str):
+            raise ValueError(
+                f"label is {list(self.label)}; a {self.kind} task has one column of labels, "
+                "kind=multilabel several"
+            )
+        if self.delimiter is not None and len(self.delimiter.replace("\\t", "\t")) != 1:
+            raise ValueError(f"delimiter is {self.delimiter!r}; it is one character, such as ';' or '\\t'")
+        if self.folds == 1 or (self.folds and self.fold >= self.folds):
+            raise ValueError(
+                f"fold is {self.fold} of {self.folds}; folds are at least 2, and numbered from 0"
+            )
+        if self.folds and self.val:
+            raise ValueError("val is given beside folds; a fold of the training table judges")
+        if (self.train is None) == (self.clade is None):
+            raise ValueError("train is not given; name a table: task.train=<file>")
+
+    @property
+    def metrics(self) -> tuple[MetricName, ...]:
+        """The metrics of its kind."""
+        return METRICS[self.kind]
+
+    @property
+    def declared(self) -> MetricName:
+        """The metric by which models are compared."""
+        return self.metric or METRICS[self.kind][0]
+
+    @property
+    def title(self) -> str:
+        """What the task is called."""
+        if self.name:
+            return self.name
+        if self.train is None:
+            return self.clade_task
+        return Path(self.train).resolve().parent.name if Path(self.train).is_file() else self.train
+
+    @property
+    def label_columns(self) -> Sequence[str]:
+        """The columns of labels."""
+        return (self.label,) if isinstance(self.label, str) else self.label
+
+    def sources(self) -> dict[Part, str]:
+        """The tables that are there, by part; those of a clade are simulated on first use."""
+        if self.clade is not None:
+            folder = find_or_simulate(self.clade, self.cache) / "tasks" / self.clade_task
+            return {"train": f"{folder}/train.csv", "val": f"{folder}/dev.csv", "test": f"{folder}/test.csv"}
+        given: dict[Part, str | None] = {"train": self.train, "val": self.val, "test": self.test}
+        return {part: source for part, source in given.items() if source is not None}
+
+
+def label_names(columns: Sequence[str], number: int) -> Sequence[str]:
+    """Names of the labels of a row: their columns, or the places in the one column that lists them."""
+    return columns if len(columns) == number else [f"{columns[0]}_{n}" for n in range(number)]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class LabelledTable:
     """All rows of one file.
 
@@ -52,7 +175,7 @@ class LabelledTable:
             segmentation the classes of all bases end to end, as `codes`.
         names: of the rows, (R,) text.
         lines: where each stands in the file, (R,).
-        notes: what was odd in the file, in sentences.
+        notes: oddities of the file, in sentences.
         per_base: whether labels are of bases.
     """
 
@@ -159,137 +282,273 @@ def fold_numbers(labels: Labels, *, folds: int, seed: int) -> Rows:
     return numbers
 
 
-TaskKind = Literal["binary", "multiclass", "multilabel", "regression", "segmentation"]
-MetricName = Literal[
-    "mcc", "f1_macro", "accuracy", "auroc", "auprc", "spearman", "pearson", "r2"
-]  # fmt: skip
-Part = Literal["train", "val", "test"]
+# Reading a table: every row is checked as it streams by
 
-
-def _as_text(value: object) -> object:
-    """Numbers as the texts that they are in a table, so that `task.classes=[1,2]` needs no quotes."""
-    return str(value) if isinstance(value, int) else value
-
-
-ClassName = Annotated[str, BeforeValidator(_as_text)]
-
-METRICS: dict[
-    TaskKind, tuple[MetricName, ...]
-] = {  # of each the first is the one that is declared by default
-    "binary": ("mcc", "f1_macro", "accuracy", "auroc", "auprc"),
-    "multiclass": ("mcc", "f1_macro", "accuracy", "auroc", "auprc"),
-    "multilabel": ("auroc", "auprc", "f1_macro", "accuracy"),
-    "regression": ("spearman", "pearson", "r2"),
-    "segmentation": ("mcc", "f1_macro", "accuracy", "auroc", "auprc"),  # over bases, as of classes
+_ABSENT = object()
+_OTHER_NAMES = {
+    "sequence": ("seq", "sequences", "dna", "dnasequence", "text", "window"),
+    "label": ("labels", "target", "targets", "class", "y", "value", "score"),
+    "id": ("name", "ids", "uid"),
+}
+_ADVICE = {  # on letters that are none of DNA's
+    **dict.fromkeys("Uu", "RNA is written with T: replace U by T"),
+    **dict.fromkeys("-.", "it is a gap of an alignment: remove gaps"),
+    **dict.fromkeys("*EFILPQJOZefilpqjoz", "is it a protein? Give nucleotides"),
+    **dict.fromkeys("Xx?", "write N for an unknown base"),
+    **dict.fromkeys(" \t\n0123456789", "remove white space and numbers from the sequence"),
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """What is asked of a model.
+def read_table(
+    task: Task, part: Part, *, source: str, num_classes: int | None, prefix: str = "task."
+) -> LabelledTable:
+    """Read one table of a task.
 
     Args:
-        train: a table (CSV, TSV, JSON, Parquet, Arrow, FASTA with labels in its headers), a folder of
-            `save_to_disk`, or `owner/name` of the Hugging Face hub; `:split` may follow the last two. What is
-            there on disk comes before the hub.
-        val: the table that chooses a checkpoint; a tenth of `train` if absent.
-        test: the table that judges; the validation table if absent.
-        name: what the task is called; if absent the folder of `train`, or the task of the clade.
-        kind: what a label is; of `segmentation` a text of one letter a base, each a class.
-        sequence: the column of sequences.
-        label: the column of labels; of a multi-label task the columns, of 0 and 1 each, or one column of
-            lists.
-        id: the column of names, which no two rows share; rows are numbered if absent.
-        classes: the texts that labels are spelt with, in their order; numbers from 0 if absent.
-        num_classes: how many classes there are, where the training table does not show it.
-        delimiter: what separates columns, one character, or backslash and t; found by the header if absent.
-        length_bp: bases that every sequence has; any number if absent.
-        metric: by which models are compared.
-        folds: parts that `train` is cut into for cross-validation; 0 for none. The next fold chooses the
-            checkpoint; where there is a test table, that judges and the fold chooses.
-        fold: the one that judges, from 0.
-        clade: the simulated clade that has the tables.
-        clade_task: which of its tasks.
-        cache: folder of the simulated clade and of embeddings; the user's cache if absent.
-    """
+        task: its columns and what they mean.
+        part: which of its tables.
+        source: the file or dataset.
+        num_classes: of a task of classes, where it is known.
+        prefix: what the keys of its columns begin with, in errors.
 
-    train: InputName | None = None
-    val: InputName | None = None
-    test: InputName | None = None
-    name: str | None = None
-    kind: TaskKind = "binary"
-    sequence: str = "sequence"
-    label: str | tuple[str, ...] = "label"
-    id: str | None = None
-    classes: tuple[ClassName, ...] = ()
-    num_classes: Classes | None = None
-    delimiter: str | None = None
-    length_bp: WindowBases | None = None
-    metric: MetricName | None = None
-    folds: Folds = 0
-    fold: NonNegativeInt = 0
-    clade: Clade | None = None
-    clade_task: Literal["promoter", "enhancer", "splice"] = "promoter"
-    cache: CachePath | None = None
+    Raises:
+        DataError: CSV-01 to 12, CSV-16 to 20, DSET-01.
+    """
+    notes = Notes()
+    builder = _TableBuilder(task, source, LabelReader(task, num_classes), notes, prefix)
+    for row in read_rows(source, part=part, delimiter=task.delimiter, notes=notes):
+        builder.add(row)
+    if not builder.lines:
+        raise table_error(
+            "CSV-04", source, "no rows", "a labelled sequence on each line", f"fill task.{part}"
+        )
+    return builder.table()
+
+
+@dataclass
+class _TableBuilder:
+    """Rows of one file so far, in growing arrays."""
+
+    task: Task
+    source: str
+    reader: LabelReader
+    notes: Notes
+    prefix: str
+    codes: bytearray = field(default_factory=bytearray)
+    ends: array[int] = field(default_factory=lambda: array("q", [0]))
+    labels: array[float] = field(default_factory=lambda: array("d"))
+    lines: array[int] = field(default_factory=lambda: array("q"))
+    names: list[str] = field(default_factory=list)
+    seen: dict[str, int] = field(default_factory=dict)
+    num_labels: int | None = None  # of a row, where one column lists them
+    needed: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.metric is not None and self.metric not in METRICS[self.kind]:
-            raise ValueError(
-                f"metric is {self.metric}; a {self.kind} task has {', '.join(METRICS[self.kind])}"
+        labels = {f"{self.prefix}label": column for column in self.task.label_columns[:1]}
+        labels |= {f"{self.prefix}label[{n}]": each for n, each in enumerate(self.task.label_columns) if n}
+        names = {} if self.task.id is None else {f"{self.prefix}id": self.task.id}
+        self.needed = {f"{self.prefix}sequence": self.task.sequence, **labels, **names}
+
+    def add(self, row: Row) -> None:
+        where = f"{self.source}:{row.line}"
+        check_columns(row, self.needed, self.source)
+        self._add_name(row, where)
+        self._add_sequence(row.values[self.task.sequence], where)
+        for column in self.task.label_columns:
+            if self.task.kind == "multilabel" and len(self.task.label_columns) == 1:
+                self.labels.extend(self._listed(row.values[column], column, where))
+            elif self.task.kind == "segmentation":
+                self.labels.extend(self._of_bases(row.values[column], column, where))
+            else:
+                self.labels.append(self.reader.read(row.values[column], column=column, where=where))
+        self.lines.append(row.line)
+
+    def table(self) -> LabelledTable:
+        task, columns = self.task, self.num_labels or len(self.task.label_columns)
+        values = np.frombuffer(self.labels, dtype=np.float64)
+        labels: Labels = values.astype(np.float32) if task.kind == "regression" else values.astype(np.int64)
+        return LabelledTable(
+            source=self.source,
+            codes=np.frombuffer(bytes(self.codes), dtype=np.uint8),
+            offsets=np.array(self.ends, dtype=np.int64),
+            labels=labels.reshape(-1, columns) if task.kind == "multilabel" else labels,
+            names=np.array(self.names),
+            lines=np.array(self.lines, dtype=np.int64),
+            notes=tuple(sentences(self.notes, self.source)),
+            per_base=task.kind == "segmentation",
+        )
+
+    def _of_bases(self, value: object, column: str, where: str) -> list[float]:
+        """The class of each base, one letter or item each."""
+        letters = value if isinstance(value, list) else list(str(value).strip())
+        num_bases = self.ends[-1] - self.ends[-2]
+        if len(letters) != num_bases:
+            raise table_error(
+                "CSV-16",
+                where,
+                f"{column} has {len(letters):,} labels for {num_bases:,} bases",
+                "one letter a base",
+                "correct the row, or choose another task.kind",
             )
-        if self.kind != "multilabel" and not isinstance(self.label, str):
-            raise ValueError(
-                f"label is {list(self.label)}; a {self.kind} task has one column of labels, "
-                "kind=multilabel several"
+        classes = {
+            each: self.reader.read(each, column=column, where=where) for each in dict.fromkeys(letters)
+        }
+        return [classes[each] for each in letters]
+
+    def _listed(self, value: object, column: str, where: str) -> list[float]:
+        """The labels of a list, as many in every row."""
+        values = self.reader.read_list(value, column=column, where=where)
+        self.num_labels = self.num_labels or len(values)
+        if len(values) != self.num_labels:
+            found = f"{column} has {len(values):,} labels"
+            expected = f"{self.num_labels:,}, as the first row has"
+            raise table_error("CSV-16", where, found, expected, "write 0 or 1 for each label")
+        return values
+
+    def _add_name(self, row: Row, where: str) -> None:
+        if self.task.id is None:
+            self.names.append(str(len(self.lines)))
+            return
+        name = str(row.values[self.task.id])
+        if name in self.seen:
+            found = f"{shown(name)} is there already, on line {self.seen[name]}"
+            fix = "give each row its own, or leave task.id out"
+            raise table_error("CSV-06", where, found, "a name that no other row has", fix)
+        self.seen[name] = row.line
+        self.names.append(name)
+
+    def _add_sequence(self, value: object, where: str) -> None:
+        letters = read_letters(value, column=self.task.sequence, where=where, notes=self.notes)
+        if self.task.length_bp not in (None, len(letters)):
+            found, expected = f"{len(letters)} bases", f"task.length_bp={self.task.length_bp}"
+            raise table_error(
+                "CSV-09", where, found, expected, "correct the row, or leave task.length_bp out"
             )
-        if self.delimiter is not None and len(self.delimiter.replace("\\t", "\t")) != 1:
-            raise ValueError(f"delimiter is {self.delimiter!r}; it is one character, such as ';' or '\\t'")
-        if self.folds == 1 or (self.folds and self.fold >= self.folds):
-            raise ValueError(
-                f"fold is {self.fold} of {self.folds}; folds are at least 2, and numbered from 0"
+        self.codes += letters.tobytes().translate(STORED_TABLE)
+        self.ends.append(len(self.codes))
+
+
+def check_columns(row: Row, needed: Mapping[str, str], source: str) -> None:
+    """Refuse a row that lacks a column.
+
+    Args:
+        row: a row.
+        needed: columns by the keys that name them.
+        source: its file or dataset.
+
+    Raises:
+        DataError: CSV-01, a column is not there; CSV-17, it is there twice.
+    """
+    for key, column in needed.items():
+        value = row.values.get(column, _ABSENT)
+        if value is _ABSENT:
+            raise _missing(row, key, column, source)
+        if value is TWICE:
+            raise table_error(
+                "CSV-17",
+                f"{source}:{row.line}",
+                f"column {column!r} is there twice",
+                "one column of that name",
+                f"rename one of them, or set {key} to another column",
             )
-        if self.folds and self.val:
-            raise ValueError("val is given beside folds; a fold of the training table judges")
-        if (self.train is None) == (self.clade is None):
-            raise ValueError("train is not given; name a table: task.train=<file>")
-
-    @property
-    def metrics(self) -> tuple[MetricName, ...]:
-        """What answers are judged by."""
-        return METRICS[self.kind]
-
-    @property
-    def declared(self) -> MetricName:
-        """The metric by which models are compared."""
-        return self.metric or METRICS[self.kind][0]
-
-    @property
-    def title(self) -> str:
-        """What the task is called."""
-        if self.name:
-            return self.name
-        if self.train is None:
-            return self.clade_task
-        return Path(self.train).resolve().parent.name if Path(self.train).is_file() else self.train
-
-    @property
-    def label_columns(self) -> Sequence[str]:
-        """The columns of labels."""
-        return (self.label,) if isinstance(self.label, str) else self.label
-
-    def sources(self) -> dict[Part, str]:
-        """The tables that are there, by part; those of a clade are simulated on first use."""
-        if self.clade is not None:
-            folder = find_or_simulate(self.clade, self.cache) / "tasks" / self.clade_task
-            return {"train": f"{folder}/train.csv", "val": f"{folder}/dev.csv", "test": f"{folder}/test.csv"}
-        given: dict[Part, str | None] = {"train": self.train, "val": self.val, "test": self.test}
-        return {part: source for part, source in given.items() if source is not None}
 
 
-def label_names(columns: Sequence[str], number: int) -> Sequence[str]:
-    """Names of the labels of a row: their columns, or the places in the one column that lists them."""
-    return columns if len(columns) == number else [f"{columns[0]}_{n}" for n in range(number)]
+def _missing(row: Row, key: str, column: str, source: str) -> DataError:
+    there = [str(name) for name in row.values]
+    found = f"no column {column!r}; there are {listed(there) or 'none'}"
+    fix = f"set {key} to a column that is there"
+    near = _near_name(column, there)
+    if near is not None:
+        fix = f"set {shlex.quote(f'{key}={near}')}"
+    elif any(re.fullmatch(r"[ACGTNacgtn]{8,}", name) for name in there):
+        fix = f"write a header above the first row, with {column} among its names"
+    elif key.endswith("label") and file_kind(Path(source)) == "fasta":
+        fix = "write the labels into the headers: >id label=0, or >id|0"
+    elif key == "task.label":
+        fix = (
+            "set task.label to the column of labels. A table without one can neither train nor test a model: "
+            "dnalm embed writes vectors of its sequences"
+        )
+    return table_error("CSV-01", f"{source}:{row.line}", found, "the columns that are asked for", fix)
 
+
+def _near_name(column: str, there: list[str]) -> str | None:
+    """The column that is most likely meant."""
+    plain = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in reversed(there)}
+    wanted = re.sub(r"[^a-z0-9]", "", column.lower())
+    others = _OTHER_NAMES.get(wanted, ())
+    close = difflib.get_close_matches(wanted, plain, n=1, cutoff=0.75)
+    return next((plain[name] for name in (wanted, *others, *close) if name in plain), None)
+
+
+# Sequences
+
+
+def read_letters(value: object, *, column: str, where: str, notes: Notes) -> Codes:
+    """The letters of a cell as `alphabet.LETTER_TABLE` has them, ambiguous ones kept apart, (L,) uint8.
+
+    Args:
+        value: the cell; overlapping k-mers, with spaces between them or as a list, are joined.
+        column: its name.
+        where: file and line.
+        notes: counts of ambiguous letters and joined cells, which grow.
+
+    Raises:
+        DataError: CSV-04, it is empty; CSV-10, a letter is none of DNA's; CSV-20, words that do not overlap.
+    """
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
+        text = " ".join(value)
+    if not isinstance(text, str) or not text.strip():
+        raise table_error("CSV-04", where, f"{column} is {shown(value)}", "a sequence", "leave the row out")
+    text = text.strip()
+    if " " in text:
+        text = _joined(text, column, where)
+        notes["row{s} of overlapping k-mers {are} joined to sequences"] += 1
+    letters = np.frombuffer(text.encode("utf-8", "surrogatepass").translate(LETTER_TABLE), dtype=np.uint8)
+    if letters.max() >= FIRST_AMBIGUOUS:
+        _check_letters(text, letters, column, where)
+        notes["ambiguous letter{s} {are} read as N"] += int((letters >= FIRST_AMBIGUOUS).sum())
+    return letters
+
+
+def read_codes(value: object, *, column: str, where: str, notes: Notes) -> Codes:
+    """The sequence of a cell, ambiguous letters read as N; raises as `read_letters`."""
+    letters = read_letters(value, column=column, where=where, notes=notes)
+    return np.frombuffer(letters.tobytes().translate(STORED_TABLE), dtype=np.uint8)
+
+
+def _joined(text: str, column: str, where: str) -> str:
+    """The sequence that overlapping k-mers spell, each a base further than the one before it."""
+    words = text.split()
+    size = len(words[0])
+    for number, (word, after) in enumerate(pairwise(words), start=1):
+        if len(after) != size or after[:-1] != word[1:]:
+            raise table_error(
+                "CSV-20",
+                where,
+                f"words {number} and {number + 1} of {column} are {shown(word)} and {shown(after)}",
+                "a sequence without spaces, or k-mers that overlap in all bases but one",
+                "remove the spaces, or write the k-mers again",
+            )
+    return words[0] + "".join(word[-1] for word in words[1:])
+
+
+def _check_letters(text: str, letters: Codes, column: str, where: str) -> None:
+    illegal = np.flatnonzero(letters == ILLEGAL)
+    if illegal.size:
+        before = text.encode("utf-8", "surrogatepass")[: illegal[0]]
+        place = len(before.decode("utf-8", "ignore"))
+        raise table_error(
+            "CSV-10",
+            where,
+            f"{text[place]!r} at position {place + 1} of {column}",
+            f"bases A, C, G, T, N and the ambiguous {AMBIGUOUS}",
+            _ADVICE.get(text[place], "correct the sequence"),
+        )
+
+
+# Labels
 
 MOST_CLASSES = 1 << 16
 _LARGEST = float(np.finfo(np.float32).max)  # values are learned in single precision
@@ -429,264 +688,3 @@ def _empty(column: str, where: str, text: str) -> DataError:
         "a label in every row, finite in single precision if a number",
         fix,
     )
-
-
-_ABSENT = object()
-_OTHER_NAMES = {
-    "sequence": ("seq", "sequences", "dna", "dnasequence", "text", "window"),
-    "label": ("labels", "target", "targets", "class", "y", "value", "score"),
-    "id": ("name", "ids", "uid"),
-}
-_ADVICE = {  # on letters that are none of DNA's
-    **dict.fromkeys("Uu", "RNA is written with T: replace U by T"),
-    **dict.fromkeys("-.", "it is a gap of an alignment: remove gaps"),
-    **dict.fromkeys("*EFILPQJOZefilpqjoz", "is it a protein? Give nucleotides"),
-    **dict.fromkeys("Xx?", "write N for an unknown base"),
-    **dict.fromkeys(" \t\n0123456789", "remove white space and numbers from the sequence"),
-}
-
-
-def read_table(
-    task: Task, part: Part, *, source: str, num_classes: int | None, prefix: str = "task."
-) -> LabelledTable:
-    """Read one table of a task.
-
-    Args:
-        task: its columns and what they mean.
-        part: which of its tables.
-        source: the file or dataset.
-        num_classes: of a task of classes, where it is known.
-        prefix: what the keys of its columns begin with, in errors.
-
-    Raises:
-        DataError: CSV-01 to 12, CSV-16 to 20, DSET-01.
-    """
-    notes = Notes()
-    filling = _Filling(task, source, LabelReader(task, num_classes), notes, prefix)
-    for row in read_rows(source, part=part, delimiter=task.delimiter, notes=notes):
-        filling.add(row)
-    if not filling.lines:
-        raise table_error(
-            "CSV-04", source, "no rows", "a labelled sequence on each line", f"fill task.{part}"
-        )
-    return filling.table()
-
-
-def read_letters(value: object, *, column: str, where: str, notes: Notes) -> Codes:
-    """The letters of a cell as `alphabet.LETTER_TABLE` has them, ambiguous ones kept apart, (L,) uint8.
-
-    Args:
-        value: the cell; overlapping k-mers, with spaces between them or as a list, are joined.
-        column: its name.
-        where: file and line.
-        notes: counts ambiguous letters and joined cells.
-
-    Raises:
-        DataError: CSV-04, it is empty; CSV-10, a letter is none of DNA's; CSV-20, words that do not overlap.
-    """
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-    if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
-        text = " ".join(value)
-    if not isinstance(text, str) or not text.strip():
-        raise table_error("CSV-04", where, f"{column} is {shown(value)}", "a sequence", "leave the row out")
-    text = text.strip()
-    if " " in text:
-        text = _joined(text, column, where)
-        notes["row{s} of overlapping k-mers {are} joined to sequences"] += 1
-    letters = np.frombuffer(text.encode("utf-8", "surrogatepass").translate(LETTER_TABLE), dtype=np.uint8)
-    if letters.max() >= FIRST_AMBIGUOUS:
-        _check_letters(text, letters, column, where)
-        notes["ambiguous letter{s} {are} read as N"] += int((letters >= FIRST_AMBIGUOUS).sum())
-    return letters
-
-
-def read_codes(value: object, *, column: str, where: str, notes: Notes) -> Codes:
-    """The sequence of a cell, ambiguous letters read as N; raises as `read_letters`."""
-    letters = read_letters(value, column=column, where=where, notes=notes)
-    return np.frombuffer(letters.tobytes().translate(STORED_TABLE), dtype=np.uint8)
-
-
-def check_columns(row: Row, wanted: Mapping[str, str], source: str) -> None:
-    """See that a row has the columns that are wanted.
-
-    Args:
-        row: a row.
-        wanted: columns by the keys that name them.
-        source: its file or dataset.
-
-    Raises:
-        DataError: CSV-01, a column is not there; CSV-17, it is there twice.
-    """
-    for key, column in wanted.items():
-        value = row.values.get(column, _ABSENT)
-        if value is _ABSENT:
-            raise _missing(row, key, column, source)
-        if value is TWICE:
-            raise table_error(
-                "CSV-17",
-                f"{source}:{row.line}",
-                f"column {column!r} is there twice",
-                "one column of that name",
-                f"rename one of them, or set {key} to another column",
-            )
-
-
-def _missing(row: Row, key: str, column: str, source: str) -> DataError:
-    there = [str(name) for name in row.values]
-    found = f"no column {column!r}; there are {listed(there) or 'none'}"
-    fix = f"set {key} to a column that is there"
-    near = _near_name(column, there)
-    if near is not None:
-        fix = f"set {shlex.quote(f'{key}={near}')}"
-    elif any(re.fullmatch(r"[ACGTNacgtn]{8,}", name) for name in there):
-        fix = f"write a header above the first row, with {column} among its names"
-    elif key.endswith("label") and file_kind(Path(source)) == "fasta":
-        fix = "write the labels into the headers: >id label=0, or >id|0"
-    elif key == "task.label":
-        fix = (
-            "set task.label to the column of labels. A table without one can neither train nor judge: "
-            "dnalm embed writes vectors of its sequences"
-        )
-    return table_error("CSV-01", f"{source}:{row.line}", found, "the columns that are asked for", fix)
-
-
-def _near_name(column: str, there: list[str]) -> str | None:
-    """The column that is most likely meant."""
-    plain = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in reversed(there)}
-    wanted = re.sub(r"[^a-z0-9]", "", column.lower())
-    others = _OTHER_NAMES.get(wanted, ())
-    close = difflib.get_close_matches(wanted, plain, n=1, cutoff=0.75)
-    return next((plain[name] for name in (wanted, *others, *close) if name in plain), None)
-
-
-def _joined(text: str, column: str, where: str) -> str:
-    """The sequence that overlapping k-mers spell, each a base further than the one before it."""
-    words = text.split()
-    size = len(words[0])
-    for number, (word, after) in enumerate(pairwise(words), start=1):
-        if len(after) != size or after[:-1] != word[1:]:
-            raise table_error(
-                "CSV-20",
-                where,
-                f"words {number} and {number + 1} of {column} are {shown(word)} and {shown(after)}",
-                "a sequence without spaces, or k-mers that overlap in all bases but one",
-                "remove the spaces, or write the k-mers anew",
-            )
-    return words[0] + "".join(word[-1] for word in words[1:])
-
-
-def _check_letters(text: str, letters: Codes, column: str, where: str) -> None:
-    illegal = np.flatnonzero(letters == ILLEGAL)
-    if illegal.size:
-        before = text.encode("utf-8", "surrogatepass")[: illegal[0]]
-        place = len(before.decode("utf-8", "ignore"))
-        raise table_error(
-            "CSV-10",
-            where,
-            f"{text[place]!r} at position {place + 1} of {column}",
-            f"bases A, C, G, T, N and the ambiguous {AMBIGUOUS}",
-            _ADVICE.get(text[place], "correct the sequence"),
-        )
-
-
-@dataclass
-class _Filling:
-    """A table under way."""
-
-    task: Task
-    source: str
-    reader: LabelReader
-    notes: Notes
-    prefix: str
-    codes: bytearray = field(default_factory=bytearray)
-    ends: array[int] = field(default_factory=lambda: array("q", [0]))
-    labels: array[float] = field(default_factory=lambda: array("d"))
-    lines: array[int] = field(default_factory=lambda: array("q"))
-    names: list[str] = field(default_factory=list)
-    seen: dict[str, int] = field(default_factory=dict)
-    num_labels: int | None = None  # of a row, where one column lists them
-    wanted: dict[str, str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        labels = {f"{self.prefix}label": column for column in self.task.label_columns[:1]}
-        labels |= {f"{self.prefix}label[{n}]": each for n, each in enumerate(self.task.label_columns) if n}
-        names = {} if self.task.id is None else {f"{self.prefix}id": self.task.id}
-        self.wanted = {f"{self.prefix}sequence": self.task.sequence, **labels, **names}
-
-    def add(self, row: Row) -> None:
-        where = f"{self.source}:{row.line}"
-        check_columns(row, self.wanted, self.source)
-        self._add_name(row, where)
-        self._add_sequence(row.values[self.task.sequence], where)
-        for column in self.task.label_columns:
-            if self.task.kind == "multilabel" and len(self.task.label_columns) == 1:
-                self.labels.extend(self._listed(row.values[column], column, where))
-            elif self.task.kind == "segmentation":
-                self.labels.extend(self._of_bases(row.values[column], column, where))
-            else:
-                self.labels.append(self.reader.read(row.values[column], column=column, where=where))
-        self.lines.append(row.line)
-
-    def table(self) -> LabelledTable:
-        task, columns = self.task, self.num_labels or len(self.task.label_columns)
-        values = np.frombuffer(self.labels, dtype=np.float64)
-        labels: Labels = values.astype(np.float32) if task.kind == "regression" else values.astype(np.int64)
-        return LabelledTable(
-            source=self.source,
-            codes=np.frombuffer(bytes(self.codes), dtype=np.uint8),
-            offsets=np.array(self.ends, dtype=np.int64),
-            labels=labels.reshape(-1, columns) if task.kind == "multilabel" else labels,
-            names=np.array(self.names),
-            lines=np.array(self.lines, dtype=np.int64),
-            notes=tuple(sentences(self.notes, self.source)),
-            per_base=task.kind == "segmentation",
-        )
-
-    def _of_bases(self, value: object, column: str, where: str) -> list[float]:
-        """The class of each base, one letter or item each."""
-        letters = value if isinstance(value, list) else list(str(value).strip())
-        num_bases = self.ends[-1] - self.ends[-2]
-        if len(letters) != num_bases:
-            raise table_error(
-                "CSV-16",
-                where,
-                f"{column} has {len(letters):,} labels for {num_bases:,} bases",
-                "one letter a base",
-                "correct the row, or choose another task.kind",
-            )
-        classes = {
-            each: self.reader.read(each, column=column, where=where) for each in dict.fromkeys(letters)
-        }
-        return [classes[each] for each in letters]
-
-    def _listed(self, value: object, column: str, where: str) -> list[float]:
-        """The labels of a list, as many in every row."""
-        values = self.reader.read_list(value, column=column, where=where)
-        self.num_labels = self.num_labels or len(values)
-        if len(values) != self.num_labels:
-            found = f"{column} has {len(values):,} labels"
-            expected = f"{self.num_labels:,}, as the first row has"
-            raise table_error("CSV-16", where, found, expected, "write 0 or 1 for each label")
-        return values
-
-    def _add_name(self, row: Row, where: str) -> None:
-        if self.task.id is None:
-            self.names.append(str(len(self.lines)))
-            return
-        name = str(row.values[self.task.id])
-        if name in self.seen:
-            found = f"{shown(name)} is there already, on line {self.seen[name]}"
-            fix = "give each row its own, or leave task.id out"
-            raise table_error("CSV-06", where, found, "a name that no other row has", fix)
-        self.seen[name] = row.line
-        self.names.append(name)
-
-    def _add_sequence(self, value: object, where: str) -> None:
-        letters = read_letters(value, column=self.task.sequence, where=where, notes=self.notes)
-        if self.task.length_bp not in (None, len(letters)):
-            found, expected = f"{len(letters)} bases", f"task.length_bp={self.task.length_bp}"
-            raise table_error(
-                "CSV-09", where, found, expected, "correct the row, or leave task.length_bp out"
-            )
-        self.codes += letters.tobytes().translate(STORED_TABLE)
-        self.ends.append(len(self.codes))

@@ -33,7 +33,7 @@ K3 = KmerTokenizer(k=3)
 def reader(tmp_path_factory: pytest.TempPathFactory) -> SequenceReader:
     path = write(tmp_path_factory.mktemp("tables") / "t.csv", rows(13))
     table = read_table(Task(train=str(path)), "train", source=str(path), num_classes=2)
-    return SequenceReader(whole(table), K3, SequenceRecipe(), None)
+    return SequenceReader(part=whole(table), tokenizer=K3, recipe=SequenceRecipe())
 
 
 @given(seed=st.integers(0, 2**31), epoch=st.integers(0, 50))
@@ -50,7 +50,7 @@ def test_epochs_have_orders_of_their_own(reader: SequenceReader) -> None:
 
 
 def test_about_half_the_sequences_are_read_on_the_other_strand(reader: SequenceReader) -> None:
-    turning = SequenceReader(reader.part, K3, SequenceRecipe(reverse_complement=True), None)
+    turning = SequenceReader(part=reader.part, tokenizer=K3, recipe=SequenceRecipe(reverse_complement=True))
     plain, turned = TrainingSequences(reader, 1), TrainingSequences(turning, 1)
     differ = sum(
         not np.array_equal(plain[index].pieces.ids, turned[index].pieces.ids) for index in range(400)
@@ -105,7 +105,7 @@ def test_a_sequence_too_short_for_a_token_is_told_by_its_line() -> None:
 
 
 def test_rows_are_judged_shortest_first_and_on_both_strands_if_asked(reader: SequenceReader) -> None:
-    both = SequenceReader(reader.part, K3, SequenceRecipe(average_strands=True), None)
+    both = SequenceReader(part=reader.part, tokenizer=K3, recipe=SequenceRecipe(average_strands=True))
     judged = JudgedSequences(both)
     assert len(judged) == 26
     rows_ = [judged[index].row for index in range(26)]

@@ -74,7 +74,9 @@ def test_every_base_is_answered_for_by_the_tokens_that_spell_it(
 
 def test_the_other_strand_has_the_labels_of_its_own_bases(tmp_path: Path) -> None:
     table = table_of(tmp_path, "AAA,000", "AACCG,01234")
-    reader = SequenceReader(TablePart(table, np.array([0, 1])), TOKENIZERS[0], SequenceRecipe(), None)
+    reader = SequenceReader(
+        part=TablePart(table, np.array([0, 1])), tokenizer=TOKENIZERS[0], recipe=SequenceRecipe()
+    )
     turned = reader.read(1, reverse=True, index=0)
     assert turned.label.tolist() == [4, 3, 2, 1, 0]
     assert turned.bases is not None
@@ -83,7 +85,9 @@ def test_the_other_strand_has_the_labels_of_its_own_bases(tmp_path: Path) -> Non
 
 def test_a_batch_has_a_label_and_a_place_for_each_base_and_its_tokens(tmp_path: Path) -> None:
     table = table_of(tmp_path, "AACCG,01210", "ACGT,2222", "CCC,012")
-    reader = SequenceReader(TablePart(table, np.arange(3)), KmerTokenizer(k=3), SequenceRecipe(), None)
+    reader = SequenceReader(
+        part=TablePart(table, np.arange(3)), tokenizer=KmerTokenizer(k=3), recipe=SequenceRecipe()
+    )
     samples = [reader.read(row, reverse=False, index=row, fills=row == 1) for row in range(3)]
     batch = collate_labelled(samples, first_tokens=False)
     assert batch.covers_Q2 is not None

@@ -37,7 +37,7 @@ def planted(rows: int, seed: int) -> LabelledTable:
 @pytest.fixture(scope="module")
 def division() -> Division:
     parts = [whole(planted(rows, seed)) for rows, seed in ((300, 0), (60, 1000), (100, 2000))]
-    return Division(parts[0], parts[1], parts[2], 2, ())
+    return Division(train=parts[0], val=parts[1], test=parts[2], num_classes=2, notes=())
 
 
 @given(st.text("ACGTNacgtn", max_size=30), st.integers(1, 4))
