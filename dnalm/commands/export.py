@@ -108,7 +108,7 @@ def _notes(family: Family, head: TaskHead | None, layout: str) -> list[str]:
             f"{head.shape.pooling}, dense={str(head.shape.dense).lower()}) and refuses to open the "
             "directory as a classifier"
         )
-    if layout == "published" and family.published_marks:
+    if layout == "published" and family.published_fields:
         notes.append(
             "layout=published: open it with the publishers' code alone; stock transformers takes "
             f"{family.name} for a BERT and gives its layers random weights"

@@ -1,19 +1,13 @@
-"""The layouts of checkpoints we read and write, as tables.
+"""Checkpoint layouts of published models as tables, and what translates by them in both directions.
+
+A `Family` maps our names of arguments and parameters to those of a published layout. The tables follow, our
+own layout last, for what none of the others can express, such as LOGO. `recognise` finds the family of a
+config.json; `rename` removes or adds a prefix that all stored tensors share: a network that was saved from
+inside another one (`model.`, `encoder.`), from a wrapper of PyTorch (`module.`, `_orig_mod.`) or without its
+own first part (a BertModel saved alone lacks `bert.`) has all its tensors, each under a name changed alike.
 
 Sources: `transformers` BertForMaskedLM, BertConfig, EsmForMaskedLM, EsmConfig; the config.json and
-key lists of DNABERT, DNABERT-2 (its bert_layers.py), the Nucleotide Transformer and GROVER. Our own
-layout, last, holds what none of these can say, such as LOGO.
-
-What a published checkpoint family calls our parameters and arguments, and how to translate.
-
-A family is data: tables from our names to theirs, which `families` holds. This module reads the
-tables in both directions.
-
-Stored tensors whose names have a prefix more or less than published: found, and put right.
-
-A network that is saved from inside another one (`model.`, `encoder.`), from a wrapper of PyTorch (`module.`,
-`_orig_mod.`) or without its own first part (a BertModel saved alone lacks `bert.`) has all its tensors, each
-under a name that is changed alike.
+key lists of DNABERT, DNABERT-2 (its bert_layers.py), the Nucleotide Transformer and GROVER.
 """
 
 from __future__ import annotations
@@ -68,58 +62,59 @@ class Classes:
     classifier_guard: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Family:
     """One layout of checkpoints.
 
     Attributes:
         name: for messages.
-        marks: fields of config.json by which it is recognised.
-        fixed: what else config.json says; a file that lacks one of them, or has null there, means the same.
-        classes: what their code calls it.
-        written: fields that are written for others and not read.
+        match_fields: fields of config.json by which it is recognised.
+        expected_values: other fields of config.json and their only value; absent or null means the same.
+        write_only_fields: fields that are written for other programs and not read.
+        classes: names of its classes.
         arguments: arguments of `Encoder` and their names in config.json.
-        absent: what arguments are where config.json lacks them.
-        switches: arguments that all members share, where they differ from `Encoder`'s defaults.
-        rows_before: whether learned positions begin pad_token_id + 1 rows into their table, and
+        defaults: values of arguments that config.json lacks.
+        encoder_overrides: arguments that all members share, where they differ from `Encoder`'s defaults.
+        positions_after_padding: whether learned positions begin pad_token_id + 1 rows into their table, and
             max_position_embeddings counts those rows (ESM).
         modules: our modules and theirs; `{n}` is the layer. Several of ours with one name there are
             its rows, in this order. None where all names are ours.
         copies: tensors that must equal others where they are stored.
         writes_copies: whether they are stored.
-        left_out: patterns of tensors that may be stored and are of no use here.
-        further: what else their code wants to find, made from the encoder.
-        published_marks: what the publishers write besides or in place of marks, where that misleads others.
+        ignored_tensors: patterns of tensors that may be stored and are not read.
+        extra_tensors: further tensors that other programs expect, made from the encoder.
+        published_fields: fields that the publishers write besides or in place of `match_fields`, where that
+            misleads other programs.
     """
 
     name: str
-    marks: Mapping[str, object]
-    fixed: Mapping[str, object]
-    written: Mapping[str, object]
-    arguments: Mapping[str, str]
-    absent: Mapping[str, object]
-    switches: Mapping[str, object]
-    modules: Mapping[str, str] | None
+    match_fields: Mapping[str, object]
+    expected_values: Mapping[str, object] = field(default_factory=dict)
+    write_only_fields: Mapping[str, object] = field(default_factory=dict)
     classes: Classes
-    rows_before: bool = False
+    arguments: Mapping[str, str]
+    defaults: Mapping[str, object]
+    encoder_overrides: Mapping[str, object] = field(default_factory=dict)
+    positions_after_padding: bool = False
+    modules: Mapping[str, str] | None = None
     copies: Mapping[str, str] = field(default_factory=dict)
     writes_copies: bool = False
-    left_out: tuple[str, ...] = ()
-    further: Callable[[Encoder], dict[str, Tensor]] = lambda _: {}
-    published_marks: Mapping[str, object] = field(default_factory=dict)
+    ignored_tensors: tuple[str, ...] = ()
+    extra_tensors: Callable[[Encoder], dict[str, Tensor]] = lambda _: {}
+    published_fields: Mapping[str, object] = field(default_factory=dict)
 
-    def recognises(self, config: Mapping[str, object]) -> bool:
+    def matches(self, config: Mapping[str, object]) -> bool:
         """Whether a config.json is of this family."""
-        return all(config.get(key) == value for key, value in self.marks.items())
+        return all(config.get(key) == value for key, value in self.match_fields.items())
 
     def fits(self, encoder: Encoder) -> bool:
-        """Whether this layout can say all that the encoder's arguments say."""
+        """Whether this layout can express all of the encoder's arguments."""
         stated = set(self.arguments)
-        if self.rows_before and encoder.positions == "learned":
+        if self.positions_after_padding and encoder.positions == "learned":
             stated.add("position_offset")
             if encoder.position_offset != encoder.padding_id + 1:
                 return False
-        implied = {**DEFAULTS, **self.switches}
+        implied = {**DEFAULTS, **self.encoder_overrides}
         return all(getattr(encoder, name) == value for name, value in implied.items() if name not in stated)
 
     def config(self, encoder: Encoder) -> dict[str, object]:
@@ -129,9 +124,9 @@ class Family:
             for ours, theirs in self.arguments.items()
             if getattr(encoder, ours) is not None
         }
-        if self.rows_before:
+        if self.positions_after_padding:
             arguments[self.arguments["max_positions"]] += encoder.padding_id + 1
-        return {**self.written, **self.fixed, **self.marks, **arguments}
+        return {**self.write_only_fields, **self.expected_values, **self.match_fields, **arguments}
 
     def copies_of(self, ours: Mapping[str, Any]) -> Mapping[str, str]:
         """Tensors that must equal others where they are stored: none that is a parameter of its own."""
@@ -150,18 +145,20 @@ class Family:
                 wrong type, all of which are listed.
         """
         others = {
-            key: config[key] for key, value in self.fixed.items() if config.get(key) not in (None, value)
+            key: config[key]
+            for key, value in self.expected_values.items()
+            if config.get(key) not in (None, value)
         }
         if others:
             raise CheckpointError(
                 "MODEL-10",
                 where=str(where),
                 found=", ".join(f"{key} is {shown(value)}" for key, value in others.items()),
-                expected=", ".join(f"{key} {self.fixed[key]!r}" for key in others),
+                expected=", ".join(f"{key} {self.expected_values[key]!r}" for key in others),
                 fix=f"name a checkpoint of the architecture of {self.name}",
             )
         stated: dict[str, Any] = {
-            ours: self.absent.get(ours) if config.get(theirs) is None else config[theirs]
+            ours: self.defaults.get(ours) if config.get(theirs) is None else config[theirs]
             for ours, theirs in self.arguments.items()
         }
         wrong = [ours for ours, value in stated.items() if not _is_of(value, _TYPES[ours])]
@@ -170,15 +167,15 @@ class Family:
                 "MODEL-10",
                 where=str(where),
                 found=", ".join(f"{self.arguments[ours]} is {_found(stated[ours])}" for ours in wrong),
-                expected="; ".join(f"{self.arguments[ours]}: {_say(_TYPES[ours])}" for ours in wrong),
+                expected="; ".join(f"{self.arguments[ours]}: {_describe(_TYPES[ours])}" for ours in wrong),
                 fix="restore the config.json that came with the weights",
             )
-        if self.rows_before:
+        if self.positions_after_padding:
             offset = stated["padding_id"] + 1
             stated["max_positions"] -= offset
-            if self.switches.get("positions", "learned") == "learned":
+            if self.encoder_overrides.get("positions", "learned") == "learned":
                 stated["position_offset"] = offset
-        return {**self.switches, **stated}
+        return {**self.encoder_overrides, **stated}
 
     def name_of(self, ours: str) -> str:
         """Their name of one of our parameters."""
@@ -199,7 +196,7 @@ class Family:
         return parts
 
     def export(self, state: Mapping[str, Tensor], encoder: Encoder) -> dict[str, Tensor]:
-        """Our weights under their names, and whatever else their code wants to find.
+        """Our weights under their names, and the extra tensors that their code expects.
 
         Args:
             state: of the whole model, or of one without a head.
@@ -211,11 +208,11 @@ class Family:
             tensors[theirs] = (torch.cat(rows) if len(rows) > 1 else rows[0]).contiguous()
         copies = self.copies.items() if self.writes_copies and "head.bias" in state else ()
         tensors |= {copy: tensors[original].clone() for copy, original in copies}
-        return tensors | self.further(encoder)
+        return tensors | self.extra_tensors(encoder)
 
-    def leaves_out(self, theirs: str) -> bool:
-        """Whether a stored tensor is of no use here."""
-        return any(re.fullmatch(pattern, theirs) for pattern in self.left_out)
+    def ignores(self, theirs: str) -> bool:
+        """Whether a stored tensor is not read."""
+        return any(re.fullmatch(pattern, theirs) for pattern in self.ignored_tensors)
 
 
 def _found(value: object) -> str:
@@ -235,9 +232,9 @@ def _is_of(value: object, annotation: Any) -> bool:  # noqa: ANN401 -- any annot
     return isinstance(value, (int, float) if annotation is float else annotation)
 
 
-def _say(annotation: Any) -> str:  # noqa: ANN401 -- any annotation of Encoder
+def _describe(annotation: Any) -> str:  # noqa: ANN401 -- any annotation of Encoder
     if get_origin(annotation) in (Union, UnionType):
-        return " or ".join(_say(part) for part in get_args(annotation))
+        return " or ".join(_describe(part) for part in get_args(annotation))
     if get_origin(annotation) is Literal:
         return "one of " + ", ".join(get_args(annotation))
     if get_origin(annotation) is tuple:
@@ -260,8 +257,8 @@ _SIZES = {
     "padding_id": "pad_token_id",
     "mask_id": "mask_token_id",
 }
-# What BertConfig and EsmConfig are where config.json lacks a field; a test holds them against `transformers`.
-_ABSENT = {
+# Defaults of BertConfig and EsmConfig; a test compares them with `transformers`.
+_CONFIG_DEFAULTS = {
     "hidden_size": 768,
     "num_layers": 12,
     "num_heads": 12,
@@ -271,8 +268,14 @@ _ABSENT = {
     "norm_eps": 1e-12,
     "initializer_range": 0.02,
 }
-_BERT_ABSENT = {**_ABSENT, "vocab_size": 30522, "max_positions": 512, "type_vocab_size": 2, "padding_id": 0}
-_ESM_ABSENT = {**_ABSENT, "max_positions": 1026, "token_dropout": False, "tied_decoder": True}
+_BERT_DEFAULTS = {
+    **_CONFIG_DEFAULTS,
+    "vocab_size": 30522,
+    "max_positions": 512,
+    "type_vocab_size": 2,
+    "padding_id": 0,
+}
+_ESM_DEFAULTS = {**_CONFIG_DEFAULTS, "max_positions": 1026, "token_dropout": False, "tied_decoder": True}
 _SELF_ATTENTION = "encoder.layer.{n}.attention.self"
 
 _BERT_MODULES = {
@@ -284,7 +287,7 @@ _BERT_MODULES = {
     "head.dense": "cls.predictions.transform.dense",
     "head.norm": "cls.predictions.transform.LayerNorm",
 }
-_BERT_LEFT_OUT = (
+_BERT_IGNORED = (
     r"bert\.pooler\..*",
     r"cls\.seq_relationship\..*",
     r"bert\.embeddings\.position_ids",
@@ -293,8 +296,8 @@ _BERT_LEFT_OUT = (
 
 BERT = Family(
     name="BERT, such as DNABERT or GROVER",
-    marks={"model_type": "bert"},
-    fixed={
+    match_fields={"model_type": "bert"},
+    expected_values={
         "hidden_act": "gelu",
         "position_embedding_type": "absolute",
         "is_decoder": False,
@@ -308,10 +311,8 @@ BERT = Family(
         head_guard="cls.predictions.bias",
         classifier_guard="classifier.weight",
     ),
-    written={},
     arguments={**_SIZES, "type_vocab_size": "type_vocab_size"},
-    absent=_BERT_ABSENT,
-    switches={},
+    defaults=_BERT_DEFAULTS,
     modules={
         **_BERT_MODULES,
         "encoder.embeddings.position": "bert.embeddings.position_embeddings",
@@ -327,7 +328,7 @@ BERT = Family(
         "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
         "cls.predictions.decoder.bias": "cls.predictions.bias",
     },
-    left_out=_BERT_LEFT_OUT,
+    ignored_tensors=_BERT_IGNORED,
 )
 
 _DNABERT2_REPOSITORY = "zhihan1996/DNABERT-2-117M"
@@ -339,8 +340,8 @@ _DNABERT2_REPOSITORY = "zhihan1996/DNABERT-2-117M"
 # which the published layout is, it opens as a plain BERT whose attention and feed-forward weights are random.
 DNABERT2 = Family(
     name="DNABERT-2",
-    marks={"model_type": "dnabert2"},
-    published_marks={
+    match_fields={"model_type": "dnabert2"},
+    published_fields={
         "model_type": "bert",
         "auto_map": {
             "AutoConfig": f"{_DNABERT2_REPOSITORY}--configuration_bert.BertConfig",
@@ -352,15 +353,15 @@ DNABERT2 = Family(
         },
     },
     classes=Classes(encoder="BertModel", masked_lm="BertForMaskedLM"),
-    fixed={"hidden_act": "gelu", "is_decoder": False, "tie_word_embeddings": True},
-    written={
+    expected_values={"hidden_act": "gelu", "is_decoder": False, "tie_word_embeddings": True},
+    write_only_fields={
         "alibi_starting_size": 512,  # of a table that grows by itself
         "position_embedding_type": "absolute",  # its code does not read it
         "classifier_dropout": None,
     },
     arguments={**_SIZES, "type_vocab_size": "type_vocab_size"},
-    absent={**_BERT_ABSENT, "attention_dropout": 0.0},  # of its configuration_bert.py
-    switches={
+    defaults={**_BERT_DEFAULTS, "attention_dropout": 0.0},  # of its configuration_bert.py
+    encoder_overrides={
         "positions": "alibi",
         "feed_forward": "geglu",
         "up_bias": False,
@@ -378,7 +379,7 @@ DNABERT2 = Family(
     },
     copies={"cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight"},
     writes_copies=True,
-    left_out=_BERT_LEFT_OUT,
+    ignored_tensors=_BERT_IGNORED,
 )
 
 
@@ -396,18 +397,18 @@ def _contact_head_and_frequencies(encoder: Encoder) -> dict[str, Tensor]:
     return _contact_head(encoder) | {f"{prefix}.{n}.{suffix}": frequencies.clone() for n in layers}
 
 
-_ESM_FIXED = {
+_ESM_EXPECTED = {
     "emb_layer_norm_before": False,
     "is_decoder": False,
     "is_folding_model": False,
 }
 _ESM_ARGUMENTS = {**_SIZES, "token_dropout": "token_dropout", "tied_decoder": "tie_word_embeddings"}
-_ESM_WRITTEN = {
+_ESM_WRITE_ONLY = {
     "use_cache": False,
     "esmfold_config": None,
     "vocab_list": None,
 }
-_ESM_SWITCHES = {
+_ESM_OVERRIDES = {
     "norm_placement": "pre",
     "embedding_norm": False,
     "type_vocab_size": 0,
@@ -429,7 +430,7 @@ _ESM_MODULES = {
     "head": "lm_head",
 }
 _ESM_COPIES = {"lm_head.decoder.weight": "esm.embeddings.word_embeddings.weight"}  # where the decoder is tied
-_ESM_LEFT_OUT = (
+_ESM_IGNORED = (
     r"esm\.contact_head\..*",
     r"esm\.pooler\..*",
     r"esm\.embeddings\.position_ids",
@@ -438,8 +439,8 @@ _ESM_LEFT_OUT = (
 
 NT_V1 = Family(
     name="ESM with learned positions, such as the Nucleotide Transformer v1",
-    marks={"model_type": "esm"},
-    fixed={**_ESM_FIXED, "position_embedding_type": "absolute"},
+    match_fields={"model_type": "esm"},
+    expected_values={**_ESM_EXPECTED, "position_embedding_type": "absolute"},
     classes=Classes(
         encoder="EsmModel",
         masked_lm="EsmForMaskedLM",
@@ -448,15 +449,15 @@ NT_V1 = Family(
         head_guard="lm_head.bias",
         classifier_guard="classifier.out_proj.weight",
     ),
-    written=_ESM_WRITTEN,
+    write_only_fields=_ESM_WRITE_ONLY,
     arguments=_ESM_ARGUMENTS,
-    absent=_ESM_ABSENT,
-    switches=_ESM_SWITCHES,
-    rows_before=True,
+    defaults=_ESM_DEFAULTS,
+    encoder_overrides=_ESM_OVERRIDES,
+    positions_after_padding=True,
     modules={**_ESM_MODULES, "encoder.embeddings.position": "esm.embeddings.position_embeddings"},
     copies=_ESM_COPIES,
-    left_out=_ESM_LEFT_OUT,
-    further=_contact_head,
+    ignored_tensors=_ESM_IGNORED,
+    extra_tensors=_contact_head,
 )
 
 _NT_V2_REPOSITORY = "InstaDeepAI/nucleotide-transformer-v2-500m-multi-species"
@@ -465,11 +466,11 @@ _NT_V2_REPOSITORY = "InstaDeepAI/nucleotide-transformer-v2-500m-multi-species"
 # It makes a table of positions that it never reads. Stock ESM refuses these weights by their shapes.
 NT_V2 = Family(
     name="the Nucleotide Transformer v2",
-    marks={"model_type": "esm", "position_embedding_type": "rotary", "add_bias_fnn": False},
-    fixed={**_ESM_FIXED, "rope_theta": 10000.0},
+    match_fields={"model_type": "esm", "position_embedding_type": "rotary", "add_bias_fnn": False},
+    expected_values={**_ESM_EXPECTED, "rope_theta": 10000.0},
     classes=Classes(encoder="EsmModel", masked_lm="EsmForMaskedLM"),
-    written={
-        **_ESM_WRITTEN,
+    write_only_fields={
+        **_ESM_WRITE_ONLY,
         "auto_map": {
             "AutoConfig": f"{_NT_V2_REPOSITORY}--esm_config.EsmConfig",
             "AutoModelForMaskedLM": f"{_NT_V2_REPOSITORY}--modeling_esm.EsmForMaskedLM",
@@ -482,47 +483,43 @@ NT_V2 = Family(
         },
     },
     arguments=_ESM_ARGUMENTS,
-    absent=_ESM_ABSENT,
-    switches={
-        **_ESM_SWITCHES,
+    defaults=_ESM_DEFAULTS,
+    encoder_overrides={
+        **_ESM_OVERRIDES,
         "positions": "rotary",
         "feed_forward": "swiglu",
         "up_bias": False,
         "down_bias": False,
     },
-    rows_before=True,
+    positions_after_padding=True,
     modules=_ESM_MODULES,
     copies=_ESM_COPIES,
-    left_out=(
-        *_ESM_LEFT_OUT,
+    ignored_tensors=(
+        *_ESM_IGNORED,
         r"esm\.embeddings\.position_embeddings\.weight",
         r"esm\..*rotary_embeddings\.inv_freq",
     ),
-    further=_contact_head_and_frequencies,
+    extra_tensors=_contact_head_and_frequencies,
 )
 
 OURS = Family(
     name="dnalm",
-    marks={"model_type": "dnalm"},
-    fixed={},
+    match_fields={"model_type": "dnalm"},
     classes=Classes(encoder="Encoder", masked_lm="MaskedLM"),
-    written={},
     arguments={name: name for name in ("vocab_size", *DEFAULTS)},
-    absent=DEFAULTS,
-    switches={},
-    modules=None,
+    defaults=DEFAULTS,
 )
 
-# The first that fits is taken, so those with more marks come first.
+# The first that matches is used, so those with more `match_fields` come first.
 FAMILIES = (DNABERT2, NT_V2, BERT, NT_V1, OURS)
 _TYPES_OF_CLASSES = {"Bert": "bert", "Esm": "esm"}
 
 
 def recognise(config: Mapping[str, object]) -> Family | None:
-    """The family of a config.json; None of none of ours.
+    """The family of a config.json; None if it is none of ours.
 
-    The published files of DNABERT and DNABERT-2 have no `model_type`: then `architectures` says it. DNABERT-2
-    is known by `alibi_starting_size`, or by an `auto_map` to its bert_layers.py.
+    The published files of DNABERT and DNABERT-2 have no `model_type`: then `architectures` decides. DNABERT-2
+    is recognised by `alibi_starting_size`, or by an `auto_map` to its bert_layers.py.
     """
     kind = config.get("model_type")
     if kind is None:
@@ -534,7 +531,7 @@ def recognise(config: Mapping[str, object]) -> Family | None:
     ):
         kind = "dnabert2"
     stated = {**config, "model_type": kind}
-    return next((family for family in FAMILIES if family.recognises(stated)), None)
+    return next((family for family in FAMILIES if family.matches(stated)), None)
 
 
 def _is_of_bert_layers(auto_map: object) -> bool:
@@ -561,17 +558,17 @@ def rename(
     Raises:
         CheckpointError: CKPT-07, two tensors would have one name.
     """
-    wanted = set(family.parts(ours))
-    known = wanted | set(family.copies)
+    expected = set(family.parts(ours))
+    known = expected | set(family.copies)
     plain = {name: _plain(name) for name, tensor in stored.items() if tensor.numel()}
-    change = _common_change(plain.values(), family.name_of(_ANCHOR), wanted)
+    change = _common_change(plain.values(), family.name_of(_ANCHOR), expected)
     renamed: dict[str, Tensor] = {}
     origin: dict[str, str] = {}
     for name, short in plain.items():
         new = short
-        if short not in known and not family.leaves_out(short):
+        if short not in known and not family.ignores(short):
             new = _changed(short, change)
-            new = new if new in known or family.leaves_out(new) else short
+            new = new if new in known or family.ignores(new) else short
         if new in renamed:
             raise CheckpointError(
                 "CKPT-07",
@@ -590,8 +587,8 @@ def _plain(name: str) -> str:
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
 
-def _common_change(names: Iterable[str], anchor: str, wanted: set[str]) -> tuple[str, str]:
-    """What to take off the front of names and what to put there, so that most are wanted ones."""
+def _common_change(names: Iterable[str], anchor: str, expected: set[str]) -> tuple[str, str]:
+    """The prefix to remove and the one to add, so that most names are expected ones."""
     names = list(names)
     parts = anchor.split(".")
     tails = [".".join(parts[first:]) for first in range(len(parts) - 1)]
@@ -601,7 +598,7 @@ def _common_change(names: Iterable[str], anchor: str, wanted: set[str]) -> tuple
         for tail in tails
         if name == tail or name.endswith(f".{tail}")
     }
-    return max(sorted(changes), key=lambda change: sum(_changed(name, change) in wanted for name in names))
+    return max(sorted(changes), key=lambda change: sum(_changed(name, change) in expected for name in names))
 
 
 def _changed(name: str, change: tuple[str, str]) -> str:

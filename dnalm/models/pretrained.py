@@ -1,14 +1,9 @@
-"""Model directories in Hugging Face's layout: config.json and weights, out and in.
+"""Model directories in Hugging Face's layout, read and written: config.json, weights, and where they are.
 
-What is written loads in stock `transformers` where the architecture exists there, or in the published
-code; what is read is refused unless every tensor fits.
-
-Model directories by name: a folder, a run that has left one, or `owner/name` on the Hugging Face hub.
-
-Of the hub only configs, tokenizers and weights are fetched, never code. What was fetched once is found again
-without a network.
-
-A trained model to read or to go on from, as a config names it.
+A `Pretrained` names one: a folder, a run that has left one, or `owner/name` on the Hugging Face hub. Of the
+hub only configs, tokenizers and weights are fetched, never code, and found again later without a network.
+What is read is refused unless every tensor fits; what is written loads in stock `transformers` where the
+architecture exists there, or in the published code.
 """
 
 from __future__ import annotations
@@ -41,6 +36,449 @@ from dnalm.models.weights import (
 )
 from dnalm.paths import InputName
 from dnalm.small_files import TOKENIZER_FILES, SmallFileError, read_small, shown, window_tokens
+
+_TOKENS = "encoder.embeddings.token.weight"
+_LISTED = 5  # names in a message; of more the number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """Where a model is, and how to compute it.
+
+    Args:
+        source: a run directory, a model directory, or `owner/name` on the Hugging Face hub.
+        revision: the hub's branch, tag or commit; its main branch if absent.
+        kernel: how attention is computed.
+    """
+
+    source: InputName
+    revision: str | None = None
+    kernel: KernelName = "sdpa"
+
+    def folder(self) -> Path:
+        """The model directory: fetched from the hub, or of a run the one that it left.
+
+        Raises:
+            CheckpointError: there is none, the run has not finished, or the hub does not give it.
+        """
+        return find_folder(self.source, revision=self.revision)
+
+    def load(self, *, needs_head: bool = True) -> MaskedLM:
+        """Read the model, strictly; see `load_pretrained`."""
+        return load_pretrained(self.folder(), kernel=self.kernel, needs_head=needs_head)
+
+    def __call__(
+        self,
+        *,
+        vocab_size: int,
+        padding_id: int,  # noqa: ARG002
+        mask_id: int,
+        annotations: tuple[str, ...] = (),
+    ) -> MaskedLM:
+        """The model to continue from, checked against the tokenizer and inputs of the run.
+
+        Args:
+            vocab_size: ids of the tokenizer.
+            padding_id: the tokenizer's; it may differ, as DNABERT-2's does.
+            mask_id: the tokenizer's.
+            annotations: names of the annotation channels that it is given.
+
+        Raises:
+            CheckpointError: it cannot be read, the tokenizer has other ids than it, or it has other channels.
+        """
+        model = self.load()
+        fit_vocabulary(model, vocab_size, where=self.source)
+        known = model.encoder.mask_id
+        if known not in (None, mask_id):
+            raise CheckpointError(
+                "MODEL-12",
+                where=self.source,
+                found=f"a model whose mask token is {known} and a tokenizer whose mask token is {mask_id}",
+                expected="the same of both",
+                fix="use the tokenizer that the model was trained with",
+            )
+        if model.encoder.annotations != annotations:
+            raise CheckpointError(
+                "MODEL-13",
+                where=self.source,
+                found=f"a model whose inputs are {_inputs(model.encoder.annotations)}, and a run that gives "
+                f"{_inputs(annotations)}",
+                expected="the same annotation channels in the same order",
+                fix="set inputs to the tracks that the model was trained with, named and labelled as there",
+            )
+        return model
+
+
+def _inputs(annotations: tuple[str, ...]) -> str:
+    return ", ".join(("tokens", *annotations)) if annotations else "tokens alone"
+
+
+def load_pretrained(
+    source: str | Path,
+    *,
+    revision: str | None = None,
+    kernel: KernelName = "sdpa",
+    needs_head: bool = True,
+) -> MaskedLM:
+    """Build the model that a directory describes and give it the weights found there, as float32.
+
+    What the family's table names, such as a pooler or copies of the tied decoder, may be there and
+    is left out. Names may have a common prefix more or less than published (`module.`, a missing `bert.`).
+
+    Args:
+        source: a run, a folder with config.json and weights, or `owner/name` on the Hugging Face hub.
+        revision: the hub's branch, tag or commit; its main branch if not given.
+        kernel: how its attention is computed.
+        needs_head: refuse an encoder that was saved without the head that predicts tokens.
+
+    Returns:
+        The model on CPU, in training mode as any new module. Its `encoder.window_tokens` is the longest
+        sequence that it was trained on, if its directory says so.
+
+    Raises:
+        CheckpointError: a file is missing, damaged, changed or not of weights alone, the architecture is none
+            of ours, the head is missing, or tensors are missing, unexpected or misshapen.
+        ConfigError: the kernel cannot do what the model needs.
+    """
+    folder = find_folder(source, revision=revision)
+    config, family = _read_config(folder)
+    arguments = family.encoder_arguments(config, where=folder / "config.json")
+    weights = find_weights(folder)
+    trained = window_tokens(folder)
+    model = _build(
+        arguments, kernel, where=folder / "config.json"
+    )  # on the meta device: nothing is allocated yet
+    stored = rename(read_weights(weights), model.state_dict(), family, weights)
+    head = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("head.")}
+    if not any(name in stored for name in family.parts(head)):
+        if needs_head:
+            raise _without_head(weights, family)
+        model.head = MissingHead()
+    model.load_state_dict(_fit(model, family, stored, weights), assign=True)
+    model.encoder.window_tokens = trained
+    return model
+
+
+def build_described(folder: Path, *, kernel: KernelName = "sdpa") -> MaskedLM:
+    """The model that config.json describes, its weights not set.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or of none of our architectures.
+        ConfigError: the kernel cannot do what the model needs.
+    """
+    path = folder / "config.json"
+    config, family = _read_config(folder)
+    arguments = family.encoder_arguments(config, where=path)
+    headless = config.get("architectures") == [family.classes.encoder]
+    return _build(arguments, kernel, where=path, headless=headless).to_empty(device="cpu")
+
+
+def described_family(folder: Path) -> Family:
+    """The layout of a model directory.
+
+    Raises:
+        CheckpointError: config.json is missing, damaged or of none of our architectures.
+    """
+    return _read_config(folder)[1]
+
+
+def save_pretrained(
+    model: MaskedLM,
+    folder: Path,
+    *,
+    extra_config: Mapping[str, object] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
+    task_head: TaskHead | None = None,
+    published: bool = False,
+) -> None:
+    """Write a model directory, each file whole or not at all, in the published layout that fits.
+
+    Stock `transformers` gives the same numbers or refuses: where it would draw random weights for a head that
+    the model lacks, or has in another form, an empty tensor of that head's name stops it.
+
+    Args:
+        model: whose arguments go into config.json.
+        folder: made if need be; files of these names in it are replaced.
+        extra_config: further fields of config.json, such as special token ids.
+        weights: the whole model's weights by our names, where the model itself holds shards of them.
+        task_head: of a fine-tuned model.
+        published: write config.json as the publishers do, though stock `transformers` then opens DNABERT-2 as
+            a BERT with random layers.
+
+    Raises:
+        NumericsError: a weight is not finite; nothing is written.
+    """
+    family = family_of(model.encoder)
+    config = _config_of(model, family)
+    clashing = sorted(config.keys() & (extra_config or {}).keys())
+    assert not clashing, f"extra_config must not change what the model says of itself: {clashing}"
+    tensors = family.export(model.state_dict() if weights is None else weights, model.encoder)
+    config["dtype"] = str(tensors[family.name_of(_TOKENS)].dtype).removeprefix("torch.")
+    classes = family.classes
+    if task_head is not None and task_head.is_stock(family):
+        tensors |= task_head.tensors(family)
+        config |= task_head.config(family)
+    elif task_head is not None and classes.classifier_guard is not None:
+        tensors[classes.classifier_guard] = torch.zeros(0)
+    if model.headless and classes.head_guard is not None:
+        tensors[classes.head_guard] = torch.zeros(0)
+    if bad := not_finite(tensors):
+        raise NumericsError(
+            "CKPT-08",
+            where=str(folder),
+            found=f"weights that are not finite: {_some(bad)}",
+            expected="finite weights only",
+            fix="go back to a checkpoint from before the training diverged",
+        )
+    if published:
+        config |= family.published_fields
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(
+        folder / "model.safetensors", lambda path: save_file(tensors, path, metadata={"format": "pt"})
+    )
+    _write_config(folder, {**config, **(extra_config or {})})
+
+
+def describe(model: MaskedLM, folder: Path) -> None:
+    """Write config.json alone, as a run does while its weights lie in checkpoints."""
+    _write_config(folder, _config_of(model, family_of(model.encoder)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskHead:
+    """The head of a fine-tuned model, as the class of `transformers` of the same form stores it.
+
+    Attributes:
+        weights: of a `SequenceHead`, by its names.
+        shape: its layers.
+        problem: the `problem_type` of `transformers`; None where it has no class for the task, as for a
+            label per base.
+        classes: their texts, if they have any.
+        center: what is added to the outputs of regression, times `scale`.
+        scale: their unit.
+    """
+
+    weights: Mapping[str, Tensor]
+    shape: HeadShape
+    problem: str | None
+    classes: tuple[str, ...] = ()
+    center: float = 0.0
+    scale: float = 1.0
+
+    def is_stock(self, family: Family) -> bool:
+        """Whether `transformers` has its class: the first token's vector, a dense layer and tanh, outputs."""
+        is_pooler = self.shape.pooling == "cls" and self.shape.dense and self.problem is not None
+        return is_pooler and family.classes.classifier is not None
+
+    def tensors(self, family: Family) -> dict[str, Tensor]:
+        """Its weights under the names of the class, which answers in the unit of the labels."""
+        named = {name: tensor.detach().cpu().float() for name, tensor in self.weights.items()}
+        named["output.weight"] = named["output.weight"] * self.scale
+        named["output.bias"] = named["output.bias"] * self.scale + self.center
+        theirs = family.classes.classifier_modules
+        return {
+            f"{theirs[name.partition('.')[0]]}.{name.partition('.')[2]}": tensor.contiguous()
+            for name, tensor in named.items()
+        }
+
+    def config(self, family: Family) -> dict[str, object]:
+        """What config.json says of it."""
+        count = self.shape.num_outputs
+        labels = self.classes if len(set(self.classes)) == count else [f"LABEL_{i}" for i in range(count)]
+        return {
+            "architectures": [family.classes.classifier],
+            "problem_type": self.problem,
+            "id2label": {str(number): label for number, label in enumerate(labels)},
+            "label2id": {label: number for number, label in enumerate(labels)},
+        }
+
+
+def family_of(encoder: Encoder) -> Family:
+    """The published layout that an encoder's arguments fit, or our own."""
+    return next(family for family in FAMILIES if family.fits(encoder))
+
+
+_PADDED_TO = (8, 16, 32, 64, 128)  # multiples that vocabularies are padded to for speed
+# Tokenizers with ids that have no row and that no DNA is encoded to: ids, and rows.
+_UNREACHABLE_IDS = {
+    4107: 4105,  # Nucleotide Transformer v1: <eos> and <bos>
+    610: 609,  # GROVER: the empty string
+}
+
+
+def fit_vocabulary(model: MaskedLM, tokenizer_ids: int, *, where: str) -> None:
+    """Refuse a tokenizer that does not fit a model, and cut off rows that pad the vocabulary.
+
+    Rows up to the next multiple of 8 to 128 are padding, as `resize_token_embeddings` adds for speed. No text
+    has their ids; without their rows they take no probability from real tokens, and masking cannot draw them.
+
+    Args:
+        model: with one row of embeddings per id; loses its padding.
+        tokenizer_ids: how many ids the tokenizer has, special ones included.
+        where: the tokenizer's folder, for the error.
+
+    Raises:
+        CheckpointError: the numbers differ, but for padding, and for published tokenizers with ids they never
+            give.
+    """
+    rows, encoder = model.encoder.vocab_size, model.encoder
+    if rows in (tokenizer_ids, _UNREACHABLE_IDS.get(tokenizer_ids)):
+        return
+    padded = rows in {-(-tokenizer_ids // multiple) * multiple for multiple in _PADDED_TO}
+    if not padded or max(encoder.padding_id, encoder.mask_id or 0) >= tokenizer_ids:
+        raise CheckpointError(
+            "MODEL-12",
+            where=where,
+            found=f"a tokenizer of {tokenizer_ids:,} ids and a model of {rows:,} token embeddings",
+            expected="as many of one as of the other",
+            fix="use the tokenizer that the model was trained with",
+        )
+    tables: list[tuple[nn.Module, str]] = [(encoder.embeddings.token, "weight")]
+    if not model.headless:
+        tables.append((model.head, "bias"))
+    if model.head_decoder is not None:
+        tables.append((model.head_decoder, "weight"))
+    for module, name in tables:
+        setattr(module, name, nn.Parameter(getattr(module, name).detach()[:tokenizer_ids].clone()))
+    encoder.embeddings.token.num_embeddings = encoder.vocab_size = tokenizer_ids
+    text = f"{where}: {rows - tokenizer_ids} of {rows:,} token embeddings pad the vocabulary and are left out"
+    stderr.print(text)
+
+
+# Building and checking
+
+
+def _read_config(folder: Path) -> tuple[dict[str, object], Family]:
+    """The contents of config.json and the layout that it is of."""
+    path = folder / "config.json"
+    config = read_json(path)
+    family = recognise(config)
+    if family is not None:
+        return config, family
+    kinds = sorted({str(family.match_fields["model_type"]) for family in FAMILIES})
+    found = f"model_type is {shown(config['model_type'])}" if "model_type" in config else "no model_type"
+    raise CheckpointError(
+        "MODEL-10",
+        where=str(path),
+        found=found,
+        expected=f"model_type {' or '.join(kinds)}",
+        fix=f"name a checkpoint of {'; '.join(family.name for family in FAMILIES)}",
+    )
+
+
+def _write_config(folder: Path, config: Mapping[str, object]) -> None:
+    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _config_of(model: MaskedLM, family: Family) -> dict[str, object]:
+    architecture = family.classes.encoder if model.headless else family.classes.masked_lm
+    return {**family.config(model.encoder), "architectures": [architecture]}
+
+
+def _build(
+    arguments: dict[str, object], kernel: KernelName, *, where: Path, headless: bool = False
+) -> MaskedLM:
+    """The model without weights; a kernel that does not fit it is the caller's mistake, not the file's."""
+    try:
+        with torch.device("meta"):
+            Encoder(**arguments, kernel="eager")  # type: ignore[arg-type]
+    except ConfigError as error:
+        raise CheckpointError(
+            "MODEL-10",
+            where=str(where),
+            found=error.found,
+            expected=error.expected,
+            fix="restore the config.json that came with the weights",
+        ) from error
+    with torch.device("meta"):
+        return MaskedLM(Encoder(**arguments, kernel=kernel), headless=headless)  # type: ignore[arg-type]
+
+
+def _without_head(path: Path, family: Family) -> CheckpointError:
+    return CheckpointError(
+        "MODEL-16",
+        where=str(path),
+        found="an encoder without the head that predicts tokens",
+        expected=f"the weights of a {family.classes.masked_lm}",
+        fix="name a checkpoint that was saved with its head; dnalm embed, dnalm finetune and score=distance "
+        "need none",
+    )
+
+
+def _fit(model: MaskedLM, family: Family, stored: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The stored tensors by our names, or an error that says what does not fit."""
+    ours = model.state_dict()
+    parts = family.parts(ours)
+    stored = _without_copies(stored, family.copies_of(ours), family, path)
+    shapes = {theirs: _joined([ours[name].shape for name in names]) for theirs, names in parts.items()}
+    kinds = {
+        "missing": [name for name in parts if name not in stored],
+        "unexpected": [name for name in stored if name not in parts and not family.ignores(name)],
+        "of another shape": [
+            f"{name} is {tuple(stored[name].shape)} where config.json says {shape}"
+            for name, shape in shapes.items()
+            if name in stored and tuple(stored[name].shape) != shape
+        ],
+        "of no floating point": [
+            f"{name} is {str(stored[name].dtype).removeprefix('torch.')}"
+            for name in parts
+            if name in stored and not stored[name].is_floating_point()
+        ],
+    }
+    if any(kinds.values()):
+        raise CheckpointError(
+            "CKPT-07",
+            where=str(path),
+            found="; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in kinds.items() if names),
+            expected=f"the tensors of {family.name}, as config.json describes it",
+            fix=f"check that config.json and {path.name} are of one model",
+        )
+    if bad := not_finite({name: stored[name] for name in parts}):
+        raise CheckpointError(
+            "CKPT-08",
+            where=str(path),
+            found=f"weights that are not finite: {_some(bad)}",
+            expected="finite weights only",
+            fix="take an earlier checkpoint of that model",
+        )
+    fitted: dict[str, Tensor] = {}
+    for theirs, names in parts.items():
+        rows = torch.split(stored[theirs], [ours[name].shape[0] for name in names])
+        # Copied, since what was read may still be mapped to the file, and rows share their memory.
+        own = (part.to(torch.float32, copy=True) for part in rows)
+        fitted |= dict(zip(names, own, strict=True))
+    return fitted
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
+
+
+def _joined(shapes: list[torch.Size]) -> tuple[int, ...]:
+    return (sum(shape[0] for shape in shapes), *shapes[0][1:])
+
+
+def _without_copies(
+    stored: dict[str, Tensor], copies: Mapping[str, str], family: Family, path: Path
+) -> dict[str, Tensor]:
+    """Leave out copies of tied tensors; a copy that stands alone is the original."""
+    kept = {name: tensor for name, tensor in stored.items() if name not in copies}
+    for copy, original in copies.items():
+        if copy in stored and not torch.equal(stored[copy], kept.setdefault(original, stored[copy])):
+            raise CheckpointError(
+                "MODEL-10",
+                where=str(path),
+                found=f"{copy} differs from {original}",
+                expected="a decoder tied to the token embeddings",
+                fix=f"name a checkpoint of {family.name}, whose decoder is tied",
+            )
+    return kept
+
+
+# Finding
 
 _RUNS = Path("runs")  # where runs lie if nothing else is said
 _MOST_SHOWN = 1000  # characters of a path
@@ -154,438 +592,3 @@ def _fetched(source: str, revision: str | None) -> Path:
             f"from https://huggingface.co/{source} into a folder and name that",
         ) from error
     return folder
-
-
-_TOKENS = "encoder.embeddings.token.weight"
-_LISTED = 5  # names in a message; of more the number
-_PADDED_TO = (8, 16, 32, 64, 128)  # multiples that vocabularies are padded to for speed
-
-# Tokenizers with ids that have no row and that no DNA is encoded to: ids, and rows.
-_UNREACHABLE_IDS = {
-    4107: 4105,  # Nucleotide Transformer v1: <eos> and <bos>
-    610: 609,  # GROVER: the empty string
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskHead:
-    """The head of a fine-tuned model, for the class of `transformers` that is built as it is.
-
-    Attributes:
-        weights: of a `SequenceHead`, by its names.
-        shape: what it is made of.
-        problem: the word of `transformers` for the task; None where it has no class, as of a label a base.
-        classes: their texts, if they have any.
-        center: what is added to the outputs of regression, times `scale`.
-        scale: their unit.
-    """
-
-    weights: Mapping[str, Tensor]
-    shape: HeadShape
-    problem: str | None
-    classes: tuple[str, ...] = ()
-    center: float = 0.0
-    scale: float = 1.0
-
-    def is_stock(self, family: Family) -> bool:
-        """Whether `transformers` has its class: the first token's vector, a dense layer and tanh, outputs."""
-        is_pooler = self.shape.pooling == "cls" and self.shape.dense and self.problem is not None
-        return is_pooler and family.classes.classifier is not None
-
-    def tensors(self, family: Family) -> dict[str, Tensor]:
-        """Its weights under the names of the class, which answers in the unit of the labels."""
-        named = {name: tensor.detach().cpu().float() for name, tensor in self.weights.items()}
-        named["output.weight"] = named["output.weight"] * self.scale
-        named["output.bias"] = named["output.bias"] * self.scale + self.center
-        theirs = family.classes.classifier_modules
-        return {
-            f"{theirs[name.partition('.')[0]]}.{name.partition('.')[2]}": tensor.contiguous()
-            for name, tensor in named.items()
-        }
-
-    def config(self, family: Family) -> dict[str, object]:
-        """What config.json says of it."""
-        count = self.shape.num_outputs
-        labels = self.classes if len(set(self.classes)) == count else [f"LABEL_{i}" for i in range(count)]
-        return {
-            "architectures": [family.classes.classifier],
-            "problem_type": self.problem,
-            "id2label": {str(number): label for number, label in enumerate(labels)},
-            "label2id": {label: number for number, label in enumerate(labels)},
-        }
-
-
-def save_pretrained(
-    model: MaskedLM,
-    folder: Path,
-    *,
-    extra_config: Mapping[str, object] | None = None,
-    weights: Mapping[str, Tensor] | None = None,
-    task_head: TaskHead | None = None,
-    published: bool = False,
-) -> None:
-    """Write a model directory, each file whole or not at all, in the published layout that fits.
-
-    Stock `transformers` gives the same numbers or refuses: where it would draw random weights for a head that
-    the model lacks, or has in another form, an empty tensor of that head's name stops it.
-
-    Args:
-        model: whose arguments go into config.json.
-        folder: made if need be; files of these names in it are replaced.
-        extra_config: further fields of config.json, such as special token ids.
-        weights: the whole model's weights by our names, where the model itself holds shards of them.
-        task_head: of a fine-tuned model.
-        published: write config.json as the publishers do, though stock `transformers` then opens DNABERT-2 as
-            a BERT with random layers.
-
-    Raises:
-        NumericsError: a weight is not finite; nothing is written.
-    """
-    family = family_of(model.encoder)
-    config = _config_of(model, family)
-    clashing = sorted(config.keys() & (extra_config or {}).keys())
-    assert not clashing, f"extra_config must not change what the model says of itself: {clashing}"
-    tensors = family.export(model.state_dict() if weights is None else weights, model.encoder)
-    config["dtype"] = str(tensors[family.name_of(_TOKENS)].dtype).removeprefix("torch.")
-    classes = family.classes
-    if task_head is not None and task_head.is_stock(family):
-        tensors |= task_head.tensors(family)
-        config |= task_head.config(family)
-    elif task_head is not None and classes.classifier_guard is not None:
-        tensors[classes.classifier_guard] = torch.zeros(0)
-    if model.headless and classes.head_guard is not None:
-        tensors[classes.head_guard] = torch.zeros(0)
-    if bad := not_finite(tensors):
-        raise NumericsError(
-            "CKPT-08",
-            where=str(folder),
-            found=f"weights that are not finite: {_some(bad)}",
-            expected="finite weights only",
-            fix="go back to a checkpoint from before the training diverged",
-        )
-    if published:
-        config |= family.published_marks
-    text = json.dumps({**config, **(extra_config or {})}, indent=2, sort_keys=True) + "\n"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(
-        folder / "model.safetensors", lambda path: save_file(tensors, path, metadata={"format": "pt"})
-    )
-    write_whole(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
-
-
-def load_pretrained(
-    source: str | Path,
-    *,
-    revision: str | None = None,
-    kernel: KernelName = "sdpa",
-    needs_head: bool = True,
-) -> MaskedLM:
-    """Build the model that a directory describes and give it the weights found there, as float32.
-
-    What the family's table names, such as a pooler or copies of the tied decoder, may be there and
-    is left out. Names may have a common prefix more or less than published (`module.`, a missing `bert.`).
-
-    Args:
-        source: a run, a folder with config.json and weights, or `owner/name` on the Hugging Face hub.
-        revision: the hub's branch, tag or commit; its main branch if not given.
-        kernel: how its attention is computed.
-        needs_head: refuse an encoder that was saved without the head that predicts tokens.
-
-    Returns:
-        The model on CPU, in training mode as any new module. Its `encoder.window_tokens` is the longest
-        sequence that it was trained on, if its directory says so.
-
-    Raises:
-        CheckpointError: a file is missing, damaged, changed or not of weights alone, the architecture is none
-            of ours, the head is missing, or tensors are missing, unexpected or misshapen.
-        ConfigError: the kernel cannot do what the model needs.
-    """
-    folder = find_folder(source, revision=revision)
-    path = folder / "config.json"
-    config = read_json(path)
-    family = _recognised(config, where=path)
-    arguments = family.encoder_arguments(config, where=path)
-    weights = find_weights(folder)
-    trained = window_tokens(folder)
-    model = _build(arguments, kernel, where=path)  # on the meta device: nothing is allocated yet
-    stored = rename(read_weights(weights), model.state_dict(), family, weights)
-    if not any(name in stored for name in family.parts(_head_of(model))):
-        if needs_head:
-            raise _without_head(weights, family)
-        model.head = MissingHead()
-    model.load_state_dict(_fit(model, family, stored, weights), assign=True)
-    model.encoder.window_tokens = trained
-    return model
-
-
-def describe(model: MaskedLM, folder: Path) -> None:
-    """Write config.json alone, as a run does whose weights lie in checkpoints so far."""
-    config = _config_of(model, family_of(model.encoder))
-    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
-
-
-def build_described(folder: Path, *, kernel: KernelName = "sdpa") -> MaskedLM:
-    """The model that config.json describes, its weights not set.
-
-    Raises:
-        CheckpointError: the file is missing, damaged or of none of our architectures.
-        ConfigError: the kernel cannot do what the model needs.
-    """
-    path = folder / "config.json"
-    config = read_json(path)
-    family = _recognised(config, where=path)
-    arguments = family.encoder_arguments(config, where=path)
-    headless = config.get("architectures") == [family.classes.encoder]
-    return _build(arguments, kernel, where=path, headless=headless).to_empty(device="cpu")
-
-
-def described_family(folder: Path) -> Family:
-    """The layout of a model directory.
-
-    Raises:
-        CheckpointError: config.json is missing, damaged or of none of our architectures.
-    """
-    return _recognised(read_json(folder / "config.json"), where=folder / "config.json")
-
-
-def family_of(encoder: Encoder) -> Family:
-    """The published layout that an encoder's arguments fit, or our own."""
-    return next(family for family in FAMILIES if family.fits(encoder))
-
-
-def fit_vocabulary(model: MaskedLM, tokenizer_ids: int, *, where: str) -> None:
-    """Refuse a tokenizer that was not made for a model, and cut off rows that pad the vocabulary.
-
-    Rows up to the next multiple of 8 to 128 are padding, as `resize_token_embeddings` adds for speed. No text
-    has their ids; without their rows they take no probability from real tokens, and masking cannot draw them.
-
-    Args:
-        model: with one row of embeddings per id; loses its padding.
-        tokenizer_ids: how many ids the tokenizer has, special ones included.
-        where: the tokenizer's folder, for the error.
-
-    Raises:
-        CheckpointError: the numbers differ, but for padding, and for published tokenizers with ids they never
-            give.
-    """
-    rows, encoder = model.encoder.vocab_size, model.encoder
-    if rows in (tokenizer_ids, _UNREACHABLE_IDS.get(tokenizer_ids)):
-        return
-    padded = rows in {-(-tokenizer_ids // multiple) * multiple for multiple in _PADDED_TO}
-    if not padded or max(encoder.padding_id, encoder.mask_id or 0) >= tokenizer_ids:
-        raise CheckpointError(
-            "MODEL-12",
-            where=where,
-            found=f"a tokenizer of {tokenizer_ids:,} ids and a model of {rows:,} token embeddings",
-            expected="as many of one as of the other",
-            fix="use the tokenizer that the model was trained with",
-        )
-    tables: list[tuple[nn.Module, str]] = [(encoder.embeddings.token, "weight")]
-    if not model.headless:
-        tables.append((model.head, "bias"))
-    if model.head_decoder is not None:
-        tables.append((model.head_decoder, "weight"))
-    for module, name in tables:
-        setattr(module, name, nn.Parameter(getattr(module, name).detach()[:tokenizer_ids].clone()))
-    encoder.embeddings.token.num_embeddings = encoder.vocab_size = tokenizer_ids
-    text = f"{where}: {rows - tokenizer_ids} of {rows:,} token embeddings pad the vocabulary and are left out"
-    stderr.print(text)
-
-
-def _config_of(model: MaskedLM, family: Family) -> dict[str, object]:
-    architecture = family.classes.encoder if model.headless else family.classes.masked_lm
-    return {**family.config(model.encoder), "architectures": [architecture]}
-
-
-def _recognised(config: Mapping[str, object], *, where: Path) -> Family:
-    family = recognise(config)
-    if family is not None:
-        return family
-    kinds = sorted({str(family.marks["model_type"]) for family in FAMILIES})
-    found = f"model_type is {shown(config['model_type'])}" if "model_type" in config else "no model_type"
-    raise CheckpointError(
-        "MODEL-10",
-        where=str(where),
-        found=found,
-        expected=f"model_type {' or '.join(kinds)}",
-        fix=f"name a checkpoint of {'; '.join(family.name for family in FAMILIES)}",
-    )
-
-
-def _head_of(model: MaskedLM) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in model.state_dict().items() if name.startswith("head.")}
-
-
-def _without_head(path: Path, family: Family) -> CheckpointError:
-    return CheckpointError(
-        "MODEL-16",
-        where=str(path),
-        found="an encoder without the head that predicts tokens",
-        expected=f"the weights of a {family.classes.masked_lm}",
-        fix="name a checkpoint that was saved with its head; dnalm embed, dnalm finetune and score=distance "
-        "need none",
-    )
-
-
-def _build(
-    arguments: dict[str, object], kernel: KernelName, *, where: Path, headless: bool = False
-) -> MaskedLM:
-    """The model without weights; a kernel that does not fit it is the caller's mistake, not the file's."""
-    try:
-        with torch.device("meta"):
-            Encoder(**arguments, kernel="eager")  # type: ignore[arg-type]
-    except ConfigError as error:
-        raise CheckpointError(
-            "MODEL-10",
-            where=str(where),
-            found=error.found,
-            expected=error.expected,
-            fix="restore the config.json that came with the weights",
-        ) from error
-    with torch.device("meta"):
-        return MaskedLM(Encoder(**arguments, kernel=kernel), headless=headless)  # type: ignore[arg-type]
-
-
-def _fit(model: MaskedLM, family: Family, stored: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """The stored tensors by our names, or an error that says what does not fit."""
-    ours = model.state_dict()
-    parts = family.parts(ours)
-    stored = _without_copies(stored, family.copies_of(ours), family, path)
-    shapes = {theirs: _joined([ours[name].shape for name in names]) for theirs, names in parts.items()}
-    kinds = {
-        "missing": [name for name in parts if name not in stored],
-        "unexpected": [name for name in stored if name not in parts and not family.leaves_out(name)],
-        "of another shape": [
-            f"{name} is {tuple(stored[name].shape)} where config.json says {shape}"
-            for name, shape in shapes.items()
-            if name in stored and tuple(stored[name].shape) != shape
-        ],
-        "of no floating point": [
-            f"{name} is {str(stored[name].dtype).removeprefix('torch.')}"
-            for name in parts
-            if name in stored and not stored[name].is_floating_point()
-        ],
-    }
-    if any(kinds.values()):
-        raise CheckpointError(
-            "CKPT-07",
-            where=str(path),
-            found="; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in kinds.items() if names),
-            expected=f"the tensors of {family.name}, as config.json describes it",
-            fix=f"check that config.json and {path.name} are of one model",
-        )
-    if bad := not_finite({name: stored[name] for name in parts}):
-        raise CheckpointError(
-            "CKPT-08",
-            where=str(path),
-            found=f"weights that are not finite: {_some(bad)}",
-            expected="finite weights only",
-            fix="take an earlier checkpoint of that model",
-        )
-    fitted: dict[str, Tensor] = {}
-    for theirs, names in parts.items():
-        rows = torch.split(stored[theirs], [ours[name].shape[0] for name in names])
-        # Copied, since what was read may still be mapped to the file, and rows share their memory.
-        own = (part.to(torch.float32, copy=True) for part in rows)
-        fitted |= dict(zip(names, own, strict=True))
-    return fitted
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
-
-
-def _joined(shapes: list[torch.Size]) -> tuple[int, ...]:
-    return (sum(shape[0] for shape in shapes), *shapes[0][1:])
-
-
-def _without_copies(
-    stored: dict[str, Tensor], copies: Mapping[str, str], family: Family, path: Path
-) -> dict[str, Tensor]:
-    """Leave out copies of tied tensors; a copy that stands alone is the original."""
-    kept = {name: tensor for name, tensor in stored.items() if name not in copies}
-    for copy, original in copies.items():
-        if copy in stored and not torch.equal(stored[copy], kept.setdefault(original, stored[copy])):
-            raise CheckpointError(
-                "MODEL-10",
-                where=str(path),
-                found=f"{copy} differs from {original}",
-                expected="a decoder tied to the token embeddings",
-                fix=f"name a checkpoint of {family.name}, whose decoder is tied",
-            )
-    return kept
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pretrained:
-    """Where a model is, and how to compute it.
-
-    Args:
-        source: a run directory, a model directory, or `owner/name` on the Hugging Face hub.
-        revision: the hub's branch, tag or commit; its main branch if absent.
-        kernel: how attention is computed.
-    """
-
-    source: InputName
-    revision: str | None = None
-    kernel: KernelName = "sdpa"
-
-    def folder(self) -> Path:
-        """The model directory: fetched from the hub, or of a run the one that it left.
-
-        Raises:
-            CheckpointError: there is none, the run has not finished, or the hub does not give it.
-        """
-        return find_folder(self.source, revision=self.revision)
-
-    def load(self, *, needs_head: bool = True) -> MaskedLM:
-        """Read the model, strictly; see `load_pretrained`."""
-        return load_pretrained(self.folder(), kernel=self.kernel, needs_head=needs_head)
-
-    def __call__(
-        self,
-        *,
-        vocab_size: int,
-        padding_id: int,  # noqa: ARG002
-        mask_id: int,
-        annotations: tuple[str, ...] = (),
-    ) -> MaskedLM:
-        """The model to go on from, held against the tokenizer and the inputs that it is trained on with.
-
-        Args:
-            vocab_size: ids of the tokenizer.
-            padding_id: the tokenizer's; it may differ, as DNABERT-2's does.
-            mask_id: the tokenizer's.
-            annotations: names of the annotation channels that it is given.
-
-        Raises:
-            CheckpointError: it cannot be read, the tokenizer has other ids than it, or it has other channels.
-        """
-        model = self.load()
-        fit_vocabulary(model, vocab_size, where=self.source)
-        known = model.encoder.mask_id
-        if known not in (None, mask_id):
-            raise CheckpointError(
-                "MODEL-12",
-                where=self.source,
-                found=f"a model whose mask token is {known} and a tokenizer whose mask token is {mask_id}",
-                expected="the same of both",
-                fix="use the tokenizer that the model was trained with",
-            )
-        if model.encoder.annotations != annotations:
-            raise CheckpointError(
-                "MODEL-13",
-                where=self.source,
-                found=f"a model whose inputs are {_say(model.encoder.annotations)}, and a run that gives "
-                f"{_say(annotations)}",
-                expected="the same annotation channels in the same order",
-                fix="set inputs to the tracks that the model was trained with, named and labelled as there",
-            )
-        return model
-
-
-def _say(annotations: tuple[str, ...]) -> str:
-    return ", ".join(("tokens", *annotations)) if annotations else "tokens alone"

@@ -1,17 +1,14 @@
-"""Weights and configs on disk: read without running anything, written whole or not at all.
+"""Weights and configs of model directories: read without running anything, written whole or not at all.
 
-The header of a safetensors file, held to limits before anything trusts it.
-
-A file is eight bytes with the header's length, the header (JSON: type, shape and place of each tensor)
-and the tensors. The safetensors library refuses places that overlap, leave holes or overflow; it takes
-headers of 100 MB, and a name given twice.
-
-Which tensors have left the finite numbers.
+Small files go through `small_files`, which limits size, depth and repeated keys. A safetensors file is eight
+bytes with the header's length, the header (JSON: type, shape and place of each tensor) and the tensors. The
+safetensors library refuses places that overlap, leave holes or overflow, but accepts headers of 100 MB and a
+name given twice, so the header is checked here first. Pickles are loaded by the loader that admits only
+tensors, once the checksums of their archive hold.
 """
 
 from __future__ import annotations
 
-import json
 import pickle
 import zipfile
 from collections import defaultdict
@@ -25,55 +22,17 @@ from torch import Tensor
 
 from dnalm.durable import atomic_write
 from dnalm.errors import CheckpointError
-from dnalm.small_files import MOST_BYTES, SmallFileError, check_sum, read_small, require_file, shown
-
-_MOST_HEADER_BYTES = 10 << 20
-_MOST_TENSORS = 1 << 16
-_MOST_VALUES = 16 * _MOST_TENSORS  # a type, a shape and two offsets each
-
-
-def check_safetensors(path: Path) -> None:
-    """Read the header, none of the tensors.
-
-    Raises:
-        CheckpointError: CKPT-03, the header is too large, not of this format, or not of this file.
-        OSError: the file cannot be read.
-    """
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= _MOST_HEADER_BYTES:
-            raise _refused(
-                path, f"a header of {length:,} bytes where 2 to {_MOST_HEADER_BYTES:,} are allowed"
-            )
-        header = file.read(length)
-    if header.count(b"{") > _MOST_TENSORS or header.count(b",") > _MOST_VALUES:
-        raise _refused(path, f"a header of more than {_MOST_TENSORS:,} tensors")
-    try:
-        json.loads(header, object_pairs_hook=_each_name_once)
-        with safe_open(path, framework="pt"):
-            pass
-    except (ValueError, RecursionError, SafetensorError) as error:
-        raise _refused(path, str(error)) from error
-
-
-def _each_name_once(pairs: list[tuple[str, object]]) -> None:
-    if len({name for name, _ in pairs}) != len(pairs):
-        raise ValueError("a name is given twice in the header")
-
-
-def _refused(path: Path, found: str) -> CheckpointError:
-    return CheckpointError(
-        "CKPT-03",
-        where=str(path),
-        found=f"not readable as safetensors ({found}), {path.stat().st_size:,} bytes",
-        expected="a whole safetensors file",
-        fix="copy or download it again; it may be cut short",
-    )
-
+from dnalm.small_files import (
+    MOST_BYTES,
+    SmallFileError,
+    check_sum,
+    parse_small,
+    read_small,
+    require_file,
+    shown,
+)
 
 _INDEX = ".index.json"
-_MOST_INDEX_BYTES = 10 << 20  # as of a header, whose tensors it lists
-_OLD_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")  # torch.serialization.MAGIC_NUMBER
 # Safe ones first. A file is one of the weights, an index says which files hold them.
 WEIGHTS = (
     "model.safetensors",
@@ -81,20 +40,6 @@ WEIGHTS = (
     "pytorch_model.bin",
     f"pytorch_model.bin{_INDEX}",
 )
-
-
-def read_json(path: Path, most_bytes: int = MOST_BYTES) -> dict[str, object]:
-    """A JSON object of a model directory; see `read_small`.
-
-    Raises:
-        CheckpointError: the file is not there, is no JSON object within the limits, or was changed.
-    """
-    try:
-        return read_small(path, "json", most_bytes)
-    except OSError as error:
-        raise _missing(path, error) from error
-    except SmallFileError as error:
-        raise _damaged("CKPT-05", path, found=error.found, expected=error.expected) from error
 
 
 def has_weights(folder: Path) -> bool:
@@ -128,10 +73,29 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def read_json(path: Path, most_bytes: int = MOST_BYTES) -> dict[str, object]:
+    """A JSON object of a model directory; see `read_small`.
+
+    Raises:
+        CheckpointError: the file is not there, is no JSON object within the limits, or was changed.
+    """
+    try:
+        return read_small(path, "json", most_bytes)
+    except OSError as error:
+        raise _missing(path, error) from error
+    except SmallFileError as error:
+        raise _damaged("CKPT-05", path, found=error.found, expected=error.expected) from error
+
+
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a file beside `path`, push it to disk, and put it in place of `path` at once."""
     with atomic_write(path) as beside:
         write(beside)
+
+
+# Reading
+
+_MOST_INDEX_BYTES = 10 << 20  # as of a header, whose tensors it lists
 
 
 def _shards(index: Path) -> Iterable[Path]:
@@ -165,6 +129,38 @@ def _read_file(path: Path) -> dict[str, Tensor]:
         return _read_pickle(path)
     check_safetensors(path)
     return load_file(path)
+
+
+_MOST_HEADER_BYTES = 10 << 20
+_MOST_TENSORS = 1 << 16
+_MOST_VALUES = 16 * _MOST_TENSORS  # a type, a shape and two offsets each
+
+
+def check_safetensors(path: Path) -> None:
+    """Check the header and read none of the tensors.
+
+    Raises:
+        CheckpointError: CKPT-03, the header is too large, not of this format, or not of this file.
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= _MOST_HEADER_BYTES:
+            raise _refused(
+                path, f"a header of {length:,} bytes where 2 to {_MOST_HEADER_BYTES:,} are allowed"
+            )
+        header = file.read(length)
+    if header.count(b"{") > _MOST_TENSORS or header.count(b",") > _MOST_VALUES:
+        raise _refused(path, f"a header of more than {_MOST_TENSORS:,} tensors")
+    try:
+        parse_small(header, "json")
+        with safe_open(path, framework="pt"):
+            pass
+    except (ValueError, SafetensorError) as error:
+        raise _refused(path, str(error)) from error
+
+
+_OLD_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")  # torch.serialization.MAGIC_NUMBER
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
@@ -203,6 +199,19 @@ def _old_format(path: Path) -> str | None:
     if _OLD_MAGIC in start[:64]:
         return "a file of torch.save before version 1.6, which has no checksums"
     return "a tar archive of torch.save before version 0.1.11" if start[257:262] == b"ustar" else None
+
+
+# Errors
+
+
+def _refused(path: Path, found: str) -> CheckpointError:
+    return CheckpointError(
+        "CKPT-03",
+        where=str(path),
+        found=f"not readable as safetensors ({found}), {path.stat().st_size:,} bytes",
+        expected="a whole safetensors file",
+        fix="copy or download it again; it may be cut short",
+    )
 
 
 def _not_converted(path: Path, found: str) -> CheckpointError:
@@ -257,6 +266,9 @@ def _damaged(code: str, path: Path, *, found: str, expected: str) -> CheckpointE
         expected=expected,
         fix="copy or download it again; it may be cut short",
     )
+
+
+# Checking values
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
