@@ -1,38 +1,16 @@
-"""Attention kernels: what each token takes from the other tokens of its own sequence.
+"""Attention kernels: how each token attends to the other tokens of its own sequence.
 
 A kernel maps queries, keys and values of a packed micro-batch, each (N, H, K), to (N, H, K). The
 layout says which tokens share a sequence, whether later ones are visible, and ALiBi's slopes; a
 rotation has already been applied. `eager` is the specification: the equations as written. The others
-compute the same faster, and say in `cannot` what they are unable to do.
+compute the same faster, and list their limits in `cannot`.
 
-B sequences, N packed tokens, L tokens of the longest sequence, H heads, K head width.
+Attention dropout on CPU has code of its own (`attend_with_dropout`), which the published recipes with dropout
+0.1 use there. With PyTorch's attention a training step takes 1.11, 1.22 and 1.17 times as much CPU time (the
+tiny and small sizes and two layers of BERT-base; 64, 128 and 512 tokens; one thread, alternating in one run),
+so it stays. experiments/throughput/encoder_kernels.py measures the kernels by themselves.
 
-Attention kernels that run on CUDA only and skip padding: `flex` and `varlen`.
-
-Both take the packed layout as it is. What they compute is `kernels.eager`, which says what is right.
-
-N packed tokens, H heads, K head width, B sequences.
-
-Attention with dropout on its weights, for dense blocks on CPU.
-
-PyTorch's fused CPU attention knows no dropout; its fall-back writes every intermediate of the whole
-block to memory and draws one random number per weight. Here a few heads at a time go through all
-steps while they lie in the cache, the weights are computed again for the gradient rather than kept,
-and the draw is `draw_kept`. What is kept per weight is one byte: whether it was dropped.
-
-Gradient, with weights P = softmax(S), where S may hold a constant bias, mask M, kept share r,
-D = P * M / r and output O = D V:
-dV = D^T dO; dP = (dO V^T) * M / r; dS = P * (dP - rowsum(dO * O)), since rowsum(dP * P) equals
-rowsum(dO * O), as in FlashAttention (Dao et al. 2022, appendix B.4).
-
-X batches times heads, L tokens, K head width.
-
-Dropout, with a faster draw on CPUs.
-
-`torch.nn.functional.dropout` spends nine tenths of its time on CPU in drawing one number per
-element. Four 16-bit numbers from each 64-bit draw of the same generator serve as well: the rate is
-rounded to a multiple of 2^-16 and kept elements are scaled by the exact inverse of the rounded
-rate, so the mean is kept. On accelerators this is PyTorch's own dropout.
+Shapes: B sequences, N packed tokens, L tokens of the longest sequence, H heads, K head width.
 """
 
 from __future__ import annotations
@@ -53,119 +31,129 @@ from torch.nn.attention.varlen import varlen_attn
 from dnalm.errors import ConfigError
 from dnalm.models.packing import Layout
 
+KernelName = Literal["eager", "sdpa", "flex", "varlen"]
 
-def flex(query_NHK: Tensor, key_NHK: Tensor, value_NHK: Tensor, layout: Layout, dropout: float) -> Tensor:
-    """PyTorch's FlexAttention: blocks of the pack that hold no pair of one sequence are skipped.
 
-    Cannot: run on a CPU; drop attention weights; return attention maps.
+@dataclass(frozen=True)
+class Kernel:
+    """One way to compute attention.
 
-    Raises:
-        ConfigError: the tensors are on a CPU.
+    Attributes:
+        attend: (query_NHK, key_NHK, value_NHK, layout, dropout) to (N, H, K), where dropout is the
+            share of attention weights to zero, 0 outside training.
+        cannot: its limits, in words.
+        alibi: whether it can add ALiBi's penalty.
+        dropout: whether it can drop attention weights.
     """
-    _require_cuda(query_NHK, "flex")
-    assert dropout == 0, "the encoder refuses it"
-    mask = layout.memo.get("flex")
-    if mask is None:
-        mask = layout.memo["flex"] = document_mask(layout, create=_compiled(create_block_mask))
-    assert isinstance(mask, BlockMask)
-    return attend_flex(query_NHK, key_NHK, value_NHK, layout, mask, attention=_compiled(flex_attention))
+
+    attend: Callable[[Tensor, Tensor, Tensor, Layout, float], Tensor]
+    cannot: str
+    alibi: bool = True
+    dropout: bool = True
 
 
-def attend_flex(
-    query_NHK: Tensor,
-    key_NHK: Tensor,
-    value_NHK: Tensor,
-    layout: Layout,
-    mask: BlockMask,
-    *,
-    attention: Callable[..., Any],
-) -> Tensor:
-    """FlexAttention with ALiBi's penalty, compiled or not, (N, H, K)."""
-    inputs_1HNK = (x.transpose(0, 1)[None] for x in (query_NHK, key_NHK, value_NHK))
-    mixed_1HNK: Tensor = attention(*inputs_1HNK, score_mod=_penalty(layout), block_mask=mask)
-    return mixed_1HNK[0].transpose(0, 1)
+def eager(query_NHK: Tensor, key_NHK: Tensor, value_NHK: Tensor, layout: Layout, dropout: float) -> Tensor:
+    """Softmax(Q K^T / sqrt(K) + penalty) V, each sequence on its own: the specification.
+
+    It holds B x H x L x L weights, and more of the same for the gradient.
+    """
+    weights_BHLL = F.dropout(attention_maps(query_NHK, key_NHK, layout), dropout)
+    return layout.unpad((weights_BHLL @ layout.pad(value_NHK).transpose(1, 2)).transpose(1, 2))
 
 
-def document_mask(layout: Layout, *, create: Callable[..., Any] = create_block_mask) -> BlockMask:
-    """Which pairs of packed tokens see each other: those of one sequence, and backwards if causal."""
-    sequence_N, causal = layout.sequence_N, layout.causal
+def attention_maps(query_NHK: Tensor, key_NHK: Tensor, layout: Layout) -> Tensor:
+    """Attention weights of each token (row) on each other (column), (B, H, L, L).
 
-    def visible(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        same = sequence_N[query] == sequence_N[key]
-        return same & (query >= key) if causal else same
+    Rows of real tokens sum to 1; columns past the end of a sequence are 0. Rows past the end of a
+    sequence belong to no token and mean nothing.
+    """
+    query_BHLK = layout.pad(query_NHK).transpose(1, 2)
+    key_BHLK = layout.pad(key_NHK).transpose(1, 2)
+    scores_BHLL = query_BHLK @ key_BHLK.transpose(2, 3) * query_NHK.shape[-1] ** -0.5
+    bias = position_bias(layout.max_length, layout, query_NHK.dtype)
+    if bias is not None:
+        scores_BHLL = scores_BHLL + bias
+    past_end_B11L = ~layout.real_tokens()[:, None, None, :]
+    weights_BHLL: Tensor = scores_BHLL.masked_fill(past_end_B11L, float("-inf")).softmax(dim=-1)
+    return weights_BHLL.to(query_NHK.dtype)
 
-    num_tokens = sequence_N.shape[0]
-    mask: BlockMask = create(visible, None, None, num_tokens, num_tokens, device=sequence_N.device)
-    return mask
 
+def position_bias(length: int, layout: Layout, dtype: torch.dtype) -> Tensor | None:
+    """The positions' term in the scores, (H, L, L), or (1, L, L) where all heads are alike.
 
-def _penalty(layout: Layout) -> Callable[..., Tensor] | None:
-    slopes_H = layout.slopes_H
-    if slopes_H is None:
+    Of this dtype, or float32 where that is wider.
+
+    ALiBi adds -slope * |i - j|, in both directions (DNABERT-2; Press et al. 2022 only look back); a
+    causal layout -inf where j > i. None where nothing is added.
+    """
+    if layout.slopes_H is None and not layout.causal:
         return None
+    bias = layout.memo.get(f"bias {length}")
+    if bias is None:
+        place_L = torch.arange(length, device=layout.lengths_B.device)
+        ahead_LL = place_L - place_L[:, None]
+        bias = torch.zeros(1, length, length, device=ahead_LL.device)
+        if layout.slopes_H is not None:
+            bias = -layout.slopes_H[:, None, None] * ahead_LL.abs()
+        if layout.causal:
+            bias = bias.masked_fill(ahead_LL > 0, float("-inf"))
+        layout.memo[f"bias {length}"] = bias
+    assert isinstance(bias, Tensor)
+    return bias.to(torch.promote_types(dtype, torch.float32))
 
-    def penalize(score: Tensor, _batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        # Within one sequence, distances in the pack are distances in the sequence.
-        return score - slopes_H[head] * (query - key).abs()
 
-    return penalize
+def sdpa(query_NHK: Tensor, key_NHK: Tensor, value_NHK: Tensor, layout: Layout, dropout: float) -> Tensor:
+    """PyTorch's fused attention; on CPU run by run without padding, elsewhere padded with a mask.
 
-
-def varlen(query_NHK: Tensor, key_NHK: Tensor, value_NHK: Tensor, layout: Layout, dropout: float) -> Tensor:
-    """PyTorch's FlashAttention over sequences of unequal lengths.
-
-    Cannot: run on a CPU; compute in fp32; add ALiBi's penalty; drop attention weights; return
-    attention maps.
-
-    Raises:
-        ConfigError: the tensors are on a CPU or in fp32.
+    On CPU, training with attention dropout takes `attend_with_dropout` instead.
     """
-    _require_cuda(query_NHK, "varlen")
-    assert dropout == 0, "the encoder refuses it"
-    assert layout.slopes_H is None, "the encoder refuses it"
-    if query_NHK.dtype not in (torch.bfloat16, torch.float16):
-        raise ConfigError(
-            "CFG-18",
-            where="model.kernel",
-            found=f"kernel=varlen with {query_NHK.dtype}".replace("torch.", ""),
-            expected="bf16 or fp16, in which alone varlen computes",
-            fix="train in bf16, or set model.kernel=flex",
-        )
-    ends = layout.cu_lengths.to(torch.int32)
-    window = (-1, 0) if layout.causal else (-1, -1)
-    longest = layout.max_length
-    mixed_NHK = varlen_attn(query_NHK, key_NHK, value_NHK, ends, ends, longest, longest, window_size=window)
-    assert isinstance(mixed_NHK, Tensor), "no auxiliary outputs are asked for"
-    return mixed_NHK
+    if layout.runs is None:
+        return _attend_padded(query_NHK, key_NHK, value_NHK, layout, dropout)
+    return _attend_runs(query_NHK, key_NHK, value_NHK, layout, dropout)
 
 
-def _require_cuda(query_NHK: Tensor, name: str) -> None:
-    if query_NHK.device.type != "cuda":
-        raise ConfigError(
-            "CFG-18",
-            where="model.kernel",
-            found=f"kernel={name} on {query_NHK.device.type}",
-            expected=f"a CUDA device, on which alone {name} runs",
-            fix="set model.kernel=sdpa",
-        )
+def _attend_padded(
+    query_NHK: Tensor, key_NHK: Tensor, value_NHK: Tensor, layout: Layout, dropout: float
+) -> Tensor:
+    query_BHLK, key_BHLK, value_BHLK = (
+        layout.pad(packed).transpose(1, 2) for packed in (query_NHK, key_NHK, value_NHK)
+    )
+    mask = layout.real_tokens()[:, None, None, :]
+    bias = position_bias(layout.max_length, layout, query_NHK.dtype)
+    if bias is not None:
+        mask = bias.masked_fill(~mask, float("-inf")).to(query_NHK.dtype)
+    mixed_BHLK = F.scaled_dot_product_attention(
+        query_BHLK, key_BHLK, value_BHLK, attn_mask=mask, dropout_p=dropout
+    )
+    return layout.unpad(mixed_BHLK.transpose(1, 2))
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function compiled; as it is where the caller is being compiled, which then includes it."""
-    return function if torch.compiler.is_compiling() else _compile_once(function)
+def _attend_runs(
+    query_NHK: Tensor, key_NHK: Tensor, value_NHK: Tensor, layout: Layout, dropout: float
+) -> Tensor:
+    runs = layout.runs
+    assert runs is not None, "they are known on CPU"
+    sizes = [run.count * run.length for run in runs]
+    mixed = []
+    packed = (torch.split(x, sizes) for x in (query_NHK, key_NHK, value_NHK))
+    for run, *parts in zip(runs, *packed, strict=True):
+        query, key, value = (x.view(run.count, run.length, *x.shape[1:]).transpose(1, 2) for x in parts)
+        bias = position_bias(run.length, layout, query_NHK.dtype)
+        if dropout > 0:
+            block = attend_with_dropout(query, key, value, dropout, bias)
+        else:
+            block = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        mixed.append(block.transpose(1, 2).flatten(0, 1))
+    return torch.cat(mixed) if len(mixed) > 1 else mixed[0]
 
 
-@cache
-def _compile_once(function: Callable[..., Any]) -> Callable[..., Any]:
-    compiled: Callable[..., Any] = torch.compile(function)
-    return compiled
-
+# Dropout on CPU
 
 _LEVELS = 2**16
 
 
 class Dropout(nn.Dropout):
-    """`nn.Dropout` by the faster draw; keyed, like it, by `torch.manual_seed`."""
+    """`nn.Dropout` by the draw of `draw_kept` on CPUs; keyed, like it, by `torch.manual_seed`."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 -- the name in nn.Dropout
         """Zero a share `p` of the elements and scale the others up, in training only."""
@@ -179,6 +167,11 @@ class Dropout(nn.Dropout):
 
 def draw_kept(shape: Sequence[int], rate: float) -> tuple[Tensor, float]:
     """Choose the elements that dropout keeps, on CPU, from the default generator.
+
+    `torch.nn.functional.dropout` draws one number per element, in which it spends nine tenths of its time on
+    CPU. Four 16-bit numbers from each 64-bit draw of the same generator serve as well: the rate is rounded to
+    a multiple of 2^-16 and kept elements are scaled by the exact inverse of the rounded rate, so the mean is
+    kept.
 
     Args:
         shape: of the mask.
@@ -204,7 +197,17 @@ _AT_ONCE_ALONE, _AT_ONCE_TOGETHER = 2**19, 2**23
 def attend_with_dropout(
     query_BHLK: Tensor, key_BHLK: Tensor, value_BHLK: Tensor, rate: float, bias: Tensor | None = None
 ) -> Tensor:
-    """Softmax attention of every token over its block, a share `rate` of the weights zeroed.
+    """Softmax attention of every token over its block, a share `rate` of the weights zeroed, on CPU.
+
+    PyTorch's fused CPU attention has no dropout; its fall-back writes every intermediate of the whole
+    block to memory and draws one random number per weight. Here a few heads at a time go through all
+    steps while they lie in the cache, the weights are computed again for the gradient rather than kept,
+    and the draw is `draw_kept`. One byte per weight is kept: whether it was dropped.
+
+    Gradient, with weights P = softmax(S), where S may hold a constant bias, mask M, kept share r,
+    D = P * M / r and output O = D V:
+    dV = D^T dO; dP = (dO V^T) * M / r; dS = P * (dP - rowsum(dO * O)), since rowsum(dP * P) equals
+    rowsum(dO * O), as in FlashAttention (Dao et al. 2022, appendix B.4). Below, X is batches times heads.
 
     Args:
         query_BHLK: queries; all three on CPU, of one dtype and one shape (B, H, L, K).
@@ -214,7 +217,7 @@ def attend_with_dropout(
         bias: added to the scores, (H, L, L) or (1, L, L), float32; it gets no gradient.
 
     Returns:
-        (B, H, L, K). It can be differentiated once, and compiled models call it as it is.
+        (B, H, L, K). It can be differentiated once, and compiled models call it uncompiled.
     """
     blocks = (x.flatten(0, 1).contiguous() for x in (query_BHLK, key_BHLK, value_BHLK))
     mixed: Tensor = _AttentionWithDropout.apply(*blocks, rate, bias)  # type: ignore[no-untyped-call]
@@ -284,124 +287,109 @@ def _softmax_weights(query: Tensor, key: Tensor, bias: Tensor | None) -> Tensor:
     return weights
 
 
-KernelName = Literal["eager", "sdpa", "flex", "varlen"]
+# Kernels for CUDA, which take the packed layout as it is and skip padding
 
 
-@dataclass(frozen=True)
-class Kernel:
-    """One way to compute attention.
+def flex(query_NHK: Tensor, key_NHK: Tensor, value_NHK: Tensor, layout: Layout, dropout: float) -> Tensor:
+    """PyTorch's FlexAttention: blocks of the pack that hold no pair of one sequence are skipped.
 
-    Attributes:
-        attend: (query_NHK, key_NHK, value_NHK, layout, dropout) to (N, H, K), where dropout is the
-            share of attention weights to zero, 0 outside training.
-        cannot: what this kernel is unable to do, in words.
-        alibi: whether it can add ALiBi's penalty.
-        dropout: whether it can drop attention weights.
+    Raises:
+        ConfigError: the tensors are on a CPU.
     """
-
-    attend: Callable[[Tensor, Tensor, Tensor, Layout, float], Tensor]
-    cannot: str
-    alibi: bool = True
-    dropout: bool = True
-
-
-def eager(query_NHK: Tensor, key_NHK: Tensor, value_NHK: Tensor, layout: Layout, dropout: float) -> Tensor:
-    """Softmax(Q K^T / sqrt(K) + penalty) V, each sequence on its own: the specification.
-
-    Cannot: save memory. It holds B x H x L x L weights, and more of the same for the gradient.
-    """
-    weights_BHLL = F.dropout(attention_maps(query_NHK, key_NHK, layout), dropout)
-    return layout.unpad((weights_BHLL @ layout.pad(value_NHK).transpose(1, 2)).transpose(1, 2))
+    _require_cuda(query_NHK, "flex")
+    assert dropout == 0, "the encoder refuses it"
+    mask = layout.memo.get("flex")
+    if mask is None:
+        mask = layout.memo["flex"] = document_mask(layout, create=_compiled(create_block_mask))
+    assert isinstance(mask, BlockMask)
+    return attend_flex(query_NHK, key_NHK, value_NHK, layout, mask, attention=_compiled(flex_attention))
 
 
-def attention_maps(query_NHK: Tensor, key_NHK: Tensor, layout: Layout) -> Tensor:
-    """What share each token (row) takes from each other (column), (B, H, L, L).
-
-    Rows of real tokens sum to 1; columns past the end of a sequence are 0. Rows past the end of a
-    sequence belong to no token and mean nothing.
-    """
-    query_BHLK = layout.pad(query_NHK).transpose(1, 2)
-    key_BHLK = layout.pad(key_NHK).transpose(1, 2)
-    scores_BHLL = query_BHLK @ key_BHLK.transpose(2, 3) * query_NHK.shape[-1] ** -0.5
-    bias = position_bias(layout.max_length, layout, query_NHK.dtype)
-    if bias is not None:
-        scores_BHLL = scores_BHLL + bias
-    past_end_B11L = ~layout.real_tokens()[:, None, None, :]
-    weights_BHLL: Tensor = scores_BHLL.masked_fill(past_end_B11L, float("-inf")).softmax(dim=-1)
-    return weights_BHLL.to(query_NHK.dtype)
+def attend_flex(
+    query_NHK: Tensor,
+    key_NHK: Tensor,
+    value_NHK: Tensor,
+    layout: Layout,
+    mask: BlockMask,
+    *,
+    attention: Callable[..., Any],
+) -> Tensor:
+    """FlexAttention with ALiBi's penalty, compiled or not, (N, H, K)."""
+    inputs_1HNK = (x.transpose(0, 1)[None] for x in (query_NHK, key_NHK, value_NHK))
+    mixed_1HNK: Tensor = attention(*inputs_1HNK, score_mod=_penalty(layout), block_mask=mask)
+    return mixed_1HNK[0].transpose(0, 1)
 
 
-def position_bias(length: int, layout: Layout, dtype: torch.dtype) -> Tensor | None:
-    """What positions add to the scores, (H, L, L), or (1, L, L) where all heads are alike.
+def document_mask(layout: Layout, *, create: Callable[..., Any] = create_block_mask) -> BlockMask:
+    """Which pairs of packed tokens see each other: those of one sequence, and backwards if causal."""
+    sequence_N, causal = layout.sequence_N, layout.causal
 
-    It is of this dtype, or float32 where that is wider.
+    def visible(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        same = sequence_N[query] == sequence_N[key]
+        return same & (query >= key) if causal else same
 
-    ALiBi adds -slope * |i - j|, in both directions (DNABERT-2; Press et al. 2022 only look back); a
-    causal layout -inf where j > i. None where nothing is added.
-    """
-    if layout.slopes_H is None and not layout.causal:
+    num_tokens = sequence_N.shape[0]
+    mask: BlockMask = create(visible, None, None, num_tokens, num_tokens, device=sequence_N.device)
+    return mask
+
+
+def _penalty(layout: Layout) -> Callable[..., Tensor] | None:
+    slopes_H = layout.slopes_H
+    if slopes_H is None:
         return None
-    bias = layout.memo.get(f"bias {length}")
-    if bias is None:
-        place_L = torch.arange(length, device=layout.lengths_B.device)
-        ahead_LL = place_L - place_L[:, None]
-        bias = torch.zeros(1, length, length, device=ahead_LL.device)
-        if layout.slopes_H is not None:
-            bias = -layout.slopes_H[:, None, None] * ahead_LL.abs()
-        if layout.causal:
-            bias = bias.masked_fill(ahead_LL > 0, float("-inf"))
-        layout.memo[f"bias {length}"] = bias
-    assert isinstance(bias, Tensor)
-    return bias.to(torch.promote_types(dtype, torch.float32))
+
+    def penalize(score: Tensor, _batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        # Within one sequence, distances in the pack are distances in the sequence.
+        return score - slopes_H[head] * (query - key).abs()
+
+    return penalize
 
 
-def sdpa(query_NHK: Tensor, key_NHK: Tensor, value_NHK: Tensor, layout: Layout, dropout: float) -> Tensor:
-    """PyTorch's fused attention; on CPU run by run without padding, elsewhere padded with a mask.
+def varlen(query_NHK: Tensor, key_NHK: Tensor, value_NHK: Tensor, layout: Layout, dropout: float) -> Tensor:
+    """PyTorch's FlashAttention over sequences of unequal lengths.
 
-    On CPU, fused attention knows no dropout and would fall back to a slow path, so training with
-    attention dropout takes `attend_with_dropout` instead (experiments/throughput/encoder_kernels.py
-    compares the ways).
-
-    Cannot: return attention maps; be differentiated twice on CPU with dropout; skip padding on a GPU.
+    Raises:
+        ConfigError: the tensors are on a CPU or in fp32.
     """
-    if layout.runs is None:
-        return _attend_padded(query_NHK, key_NHK, value_NHK, layout, dropout)
-    return _attend_runs(query_NHK, key_NHK, value_NHK, layout, dropout)
+    _require_cuda(query_NHK, "varlen")
+    assert dropout == 0, "the encoder refuses it"
+    assert layout.slopes_H is None, "the encoder refuses it"
+    if query_NHK.dtype not in (torch.bfloat16, torch.float16):
+        raise ConfigError(
+            "CFG-18",
+            where="model.kernel",
+            found=f"kernel=varlen with {query_NHK.dtype}".replace("torch.", ""),
+            expected="bf16 or fp16, in which alone varlen computes",
+            fix="train in bf16, or set model.kernel=flex",
+        )
+    ends = layout.cu_lengths.to(torch.int32)
+    window = (-1, 0) if layout.causal else (-1, -1)
+    longest = layout.max_length
+    mixed_NHK = varlen_attn(query_NHK, key_NHK, value_NHK, ends, ends, longest, longest, window_size=window)
+    assert isinstance(mixed_NHK, Tensor), "no auxiliary outputs are asked for"
+    return mixed_NHK
 
 
-def _attend_padded(
-    query_NHK: Tensor, key_NHK: Tensor, value_NHK: Tensor, layout: Layout, dropout: float
-) -> Tensor:
-    query_BHLK, key_BHLK, value_BHLK = (
-        layout.pad(packed).transpose(1, 2) for packed in (query_NHK, key_NHK, value_NHK)
-    )
-    mask = layout.real_tokens()[:, None, None, :]
-    bias = position_bias(layout.max_length, layout, query_NHK.dtype)
-    if bias is not None:
-        mask = bias.masked_fill(~mask, float("-inf")).to(query_NHK.dtype)
-    mixed_BHLK = F.scaled_dot_product_attention(
-        query_BHLK, key_BHLK, value_BHLK, attn_mask=mask, dropout_p=dropout
-    )
-    return layout.unpad(mixed_BHLK.transpose(1, 2))
+def _require_cuda(query_NHK: Tensor, name: str) -> None:
+    if query_NHK.device.type != "cuda":
+        raise ConfigError(
+            "CFG-18",
+            where="model.kernel",
+            found=f"kernel={name} on {query_NHK.device.type}",
+            expected=f"a CUDA device, on which alone {name} runs",
+            fix="set model.kernel=sdpa",
+        )
 
 
-def _attend_runs(
-    query_NHK: Tensor, key_NHK: Tensor, value_NHK: Tensor, layout: Layout, dropout: float
-) -> Tensor:
-    runs = layout.runs
-    assert runs is not None, "they are known on CPU"
-    sizes = [run.count * run.length for run in runs]
-    mixed = []
-    packed = (torch.split(x, sizes) for x in (query_NHK, key_NHK, value_NHK))
-    for run, *parts in zip(runs, *packed, strict=True):
-        query, key, value = (x.view(run.count, run.length, *x.shape[1:]).transpose(1, 2) for x in parts)
-        bias = position_bias(run.length, layout, query_NHK.dtype)
-        if dropout > 0:
-            block = attend_with_dropout(query, key, value, dropout, bias)
-        else:
-            block = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        mixed.append(block.transpose(1, 2).flatten(0, 1))
-    return torch.cat(mixed) if len(mixed) > 1 else mixed[0]
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function compiled; as it is where the caller is being compiled, which then includes it."""
+    return function if torch.compiler.is_compiling() else _compile_once(function)
+
+
+@cache
+def _compile_once(function: Callable[..., Any]) -> Callable[..., Any]:
+    compiled: Callable[..., Any] = torch.compile(function)
+    return compiled
 
 
 KERNELS: dict[KernelName, Kernel] = {
