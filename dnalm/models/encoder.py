@@ -11,7 +11,7 @@ of a sequence model: P pieces of sequences in the pack, S sequences, O outputs.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -229,10 +229,6 @@ class HeadShape:
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1 or not 1 <= self.num_outputs <= _MOST_OUTPUTS:
             raise ValueError(f"dropout is {self.dropout} and num_outputs {self.num_outputs}")
-
-    def as_plain(self) -> dict[str, object]:
-        """For YAML; `HeadShape(**…)` reads it."""
-        return asdict(self)
 
 
 class SequenceHead(nn.Module):

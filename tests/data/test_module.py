@@ -82,7 +82,7 @@ def test_the_masking_rate_follows_the_step_of_the_sample(tmp_path: Path) -> None
 
     def rate(first: int) -> float:
         drawn = [samples[i] for i in range(first, first + 200)]
-        return sum(s.masked.sum() for s in drawn) / sum(s.num_content for s in drawn)
+        return sum(s.masked.sum() for s in drawn) / sum(int(s.content.sum()) for s in drawn)
 
     # 200 samples of about 100 tokens, alike within 4: a deviation of at most 0.5 * sqrt(4 / 20000).
     assert rate(0) == pytest.approx(0.05, abs=5 * 0.22 * (4 / 20_000) ** 0.5)
