@@ -29,7 +29,7 @@ from dnalm.small_files import (
 )
 from dnalm.tokenizers import KmerTokenizer, load_tokenizer
 from dnalm.training import write_model_directory
-from dnalm.training.finetuning import load_finetuned
+from dnalm.training.model_directory import load_finetuned
 from tests.models import zoo
 
 HEAD = {

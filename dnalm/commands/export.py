@@ -14,13 +14,15 @@ from dnalm.paths import as_typed
 from dnalm.small_files import read_provenance
 from dnalm.tokenizers import Tokenizer, load_tokenizer
 from dnalm.training import RunDirectory
-from dnalm.training.finetuning import head_weights, read_head, stock_head
 from dnalm.training.model_directory import (
     HEADS_FILE,
     find_checkpoint,
+    head_weights,
     load_checkpoint_model,
     model_folder,
+    read_head,
     seal,
+    stock_head,
 )
 
 

@@ -1,45 +1,36 @@
-"""What a run shows while it works: one bar with loss, bits per base, tokens/s and time left.
+"""What a run logs and shows: progress, `metrics.csv`, speed, the ledger of micro-batches, early stopping.
 
-Without a terminal, where a bar would fill the log with control characters, a line is printed at
-every validation and every `lines_every` steps instead. A run that will take more than an hour says so once,
-after its first steps.
+The bar shows loss, bits per base, tokens/s and time left. Without a terminal, where it would fill the log
+with control characters, a line is printed at every validation and every `lines_every` steps instead. A run
+that will take more than an hour prints that once, after its first steps.
 
-`metrics.csv`: a row for each step at which something was logged, empty where a metric was not.
-
-A run that goes on from a checkpoint drops the rows of later steps first, so the file is that of a run that
-was never interrupted. Rows are appended; a metric that is new makes the file be written anew, beside and
-renamed, so whoever reads it sees whole rows always. Rows that a full disk does not take wait for the next
-save, for no figure is worth a checkpoint.
-
-How much a run has read, and how fast.
-
-Speeds stay out of `metrics.csv`, whose every bit is the same when a run is repeated; they go to
+`metrics.csv` has a row for each step at which something was logged, empty where a metric was not. A run that
+continues from a checkpoint drops the rows of later steps first, so the file is that of a run that was never
+interrupted. Rows are appended; a new metric makes the file be written anew, beside and renamed, so whoever
+reads it sees whole rows always. Rows that a full disk does not take wait for the next save, for no figure is
+worth a checkpoint. Speeds stay out of it, for its every bit is the same when a run is repeated; they go to
 the summary and to the other loggers.
 
-A line for each micro-batch of each rank: which samples, which masks, which loss, to the last bit.
-
-Two runs of one config have the same lines, whatever killed one of them between; `ledger-<rank>.jsonl` in
+The ledger has a line for each micro-batch of each rank: which samples, which masks, which loss, to the last
+bit. Two runs of one config have the same lines, whatever killed one of them between; `ledger-<rank>.jsonl` in
 the run directory is the evidence. It is an observation and never read by a run.
-
-Early stopping: the run ends when its validations have not become better for a while.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-import math
 import resource
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -128,7 +119,7 @@ class MetricsFile(Logger):
         append(self.path, csv_text([row.get(name, "") for name in self._columns] for row in rows))
 
     @rank_zero_only
-    def go_on_after(self, step: int) -> None:
+    def drop_rows_after(self, step: int) -> None:
         """Drop the rows of later steps; that of optimizer step n is numbered n - 1, as Lightning counts."""
         rows = [row for row in _read(self.path) if row["step"].isdecimal() and int(row["step"]) < step]
         if rows or self.path.exists():
@@ -446,35 +437,29 @@ class Ledger(Callback):
             self._file = None
 
 
-class Patience(Callback):
-    """Stop after so many validations in a row without a better figure.
+class EarlyStop(EarlyStopping):
+    """Lightning's early stopping without state of its own, since checkpoints hold none of callbacks.
 
-    It has no state of its own: a run that goes on reads in `metrics.csv` how its validations went.
+    A run that continues reads in `metrics.csv` how its validations went; a NaN is never better.
 
     Args:
         metrics: the run's `metrics.csv`.
         figure: the column that is watched.
         mode: whether lower or higher is better.
-        patience: so many validations.
+        patience: so many validations in a row without a better figure end the run.
     """
 
     def __init__(self, metrics: Path, figure: str, mode: Literal["min", "max"], patience: int) -> None:
-        self.metrics, self.figure, self.mode, self.patience = metrics, figure, mode, patience
-        self._history: list[float] = []
+        super().__init__(
+            figure, mode=mode, patience=patience, check_finite=False, check_on_train_epoch_end=False
+        )
+        self.metrics = metrics
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Read how the validations so far went."""
-        self._history = past_figures(self.metrics, self.figure, steps=trainer.global_step)
-        self._decide(trainer)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Count one more."""
-        if trainer.state.fn == TrainerFn.FITTING:
-            self._history.append(float(trainer.callback_metrics[self.figure]))
-            self._decide(trainer)
-
-    def _decide(self, trainer: Trainer) -> None:
-        if waited(self._history, self.mode) >= self.patience:
+        """Count the validations so far."""
+        for figure in past_figures(self.metrics, self.monitor, steps=trainer.global_step):
+            self._evaluate_stopping_criteria(torch.tensor(figure))
+        if self.wait_count >= self.patience:
             trainer.should_stop = True
 
 
@@ -485,13 +470,3 @@ def past_figures(metrics: Path, figure: str, *, steps: int) -> list[float]:
     with metrics.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get(figure) and int(row["step"]) < steps]
     return [float(row[figure]) for row in rows]
-
-
-def waited(history: Sequence[float], mode: Literal["min", "max"]) -> int:
-    """How many figures at the end are none of them better than the best before; NaN is never better."""
-    sign = 1 if mode == "min" else -1
-    best, since = math.inf, 0
-    for value in history:
-        since = 0 if sign * value < best else since + 1
-        best = min(best, sign * value) if not math.isnan(value) else best
-    return since

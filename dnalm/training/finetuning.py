@@ -1,27 +1,14 @@
-"""Fine-tuning: one LightningModule for classes, labels and values of sequences.
+"""Fine-tuning: what of a pretrained network trains, one LightningModule for all kinds of labels, and the run.
 
-The targets of a step are its sequences, or their bases where these are labelled: a base has the mean of the
-hidden states of the tokens that spell it, so the loss and the figures are of bases, whatever the tokens are.
-See `step_training`.
+The targets of a step are its sequences, or their bases where these are labelled (see `step`): a base has the
+mean of the hidden states of the tokens that spell it, so the loss and the figures are of bases, whatever the
+tokens are.
 
-S sequences, R rows, O outputs.
+A frozen encoder may be computed once: the vectors of all sequences of a part are kept in the cache. A file's
+name is a hash of all that its content follows from: weights, tokenizer, sequences, pooling and how long
+sequences are read. Whoever comes second waits for the first.
 
-A fine-tuned model in its directory: `dnalm.yaml` describes the head, `heads.safetensors` holds it.
-
-What a run of fine-tuning is made of: the data, the network, what must not change, and what is left.
-
-Which weights of a run are left: those of the checkpoint whose validation was best.
-
-What of a pretrained network trains on a task: all of it, a head alone, a linear probe, or an adapter.
-
-What a model says of every row of a part, gathered from all ranks, in the order of the rows.
-
-R rows, S sequences of a micro-batch, O outputs.
-
-Vectors of all sequences of a part, by a frozen encoder: computed once and kept in the cache.
-
-A file's name is a hash of all that its content follows from: weights, tokenizer, sequences, pooling and how
-long sequences are read. Whoever comes second waits for the first.
+S sequences of a micro-batch, R rows of a part, O outputs.
 """
 
 from __future__ import annotations
@@ -40,13 +27,11 @@ import platformdirs
 import torch
 import torch.distributed as dist
 from filelock import FileLock
-from lightning.pytorch import seed_everything
-from pydantic import FiniteFloat, PositiveInt, TypeAdapter, ValidationError
+from lightning.pytorch import Callback, seed_everything
+from pydantic import PositiveInt
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from dnalm.console import progress_bar
-from dnalm.data import BatchPlan
 from dnalm.data.labelled import (
     AnyTask,
     Division,
@@ -60,7 +45,7 @@ from dnalm.data.labelled import (
 from dnalm.data.labelled.module import SequenceData
 from dnalm.data.labelled.samples import Vectors
 from dnalm.durable import atomic_write
-from dnalm.errors import CheckpointError, ConfigError
+from dnalm.errors import ConfigError
 from dnalm.models import (
     Encoder,
     HeadShape,
@@ -68,24 +53,17 @@ from dnalm.models import (
     Packed,
     Pretrained,
     SequenceModel,
-    TaskHead,
     fit_vocabulary,
-    load_pretrained,
 )
-from dnalm.models.encoder import SequenceHead
-from dnalm.models.kernels import KernelName
 from dnalm.models.layers import PoolingName
-from dnalm.models.weights import not_finite, read_weights
-from dnalm.small_files import PROVENANCE_FILE, read_provenance, refused_provenance, shown
 from dnalm.tokenizers import BpeRecipe, KmerTokenizer, Tokenizer, load_tokenizer
+from dnalm.training.callbacks import EarlyStop
 from dnalm.training.checkpointing import read_state
 from dnalm.training.distributed import done_by_first, patient_group
 from dnalm.training.metrics import class_weights, judge, mean_loss, scores_of, standardised
-from dnalm.training.model_directory import HEADS_FILE, write_model_directory
-from dnalm.training.optim import Schedule
-from dnalm.training.run import Contract, Session
+from dnalm.training.model_directory import DescribedHead, stock_head, write_model_directory
+from dnalm.training.run import Contract, Run
 from dnalm.training.step import StepPlan, StepTraining
-from dnalm.training.stop_flags import StopFlags
 from dnalm.training.trainer import TrainerRecipe
 
 
@@ -176,7 +154,9 @@ def attach(adapter: Any, network: SequenceModel) -> None:  # noqa: ANN401 -- a c
         inject_adapter_in_model(adapter, network.encoder)
     except ValueError as error:
         layers = {
-            name.rpartition(".")[2] for name, part in network.encoder.named_modules() if _is_linear(part)
+            name.rpartition(".")[2]
+            for name, part in network.encoder.named_modules()
+            if isinstance(part, nn.Linear)
         }
         raise ConfigError(
             "CFG-34",
@@ -196,10 +176,6 @@ def merge(network: SequenceModel) -> None:
             part.merge(safe_merge=True)
             parent, _, own = name.rpartition(".")
             setattr(network.encoder.get_submodule(parent), own, part.get_base_layer())
-
-
-def _is_linear(part: nn.Module) -> bool:
-    return isinstance(part, nn.Linear)
 
 
 @dataclass
@@ -245,7 +221,7 @@ class Verdict:
     loss: float
 
 
-class Finetuning(StepTraining):
+class FinetuneModule(StepTraining):
     """Fine-tune a model on a task.
 
     Args:
@@ -351,202 +327,6 @@ class Finetuning(StepTraining):
         return Verdict(scores, figures, float(loss.mean()))
 
 
-_PROBLEMS: dict[TaskKind, str] = {  # in the words of `transformers`, which has none for a label a base
-    "binary": "single_label_classification",
-    "multiclass": "single_label_classification",
-    "multilabel": "multi_label_classification",
-    "regression": "regression",
-}
-_NAME = "task."  # what the head's weights begin with
-
-
-@dataclass(frozen=True, kw_only=True)
-class DescribedHead:
-    """The entry `head` of `dnalm.yaml`; attributes as of `Finetuned`.
-
-    Attributes:
-        length_bp: median bases of the sequences that it was trained on.
-        shape: what it is made of.
-    """
-
-    task: str
-    kind: TaskKind
-    classes: list[str]
-    limit: PositiveInt | None
-    length_bp: PositiveInt
-    center: FiniteFloat
-    scale: FiniteFloat
-    shape: HeadShape
-
-
-@dataclass(frozen=True)
-class Finetuned:
-    """A model that answers a task.
-
-    Attributes:
-        model: the network, in evaluation mode.
-        tokenizer: bases to ids.
-        task: what the task is called.
-        kind: what its labels are.
-        classes: their texts, if they have any.
-        limit: tokens of a piece at most, special ones not counted; None for any.
-        center: what is added to the outputs of regression, times `scale`.
-        scale: their unit.
-    """
-
-    model: SequenceModel
-    tokenizer: Tokenizer
-    task: str
-    kind: TaskKind
-    classes: tuple[str, ...]
-    limit: int | None
-    center: float
-    scale: float
-
-
-def describe_head(module: Finetuning, data: SequenceData) -> DescribedHead:
-    """What `dnalm.yaml` is to say of a head."""
-    return DescribedHead(
-        task=data.task.title,
-        kind=data.task.kind,
-        classes=list(data.task.classes),
-        limit=data.limit,
-        length_bp=int(np.median(data.division.train.lengths)),
-        center=module.center,
-        scale=module.scale,
-        shape=module.model.head.shape,
-    )
-
-
-def load_finetuned(folder: Path, *, kernel: KernelName = "sdpa", needs_lm_head: bool = False) -> Finetuned:
-    """Read a model directory that `dnalm finetune` has left.
-
-    Args:
-        folder: the directory.
-        kernel: how attention is computed.
-        needs_lm_head: refuse an encoder that has lost the head that predicts tokens.
-
-    Raises:
-        CheckpointError: CKPT-04, it has no head; CKPT-05, `dnalm.yaml` describes none that can be; CKPT-07,
-            the stored head is of another shape; or what `load_pretrained` raises.
-    """
-    head = read_head(folder)
-    if head is None or not (folder / HEADS_FILE).is_file():
-        raise CheckpointError(
-            "CKPT-04",
-            where=str(folder),
-            found="a model without the head of a task",
-            expected=f"what dnalm finetune leaves: {PROVENANCE_FILE} with `head`, and {HEADS_FILE}",
-            fix="fine-tune it first: dnalm finetune model=… task=…",
-        )
-    backbone = load_pretrained(folder, kernel=kernel, needs_head=needs_lm_head)
-    weights = head_weights(folder)
-    with torch.device("meta"):
-        head_alone = SequenceHead(
-            head.shape, hidden_size=backbone.encoder.hidden_size, initializer_range=0.02
-        )
-    wanted = {name: tuple(tensor.shape) for name, tensor in head_alone.state_dict().items()}
-    if wanted != (found := {name: tuple(tensor.shape) for name, tensor in weights.items()}):
-        raise CheckpointError(
-            "CKPT-07",
-            where=str(folder / HEADS_FILE),
-            found=f"a head of {_say(found)}",
-            expected=f"{_say(wanted)}, as {PROVENANCE_FILE} describes it",
-            fix=f"copy {PROVENANCE_FILE} and {HEADS_FILE} again, both of one run",
-        )
-    if bad := not_finite(weights):
-        raise CheckpointError(
-            "CKPT-08",
-            where=str(folder / HEADS_FILE),
-            found=f"weights that are not finite: {', '.join(bad[:5])}",
-            expected="finite weights only",
-            fix="fine-tune again, or take an earlier checkpoint",
-        )
-    model = SequenceModel(backbone, head.shape)
-    model.head.load_state_dict(weights)
-    return Finetuned(
-        model.eval(),
-        load_tokenizer(folder),
-        head.task,
-        head.kind,
-        tuple(head.classes),
-        head.limit,
-        head.center,
-        head.scale,
-    )
-
-
-def read_head(folder: Path) -> DescribedHead | None:
-    """What `dnalm.yaml` of a model directory says of its head; None of a model without one.
-
-    Raises:
-        CheckpointError: CKPT-05, it describes none that can be.
-    """
-    described = read_provenance(folder).get("head")
-    if described is None:
-        return None
-    try:
-        return TypeAdapter(DescribedHead).validate_python(described)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(["head", *map(str, first["loc"])])
-        raise refused_provenance(folder, f"{key} is {shown(first['input'])}", first["msg"]) from error
-
-
-def head_weights(folder: Path) -> dict[str, Tensor]:
-    """The stored weights of a fine-tuned model's head, by their names in it."""
-    stored = read_weights(folder / HEADS_FILE)
-    return {name.removeprefix(_NAME): tensor.float() for name, tensor in stored.items()}
-
-
-def stock_head(described: DescribedHead, weights: Mapping[str, Tensor]) -> TaskHead:
-    """A head as `save_pretrained` writes it for `transformers`."""
-    return TaskHead(
-        weights=weights,
-        shape=described.shape,
-        problem=_PROBLEMS.get(described.kind),
-        classes=tuple(described.classes),
-        center=described.center,
-        scale=described.scale,
-    )
-
-
-def head_length_bp(folder: Path) -> int | None:
-    """Median bases of the sequences that a head was trained on; None of a model without one."""
-    head = read_head(folder)
-    return None if head is None else head.length_bp
-
-
-def _say(shapes: dict[str, tuple[int, ...]]) -> str:
-    return ", ".join(f"{name} {shape}" for name, shape in sorted(shapes.items())[:5]) or "nothing"
-
-
-def criterion(task: AnyTask, tuning: Tuning) -> tuple[str, Literal["min", "max"]]:
-    """The column of `metrics.csv` by which checkpoints are compared, and what is best of it."""
-    return (f"val_{task.declared}", "max") if tuning.select == "metric" else ("val_loss", "min")
-
-
-def choose_weights(session: Session[SequenceData, Finetuning], module: Finetuning, tuning: Tuning) -> int:
-    """Let the module have the chosen checkpoint's weights, adapters merged; called on every rank.
-
-    Returns:
-        The step they are of.
-    """
-    fitter, folder = session.fitter, session.folder
-    path = ""
-    if tuning.select != "last":
-        path = done_by_first(
-            lambda: str(best.path) if (best := folder.best()) else "",
-            first=session.ranks.first,
-            group=patient_group(),
-        )
-    if path:
-        read_state(Path(path), module, fitter.optimizers[0])
-    if tuning.adapter is not None:
-        merge(module.model)
-    return int(Path(path).name.rpartition("-")[2]) if path else fitter.global_step
-
-
 def find_or_embed(
     network: SequenceModel, data: SequenceData, part: Part, *, cache: Path | None, device: str
 ) -> Vectors:
@@ -612,12 +392,9 @@ def _embed(network: SequenceModel, data: SequenceData, part: Part, device: str) 
     return vectors
 
 
-_BACKBONE, _HEAD = "backbone.", "head."
-
-
-@dataclass
-class Preparation:
-    """Makes the parts of a run.
+@dataclass(kw_only=True, eq=False)
+class Finetuning(Run[SequenceData, FinetuneModule]):
+    """A run of fine-tuning on labelled sequences.
 
     Args:
         model: what is fine-tuned: a pretrained model, or what makes one that has learned nothing.
@@ -626,14 +403,16 @@ class Preparation:
         division: what trains, chooses and judges.
         sequences: how sequences are read.
         tuning: what trains.
-        optim: makes the optimizer.
-        schedule: factor of the learning rate by step.
-        batch: the batch arithmetic.
-        trainer: how the run is computed.
-        stop_flags: what the ranks decide together.
-        config: the composed config.
-        seed: of the run.
+
+    Attributes:
+        best_step: of the weights that are left, once they are chosen.
+
+    Raises:
+        ConfigError: see `Tuning.check` and `Run`.
     """
+
+    command = "finetune"
+    shorter = "tuning=probe trains a head alone; epochs=1 or steps=300 is a shorter run"
 
     model: Pretrained | Callable[..., Encoder]
     tokenizer: Tokenizer | None
@@ -641,17 +420,26 @@ class Preparation:
     division: Division
     sequences: SequenceRecipe
     tuning: Tuning
-    optim: Callable[..., Optimizer]
-    schedule: Schedule
-    batch: BatchPlan
-    trainer: TrainerRecipe
-    stop_flags: StopFlags
-    config: dict[str, object]
-    seed: int
-    _spare: MaskedLM | None = field(default=None, init=False)  # loaded to see how long sequences may be
 
-    def lay_out(self) -> SequenceData:
-        """The sequences, held against the tokenizer and what the encoder takes.
+    def __post_init__(self) -> None:
+        self.tuning.check(self.trainer)
+        super().__post_init__()
+        self.best_step = 0
+        self._spare: MaskedLM | None = None  # loaded to see how long sequences may be
+
+    def criterion(self) -> tuple[str, Literal["min", "max"]]:
+        """The task's declared metric, or the loss if `tuning.select` is `loss` or `last`."""
+        return (f"val_{self.task.declared}", "max") if self.tuning.select == "metric" else ("val_loss", "min")
+
+    def callbacks(self) -> list[Callback]:
+        """Those of the config, and early stopping if it is asked for."""
+        early = []
+        if self.tuning.patience is not None:
+            early = [EarlyStop(self.directory.metrics, *self.criterion(), self.tuning.patience)]
+        return [*super().callbacks(), *early]
+
+    def prepare(self) -> SequenceData:
+        """The sequences, checked against the tokenizer and what the encoder takes.
 
         Raises:
             ConfigError: CFG-18, pieces are longer than the encoder takes, there is no first token, or a
@@ -659,16 +447,7 @@ class Preparation:
             CheckpointError: the model cannot be read, or the tokenizer is another model's.
             DataError: a sequence is too short or too long.
         """
-        if isinstance(self.task, NextKmer) and (
-            self.sequences.reverse_complement or self.sequences.average_strands
-        ):
-            raise _misfit(
-                "sequences.reverse_complement, sequences.average_strands",
-                "both strands, and on the other one the next bases come first",
-                "false, for next-k-mer prediction",
-            )
-        if self.task.kind == "segmentation":
-            self._check_per_base()
+        self._check_fit()
         tokenizer = self._tokenizer()
         self._spare = self._backbone(tokenizer)
         data = SequenceData(
@@ -688,8 +467,8 @@ class Preparation:
         data.check_lengths()
         return data
 
-    def make_module(self, data: SequenceData) -> Finetuning:
-        """What trains, as it is before the first step; the same on every process."""
+    def build(self, data: SequenceData) -> FinetuneModule:
+        """The network with its head; the vectors of a cached encoder are computed if they are absent."""
         backbone, self._spare = self._spare or self._backbone(data.tokenizer), None
         seed_everything(self.seed, verbose=False)
         network = self.tuning.network(backbone, num_outputs=self.division.num_classes)
@@ -709,10 +488,10 @@ class Preparation:
             exact=self.trainer.strategy == "exact",
         )
         balanced = self.tuning.class_weights == "balanced"
-        return Finetuning(network, self.task, self.division, plan, balanced=balanced)
+        return FinetuneModule(network, self.task, self.division, plan, balanced=balanced)
 
     def contract(self, data: SequenceData) -> Contract:
-        """What must not change when the run goes on."""
+        """What must not change: the rows, how they are read, and what of the model trains."""
         contract: Contract = {"seed": self.seed, "batch.global_size": self.batch.global_size}
         contract["tokenizer"] = data.tokenizer.fingerprint
         for part, rows in self.division.parts.items():
@@ -723,26 +502,51 @@ class Preparation:
             contract[f"tuning.{name}"] = getattr(self.tuning, name)
         return contract
 
+    def select_weights(self, data: SequenceData, module: FinetuneModule) -> None:
+        """Load the best checkpoint's weights, merge adapters, and judge the validation and test rows."""
+        path = ""
+        if self.tuning.select != "last":
+            path = done_by_first(
+                lambda: str(best.path) if (best := self.checkpoints.best()) else "",
+                first=self.ranks.first,
+                group=patient_group(),
+            )
+        if path:
+            read_state(Path(path), module, self.fitter.optimizers[0])
+        if self.tuning.adapter is not None:
+            merge(module.model)
+        self.best_step = int(Path(path).name.rpartition("-")[2]) if path else self.fitter.global_step
+        self.fitter.test(module, datamodule=data, verbose=False)
+
     def write_model(
         self,
-        folder: Path,
-        module: Finetuning,
         data: SequenceData,
+        module: FinetuneModule,
         *,
         weights: Mapping[str, Tensor] | None,
         heads: Mapping[str, Mapping[str, Tensor]],  # noqa: ARG002 -- the head is part of the network
         steps: int,
     ) -> None:
         """Write the model directory: the encoder's, with the head beside it."""
-        described = describe_head(module, data)
-        head = {n.removeprefix(_HEAD): w for n, w in (weights or {}).items() if n.startswith(_HEAD)}
-        backbone = {
-            n.removeprefix(_BACKBONE): w for n, w in (weights or {}).items() if n.startswith(_BACKBONE)
-        }
+        described = DescribedHead(
+            task=data.task.title,
+            kind=data.task.kind,
+            classes=list(data.task.classes),
+            limit=data.limit,
+            length_bp=int(np.median(data.division.train.lengths)),
+            center=module.center,
+            scale=module.scale,
+            shape=module.model.head.shape,
+        )
+
+        def below(prefix: str) -> dict[str, Tensor]:
+            return {n.removeprefix(prefix): w for n, w in (weights or {}).items() if n.startswith(prefix)}
+
+        head = below("head.")
         write_model_directory(
-            folder,
+            self.directory.model,
             model=module.model.backbone,
-            weights=backbone if weights is not None else None,
+            weights=below("backbone.") if weights is not None else None,
             tokenizer=data.tokenizer,
             config=self.config,
             data_fingerprint=data.fingerprint,
@@ -754,7 +558,18 @@ class Preparation:
             task_head=stock_head(described, head) if head else None,
         )
 
-    def _check_per_base(self) -> None:
+    def _check_fit(self) -> None:
+        """Refuse settings that the kind of task does not allow."""
+        if isinstance(self.task, NextKmer) and (
+            self.sequences.reverse_complement or self.sequences.average_strands
+        ):
+            raise _misfit(
+                "sequences.reverse_complement, sequences.average_strands",
+                "both strands, and on the other one the next bases come first",
+                "false, for next-k-mer prediction",
+            )
+        if self.task.kind != "segmentation":
+            return
         if self.sequences.long == "truncate":
             raise _misfit("sequences.long", "truncate, and every base has a label", "pieces or refuse")
         if self.tuning.pooling == "cls":
@@ -782,6 +597,7 @@ class Preparation:
         return MaskedLM(encoder)
 
     def _limit(self, encoder: Encoder, tokenizer: Tokenizer) -> int | None:
+        """Tokens of a piece at most, special ones not counted; None for any."""
         longest, asked = encoder.longest_sequence, self.sequences.max_tokens
         if longest is None:
             return asked

@@ -1,54 +1,57 @@
-"""Masked language modelling: one LightningModule for every tokenizer and every encoder.
+"""Masked language modelling: the LightningModules, bits per base, informed embeddings, and the run.
 
-The targets of a step are the tokens to predict; see `step_training`.
+The targets of a step are the tokens to predict (see `step`). With objectives on annotation tracks, each has
+a head on the one encoder, and the loss of an optimizer step is the weighted sum of their mean losses, each a
+mean over the targets of that objective in the whole global batch, over all ranks and micro-batches. So it
+does not depend on how the batch is cut, and an objective counts the same whether few or many of the tokens
+are labelled; windows without a label cost it nothing.
 
-Masked language modelling together with objectives on annotation tracks: one encoder, a head each.
+Bits per base at hidden bases compare tokenizers fairly. Where tokens tile the sequence, a hidden token costs
+minus log2 of its probability, shared equally by its bases. This charges for the length of the token too: to
+judge single bases of a token whose length is taken as known would flatter vocabularies of unequal lengths,
+since their long words are the predictable ones. Where tokens overlap, a hidden base lies in several masked
+ones. A masked token's distribution over the vocabulary gives one over the base at each of its places, by
+summing the tokens that spell that base there; the base's distribution is the mean of theirs, which is again
+a distribution.
 
-The loss of an optimizer step is the weighted sum of the objectives' mean losses, each mean over the targets
-of that objective in the whole global batch, over all ranks and micro-batches. So it does not depend on how
-the batch is cut, and an objective counts the same whether few or many of the tokens are labelled; windows
-without a label cost it nothing. Micro-batches carry the numbers of targets of their step for that.
-
-Bits per base at hidden bases: a loss that compares tokenizers fairly.
-
-Where tokens tile the sequence, a hidden token costs minus log2 of its probability, shared equally by its
-bases. This charges for the length of the token too: to judge single bases of a token whose length is taken
-as known would flatter vocabularies of unequal lengths, since their long words are the predictable ones.
-
-Where tokens overlap, a hidden base lies in several masked ones. A masked token's distribution over the
-vocabulary gives one over the base at each of its places, by summing the tokens that spell that base there;
-the base's distribution is the mean of theirs, which is again a distribution.
-
-Embeddings that begin with what is known: the bases a token spells, and where it stands.
-
-With independent random rows, as published, a model must first learn from scratch that ACGTAC is
-followed by CGTAC?, for each of 4^k tokens, and that position 17 follows 16; short runs end before
-that. Here a token's row starts as the sum of one random vector for each base at each place, and a
-position's as its sinusoids (Vaswani et al. 2017, section 3.5), both with the variance of the rows
-they replace. All rows are trained as usual. Our choice for small budgets, measured in
-experiments/LOG.md; no published recipe uses it.
+Embeddings may start from what is known: the bases a token spells, and its position. With independent random
+rows, as published, a model must first learn from scratch that ACGTAC is followed by CGTAC?, for each of 4^k
+tokens, and that position 17 follows 16; short runs end before that. Here a token's row starts as the sum of
+one random vector for each base at each place, and a position's as its sinusoids (Vaswani et al. 2017, section
+3.5), both with the variance of the rows they replace. All rows are trained as usual. Our choice for small
+budgets, measured in experiments/LOG.md; no published recipe uses it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.distributed as dist
+from lightning.pytorch import seed_everything
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 -- its usual name
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from dnalm.data import Batch, HiddenTensors
+from dnalm.data import Batch, Corpus, HiddenTensors, Masking, WindowRecipe
 from dnalm.data.batch import MASKED_TOKENS
-from dnalm.models import MaskedLM, Packed
-from dnalm.training.objectives import LossWeights, Scores, TrackTask
+from dnalm.data.module import GenomeData
+from dnalm.data.targets import AbsentTrack
+from dnalm.errors import ConfigError
+from dnalm.models import Encoder, MaskedLM, Packed
+from dnalm.tokenizers import BpeRecipe, Tokenizer
+from dnalm.training.model_directory import write_model_directory
+from dnalm.training.objectives import LossWeights, ObjectiveSet, Scores, TrackTask, check_sources, make_tasks
 from dnalm.training.optim import parameter_groups
+from dnalm.training.run import Contract, Run
 from dnalm.training.step import StepTotals, StepTraining, TrainingPlan
 
 _TINY = torch.finfo(torch.float32).tiny
@@ -100,8 +103,8 @@ def bits_of_marginals(logits_MV: Tensor, indicator: Tensor, hidden: HiddenTensor
         marginal_MK4 = (logits_MV.float().softmax(-1) @ indicator).view(len(logits_MV), places, 4)
     marginal_MK4 = marginal_MK4 / marginal_MK4.sum(-1, keepdim=True).clamp_min(_TINY)
     true_base_P = hidden.base_X[hidden.pair_base_P]
-    told_P = marginal_MK4[hidden.pair_token_P, hidden.pair_offset_P, true_base_P]
-    sums = torch.zeros(len(hidden.base_X), device=told_P.device).index_add_(0, hidden.pair_base_P, told_P)
+    known_P = marginal_MK4[hidden.pair_token_P, hidden.pair_offset_P, true_base_P]
+    sums = torch.zeros(len(hidden.base_X), device=known_P.device).index_add_(0, hidden.pair_base_P, known_P)
     counts = torch.bincount(hidden.pair_base_P, minlength=len(hidden.base_X))
     mean = (sums / counts).clamp_min(_TINY)
     return -mean.log() / math.log(2)
@@ -130,6 +133,23 @@ class HiddenBits:
         self.positions.append(hidden.position_X.numpy(force=True))
         self.windows.append(hidden.sequence_X.numpy(force=True))
         self.bits.append(bits_X.numpy(force=True))
+
+    def gather(self) -> HiddenBits:
+        """Those of every rank on the first, in the order of their windows, whichever rank judged them.
+
+        On other ranks, what they have themselves. Called on every rank.
+        """
+        mine = [np.concatenate(part) if part else np.zeros(0) for part in vars(self).values()]
+        parts: list[Any] = [mine]
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            first = dist.get_rank() == 0
+            parts = [None] * dist.get_world_size()
+            dist.gather_object(mine, parts if first else None)
+            if not first:
+                return self
+        positions, windows, bits = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        order: npt.NDArray[np.int64] = np.argsort(windows, kind="stable")
+        return HiddenBits([positions[order]], [windows[order]], [bits[order]])
 
 
 class MaskedLMTraining(StepTraining):
@@ -373,12 +393,12 @@ def inform_embeddings(model: MaskedLM, token_bases: npt.NDArray[np.uint8]) -> No
 def _spell(token_bases: npt.NDArray[np.uint8], width: int) -> tuple[Tensor, Tensor]:
     """Which ids spell bases, (V,), and their rows with unit variance, (V, D)."""
     bases_VK = torch.from_numpy(token_bases.astype(np.int64))
-    told_VK = bases_VK < 4
+    spells_VK = bases_VK < 4
     rows = torch.zeros(len(bases_VK), width)
     for place in range(bases_VK.shape[1]):
-        told = told_VK[:, place]
-        rows[told] += torch.randn(4, width)[bases_VK[told, place]]
-    length = told_VK.sum(1)
+        spells_V = spells_VK[:, place]
+        rows[spells_V] += torch.randn(4, width)[bases_VK[spells_V, place]]
+    length = spells_VK.sum(1)
     return length > 0, rows / length.clamp(min=1).sqrt()[:, None]
 
 
@@ -387,3 +407,165 @@ def _sinusoids(positions: int, width: int) -> Tensor:
     frequency = _LONGEST_PERIOD ** (-torch.arange(0, width, 2) / width)
     angle = torch.arange(positions)[:, None] * frequency
     return torch.cat([angle.sin(), angle.cos()], dim=1)[:, :width] * 2**0.5
+
+
+_LOGGED = 32  # genomes that have a column of their own in metrics.csv
+
+
+@dataclass(kw_only=True, eq=False)
+class Pretraining(Run[GenomeData, MaskedLMTraining]):
+    """A run of masked language modelling on genomes, alone or beside objectives on their tracks.
+
+    Args:
+        data: the genomes.
+        tokenizer: bases to ids, or how to learn that from the training parts of the genomes.
+        windows: how long windows are and where they come from.
+        masking: what is hidden.
+        model: makes the encoder, or loads a model to continue from.
+        objectives: what is learned, and from what.
+        embedding_init: `informed` lets the embeddings of a new model begin as `inform_embeddings` has them.
+    """
+
+    command = "pretrain"
+    shorter = "size=tiny or size=small is a smaller model; steps=3000 is a shorter run"
+
+    data: Corpus
+    tokenizer: Tokenizer | BpeRecipe
+    windows: WindowRecipe
+    masking: Masking
+    model: Callable[..., Encoder | MaskedLM]
+    objectives: ObjectiveSet
+    embedding_init: Literal["normal", "informed"] = "normal"
+
+    def prepare(self) -> GenomeData:
+        """The genomes prepared and divided, their windows laid out.
+
+        Raises:
+            ConfigError: CFG-30, an input is the annotation that an objective learns.
+        """
+        genome = GenomeData(
+            self.data,
+            tokenizer=learned_tokenizer(self.tokenizer, self.data),
+            windows=self.windows,
+            masking=self.masking,
+            batch=self.batch,
+            seed=self.seed,
+            targets=self.objectives.targets,
+            inputs=self.objectives.inputs,
+        )
+        genome.prepare_data()
+        genome.setup("fit")
+        tracks = [opened.tracks for opened in genome.opened]
+        check_sources(self.objectives.inputs, self.objectives.on_tracks, tracks)
+        return genome
+
+    def build(self, data: GenomeData) -> MaskedLMTraining:
+        """The network for the tokenizer's ids, and how it is trained."""
+        seed_everything(self.seed, verbose=False)
+        network = self._network(data)
+        names = [genome.name for genome in data.opened]
+        plan = TrainingPlan(
+            token_bases=data.tokenizer.token_bases,
+            overlap=data.tokenizer.overlap,
+            optimizer=self.optim,
+            schedule=self.schedule,
+            seed=self.seed,
+            global_batch=self.batch.global_size,
+            species=names if 1 < len(names) <= _LOGGED else (),
+            species_of=np.array([number for number, _ in data.judged]),
+            stop_flags=self.stop_flags,
+            parallel=self.trainer.parallel,
+            exact=self.trainer.strategy == "exact",
+        )
+        if not self.objectives.on_tracks:
+            return MaskedLMTraining(network, plan)
+        return MultiObjectiveTraining(
+            network,
+            plan=plan,
+            tasks=make_tasks(self.objectives.on_tracks, data, network.encoder),
+            masked_tokens=self.objectives.masked_tokens,
+            weights=self.objectives.weights,
+        )
+
+    def _network(self, data: GenomeData) -> MaskedLM:
+        """A new network, or one to continue from, whose embeddings stay as they are."""
+        tokenizer, special = data.tokenizer, data.tokenizer.special
+        made = self.model(
+            vocab_size=tokenizer.vocab_size,
+            padding_id=special.padding,
+            mask_id=special.mask,
+            annotations=data.channels.names,
+        )
+        network = made if isinstance(made, MaskedLM) else MaskedLM(made)
+        longest = self.windows.max_tokens + special.num_wrapping
+        limit = network.encoder.longest_sequence
+        if limit is not None and longest > limit:
+            raise ConfigError(
+                "CFG-18",
+                where="windows.max_tokens, model.max_positions",
+                found=f"windows of {longest} tokens, special ones included",
+                expected=f"at most model.max_positions={limit}",
+                fix="use shorter windows or more positions",
+            )
+        if network is not made and self.embedding_init == "informed":
+            inform_embeddings(network, tokenizer.token_bases)
+        return network
+
+    def contract(self, data: GenomeData) -> Contract:
+        """See `contract_of`."""
+        return contract_of(data)
+
+    def write_model(
+        self,
+        data: GenomeData,
+        module: MaskedLMTraining,
+        *,
+        weights: Mapping[str, Tensor] | None,
+        heads: Mapping[str, Mapping[str, Tensor]],
+        steps: int,
+    ) -> None:
+        """Write the model directory, the heads of objectives on tracks beside the model."""
+        write_model_directory(
+            self.directory.model,
+            model=module.model,
+            weights=weights,
+            tokenizer=data.tokenizer,
+            config=self.config,
+            data_fingerprint=data.fingerprint,
+            precision=self.trainer.precision,
+            steps=steps,
+            window_tokens=self.windows.max_tokens,
+            heads=heads,
+        )
+
+
+def learned_tokenizer(tokenizer: Tokenizer | BpeRecipe, data: Corpus) -> Tokenizer:
+    """The tokenizer itself, or what its recipe learns on the parts of the genomes that train.
+
+    Raises:
+        DataError: TOK-09, no part trains.
+    """
+    if not isinstance(tokenizer, BpeRecipe):
+        return tokenizer
+    data.prepare(tracks=())
+    genomes = data.genomes(tracks=())
+    training = [genome for genome in genomes if len(genome.division.train)] or genomes  # or TOK-09 names them
+    return tokenizer.open_or_train([genome.training_text() for genome in training], data.cache)
+
+
+def contract_of(data: GenomeData) -> Contract:
+    """What must not change of genomes that are divided and laid out, and of how they are read."""
+    contract: Contract = {"seed": data.seed, "batch.global_size": data.batch.global_size}
+    contract["tokenizer"] = data.tokenizer.fingerprint
+    for name, settings in (("windows", data.windows), ("masking", data.masking)):
+        for entry in fields(settings):
+            contract[f"{name}.{entry.name}"] = getattr(settings, entry.name)
+    for opened, genome in zip(data.opened, data.genomes, strict=True):
+        trained = hashlib.sha256(genome.train.tobytes()).hexdigest()[:16]
+        contract[f"data.{genome.name}"] = genome.store.fingerprint
+        contract[f"data.{genome.name}.split"] = trained
+        contract[f"data.{genome.name}.weight"] = opened.weight
+        for track, store in genome.tracks.items():
+            known = None if isinstance(store, AbsentTrack) else store.fingerprint
+            contract[f"data.{genome.name}.tracks.{track}"] = known
+    return contract

@@ -18,7 +18,7 @@ from dnalm.cli import main
 from dnalm.genome.alphabet import from_text, reverse_complement
 from dnalm.models import Encoder, MaskedLM, Packed, save_pretrained
 from dnalm.tokenizers import KmerTokenizer
-from dnalm.training.finetuning import load_finetuned
+from dnalm.training.model_directory import load_finetuned
 from tests.conftest import random_sequence
 
 TEXT = random_sequence(3000)

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dnalm.commands.pretrain import learned_tokenizer
 from dnalm.data import BatchPlan, GenomeCorpus, Masking, SplitByContig, SplitByRegion, WindowRecipe
 from dnalm.data.module import GenomeData
 from dnalm.data.splits import Split
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import UNKNOWN, bases, reverse_complement
 from dnalm.tokenizers import BpeRecipe, KmerTokenizer
+from dnalm.training.pretraining import learned_tokenizer
 from tests.conftest import random_sequence, training_window
 
 TOKENIZER = KmerTokenizer(k=4)

@@ -20,7 +20,7 @@ from dnalm.data.labelled.samples import cut
 from dnalm.genome.alphabet import from_text
 from dnalm.models import Packed
 from dnalm.small_files import window_tokens
-from dnalm.training.finetuning import load_finetuned
+from dnalm.training.model_directory import load_finetuned
 from tests.conftest import random_sequence
 
 SMALL = ["model=random", "model.hidden_size=16", "model.num_layers=1", "model.num_heads=2"]

@@ -65,7 +65,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
     file.write_bytes(data)
     assert train(folder, "damaged") == 0
     told = capsys.readouterr().out.replace("\n", "")
-    assert "goes on after step 4 (16 samples), from checkpoints/step-00000004" in told
+    assert "damaged after step 4 (16 samples), from checkpoints/step-00000004" in told
     assert "rejected CKPT-02" in told
     first, again = ((folder / name / "model/model.safetensors").read_bytes() for name in ("first", "damaged"))
     assert first == again

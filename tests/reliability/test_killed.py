@@ -57,7 +57,7 @@ def test_after_random_kills_every_step_and_the_weights_are_the_same(
             kills += 1
             said, _ = process.communicate()
         assert "Traceback" not in said, said
-        if found := re.search(r"goes on after step ([\d,]+)", said):
+        if found := re.search(r"continuing \S+ after step ([\d,]+)", said):
             lost.append(done - int(found[1].replace(",", "")))
     code, said = place.run("killed", *CHAIN, timeout_s=240 + STEPS)
     assert code == 0, said

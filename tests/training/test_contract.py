@@ -6,7 +6,8 @@ import pytest
 
 from dnalm.data import Masking
 from dnalm.errors import ConfigError
-from dnalm.training.run import check_contract, contract_of
+from dnalm.training.pretraining import contract_of
+from dnalm.training.run import check_contract
 from tests.training.test_masked_lm import datamodule
 
 

@@ -52,7 +52,7 @@ def test_going_on_after_any_step_gives_the_same_bytes(
     kept = len(b"".join(text.splitlines(keepends=True)[: 1 + saved]))
     first.path.write_bytes(text[: max(kept, len(text) - cut)])
     second = MetricsFile(first.path)
-    second.go_on_after(saved)
+    second.drop_rows_after(saved)
     log(second, range(saved, 12))
     second.finalize("success")
     assert rows(second.path) == rows(whole.path)

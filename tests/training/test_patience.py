@@ -2,13 +2,25 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dnalm.training.callbacks import past_figures, waited
+from dnalm.training.callbacks import EarlyStop, past_figures
+
+
+def waited(history: list[float], mode: Literal["min", "max"], folder: Path) -> int:
+    """Validations without a better one that a run counts which continues after all of these."""
+    path = folder / "metrics.csv"
+    path.write_text("step,val\n" + "".join(f"{step},{value}\n" for step, value in enumerate(history)))
+    stop = EarlyStop(path, "val", mode, patience=2)
+    trainer = SimpleNamespace(global_step=len(history), should_stop=False)
+    stop.on_train_start(trainer, None)  # type: ignore[arg-type]
+    assert trainer.should_stop == (stop.wait_count >= 2)
+    return stop.wait_count
 
 
 @pytest.mark.parametrize(
@@ -23,15 +35,18 @@ from dnalm.training.callbacks import past_figures, waited
         ([math.nan, 0.1, 0.2, 0.05], 0, 1),
     ],
 )
-def test_validations_without_a_better_one(history: list[float], low: int, high: int) -> None:
-    assert waited(history, "min") == low
-    assert waited(history, "max") == high
+def test_validations_without_a_better_one(history: list[float], low: int, high: int, tmp_path: Path) -> None:
+    assert waited(history, "min", tmp_path) == low
+    assert waited(history, "max", tmp_path) == high
 
 
-@given(history=st.lists(st.floats(-9, 9), min_size=1), mode=st.sampled_from(["min", "max"]))
-def test_the_count_begins_at_the_first_of_the_best(history: list[float], mode: Literal["min", "max"]) -> None:
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=st.lists(st.floats(-9, 9, width=32), min_size=1), mode=st.sampled_from(["min", "max"]))
+def test_the_count_begins_at_the_first_of_the_best(
+    history: list[float], mode: Literal["min", "max"], tmp_path: Path
+) -> None:
     best = min(history) if mode == "min" else max(history)
-    assert waited(history, mode) == len(history) - 1 - history.index(best)
+    assert waited(history, mode, tmp_path) == len(history) - 1 - history.index(best)
 
 
 def test_past_figures_are_those_of_steps_that_the_checkpoint_has(tmp_path: Path) -> None:

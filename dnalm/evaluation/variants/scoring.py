@@ -43,8 +43,8 @@ from dnalm.models.kernels import KernelName
 from dnalm.small_files import sha256_once, window_tokens
 from dnalm.tokenizers import Tokenizer, load_tokenizer
 from dnalm.tokenizers.protocol import Ids
-from dnalm.training.finetuning import Finetuned, head_length_bp, load_finetuned
 from dnalm.training.metrics import scores_of
+from dnalm.training.model_directory import Finetuned, head_length_bp, load_finetuned
 
 
 @dataclass
