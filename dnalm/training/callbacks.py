@@ -169,7 +169,7 @@ class Throughput(Callback):
         self._counted_at = 0
 
     def counts(self) -> dict[str, float]:
-        """What a run that goes on after the last complete step is to count from."""
+        """What a run that continues after the last complete step counts from."""
         return self._counts
 
     def load(self, counts: Mapping[str, float]) -> None:

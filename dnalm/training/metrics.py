@@ -91,17 +91,17 @@ def _value(figure: Figure, scores: Tensor, labels: Tensor, num_outputs: int) -> 
 
 
 def _spearman(scores: Tensor, labels: Tensor, _: int) -> Tensor:
-    """Not defined where all rows are told alike; torchmetrics says 0 there."""
+    """Not defined where all rows are predicted alike; torchmetrics says 0 there."""
     constant = (scores == scores[0]).all() or (labels == labels[0]).all()
     return scores.new_tensor(math.nan) if constant else of_values.spearman_corrcoef(scores, labels)
 
 
 def _mcc(scores: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """0 where all rows are told alike, or are alike, as is the custom; torchmetrics puts a limit there."""
-    told = (scores > _LIKELY).long() if scores.ndim == 1 else scores.argmax(1)
-    if (told == told[0]).all() or (labels == labels[0]).all():
+    """0 where all rows, or all predictions, are alike, as is the custom; torchmetrics puts a limit there."""
+    predicted = (scores > _LIKELY).long() if scores.ndim == 1 else scores.argmax(1)
+    if (predicted == predicted[0]).all() or (labels == labels[0]).all():
         return scores.new_zeros(())
-    return of_classes.multiclass_matthews_corrcoef(told, labels, num_classes)
+    return of_classes.multiclass_matthews_corrcoef(predicted, labels, num_classes)
 
 
 def _of_both(curve: Callable[[Tensor, Tensor], Tensor]) -> Figure:

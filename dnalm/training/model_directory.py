@@ -151,7 +151,7 @@ def find_checkpoint(source: str) -> Checkpoint | None:
 
 
 def model_folder(checkpoint: Checkpoint) -> Path:
-    """What tells the checkpoint's architecture and tokenizer: `model/` of the run it lies in.
+    """The folder with the checkpoint's architecture and tokenizer: `model/` of the run it lies in.
 
     Raises:
         CheckpointError: CKPT-04, the checkpoint lies in no run.
@@ -163,7 +163,7 @@ def model_folder(checkpoint: Checkpoint) -> Path:
             where=str(checkpoint.path),
             found=f"no {folder / 'config.json'}",
             expected="a checkpoint in the run directory that it was written in",
-            fix="put it back into checkpoints/ of its run, which tells the model and the tokenizer",
+            fix="put it back into checkpoints/ of its run, whose model/ describes model and tokenizer",
         )
     return folder
 

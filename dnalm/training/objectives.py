@@ -1,20 +1,13 @@
-"""What an objective on a track is made of: a head on the encoder's hidden states, a loss, scores, a baseline.
+"""All that a run learns and from what: objectives, their weights, and annotations as inputs.
+
+An objective on a track is a head on the encoder's hidden states, a loss, scores, and a baseline that the head
+starts from; `track_objectives` has those there are. Masked language modelling is one objective among several.
+
+No annotation is both an input and a target. Tracks are the same annotation if they have one name, were made
+from one file, whatever its name, or say the same of every base. The same knowledge in files that differ is
+not found: a promoter of a GFF and a promoter state of a BED are for the user to tell apart.
 
 N packed tokens, B sequences, M tokens or sequences with a target, D model width, O outputs of the head.
-
-From the objectives of a config to the tasks of a run, whose heads begin at the baselines.
-
-Masked language modelling as one objective among several.
-
-All that a run is to learn, and from what, refused early if it does not fit together.
-
-How the losses of several objectives are summed.
-
-Refusing that a model is told what it is to learn: no annotation is both an input and a target.
-
-Tracks are the same annotation if they have one name, were made from one file, whatever its name, or say the
-same of every base. The same knowledge in files that differ is not found: a promoter of a GFF and a promoter
-state of a BED are for the user to tell apart.
 """
 
 from __future__ import annotations
@@ -63,7 +56,7 @@ class Scores:
     """What a validation pass found, and what the baseline scores on the same targets.
 
     Attributes:
-        model: figures by name, such as accuracy; NaN where they cannot be told.
+        model: figures by name, such as accuracy; NaN where they are not defined.
         baseline: the same figures of the baseline.
         each: of every label: its figures.
         num_targets: known tokens or windows, or of labels known pairs of one and a label.
@@ -310,30 +303,6 @@ class LossWeights(nn.Module):
         return dict(zip(self.weights, (-whole).exp(), strict=True))
 
 
-def check_inputs(inputs: Sequence[str], objectives: Mapping[str, TrackObjective]) -> None:
-    """Refuse inputs by their names, before any track is opened.
-
-    Args:
-        inputs: names of the input tracks.
-        objectives: those on tracks, by name.
-
-    Raises:
-        ConfigError: CFG-30, a track is an input and learned, or an input twice.
-    """
-    for name, objective in objectives.items():
-        if objective.track in inputs:
-            raise _leak(objective.track, name, f"track {objective.track!r}, which that objective learns")
-    for track in inputs:
-        if list(inputs).count(track) > 1:
-            raise ConfigError(
-                "CFG-30",
-                where="inputs",
-                found=f"track {track!r} twice",
-                expected="each input once",
-                fix="leave the second one out",
-            )
-
-
 def check_sources(
     inputs: Sequence[str],
     objectives: Mapping[str, TrackObjective],
@@ -350,22 +319,20 @@ def check_sources(
         ConfigError: CFG-30, an input and a target were made from the same file, or hold the same.
     """
     for tracks in genomes:
-        for told in (name for name in inputs if name in tracks):
+        for given in (name for name in inputs if name in tracks):
+            sources = {source.sha256: source.name for source in tracks[given].manifest.sources}
             for name, objective in objectives.items():
-                if objective.track in tracks:
-                    _compare(told, tracks[told], name, objective.track, tracks[objective.track])
-
-
-def _compare(told: str, told_track: TrackStore, objective: str, learned: str, track: TrackStore) -> None:
-    """Compare an input with what an objective learns."""
-    theirs = {source.sha256 for source in track.manifest.sources}
-    shared = [source.name for source in told_track.manifest.sources if source.sha256 in theirs]
-    if shared:
-        found = f"track {told!r}, made from {shared[0]} as track {learned!r} is, which that objective learns"
-        raise _leak(told, objective, found)
-    if track.fingerprint == told_track.fingerprint:
-        found = f"track {told!r}, which says of every base what track {learned!r} does"
-        raise _leak(told, objective, f"{found}, which that objective learns")
+                if (learned := objective.track) not in tracks:
+                    continue
+                theirs = {source.sha256 for source in tracks[learned].manifest.sources}
+                shared = [source for checksum, source in sources.items() if checksum in theirs]
+                if shared:
+                    same = f"made from {shared[0]} as track {learned!r} is"
+                elif tracks[learned].fingerprint == tracks[given].fingerprint:
+                    same = f"which says of every base what track {learned!r} does"
+                else:
+                    continue
+                raise _leak(given, name, f"track {given!r}, {same}, which that objective learns")
 
 
 def _leak(track: str, objective: str, found: str) -> ConfigError:
@@ -386,7 +353,7 @@ class ObjectiveSet:
         masked_tokens: the name of masked language modelling among them.
         on_tracks: the others, by name.
         targets: what they learn of tracks, each once; see `target_name`.
-        inputs: names of the tracks that the model is told instead.
+        inputs: names of the tracks that the model reads instead.
         weights: how losses are summed.
 
     Args:
@@ -422,10 +389,27 @@ class ObjectiveSet:
             for name, objective in objectives.items()
             if not isinstance(objective, MaskedTokens)
         }
-        for name in self.on_tracks:
-            _check_name(name)
-        check_inputs(inputs, self.on_tracks)
         self.inputs = tuple(inputs)
+        for name, objective in self.on_tracks.items():
+            if not name.isidentifier():  # it becomes a name of metrics and of weights
+                raise ConfigError(
+                    "OBJ-04",
+                    where=f"objectives.{name}",
+                    found="a name that is more than letters, digits and _",
+                    expected="names that metrics can have, as in val_region_mcc",
+                    fix="rename the objective",
+                )
+            if objective.track in inputs:
+                raise _leak(objective.track, name, f"track {objective.track!r}, which that objective learns")
+        for track in inputs:
+            if self.inputs.count(track) > 1:
+                raise ConfigError(
+                    "CFG-30",
+                    where="inputs",
+                    found=f"track {track!r} twice",
+                    expected="each input once",
+                    fix="leave the second one out",
+                )
         targets = (target_name(objective.track, objective.per) for objective in self.on_tracks.values())
         self.targets = list(dict.fromkeys(targets))
         weights = {name: objective.weight for name, objective in objectives.items()}
@@ -439,15 +423,3 @@ class ObjectiveSet:
                 expected="either of both",
                 fix="leave the weights out, or set weighting=fixed",
             ) from error
-
-
-def _check_name(name: str) -> None:
-    """Names of objectives become names of metrics and of weights."""
-    if not name.isidentifier():
-        raise ConfigError(
-            "OBJ-04",
-            where=f"objectives.{name}",
-            found="a name that is more than letters, digits and _",
-            expected="names that metrics can have, as in val_region_mcc",
-            fix="rename the objective",
-        )

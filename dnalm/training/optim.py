@@ -1,6 +1,6 @@
-"""Which parameters the weight decay acts on, and what to do where numbers are not finite.
+"""Which parameters weight decay acts on, what to do where numbers are not finite, learning-rate schedules.
 
-Learning-rate schedules as pure functions of the optimizer step, so that none has state.
+Schedules are pure functions of the optimizer step, so that none has state.
 """
 
 from __future__ import annotations

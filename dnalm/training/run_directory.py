@@ -75,7 +75,7 @@ class RunDirectory:
 
     @property
     def as_path(self) -> str:
-        """The folder as a value of `tokenizer=` or `model=`, which tell a path by its slash."""
+        """The folder as a value of `tokenizer=` or `model=`, where a slash marks a path."""
         return str(self.path) if "/" in str(self.path) else f"./{self.path}"
 
     @property

@@ -3,8 +3,6 @@
 It is the sum of the losses of all targets divided by their number, over all ranks and micro-batches, so that
 it does not depend on how the batch is cut. Micro-batches therefore back-propagate sums, and gradients are
 divided once, before clipping.
-
-What a training module is given beside its network.
 """
 
 from __future__ import annotations
@@ -60,7 +58,7 @@ class StepPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPlan(StepPlan):
-    """What masked language modelling is given beside its network.
+    """What masked language modelling needs beside its network.
 
     Args:
         token_bases: (V, K) bases that each id spells, for bits per base.
@@ -82,7 +80,7 @@ class StepTotals:
     loss: Tensor | float = 0.0
     targets: int = 0
     not_finite: int = 0  # ranks whose loss or gradients are not
-    preempted: int = 0  # ranks that were told to stop
+    preempted: int = 0  # ranks that a signal has asked to stop
     interrupted: int = 0
 
 
@@ -179,7 +177,7 @@ class StepTraining(LightningModule):
             torch._foreach_mul_(gradients, factor)
 
     def close_step(self, optimizer: Optimizer) -> StepTotals:
-        """Hear what all ranks have counted and flagged, and log it; sums over all ranks.
+        """Sum what all ranks have counted and flagged, act on it and log it; the sums.
 
         A step that some rank cannot finish has no gradients afterwards, so that it changes nothing.
         """

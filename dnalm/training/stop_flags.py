@@ -1,7 +1,7 @@
 """What all ranks decide alike: to stop, at the next micro-batch, or to drop an optimizer step.
 
 A signal or a loss is seen by one rank. It raises a flag there; the flags of all ranks are summed, at the end
-of a step together with its counts, and every rank acts on the sums. Signal handlers say that a signal has
+of a step together with its counts, and every rank acts on the sums. Signal handlers record that a signal has
 come and do nothing else.
 """
 
@@ -46,7 +46,7 @@ class RunStopped(Exception):  # noqa: N818 -- it is no error
         self.exit_code, self.step = exit_code, step
 
 
-class RolledBack(Exception):  # noqa: N818 -- the run goes on
+class RolledBack(Exception):  # noqa: N818 -- the run continues
     """A step was not finite on some rank; all ranks go back to the last checkpoint and leave it out."""
 
     def __init__(self, step: int) -> None:
@@ -59,7 +59,7 @@ _ERRORS, _SHARE = 3.5, 0.02  # of the error of the difference, and of the first 
 _OF_MEDIAN = 1.2533  # the root of pi / 2: standard error of a median over that of a mean
 
 
-@dataclass
+@dataclass(kw_only=True)
 class LossHistory:
     """The training losses of the first steps and of the last, by which it is judged whether a run diverged.
 
@@ -126,13 +126,13 @@ def _noise(losses: Sequence[float]) -> float:
     return math.sqrt(statistics.fmean(difference**2 for difference in differences) / 2)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class StopFlags:
-    """The flags of this rank, and what is done when all have heard of them.
+    """The flags of this rank, and what is done once those of all ranks are summed.
 
     Args:
         not_finite: what to do when loss or gradients are not finite: `raise` ends the run, `skip` leaves the
-            weights as they are for that step, `rollback` goes on from the last checkpoint without it.
+            weights as they are for that step, `rollback` continues from the last checkpoint without it.
         max_skipped: steps that may be left out before the run ends after all.
         loss_spike: a step whose loss is above so many times the median of the last 50 is treated as one that
             is not finite; none if absent.
@@ -154,7 +154,7 @@ class StopFlags:
         return int(self.requested_exit_code == _PREEMPTED), int(self.requested_exit_code == _INTERRUPTED)
 
     def update(self, preempted: int, interrupted: int) -> None:
-        """Take note of the sums over all ranks."""
+        """Set the exit code from the sums over all ranks."""
         if preempted or interrupted:
             self.stopping = _PREEMPTED if preempted else _INTERRUPTED
 
@@ -190,13 +190,13 @@ class StopFlags:
 
     @contextmanager
     def install_signal_handlers(self) -> Iterator[None]:
-        """Heed signals until the end; afterwards whoever did before does again."""
+        """Record signals in the block; afterwards earlier handlers are back."""
         self._count = SignalCount()
         with signal_handlers(self._on_signal):
             yield
 
     def reinstall_handlers(self) -> None:
-        """Install the handlers again where Lightning has put its own, which talk to other ranks."""
+        """Install them again where Lightning has put its own, which talk to other ranks."""
         install_handlers(self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002

@@ -1,20 +1,20 @@
-"""Which labels hold at a token, such as chromatin states of several tissues.
+"""The objectives on tracks: chromatin states, conservation, classes of regions.
 
-A value of each token, such as conservation.
-
-Which class a token's bases are of, such as exon, intron or promoter.
+Each is a frozen config (which track, what weight), and the task it makes: a head, a loss, scores beside those
+of a baseline that knows nothing of the DNA. See `objectives` for what they share, and for the letters.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 -- its usual name
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassMatthewsCorrCoef
-from torchmetrics.functional import pearson_corrcoef
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 from torchmetrics.utilities import dim_zero_cat
 
@@ -23,7 +23,7 @@ from dnalm.data.targets import Per
 from dnalm.errors import ConfigError
 from dnalm.genome.tracks import JoinedTrack
 from dnalm.models import Encoder
-from dnalm.training.objectives import Scores, TrackTask, check_kind, check_weight
+from dnalm.training.objectives import Scores, Sums, TrackTask, check_kind, check_weight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ class ChromatinTask(TrackTask):
         self.areas = LabelScores()
 
     def begin_at(self, targets: Tensor) -> None:
-        """Count each label; either answer is given half a token more, so that none is impossible."""
+        """Count each label; half a token is added to either answer, so that none is impossible."""
         known = is_known(targets)
         held = ((targets == 1) & known).sum(dim=0) + 0.5
         self.log_odds.copy_((held / (known.sum(dim=0) + 1 - held)).log())
@@ -186,13 +186,13 @@ class Conservation:
                 where=f"objectives, track {self.track!r}",
                 found="no value, or the same everywhere",
                 expected="values that vary",
-                fix="leave the objective out, or give the track without a background",
+                fix="leave the objective out, or remove the background of the track's recipe",
             )
         return ConservationTask(self.track, mean=mean, sd=sd, delta=self.delta, encoder=encoder, per=self.per)
 
 
 class RankCorrelation(Metric):
-    """Spearman's correlation, exact; every pair of a pass is kept.
+    """Spearman's correlation by scipy, exact; every pair of a pass is kept.
 
     Not torchmetrics' own, whose sums of ranks are int32 and overflow where 65,536 values are tied; phastCons
     gives whole elements one value.
@@ -214,18 +214,10 @@ class RankCorrelation(Metric):
 
     def compute(self) -> float:
         """The correlation of mean ranks; NaN where either does not vary."""
-        ranks = [mean_ranks(dim_zero_cat(values)) for values in (self.predicted, self.true)]
-        if any(len(values) < 2 or not values.std() for values in ranks):
+        predicted, true = (dim_zero_cat(values).numpy(force=True) for values in (self.predicted, self.true))
+        if len(true) < 2 or not np.ptp(predicted) or not np.ptp(true):
             return float("nan")
-        return float(pearson_corrcoef(*ranks))
-
-
-def mean_ranks(values_M: Tensor) -> Tensor:
-    """Ranks from 1, equal values all having the mean of theirs, (M,) float64."""
-    _, inverse, counts = torch.unique(values_M, return_inverse=True, return_counts=True)
-    last = counts.cumsum(0)
-    ranks: Tensor = (last.double() - (counts - 1).double() / 2)[inverse]
-    return ranks
+        return float(spearmanr(predicted, true).statistic)
 
 
 class ConservationTask(TrackTask):
@@ -247,7 +239,7 @@ class ConservationTask(TrackTask):
         super().__init__(track, num_outputs=1, encoder=encoder, per=per)
         self.mean, self.sd, self.delta = mean, sd, delta
         self.register_buffer("training_mean", torch.zeros(1), persistent=False)
-        self.squares, self.ranks = SquaredErrors(), RankCorrelation()
+        self.squares, self.ranks = Sums(), RankCorrelation()
 
     def begin_at(self, targets: Tensor) -> None:
         """The mean of the known values; the track's own where none is known."""
@@ -274,13 +266,15 @@ class ConservationTask(TrackTask):
         """Add a micro-batch."""
         super().judge(outputs_MO, targets_M)
         true = self.standardised(targets_M)
-        self.squares.update(outputs_MO.squeeze(1) - true, self.training_mean - true)
+        errors = (outputs_MO.squeeze(1) - true, self.training_mean - true)
+        squares, baseline = (error_M.double().square().sum() for error_M in errors)
+        self.squares.update(squares, baseline, torch.tensor(len(true)))
         self.ranks.update(outputs_MO.squeeze(1), true)
 
     def scores(self) -> Scores:
         """Mean Huber loss and mean squared error in squared standard deviations, Spearman's correlation."""
         loss, baseline, count = self.sums.compute()
-        square, baseline_square = self.squares.compute() if count else (float("nan"), float("nan"))
+        square, baseline_square, _ = self.squares.compute()
         return Scores(
             model={
                 "loss": loss,
@@ -291,29 +285,6 @@ class ConservationTask(TrackTask):
             num_targets=count,
             baseline_name="training mean",
         )
-
-
-class SquaredErrors(Metric):
-    """Mean squared errors of model and baseline."""
-
-    full_state_update = False
-    sums: Tensor
-    count: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("sums", torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-
-    def update(self, error_M: Tensor, baseline_error_M: Tensor) -> None:
-        """Add a micro-batch."""
-        self.sums += torch.stack([error_M.double().square().sum(), baseline_error_M.double().square().sum()])
-        self.count += len(error_M)
-
-    def compute(self) -> tuple[float, float]:
-        """Of the model and of the baseline."""
-        model, baseline = (self.sums / self.count).tolist()
-        return model, baseline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -346,7 +317,7 @@ class RegionClass:
                 where=f"objectives, track {self.track!r}",
                 found=f"the one class {', '.join(track.names)}",
                 expected="two classes at least",
-                fix="give the track's recipe a background, or leave the objective out",
+                fix="add a background to the track's recipe, or leave the objective out",
             )
         return RegionTask(self.track, num_classes=len(track.names), encoder=encoder, per=self.per)
 
@@ -380,7 +351,7 @@ class RegionTask(TrackTask):
         self.mcc = Matthews(num_classes)
 
     def begin_at(self, targets: Tensor) -> None:
-        """Count the classes; each is given half a token more, so that none is impossible."""
+        """Count the classes; half a token is added to each, so that none is impossible."""
         counts = torch.bincount(targets[is_known(targets)], minlength=len(self.log_frequencies)) + 0.5
         self.log_frequencies.copy_((counts / counts.sum()).log())
         self.head.start_at(self.log_frequencies)

@@ -1,19 +1,15 @@
-"""The Lightning trainer of a run: how many processes, on what, and what is counted in optimizer steps.
+"""How a run is computed: the Lightning trainer, its strategy, and what is done to the model for the machine.
 
-Keep the frameworks' adverts, tips and harmless warnings off the screen.
+Processes share the work alone, replicated (DDP) or sharded (FSDP2). These are Lightning's strategies but for
+where a checkpoint is read from: a folder of named tensors, once the model lies where it will train, whatever
+layout had written it. Lightning's loops are set from the step alone, so that a run may continue with other
+numbers of ranks and of micro-batches.
 
-What is silenced is named one by one, so that a warning we have not judged still shows.
+The model is changed from outside, in this order: a block that recomputes its activations is compiled as a
+whole, and what is compiled is sharded. Names of weights stay as they are.
 
-How a run's processes share the work: alone, replicated (DDP), or sharded (FSDP2).
-
-These are Lightning's strategies but for where a checkpoint is read from: a folder of `training_state`, once
-the model lies where it will train, whatever layout had written it. What else Lightning wants to know is
-told from the step alone, so that a run may go on with other numbers of ranks and of micro-batches.
-
-What is done to a model for the machine it trains on, from outside: recomputing, compiling, sharding.
-
-In this order: a block that recomputes its activations is compiled as a whole, and what is compiled is
-sharded. Names of weights stay as they are.
+Adverts, tips and harmless warnings of the frameworks are silenced one by one, so that a warning we have not
+judged still shows.
 """
 
 from __future__ import annotations
@@ -102,7 +98,7 @@ class _FromFolder(Strategy):
         return False
 
     def barrier(self, name: str | None = None) -> None:
-        """Wait for all ranks; before a stage begins, take the signals back from Lightning's handlers."""
+        """Wait for all ranks; before a stage begins, reinstall our signal handlers after Lightning's."""
         if name == "run-stage" and self.stop_flags is not None:
             self.stop_flags.reinstall_handlers()
         super().barrier(name)  # type: ignore[safe-super]
@@ -112,7 +108,7 @@ class _FromFolder(Strategy):
         checkpoint_path: str | Path,
         weights_only: bool | None = None,  # noqa: ARG002
     ) -> dict[str, Any]:
-        """Fill model and optimizer; what is returned tells Lightning's loops their place."""
+        """Fill model and optimizer; what is returned sets the place of Lightning's loops."""
         module = cast(LightningModule, self.lightning_module)
         read_state(Path(checkpoint_path), module, self.optimizers[0])
         return {
@@ -259,7 +255,7 @@ class TrainerRecipe:
         accelerator: what to compute on; `auto` is GPUs where there are any.
         devices: processes on each machine, a GPU each; if absent all GPUs of the machine, or one process.
         num_nodes: machines; more than one are started by torchrun or srun.
-        cluster: whose environment variables tell a process its place: `local` those of this program's own
+        cluster: whose environment variables give a process its place: `local` those of this program's own
             launcher and of torchrun, `slurm` those of srun.
         strategy: how several processes share the work: `ddp` replicates the model, `fsdp` shards it (FSDP2),
             `exact` replicates it and sums gradients in an order that does not depend on the number of
@@ -340,8 +336,8 @@ class TrainerRecipe:
             if self.num_nodes > 1:
                 raise _started_otherwise("nothing that starts processes on several machines", self)
             return Ranks() if self.on_each_node == 1 else None
-        given = self.devices is not None or self.num_nodes > 1
-        if given and started.world_size != self.on_each_node * self.num_nodes:
+        is_given = self.devices is not None or self.num_nodes > 1
+        if is_given and started.world_size != self.on_each_node * self.num_nodes:
             raise _started_otherwise(f"{started.world_size} processes in all", self)
         return started
 
@@ -385,7 +381,12 @@ class TrainerRecipe:
         """What the ranks decide together."""
         ranks = self.ranks()
         announces = not launched_by_us() and (ranks is None or ranks.first)
-        return StopFlags(self.not_finite, self.max_skipped, self.loss_spike, announces=announces)
+        return StopFlags(
+            not_finite=self.not_finite,
+            max_skipped=self.max_skipped,
+            loss_spike=self.loss_spike,
+            announces=announces,
+        )
 
     def make(
         self,
