@@ -306,7 +306,7 @@ def parse(value: object, annotation: Any, *, key: str) -> Any:  # noqa: ANN401
         raise _missing(key, annotation)
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(
-            annotation, config=ConfigDict(strict=True, arbitrary_types_allowed=True)
+            annotation, config=ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
         )
     except PydanticSchemaGenerationError:
         return value  # an annotation of another library that pydantic cannot read
@@ -350,6 +350,8 @@ def _fix_of(problem: Mapping[str, Any], key: str) -> str:
     """What to write in place of a value that pydantic refuses."""
     if problem["type"] == "too_short":
         return f"name one at least, or leave {key} out"
+    if problem["type"] == "finite_number":
+        return f"give a finite number, such as {key}=0.001"
     bounds = [problem.get("ctx", {}).get(name) for name in ("le", "ge")]
     nearest = next((bound for bound in bounds if bound is not None), None)
     return (

@@ -137,3 +137,14 @@ def test_models_and_tasks_given_twice_are_refused() -> None:
     for words in (["models=[random,cnn,random]"], ["models=[random]", "tasks=[a,a]"]):
         with pytest.raises(ConfigError, match=r"CFG-05 (models|tasks): (random|a): given twice"):
             read_config("benchmark", words)
+
+
+@pytest.mark.parametrize(
+    "word", ["optim.lr=inf", "optim.lr=nan", "optim.weight_decay=-inf", "schedule.floor=nan"]
+)
+def test_a_number_is_finite(word: str) -> None:
+    key = word.partition("=")[0]
+    with pytest.raises(
+        ConfigError, match=rf"CFG-04 {key}: (inf|nan|-inf); .*finite number.*such as {key}=0\.001"
+    ):
+        check(read_config("pretrain", [word]), given=frozenset({"config"}), command="pretrain")
