@@ -5,10 +5,10 @@ layout says which tokens share a sequence, whether later ones are visible, and A
 rotation has already been applied. `eager` is the specification: the equations as written. The others
 compute the same faster, and list their limits in `cannot`.
 
-Attention dropout on CPU has code of its own (`attend_with_dropout`), which the published recipes with dropout
-0.1 use there. With PyTorch's attention a training step takes 1.11, 1.22 and 1.17 times as much CPU time (the
-tiny and small sizes and two layers of BERT-base; 64, 128 and 512 tokens; one thread, alternating in one run),
-so it stays. experiments/throughput/encoder_kernels.py measures the kernels by themselves.
+Dropout on CPU has code of its own (`attend_with_dropout`, `Dropout`), which the published recipes with
+dropout 0.1 use there. With PyTorch's a training step takes 1.12 to 1.41, 1.15 to 1.16 and 1.02 to 1.18 times
+as much CPU time (the tiny and small sizes, two layers of BERT-base; 64, 128 and 512 tokens; two runs of one
+thread, alternating), so it stays. experiments/throughput/encoder_kernels.py measures the parts.
 
 Shapes: B sequences, N packed tokens, L tokens of the longest sequence, H heads, K head width.
 """
