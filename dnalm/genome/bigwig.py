@@ -1,40 +1,28 @@
-"""The values of a bigWig file, read in a process of its own and checked on arrival.
+"""The values of a bigWig file, checked against everything that the file says of itself.
 
-pybigtools (Huey and Abdennur 2024, Bioinformatics 40:btae350) is used since it is maintained and rejects more
-than pyBigWig: of 1,500 damaged files pyBigWig died of SIGSEGV on 45, and pybigtools on none. But it panics
-or aborts on many and reads some wrongly. So a child process of limited memory and time opens the file, and
-what it sends is accepted only if it is in order and adds up to the summary that the file has of itself.
+bigWig has no checksum of the whole. What it has is checked: a magic number at both ends, offsets that must
+lie in the file, trees without circles, the checksums of zlib in compressed blocks, sorted intervals, and a
+summary that all values must add up to. Not noticed is damage to values of files that were written without
+compression, where the summary stays the same.
 
-A value in the file that is NaN counts as missing, as uncovered bases are. Not noticed is damage to files that
-were written without compression, where the summary stays the same.
+Read here and not by pybigtools, which writes bigWig for us: of 5,038 damaged files version 0.3.0
+aborted the whole process on 46, for memory that a field asked for, and panicked on 3,138, which prints to
+stderr; some it read wrongly. pyBigWig died of SIGSEGV on 45 of 1,500.
 
-Codes: BW-01 to 09 and 14 of `bigwig_layout`, 10 damaged, 11 another length of a contig, 12 infinite values,
-13 overlaps, 15 unknown contig, 16 too slow.
-
-The frame of a bigWig file: what its header promises, judged before a library opens it.
-
-bigWig has no checksum of the whole. What it has: a magic number at both ends, offsets that must lie in the
-file, the checksums of zlib in compressed blocks, and a summary of all values, which `bigwig` compares with
-what was read. Codes: BW-01 empty or unreadable, 02 not a bigWig, 03 cut in the header, 04 cut before what it
-refers to, 05 cut at the end, 06 zoom levels, 07 contig list, 08 index, 09 data, 14 big-endian.
+Codes of errors: BW-01 empty or unreadable, 02 not a bigWig, 03 cut in the header, 04 cut before what it refers
+to, 05 cut at the end, 06 zoom levels, 07 contig list, 08 index, 09 data, 10 damaged, 11 another length of a
+contig, 12 infinite values, 13 overlaps, 14 big-endian, 15 unknown contig. A value in the file that is NaN
+counts as missing, as uncovered bases are (BW-12).
 
 Format: Kent et al. 2010, Bioinformatics 26:2204, supplement.
-
-The process that a bigWig is read in: started, limited, listened to, and ended.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import select
-import signal
 import struct
-import subprocess
-import sys
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -42,253 +30,29 @@ import numpy as np
 import numpy.typing as npt
 
 from dnalm.errors import DataError
-from dnalm.genome import bigwig_child as child
 from dnalm.genome.bed import OtherContigs
 from dnalm.genome.contig_aliases import ContigAliases
 from dnalm.genome.store import Contig, GenomeStore
 
-_MAGIC, _BIGBED = 0x888FFC26, 0x8789F2EB
+Records = npt.NDArray[Any]  # (R,) of RECORD: an interval in its contig, and its value
+RECORD = np.dtype([("start", np.int64), ("end", np.int64), ("value", np.float32)])
+_BLOCK_RECORDS = 1 << 16  # of a contig are given at once, where it has as many
+
+_MAGIC, _BIGBED, _TREE_MAGIC, _INDEX_MAGIC = 0x888FFC26, 0x8789F2EB, 0x78CA8C91, 0x2468ACE0
 _HEADER = struct.Struct("<IHHQQQHHQQIQ")
 _SUMMARY = struct.Struct("<Qdddd")
+_TREE = struct.Struct("<IIIIQQ")
+_INDEX = struct.Struct("<IIQIIIIQII")
+_NODE = struct.Struct("<BxH")
+_SECTION = struct.Struct("<IIIIIBxH")
+_SECTION_ROWS = {  # what a row of each kind of section is: bedGraph, variable step, fixed step
+    1: np.dtype([("start", "<u4"), ("end", "<u4"), ("value", "<f4")]),
+    2: np.dtype([("start", "<u4"), ("value", "<f4")]),
+    3: np.dtype([("value", "<f4")]),
+}
 _MOST_ZOOMS = 32
+_MOST_BLOCK_BYTES = 64 << 20  # a section has at most 65,535 rows of 12 bytes
 _TEXTS = (b"track", b"browser", b"fixedStep", b"variableStep", b"#", b"chr")
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What a file says of all its values."""
-
-    num_bases: int
-    minimum: float
-    maximum: float
-    total: float
-    total_squares: float
-
-
-def check_layout(path: Path) -> Summary | None:
-    """Judge a file's header and both ends.
-
-    Returns:
-        The summary of its values; None where the file has none (version 1).
-
-    Raises:
-        DataError: BW-01 to BW-09, BW-14.
-    """
-    try:
-        with path.open("rb") as file:
-            return _check(file, path, path.stat().st_size)
-    except OSError as error:
-        found = f"the file cannot be read ({error.strerror})"
-        raise bigwig_error("BW-01", path, found, "a readable bigWig file", "check the path") from error
-
-
-def bigwig_error(code: str, path: Path, found: str, expected: str, fix: str) -> DataError:
-    """An error about a bigWig file."""
-    return DataError(code, where=str(path), found=found, expected=expected, fix=fix)
-
-
-def _check(file: BinaryIO, path: Path, size: int) -> Summary | None:
-    head = file.read(_HEADER.size)
-    _check_magic(head, path)
-    if len(head) < _HEADER.size:
-        found = f"the file has {size} bytes"
-        raise bigwig_error("BW-03", path, found, f"a header of {_HEADER.size}", "copy it again, it was cut")
-    _, _, num_zooms, contigs, data, index, _, _, _, summary, _, _ = _HEADER.unpack(head)
-    places = {"BW-07": ("contig list", contigs), "BW-09": ("data", data), "BW-08": ("index", index)}
-    outside = [
-        (code, name, offset)
-        for code, (name, offset) in places.items()
-        if not _HEADER.size <= offset < size - 4
-    ]
-    file.seek(size - 4)
-    if struct.unpack("<I", file.read(4))[0] != _MAGIC:
-        if outside:
-            found = f"the {outside[0][1]} would begin at offset {outside[0][2]} of {size} bytes"
-            raise bigwig_error("BW-04", path, found, "a whole file", "copy it again, it was cut")
-        found = "the last 4 bytes are not the magic number"
-        raise bigwig_error("BW-05", path, found, "the end of a bigWig", "copy it again, it was cut")
-    if num_zooms > _MOST_ZOOMS or _HEADER.size + 24 * num_zooms > size:
-        found = f"the header has {num_zooms} zoom levels"
-        raise bigwig_error("BW-06", path, found, f"at most {_MOST_ZOOMS}", "make the file again")
-    for code, name, offset in outside:
-        found = f"the {name} would begin at offset {offset} of {size} bytes"
-        raise bigwig_error(code, path, found, "an offset within the file", "copy or make the file again")
-    if summary == 0:
-        return None
-    if not _HEADER.size <= summary <= size - 4 - _SUMMARY.size:
-        found = f"the summary would begin at offset {summary} of {size} bytes"
-        raise bigwig_error("BW-09", path, found, "an offset within the file", "copy or make the file again")
-    file.seek(summary)
-    return Summary(*_SUMMARY.unpack(file.read(_SUMMARY.size)))
-
-
-def _check_magic(head: bytes, path: Path) -> None:
-    expected = "a bigWig file"
-    if not head:
-        raise bigwig_error("BW-01", path, "the file is empty", expected, "give another file")
-    if head.startswith(struct.pack("<I", _MAGIC)):
-        return
-    if head.startswith(struct.pack(">I", _MAGIC)):
-        fix = "convert it with bigWigToBedGraph and bedGraphToBigWig"
-        raise bigwig_error("BW-14", path, "the file is big-endian", "little-endian, as tools write", fix)
-    if head.startswith(struct.pack("<I", _BIGBED)):
-        raise bigwig_error("BW-02", path, "this is a bigBed file", expected, "convert it with bigBedToBed")
-    if head.startswith(_TEXTS):
-        fix = "give bedGraph the suffix .bedgraph; convert wiggle with wigToBigWig"
-        raise bigwig_error("BW-02", path, "this is text", expected, fix)
-    found = f"the file begins with bytes {head[:4].hex(' ')}"
-    raise bigwig_error("BW-02", path, found, "the magic number of bigWig", "give another file")
-
-
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "RUST_BACKTRACE": "0"}
-_EXIT_SECONDS = 2  # for a process that has sent its last
-
-
-@dataclass(frozen=True, slots=True)
-class ChildLimits:
-    """What the reading process may use.
-
-    Args:
-        memory_bytes: of its address space.
-        cpu_seconds: by default 60 and another for every 100 kB of the file.
-        stall_seconds: without sending anything.
-    """
-
-    memory_bytes: int = 4 << 30
-    cpu_seconds: int | None = None
-    stall_seconds: float = 120
-
-
-def read_frames(path: Path, limits: ChildLimits) -> Iterator[tuple[int, int, bytes]]:
-    """What the reader of a file sends, up to its end: kind, contig and payload (see `bigwig_child`).
-
-    The process is ended whenever this is, also by an error or by whoever stops iterating.
-
-    Raises:
-        DataError: BW-10, the reader reports damage or dies; BW-16, it takes too long.
-    """
-    cpu = limits.cpu_seconds or 60 + path.stat().st_size // 100_000
-    command = [sys.executable, "-P", child.__file__, str(path)]
-    command += [str(limits.memory_bytes), str(cpu)]
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | _ONE_THREAD,
-    )
-    assert process.stdout is not None
-    try:
-        pipe = _Pipe(process, limits.stall_seconds)
-        if pipe.read(len(child.MAGIC)) != child.MAGIC:
-            raise _died(path, process)
-        while True:
-            head = pipe.read(child.HEAD.size)
-            if len(head) < child.HEAD.size:
-                raise _died(path, process)
-            kind, number, size, checksum = child.HEAD.unpack(head)
-            payload = pipe.read(size) if size <= 1 << 30 else b""
-            if len(payload) < size:
-                raise _died(path, process)
-            if zlib.crc32(payload) != checksum:
-                raise damaged(path, "its reader garbled what it read")
-            if kind == child.ERROR:
-                raise damaged(path, payload.decode(errors="replace").partition("\n")[0])
-            if kind == child.END:
-                return
-            yield kind, number, payload
-    except TimeoutError:
-        found = f"reading it gave nothing for {limits.stall_seconds:g} s"
-        raise bigwig_error("BW-16", path, found, "a sound file", "make it again") from None
-    finally:
-        process.kill()
-        process.stdout.close()
-        process.wait()
-
-
-def damaged(path: Path, reason: str) -> DataError:
-    """A file that cannot be read or believed."""
-    fix = "copy or make the file again"
-    return bigwig_error("BW-10", path, f"the file is damaged: {reason}", "a sound bigWig", fix)
-
-
-def _died(path: Path, process: subprocess.Popen[bytes]) -> DataError:
-    try:
-        code = process.wait(timeout=_EXIT_SECONDS)
-    except subprocess.TimeoutExpired:
-        return damaged(path, "its reader garbled what it read")
-    if code in (-signal.SIGXCPU, -signal.SIGKILL):
-        found = "reading it took too much time or memory"
-        return bigwig_error("BW-16", path, found, "a sound file", "make it again")
-    reason = signal.Signals(-code).name if code < 0 else f"exit status {code}"
-    return damaged(path, f"its reader died of {reason}")
-
-
-class _Pipe:
-    """Reads whole pieces from a process, with a limit on how long nothing may come."""
-
-    def __init__(self, process: subprocess.Popen[bytes], stall_seconds: float) -> None:
-        assert process.stdout is not None
-        self._descriptor, self._stall_seconds = process.stdout.fileno(), stall_seconds
-        self._poll = select.poll()
-        self._poll.register(self._descriptor, select.POLLIN)
-
-    def read(self, size: int) -> bytes:
-        """`size` bytes, or fewer at the end."""
-        pieces = []
-        while size:
-            if not self._poll.poll(1000 * self._stall_seconds):
-                raise TimeoutError
-            piece = os.read(self._descriptor, min(size, 1 << 20))
-            if not piece:
-                break
-            pieces.append(piece)
-            size -= len(piece)
-        return b"".join(pieces)
-
-
-Records = npt.NDArray[Any]  # (R,) of bigwig_child.RECORD
-
-
-@dataclass
-class _Tally:
-    """Adds up what was read, to compare with the file's own summary."""
-
-    num_bases: int = 0
-    num_nan: int = 0
-    minimum: float = np.inf
-    maximum: float = -np.inf
-    total: float = 0.0
-    total_squares: float = 0.0
-    total_size: float = 0.0
-    _ends: dict[int, int] = field(default_factory=dict)
-
-    def add(self, block: Records) -> None:
-        widths = block["end"].astype(np.float64) - block["start"]
-        values = block["value"].astype(np.float64)
-        self.num_bases += int(widths.sum())
-        known = ~np.isnan(values)
-        self.num_nan += int(widths[~known].sum())
-        values, widths = values[known], widths[known]
-        if values.size:
-            self.minimum = min(self.minimum, float(values.min()))
-            self.maximum = max(self.maximum, float(values.max()))
-            self.total += float((values * widths).sum())
-            self.total_size += float((np.abs(values) * widths).sum())
-            self.total_squares += float((values**2 * widths).sum())
-
-    def differs_from(self, summary: Summary) -> bool:
-        if self.num_bases != summary.num_bases:
-            return True
-        if self.num_nan or not self.num_bases:
-            return False
-        pairs = (
-            (self.minimum, summary.minimum, abs(self.minimum)),
-            (self.maximum, summary.maximum, abs(self.maximum)),
-            (self.total, summary.total, self.total_size),
-            (self.total_squares, summary.total_squares, self.total_squares),
-        )
-        return not all(abs(mine - its) <= 1e-5 * scale + 1e-30 for mine, its, scale in pairs)
 
 
 class BigWigReader:
@@ -298,68 +62,69 @@ class BigWigReader:
         path: the file.
         store: the genome; contigs may be named by aliases, and must have the same lengths.
         other_contigs: whether a contig that the genome lacks is an error or skipped and counted.
-        limits: of the reading process.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        store: GenomeStore,
-        *,
-        other_contigs: OtherContigs = "error",
-        limits: ChildLimits | None = None,
-    ) -> None:
-        self.path, self._store, self._limits = Path(path), store, limits or ChildLimits()
+    def __init__(self, path: Path, store: GenomeStore, *, other_contigs: OtherContigs = "error") -> None:
+        self.path, self._store = Path(path), store
         self._skips_others = other_contigs == "skip"
         self.aliases = ContigAliases(store, [])
         self.num_nan = 0
 
     def __iter__(self) -> Iterator[tuple[Contig, Records]]:
-        """Yield contigs and blocks of their records: start, end (in the contig) and value, in order.
+        """Yield contigs and blocks of their records, in the order of the file.
 
         Raises:
-            DataError: BW-01 to BW-16. Values already given may be wrong if an error follows, so whoever
+            DataError: BW-01 to BW-15. Values already given may be wrong if an error follows, so whoever
                 takes them must discard them then.
         """
-        summary = check_layout(self.path)
-        tally = _Tally()
-        contigs: list[tuple[str, Contig | None]] = []
-        ends: dict[int, int] = {}
-        for kind, number, payload in read_frames(self.path, self._limits):
-            if kind == child.CONTIGS:
-                contigs = self._contigs(payload)
-                continue
-            if not number < len(contigs):
-                raise damaged(self.path, "it was read without its contigs")
-            name, contig = contigs[number]
-            block = np.frombuffer(payload, dtype=child.RECORD)
-            self._check_block(name, contig, block, ends.get(number, 0))
-            ends[number] = int(block["end"][-1])
-            tally.add(block)
-            if contig:
-                yield contig, block
-        self.num_nan = tally.num_nan
-        if summary and tally.differs_from(summary):
-            raise damaged(
-                self.path,
-                f"its {tally.num_bases} values with sum {tally.total:.6g} are not the "
-                f"{summary.num_bases} with sum {summary.total:.6g} of its own summary",
-            )
+        try:
+            with self.path.open("rb") as file:
+                yield from self._read(_File(self.path, file))
+        except OSError as error:
+            found = f"the file cannot be read ({error.strerror})"
+            raise _error("BW-01", self.path, found, "a readable bigWig file", "check the path") from error
 
     def notes(self) -> list[str]:
-        """Sentences about what was skipped."""
+        """Sentences about skipped contigs and missing values."""
         notes = []
         if self.aliases.unknown:
             notes.append(f"BW-15 {self.path}: {len(self.aliases.unknown)} other contigs skipped")
-        absent = [name for name in self._store if name not in set(self.aliases.table.values())]
+        absent = {contig.name for contig in self._store.contigs} - set(self.aliases.table.values())
         if absent:
             notes.append(f"BW-15 {self.path}: {len(absent)} contigs of the genome have no values there")
         if self.num_nan:
             notes.append(f"BW-12 {self.path}: {self.num_nan} values are NaN and count as missing")
         return notes
 
-    def _contigs(self, payload: bytes) -> list[tuple[str, Contig | None]]:
-        rows: list[tuple[str, int]] = json.loads(payload)
+    def _read(self, file: _File) -> Iterator[tuple[Contig, Records]]:
+        header = _read_header(file)
+        rows = _contig_rows(file, header.contigs)
+        contigs = dict(zip(rows, self._find_contigs(list(rows.values())), strict=True))
+        ends = dict.fromkeys(rows, 0)
+        sums, pending, current = _Sums(), list[Records](), -1
+        for number, records in _sections(file, header):
+            if number not in rows:
+                raise _damaged(self.path, f"it has values of contig {number}, which it does not list")
+            self._check(*rows[number], records, ends[number])
+            ends[number] = int(records["end"][-1])
+            sums.add(records)
+            if number != current or sum(map(len, pending)) >= _BLOCK_RECORDS:
+                if pending and (contig := contigs[current]):
+                    yield contig, np.concatenate(pending)
+                pending, current = [], number
+            pending.append(records)
+        if pending and (contig := contigs[current]):
+            yield contig, np.concatenate(pending)
+        self.num_nan = sums.num_nan
+        if header.summary and sums.differ_from(header.summary):
+            raise _damaged(
+                self.path,
+                f"its {sums.num_bases} values with sum {sums.total:.6g} are not the "
+                f"{header.summary.num_bases} with sum {header.summary.total:.6g} of its own summary",
+            )
+
+    def _find_contigs(self, rows: list[tuple[str, int]]) -> list[Contig | None]:
+        """The genome's contig of each of the file's, None of those to skip."""
         self.aliases = ContigAliases(self._store, (name for name, _ in rows))
         if not self.aliases.table and rows:
             raise self.aliases.error("BW-15", str(self.path), rows[0][0])
@@ -371,23 +136,221 @@ class BigWigReader:
             if contig and contig.length != length:
                 found = f"contig `{name}` has {length} bases"
                 expected = f"{contig.length}, as `{contig.name}` of {self._store.source.name}"
-                raise bigwig_error("BW-11", self.path, found, expected, "give the file of this assembly")
-            contigs.append((name, contig))
+                raise _error("BW-11", self.path, found, expected, "give the file of this assembly")
+            contigs.append(contig)
         return contigs
 
-    def _check_block(self, name: str, contig: Contig | None, block: Records, before: int) -> None:
-        starts, ends = block["start"].astype(np.int64), block["end"].astype(np.int64)
-        if not block.size or (starts >= ends).any() or (contig and ends.max() > contig.length):
-            raise damaged(self.path, f"`{name}` has an empty interval or one past its end")
+    def _check(self, name: str, length: int, records: Records, before: int) -> None:
+        """Check a section's records; `before` is where the contig's last section ended."""
+        starts, ends = records["start"], records["end"]
+        if (starts >= ends).any() or ends.max() > length:
+            raise _damaged(self.path, f"`{name}` has an empty interval or one past its end")
         overlaps = np.flatnonzero(starts < np.concatenate([[before], ends[:-1]]))
         if overlaps.size:
             at = int(overlaps[0])
             found = f"the interval {name}:{starts[at]}-{ends[at]} begins before the one before it ends"
             fix = "make one value a base and write the file again"
-            raise bigwig_error("BW-13", self.path, found, "sorted intervals without overlap", fix)
-        infinite = np.flatnonzero(np.isinf(block["value"]))
+            raise _error("BW-13", self.path, found, "sorted intervals without overlap", fix)
+        infinite = np.flatnonzero(np.isinf(records["value"]))
         if infinite.size:
             at = int(infinite[0])
             found = f"the value at {name}:{starts[at]}-{ends[at]} is infinite"
             fix = "write the file again without such values"
-            raise bigwig_error("BW-12", self.path, found, "finite numbers, or NaN where there is none", fix)
+            raise _error("BW-12", self.path, found, "finite numbers, or NaN where there is none", fix)
+
+
+def _error(code: str, path: Path, found: str, expected: str, fix: str) -> DataError:
+    return DataError(code, where=str(path), found=found, expected=expected, fix=fix)
+
+
+def _damaged(path: Path, reason: str) -> DataError:
+    fix = "copy or make the file again"
+    return _error("BW-10", path, f"the file is damaged: {reason}", "a sound bigWig", fix)
+
+
+class _File:
+    """Pieces of a file; one that would reach past the end is an error before it takes memory."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.path, self._file = path, file
+        self.size = path.stat().st_size
+
+    def read(self, offset: int, size: int) -> bytes:
+        if offset + size > self.size:
+            raise _damaged(self.path, f"{size} bytes at offset {offset} would reach past its end")
+        self._file.seek(offset)
+        return self._file.read(size)
+
+    def leaves(self, root: int, *, leaf_bytes: int, child_bytes: int) -> Iterator[bytes]:
+        """The items of a tree's leaves in order; a child's item ends with its offset."""
+        waiting, seen = [root], {root}
+        while waiting:
+            offset = waiting.pop()
+            is_leaf, count = _NODE.unpack(self.read(offset, _NODE.size))
+            width = leaf_bytes if is_leaf else child_bytes
+            content = self.read(offset + _NODE.size, count * width)
+            items = [content[place : place + width] for place in range(0, len(content), width)]
+            if is_leaf:
+                yield from items
+                continue
+            children = [int.from_bytes(item[-8:], "little") for item in items]
+            if not seen.isdisjoint(children) or len(set(children)) < len(children):
+                raise _damaged(self.path, f"the tree at offset {root} runs in a circle")
+            seen.update(children)
+            waiting += reversed(children)
+
+
+@dataclass(frozen=True, slots=True)
+class _Summary:
+    """What a file says of all its values."""
+
+    num_bases: int
+    minimum: float
+    maximum: float
+    total: float
+    total_squares: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Header:
+    """Where things lie; `block_bytes` is 0 where blocks are not compressed, `summary` None in version 1."""
+
+    contigs: int
+    index: int
+    block_bytes: int
+    summary: _Summary | None
+
+
+def _read_header(file: _File) -> _Header:
+    """Check a file's header and both ends: BW-01 to BW-09, BW-14."""
+    path, size = file.path, file.size
+    head = file.read(0, min(size, _HEADER.size))
+    _check_magic(head, path)
+    if len(head) < _HEADER.size:
+        found = f"the file has {size} bytes"
+        raise _error("BW-03", path, found, f"a header of {_HEADER.size}", "copy it again, it was cut")
+    _, _, num_zooms, contigs, data, index, _, _, _, summary, block_bytes, _ = _HEADER.unpack(head)
+    parts = {"contig list": ("BW-07", contigs), "data": ("BW-09", data), "index": ("BW-08", index)}
+    outside = [
+        (code, f"the {name} would begin at offset {offset} of {size} bytes")
+        for name, (code, offset) in parts.items()
+        if not _HEADER.size <= offset < size - 4
+    ]
+    if struct.unpack("<I", file.read(size - 4, 4))[0] != _MAGIC:
+        fix = "copy it again, it was cut"
+        if outside:
+            raise _error("BW-04", path, outside[0][1], "a whole file", fix)
+        raise _error("BW-05", path, "the last 4 bytes are not the magic number", "the end of a bigWig", fix)
+    if num_zooms > _MOST_ZOOMS or _HEADER.size + 24 * num_zooms > size:
+        found = f"the header has {num_zooms} zoom levels"
+        raise _error("BW-06", path, found, f"at most {_MOST_ZOOMS}", "make the file again")
+    if summary and not _HEADER.size <= summary <= size - 4 - _SUMMARY.size:
+        outside.append(("BW-09", f"the summary would begin at offset {summary} of {size} bytes"))
+    for code, found in outside:
+        raise _error(code, path, found, "an offset within the file", "copy or make the file again")
+    if block_bytes > _MOST_BLOCK_BYTES:
+        raise _damaged(path, f"its blocks would have {block_bytes} bytes")
+    of_all = _Summary(*_SUMMARY.unpack(file.read(summary, _SUMMARY.size))) if summary else None
+    return _Header(contigs=contigs, index=index, block_bytes=block_bytes, summary=of_all)
+
+
+def _check_magic(head: bytes, path: Path) -> None:
+    expected = "a bigWig file"
+    if not head:
+        raise _error("BW-01", path, "the file is empty", expected, "give another file")
+    if head.startswith(struct.pack("<I", _MAGIC)):
+        return
+    if head.startswith(struct.pack(">I", _MAGIC)):
+        fix = "convert it with bigWigToBedGraph and bedGraphToBigWig"
+        raise _error("BW-14", path, "the file is big-endian", "little-endian, as tools write", fix)
+    if head.startswith(struct.pack("<I", _BIGBED)):
+        raise _error("BW-02", path, "this is a bigBed file", expected, "convert it with bigBedToBed")
+    if head.startswith(_TEXTS):
+        fix = "give bedGraph the suffix .bedgraph; convert wiggle with wigToBigWig"
+        raise _error("BW-02", path, "this is text", expected, fix)
+    found = f"the file begins with bytes {head[:4].hex(' ')}"
+    raise _error("BW-02", path, found, "the magic number of bigWig", "give another file")
+
+
+def _contig_rows(file: _File, offset: int) -> dict[int, tuple[str, int]]:
+    """Name and length of every contig by its number, in the order of the file."""
+    magic, _, key_bytes, value_bytes, count, _ = _TREE.unpack(file.read(offset, _TREE.size))
+    if magic != _TREE_MAGIC or value_bytes != 8:
+        raise _damaged(file.path, "its contig list does not begin as one")
+    rows: dict[int, tuple[str, int]] = {}
+    root, width = offset + _TREE.size, key_bytes + 8
+    for item in file.leaves(root, leaf_bytes=width, child_bytes=width):
+        name = item[:key_bytes].rstrip(b"\0").decode("utf-8", errors="backslashreplace")
+        number, length = struct.unpack("<II", item[key_bytes:])
+        if number in rows or len(rows) == count:
+            raise _damaged(file.path, f"its contig list has {name!r} beyond its {count} contigs")
+        rows[number] = (name, length)
+    num_names = len({name for name, _ in rows.values()})
+    if num_names != count:
+        raise _damaged(file.path, f"its contig list has {num_names} names, not {count}")
+    return rows
+
+
+def _sections(file: _File, header: _Header) -> Iterator[tuple[int, Records]]:
+    """The number of a contig and its records, of every section that has any, in the order of the index."""
+    if _INDEX.unpack(file.read(header.index, _INDEX.size))[0] != _INDEX_MAGIC:
+        raise _damaged(file.path, "its index does not begin as one")
+    for item in file.leaves(header.index + _INDEX.size, leaf_bytes=32, child_bytes=24):
+        offset, size = struct.unpack("<QQ", item[16:])
+        content = file.read(offset, size)
+        try:
+            if header.block_bytes:
+                unpacker = zlib.decompressobj()
+                content = unpacker.decompress(content, header.block_bytes)
+                if not unpacker.eof and unpacker.decompress(unpacker.unconsumed_tail, 1):
+                    raise ValueError(f"it has more than {header.block_bytes} bytes")
+                if not unpacker.eof:
+                    raise ValueError("its compressed data is cut")
+            number, start, _, step, span, kind, count = _SECTION.unpack_from(content)
+            if kind not in _SECTION_ROWS:
+                raise ValueError(f"sections of kind {kind} do not exist")
+            rows = np.frombuffer(content, _SECTION_ROWS[kind], count, _SECTION.size)
+        except (zlib.error, struct.error, ValueError) as error:
+            raise _damaged(file.path, f"of the block at offset {offset}, {error}") from None
+        records = np.empty(count, dtype=RECORD)
+        records["start"] = start + step * np.arange(count) if kind == 3 else rows["start"]
+        records["end"] = rows["end"] if kind == 1 else records["start"] + span
+        records["value"] = rows["value"]
+        if count:
+            yield number, records
+
+
+class _Sums:
+    """Adds up what was read, to compare with the file's own summary."""
+
+    def __init__(self) -> None:
+        self.num_bases = self.num_nan = 0
+        self.minimum, self.maximum = np.inf, -np.inf
+        self.total = self.total_squares = self.total_size = 0.0
+
+    def add(self, records: Records) -> None:
+        widths = (records["end"] - records["start"]).astype(np.float64)
+        values = records["value"].astype(np.float64)
+        known = ~np.isnan(values)
+        self.num_bases += int(widths.sum())
+        self.num_nan += int(widths[~known].sum())
+        values, widths = values[known], widths[known]
+        if values.size:
+            self.minimum = min(self.minimum, float(values.min()))
+            self.maximum = max(self.maximum, float(values.max()))
+            self.total += float((values * widths).sum())
+            self.total_size += float((np.abs(values) * widths).sum())
+            self.total_squares += float((values**2 * widths).sum())
+
+    def differ_from(self, summary: _Summary) -> bool:
+        if self.num_bases != summary.num_bases:
+            return True
+        if self.num_nan or not self.num_bases:
+            return False
+        pairs = (
+            (self.minimum, summary.minimum, abs(self.minimum)),
+            (self.maximum, summary.maximum, abs(self.maximum)),
+            (self.total, summary.total, self.total_size),
+            (self.total_squares, summary.total_squares, self.total_squares),
+        )
+        return not all(abs(mine - its) <= 1e-5 * scale + 1e-30 for mine, its, scale in pairs)

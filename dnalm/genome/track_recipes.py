@@ -440,7 +440,7 @@ class Signal:
         """The track on a genome, made on first use; kind `values`.
 
         Raises:
-            DataError: BED-01 to BED-24, BW-01 to BW-16, or as `prepare_track`.
+            DataError: BED-01 to BED-24, BW-01 to BW-15, or as `prepare_track`.
         """
         plan = TrackPlan(
             recipe=to_recipe("Signal", vars(self)),

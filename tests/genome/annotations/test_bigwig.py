@@ -1,16 +1,12 @@
-"""A bigWig gives its values or an error; whatever is in it, who asks for it lives and is not fooled."""
+"""A bigWig gives its values or an error, whatever is in it."""
 
 from __future__ import annotations
 
 import itertools
 import math
-import os
 import random
-import signal
 import struct
-import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dnalm.errors import DataError
-from dnalm.genome import bigwig as bigwig_process
-from dnalm.genome import bigwig_child
-from dnalm.genome.bigwig import BigWigReader, ChildLimits
+from dnalm.genome.bigwig import BigWigReader
 from dnalm.genome.store import GenomeStore, build_store
 from tests.genome.annotations.write_bigwig import HEADER_BYTES, BigWig
 
@@ -39,7 +33,7 @@ OFFSETS = {
     "index": (24, "<Q"),
     "summary": (44, "<Q"),
 }
-NUM_MUTATIONS = 200
+NUM_MUTATIONS = 1000
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +96,7 @@ CASES = [
     ("BW-10", flipped(), ("the file is damaged",)),
     ("BW-10", with_rows((1, 5, 2.0), summary=(4, 2, 2, 9, 16)), ("4 values with sum 8", "4 with sum 9")),
     ("BW-10", with_rows((1, 5, 2.0), summary=(5, 2, 2, 8, 16)), ("4 values with sum 8", "5 with sum 8")),
-    ("BW-10", with_rows((1, 4001, 2.0)), ("the file is damaged: its 3999 values", "the 4000 with sum",)),
+    ("BW-10", with_rows((1, 4001, 2.0)), ("the file is damaged: `chr1` has an empty interval or one past its",)),
     ("BW-11", replace(SMALL, lengths={"chr1": 4001, "chr2": 3000}).content(),
      ("contig `chr1` has 4001 bases", "4000, as `chr1` of genome.fa")),
     ("BW-12", with_rows((1, 5, 2.0), (7, 9, math.inf)), ("the value at chr1:7-9 is infinite",)),
@@ -134,6 +128,71 @@ def test_absent_file_is_an_error(store: GenomeStore, tmp_path: Path) -> None:
 def test_sound_file_gives_its_rows(compressed: bool, store: GenomeStore, tmp_path: Path) -> None:
     path = written(replace(SMALL, compressed=compressed).content(), tmp_path)
     assert read(path, store) == rows_of(SMALL)
+
+
+STEPS = [(10, 12, 0.5), (20, 22, 1.5), (30, 32, -2.5)]
+
+
+@pytest.mark.parametrize("kind", [1, 2, 3], ids=["bedGraph", "variable step", "fixed step"])
+@pytest.mark.parametrize("compressed", [True, False])
+def test_every_kind_of_section_is_read_as_pybigtools_reads_it(
+    kind: int, compressed: bool, store: GenomeStore, tmp_path: Path
+) -> None:
+    file = BigWig(LENGTHS, {"chr1": STEPS, "chr2": STEPS}, kind=kind, compressed=compressed)
+    path = written(file.content(), tmp_path)
+    assert read(path, store) == rows_of(file)
+    other = pybigtools.open(str(path))
+    assert [(name, *row) for name in other.chroms() for row in other.records(name)] == rows_of(file)
+
+
+def test_records_of_a_contig_come_in_one_block_and_in_order(store: GenomeStore, tmp_path: Path) -> None:
+    """Files have sections of 1,024 records; small arrays would be slow to work on."""
+    rows = [(name, start, start + 1, 1.0) for name in LENGTHS for start in range(2500)]
+    pybigtools.open(str(tmp_path / "b.bw"), "w").write(LENGTHS, iter(rows))
+    blocks = list(BigWigReader(tmp_path / "b.bw", store))
+    assert [(contig.name, len(block)) for contig, block in blocks] == [("chr1", 2500), ("chr2", 2500)]
+    assert read(tmp_path / "b.bw", store) == rows
+
+
+def field_set(place: int, form: str, value: int) -> bytes:
+    content = bytearray(GOOD)
+    struct.pack_into(form, content, place, value)
+    return bytes(content)
+
+
+TREE = HEADER_BYTES + 40  # after the summary
+INDEX = struct.unpack_from("<Q", GOOD, 24)[0]
+HUNGRY = {
+    "block size": (52, "<I", 2**32 - 1, "its blocks would have 4294967295 bytes"),
+    "key size": (TREE + 8, "<I", 2**31, "would reach past its end"),
+    "number of contigs": (TREE + 16, "<Q", 2**62, "its contig list has 2 names, not 4611686018427387904"),
+    "contigs of a node": (TREE + 34, "<H", 65535, "would reach past its end"),
+    "size of a block": (INDEX + 48 + 4 + 24, "<Q", 2**33, "would reach past its end"),
+    "offset of a block": (INDEX + 48 + 4 + 16, "<Q", 2**63, "would reach past its end"),
+}
+
+
+@pytest.mark.parametrize("field", HUNGRY)
+def test_a_field_that_asks_for_much_memory_is_refused(field: str, store: GenomeStore, tmp_path: Path) -> None:
+    place, form, value, words = HUNGRY[field]
+    path = written(field_set(place, form, value), tmp_path)
+    with pytest.raises(DataError, match=rf"BW-10 .*{words}"):
+        read(path, store)
+
+
+def test_a_tree_that_runs_in_a_circle_is_refused(store: GenomeStore, tmp_path: Path) -> None:
+    node = struct.pack("<BBH", 0, 0, 1) + struct.pack("<IIIIQ", 0, 0, 0, 9, INDEX + 48)
+    path = written(GOOD[: INDEX + 48] + node + GOOD[INDEX + 48 + len(node) :], tmp_path)
+    with pytest.raises(DataError, match=r"BW-10 .*the tree at offset \d+ runs in a circle"):
+        read(path, store)
+
+
+def test_a_block_that_unpacks_to_more_than_the_file_says_is_refused(
+    store: GenomeStore, tmp_path: Path
+) -> None:
+    path = written(field_set(52, "<I", 30), tmp_path)
+    with pytest.raises(DataError, match=r"BW-10 .*it has more than 30 bytes"):
+        read(path, store)
 
 
 def test_bw_12_nan_is_missing_and_counted(store: GenomeStore, tmp_path: Path) -> None:
@@ -194,7 +253,7 @@ def mutate(content: bytes, generator: random.Random) -> bytes:
 
 
 def test_no_mutation_kills_or_fools_the_reader(store: GenomeStore, tmp_path: Path) -> None:
-    """Either the values are the same, or there is an error; the parent takes no signal."""
+    """Either the values are the same, or there is an error of ours."""
     generator = random.Random(20260212)
     rows = [(name, start, start + 3, float(start % 17) / 4) for name, length in LENGTHS.items()
             for start in range(0, length - 5, 7)]  # fmt: skip
@@ -202,77 +261,13 @@ def test_no_mutation_kills_or_fools_the_reader(store: GenomeStore, tmp_path: Pat
     good = (tmp_path / "good.bw").read_bytes()
     assert read(tmp_path / "good.bw", store) == rows
 
-    def outcome(number_and_content: tuple[int, bytes]) -> str:
-        number, content = number_and_content
-        path = tmp_path / f"{number}.bw"
-        path.write_bytes(content)
+    def outcome(content: bytes) -> str:
         try:
-            return "same" if read(path, store, limits=ChildLimits(cpu_seconds=5)) == rows else "fooled"
+            return "same" if read(written(content, tmp_path), store) == rows else "fooled"
         except DataError as error:
             return error.code
 
-    contents = [(number, mutate(good, generator)) for number in range(NUM_MUTATIONS)]
-    with ThreadPoolExecutor(2) as pool:
-        outcomes = Counter(pool.map(outcome, contents))
+    outcomes = Counter(outcome(mutate(good, generator)) for _ in range(NUM_MUTATIONS))
     assert outcomes["fooled"] == 0, outcomes
     assert outcomes["same"] > 0.1 * NUM_MUTATIONS
     assert sum(outcomes.values()) - outcomes["same"] > 0.3 * NUM_MUTATIONS
-
-
-CHILD = """
-import os, signal, struct, sys, time, zlib
-sys.stdout.buffer.write(b"dnalm bigWig 1\\n"); sys.stdout.flush()
-{}
-"""
-BEHAVIOURS = [
-    ("os.kill(os.getpid(), signal.SIGSEGV)", "BW-10", "its reader died of SIGSEGV"),
-    ("os.abort()", "BW-10", "its reader died of SIGABRT"),
-    ("sys.exit(3)", "BW-10", "its reader died of exit status 3"),
-    ("os.kill(os.getpid(), signal.SIGKILL)", "BW-16", "took too much time or memory"),
-    ("time.sleep(60)", "BW-16", "reading it gave nothing for 1 s"),
-    ("sys.stdout.buffer.write(struct.pack('<IIII', 1, 0, 12, 7) + bytes(12))", "BW-10", "garbled"),
-    ("sys.stdout.close(); os.close(1); time.sleep(60)", "BW-10", "garbled"),
-    ("sys.stdout.buffer.write(struct.pack('<IIII', 1, 5, 0, 0))", "BW-10", "without its contigs"),
-    ("sys.stdout.buffer.write(struct.pack('<IIII', 0, 0, 2**32 - 1, 7))", "BW-10", "died of exit status 0"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("code_of_child", "code", "words"), BEHAVIOURS, ids=lambda text: str(text)[:24])
-def test_whatever_the_child_does_is_an_error(
-    code_of_child: str,
-    code: str,
-    words: str,
-    store: GenomeStore,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    (tmp_path / "child.py").write_text(CHILD.format(code_of_child))
-    monkeypatch.setattr(bigwig_child, "__file__", str(tmp_path / "child.py"))
-    begin = time.monotonic()
-    with pytest.raises(DataError) as caught:
-        read(written(GOOD, tmp_path), store, limits=ChildLimits(stall_seconds=1))
-    assert str(caught.value).startswith(f"{code} ")
-    assert words in str(caught.value)
-    assert time.monotonic() - begin < 20
-
-
-def test_the_child_has_limits(store: GenomeStore, tmp_path: Path) -> None:
-    path = written(GOOD, tmp_path)
-    with pytest.raises(DataError, match=r"BW-1[06]"):
-        read(path, store, limits=ChildLimits(memory_bytes=64 << 20))
-
-
-def test_no_child_is_left_when_reading_stops_early(
-    store: GenomeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started = []
-    popen = bigwig_process.subprocess.Popen
-    monkeypatch.setattr(
-        bigwig_process.subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1]
-    )
-    rows = iter(BigWigReader(written(GOOD, tmp_path), store))
-    next(rows)
-    rows.close()  # type: ignore[attr-defined]
-    assert started[0].returncode is not None
-    with pytest.raises(ProcessLookupError):
-        os.kill(started[0].pid, signal.SIGCONT)

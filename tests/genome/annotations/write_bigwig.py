@@ -22,6 +22,7 @@ class BigWig:
     rows: dict[str, Rows]
     compressed: bool = True
     order: str = "<"  # byte order
+    kind: int = 1  # of sections: 1 bedGraph, 2 variable step, 3 fixed step; the latter of even rows
     summary: tuple[int, float, float, float, float] | None = None
     _parts: list[bytes] = field(default_factory=list)
 
@@ -73,8 +74,12 @@ class BigWig:
         return head + leaf + b"".join(items)
 
     def _block(self, contig: int, rows: Rows) -> bytes:
-        head = self._pack("IIIIIBBH", contig, rows[0][0], rows[-1][1], 0, 0, 1, 0, len(rows))
-        return head + b"".join(self._pack("IIf", *row) for row in rows)
+        span = 0 if self.kind == 1 else rows[0][1] - rows[0][0]
+        step = rows[1][0] - rows[0][0] if self.kind == 3 else 0
+        ends = (rows[0][0], rows[-1][1])
+        head = self._pack("IIIIIBBH", contig, *ends, step, span, self.kind, 0, len(rows))
+        form, fields = {1: ("IIf", (0, 1, 2)), 2: ("If", (0, 2)), 3: ("f", (2,))}[self.kind]
+        return head + b"".join(self._pack(form, *(row[field] for field in fields)) for row in rows)
 
     def _index(self, blocks: list[tuple[int, Rows, int, int]], end: int) -> bytes:
         first, last = blocks[0], blocks[-1]
