@@ -9,7 +9,7 @@ Read here and not by pybigtools, which writes bigWig for us: of 5,038 damaged fi
 aborted the whole process on 46, for memory that a field asked for, and panicked on 3,138, which prints to
 stderr; some it read wrongly. pyBigWig died of SIGSEGV on 45 of 1,500.
 
-Codes of errors: BW-01 empty or unreadable, 02 not a bigWig, 03 cut in the header, 04 cut before what it names,
+Codes of errors: BW-01 empty or unreadable, 02 not a bigWig, 03 cut in the header, 04 cut before a part,
 05 cut at the end, 06 zoom levels, 07 contig list, 08 index, 09 data, 10 damaged, 11 another length of a
 contig, 12 infinite values, 13 overlaps, 14 big-endian, 15 unknown contig. A value in the file that is NaN
 counts as missing, as uncovered bases are (BW-12).

@@ -1,14 +1,11 @@
-"""Transcripts of a gene annotation: the spans and parts of every one, however the file ties them together.
+"""Transcripts of a gene annotation, and what every base of a genome is to its genes.
 
 A part (exon, CDS, UTR, intron, stop codon) belongs to what it names as Parent (GFF3) or transcript_id (GTF).
 Without either, as in tables made from GenBank, lines of one contig, strand and locus_tag (or gene) belong
 together. What has parts is a transcript, a gene of bacteria too, and so is an RNA that nothing names as its
-parent. A gene that has neither is given as a bare one.
-
-Codes of errors about the whole file: GFF-08 Parent not found, 10 one ID on different features, 12 Parents in
-a circle, 18 Parent on another contig, 19 a part that nothing ties to a transcript in GTF, 25 no gene at all.
-
-What every base of a genome is to its genes, from coding to intergenic.
+parent. A gene that has neither is a bare one. Codes of errors about the whole file: GFF-08 Parent not
+found, 10 one ID on different features, 12 Parents in a circle, 18 Parent on another contig, 19 a part that
+nothing ties to a transcript in GTF, 25 no gene at all.
 
 Where transcripts or genes overlap, the first class of REGION_CLASSES that any of them gives a base wins.
 Rules for one transcript:
@@ -33,17 +30,26 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from dnalm.errors import DataError
-from dnalm.genome.gff import GffFeature, GffReader
-from dnalm.genome.gff import rank as rank_of
+from dnalm.genome.gff import GffFeature, GffReader, rank
 from dnalm.genome.intervals import Intervals, merge, subtract
 from dnalm.genome.store import Contig
 
+REGION_CLASSES = (
+    "CDS",
+    "five_prime_UTR",
+    "three_prime_UTR",
+    "noncoding_exon",
+    "intron",
+    "promoter",
+    "intergenic",
+)
+UNKNOWN_REGION = "unknown"  # key of genes without structure in what `find_regions` returns
 Part = Literal["exon", "cds", "utr5", "utr3", "utr", "intron"]
 _PARTS: dict[str, Part] = {
     "exon": "exon", "cds": "cds", "stop_codon": "cds", "intron": "intron", "utr": "utr",
@@ -51,9 +57,10 @@ _PARTS: dict[str, Part] = {
     "three_prime_utr": "utr3", "3utr": "utr3", "utr3": "utr3", "3'utr": "utr3",
 }  # fmt: skip
 _TIES = ("transcript_id", "locus_tag", "gene_id", "gene", "protein_id", "Name")
+_NONE = np.empty((0, 2), dtype=np.int64)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Transcript:
     """A transcript in its contig's coordinates, ends past the contig where it crosses the origin of a circle.
 
@@ -65,156 +72,13 @@ class Transcript:
 
     contig: Contig
     strand: str
-    spans: npt.NDArray[np.int64]
-    parts: dict[Part, npt.NDArray[np.int64]]
+    spans: Intervals
+    parts: dict[Part, Intervals]
     is_bare_gene: bool = False
 
 
-@dataclass(slots=True)
-class _Unit:
-    """What may turn out to be a transcript, as its lines come in."""
-
-    contig: Contig
-    strand: str
-    rank: int = 0  # of its own lines: 0 none, 1 gene, 2 transcript
-    has_children: bool = False
-    spans: array[int] = field(default_factory=lambda: array("q"))
-    parts: dict[Part, array[int]] = field(default_factory=dict)
-
-    def add_span(self, feature: GffFeature, rank: int) -> None:
-        if rank > self.rank:
-            self.rank, self.spans = rank, array("q")
-        if rank == self.rank:
-            self.spans.extend((feature.start, feature.end))
-
-    def is_transcript(self) -> bool:
-        return bool(self.parts) or (self.rank > 0 and not self.has_children)
-
-
-_Key = tuple[object, ...]
-
-
-class _Collector:
-    """Sorts features into units, and keeps what checks of the whole file need."""
-
-    def __init__(self, reader: GffReader) -> None:
-        self._reader, self._is_gtf = reader, reader.format == "gtf"
-        self.units: dict[_Key, _Unit] = {}
-        self.kinds: set[str] = set()
-        self._kinds: dict[str, tuple[str, str, int]] = {}  # ID: kind, contig, line
-        self._first_child: dict[tuple[str, str], GffFeature] = {}  # of every Parent, on every contig
-        self._parents_of: dict[str, list[str]] = {}
-
-    def add(self, feature: GffFeature) -> None:
-        part, rank = _part_of(feature.kind), rank_of(feature.kind)
-        self.kinds.add(feature.kind)
-        if self._is_gtf:
-            self._add_gtf(feature, part, rank)
-            return
-        parents = feature.names("Parent")
-        own = feature.names("ID")
-        if own:
-            self._check_id(feature, own[0], parents)
-        for parent in parents:
-            self._first_child.setdefault((parent, feature.contig.name), feature)
-            self._unit((parent,), feature).has_children = True
-            if part:
-                _add_part(self._strand_unit((parent,), feature), part, feature)
-        if part and not parents:
-            _check_case(feature)
-            _add_part(self._unit(_tied(feature), feature), part, feature)
-        if rank:
-            key = (own[0],) if own else _tied(feature) if not parents else (feature.line.number,)
-            unit = self._strand_unit(key, feature)
-            unit.contig, unit.strand = feature.contig, feature.strand
-            unit.add_span(feature, rank)
-
-    def _add_gtf(self, feature: GffFeature, part: Part | None, rank: int) -> None:
-        transcript, gene = feature.attributes.get("transcript_id"), feature.attributes.get("gene_id")
-        place = (feature.contig.name, feature.strand)
-        if part and not transcript:
-            fix = "give it the transcript it belongs to"
-            raise feature.line.error("GFF-19", f"a {feature.kind} without transcript_id", "one", fix)
-        if rank == 1:  # whatever ids it bears: GENCODE once gave genes a transcript_id too
-            if gene or transcript:
-                self._unit(("gene", gene or transcript, *place), feature).add_span(feature, 1)
-            return
-        if transcript and gene:
-            self._unit(("gene", gene, *place), feature).has_children = True
-        if transcript and (part or rank):
-            unit = self._unit((transcript, *place), feature)
-            if part:
-                _add_part(unit, part, feature)
-            else:
-                unit.add_span(feature, rank)
-        elif gene and rank:
-            self._unit(("gene", gene, *place), feature).add_span(feature, 1)
-
-    def _unit(self, key: _Key, feature: GffFeature) -> _Unit:
-        unit = self.units.get(key)
-        if unit is None:
-            unit = self.units[key] = _Unit(feature.contig, feature.strand)
-        return unit
-
-    def _strand_unit(self, key: _Key, feature: GffFeature) -> _Unit:
-        """The unit of a key on the feature's strand: no intron lies between trans-spliced parts of both."""
-        unit = self._unit(key, feature)
-        is_other = {unit.strand, feature.strand} == {"+", "-"}
-        return self._unit((*key, feature.strand), feature) if is_other else unit
-
-    def _check_id(self, feature: GffFeature, name: str, parents: list[str]) -> None:
-        mine = feature.kind, feature.contig.name
-        known = self._kinds.setdefault(name, (*mine, feature.line.number))
-        if known[:2] != mine:
-            found = f"ID `{name}` of a {mine[0]} on {mine[1]} is that of a {known[0]} on {known[1]}"
-            fix = "give one of them another ID"
-            raise feature.line.error("GFF-10", f"{found}, line {known[2]}", "one feature for an ID", fix)
-        if parents and _part_of(feature.kind) is None:
-            self._parents_of.setdefault(name, parents)
-
-    def check(self) -> None:
-        """Look whether every Parent exists, on the same contig, and none is its own ancestor."""
-        for (parent, _), child in self._first_child.items():
-            known = self._kinds.get(parent)
-            if known is None:
-                if self._reader.num_skipped:
-                    continue  # the parent may be among the skipped
-                fix = "restore the parent's line; files cut by region lose them"
-                raise child.line.error("GFF-08", f"Parent `{parent}` not found", "an ID of this file", fix)
-            if known[1] != child.contig.name:
-                found = f"Parent `{parent}` lies on {known[1]}, its {child.kind} on {child.contig.name}"
-                raise child.line.error("GFF-18", found, "both on one contig", "give them separate IDs")
-        done: set[str] = set()
-        for name in self._parents_of:
-            self._climb(name, done)
-
-    def _climb(self, name: str, done: set[str]) -> None:
-        trail: list[str] = []
-        waiting = [(name, 0)]
-        while waiting:
-            current, depth = waiting.pop()
-            del trail[depth:]
-            if current in trail:
-                raise self._circle(current, trail)
-            if current in done:
-                continue
-            done.add(current)
-            trail.append(current)
-            waiting += [(parent, depth + 1) for parent in self._parents_of.get(current, [])]
-
-    def _circle(self, name: str, trail: list[str]) -> DataError:
-        circle = " -> ".join([*trail[trail.index(name) :], name])
-        return DataError(
-            "GFF-12",
-            where=f"{self._reader.path}:{self._kinds[name][2]}",
-            found=f"Parents run in a circle: {circle}",
-            expected="genes at the root",
-            fix="correct Parent of one of them",
-        )
-
-
 def read_transcripts(reader: GffReader) -> Iterator[Transcript]:
-    """Read a file to its end and give its transcripts.
+    """Read a file to its end and yield its transcripts.
 
     Memory grows with the number of genes' features (about 0.3 kB each), not with the genome.
 
@@ -234,71 +98,17 @@ def read_transcripts(reader: GffReader) -> Iterator[Transcript]:
             fix="give the annotation of genes, whose column 3 names them so",
         )
     for unit in collector.units.values():
-        if unit.is_transcript():
-            parts = {part: _rows(ends) for part, ends in unit.parts.items()}
-            is_bare = unit.rank == 1 and not parts
-            transcript = Transcript(unit.contig, unit.strand, _rows(unit.spans), parts, is_bare)
+        if unit.parts or (unit.rank and not unit.has_children):
+            transcript = Transcript(
+                contig=unit.contig,
+                strand=unit.strand,
+                spans=_rows(unit.spans),
+                parts={part: _rows(ends) for part, ends in unit.parts.items()},
+                is_bare_gene=unit.rank == 1 and not unit.parts,
+            )
             if unit.contig.name in reader.circular:
                 _join_at_origin(transcript)
             yield transcript
-
-
-def _part_of(kind: str) -> Part | None:
-    lower = kind.lower()
-    return "exon" if lower.endswith("exon") else _PARTS.get(lower)
-
-
-def _join_at_origin(transcript: Transcript) -> None:
-    """Let what lies after the origin of a circle follow what lies before it, if both touch the origin."""
-    length = transcript.contig.length
-    rows = np.concatenate([transcript.spans, *transcript.parts.values()])
-    ahead = np.stack([rows[:, 0].clip(0, length), rows[:, 1].clip(0, length)], axis=1)
-    covered = merge(np.concatenate([ahead, (rows - length).clip(0, length)]))
-    if len(covered) < 2 or covered[0, 0] > 0 or covered[-1, 1] < length:
-        return
-    first = covered[1 + int(np.argmax(covered[1:, 0] - covered[:-1, 1])), 0]  # after the widest gap
-    shifted = [
-        (of, of + length * (of[:, :1] < first)) for of in (transcript.spans, *transcript.parts.values())
-    ]
-    transcript.spans = shifted[0][1]
-    transcript.parts = {part: rows for part, (_, rows) in zip(transcript.parts, shifted[1:], strict=True)}
-
-
-def _tied(feature: GffFeature) -> _Key:
-    """What ties a line without ID and Parent to others."""
-    for key in _TIES:
-        if key in feature.attributes:
-            return (key, feature.attributes[key], feature.contig.name, feature.strand)
-    return (feature.line.number,)
-
-
-def _check_case(feature: GffFeature) -> None:
-    """Refuse a part whose `parent` would be passed over, for keys of GFF3 have a case."""
-    other = next((key for key in feature.attributes if key.lower() == "parent" and key != "Parent"), None)
-    if other:
-        found, fix = f"the attribute {other!r}", f"write Parent={feature.attributes[other]}"
-        raise feature.line.error("GFF-04", found, "Parent, with a capital P", fix)
-
-
-def _add_part(unit: _Unit, part: Part, feature: GffFeature) -> None:
-    unit.parts.setdefault(part, array("q")).extend((feature.start, feature.end))
-
-
-def _rows(ends: array[int]) -> npt.NDArray[np.int64]:
-    return np.frombuffer(ends, dtype=np.int64).reshape(-1, 2) if ends else np.empty((0, 2), dtype=np.int64)
-
-
-REGION_CLASSES = (
-    "CDS",
-    "five_prime_UTR",
-    "three_prime_UTR",
-    "noncoding_exon",
-    "intron",
-    "promoter",
-    "intergenic",
-)
-UNKNOWN_REGION = "unknown"  # key of genes without structure in what `find_regions` returns
-_NONE = np.empty((0, 2), dtype=np.int64)
 
 
 def find_regions(
@@ -318,21 +128,188 @@ def find_regions(
     for transcript in transcripts:
         offset, length = transcript.contig.offset, transcript.contig.length
         if transcript.is_bare_gene:
-            found[UNKNOWN_REGION].append(_wrapped(transcript.spans, length) + offset)
-            continue
-        regions = split_transcript(transcript)
-        regions["promoter"] = promoter(transcript, upstream, downstream)
+            regions = {UNKNOWN_REGION: transcript.spans}
+        else:
+            regions = _split(transcript) | {"promoter": _promoter(transcript, upstream, downstream)}
         for name, intervals in regions.items():
-            if len(intervals):
-                found[name].append(_wrapped(intervals, length) + offset)
+            if len(intervals) and intervals.max() > length:  # past the origin of a circle
+                intervals = np.concatenate([intervals.clip(0, length), (intervals - length).clip(0, length)])
+            found[name].append(intervals + offset)
     return {name: merge(np.concatenate(parts)) for name, parts in found.items()}
 
 
-def split_transcript(transcript: Transcript) -> dict[str, Intervals]:
+_Key = tuple[object, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Unit:
+    """What may turn out to be a transcript, as its lines come in."""
+
+    contig: Contig
+    strand: str
+    rank: int = 0  # of its own lines: 0 none, 1 gene, 2 transcript
+    has_children: bool = False
+    spans: array[int] = field(default_factory=lambda: array("q"))
+    parts: dict[Part, array[int]] = field(default_factory=dict)
+
+    def add_span(self, feature: GffFeature, rank: int) -> None:
+        if rank > self.rank:
+            self.rank, self.spans = rank, array("q")
+        if rank == self.rank:
+            self.spans.extend((feature.start, feature.end))
+
+    def add_part(self, part: Part, feature: GffFeature) -> None:
+        self.parts.setdefault(part, array("q")).extend((feature.start, feature.end))
+
+
+class _Collector:
+    """Sorts features into units, and keeps what checks of the whole file need."""
+
+    def __init__(self, reader: GffReader) -> None:
+        self._reader = reader
+        self.units: dict[_Key, _Unit] = {}
+        self.kinds: set[str] = set()
+        self._ids: dict[str, tuple[str, str, int]] = {}  # ID: kind, contig, line
+        self._first_child: dict[tuple[str, str], GffFeature] = {}  # of every Parent, on every contig
+        self._parents_of: dict[str, list[str]] = {}
+
+    def add(self, feature: GffFeature) -> None:
+        self.kinds.add(feature.kind)
+        lower = feature.kind.lower()
+        part = "exon" if lower.endswith("exon") else _PARTS.get(lower)
+        if self._reader.format == "gtf":
+            self._add_gtf(feature, part, rank(feature.kind))
+        else:
+            self._add_gff3(feature, part, rank(feature.kind))
+
+    def _add_gff3(self, feature: GffFeature, part: Part | None, rank: int) -> None:
+        parents, own = feature.names("Parent"), feature.names("ID")
+        if own:
+            self._check_id(feature, own[0])
+            if parents and part is None:
+                self._parents_of.setdefault(own[0], parents)
+        for parent in parents:
+            self._first_child.setdefault((parent, feature.contig.name), feature)
+            self._unit((parent,), feature).has_children = True
+            if part:
+                self._strand_unit((parent,), feature).add_part(part, feature)
+        if part and not parents:
+            _check_case(feature)
+            self._unit(_tied(feature), feature).add_part(part, feature)
+        if rank:
+            key = (own[0],) if own else _tied(feature) if not parents else (feature.line.number,)
+            unit = self._strand_unit(key, feature)
+            unit.contig, unit.strand = feature.contig, feature.strand
+            unit.add_span(feature, rank)
+
+    def _add_gtf(self, feature: GffFeature, part: Part | None, rank: int) -> None:
+        transcript, gene = feature.attributes.get("transcript_id"), feature.attributes.get("gene_id")
+        place = (feature.contig.name, feature.strand)
+        if part and not transcript:
+            fix = "give it the transcript it belongs to"
+            raise feature.line.error("GFF-19", f"a {feature.kind} without transcript_id", "one", fix)
+        if rank == 1:  # whatever ids it has: GENCODE once gave genes a transcript_id too
+            if gene or transcript:
+                self._unit(("gene", gene or transcript, *place), feature).add_span(feature, 1)
+            return
+        if transcript and gene:
+            self._unit(("gene", gene, *place), feature).has_children = True
+        if transcript and (part or rank):
+            unit = self._unit((transcript, *place), feature)
+            if part:
+                unit.add_part(part, feature)
+            else:
+                unit.add_span(feature, rank)
+        elif gene and rank:
+            self._unit(("gene", gene, *place), feature).add_span(feature, 1)
+
+    def _unit(self, key: _Key, feature: GffFeature) -> _Unit:
+        unit = self.units.get(key)
+        if unit is None:
+            unit = self.units[key] = _Unit(contig=feature.contig, strand=feature.strand)
+        return unit
+
+    def _strand_unit(self, key: _Key, feature: GffFeature) -> _Unit:
+        """The unit of a key on the feature's strand: no intron lies between trans-spliced parts of both."""
+        unit = self._unit(key, feature)
+        is_other = {unit.strand, feature.strand} == {"+", "-"}
+        return self._unit((*key, feature.strand), feature) if is_other else unit
+
+    def _check_id(self, feature: GffFeature, name: str) -> None:
+        mine = feature.kind, feature.contig.name
+        known = self._ids.setdefault(name, (*mine, feature.line.number))
+        if known[:2] != mine:
+            found = f"ID `{name}` of a {mine[0]} on {mine[1]} is that of a {known[0]} on {known[1]}"
+            fix = "give one of them another ID"
+            raise feature.line.error("GFF-10", f"{found}, line {known[2]}", "one feature for an ID", fix)
+
+    def check(self) -> None:
+        """Check that every Parent exists, on the same contig, and that none is its own ancestor."""
+        for (parent, _), child in self._first_child.items():
+            known = self._ids.get(parent)
+            if known is None:
+                if self._reader.num_skipped:
+                    continue  # the parent may be among the skipped
+                fix = "restore the parent's line; files cut by region lose them"
+                raise child.line.error("GFF-08", f"Parent `{parent}` not found", "an ID of this file", fix)
+            if known[1] != child.contig.name:
+                found = f"Parent `{parent}` lies on {known[1]}, its {child.kind} on {child.contig.name}"
+                raise child.line.error("GFF-18", found, "both on one contig", "give them separate IDs")
+        try:
+            TopologicalSorter(self._parents_of).prepare()
+        except CycleError as error:
+            circle: list[str] = error.args[1][-2::-1]  # from child to parent, each once
+            first = min(circle, key=lambda name: self._ids[name][2])
+            at = circle.index(first)
+            names = " -> ".join([*circle[at:], *circle[:at], first])
+            raise DataError(
+                "GFF-12",
+                where=f"{self._reader.path}:{self._ids[first][2]}",
+                found=f"Parents run in a circle: {names}",
+                expected="genes at the root",
+                fix="correct Parent of one of them",
+            ) from None
+
+
+def _tied(feature: GffFeature) -> _Key:
+    """What ties a line without ID and Parent to others."""
+    for key in _TIES:
+        if key in feature.attributes:
+            return (key, feature.attributes[key], feature.contig.name, feature.strand)
+    return (feature.line.number,)
+
+
+def _check_case(feature: GffFeature) -> None:
+    """Refuse a part whose `parent` would be passed over, for keys of GFF3 have a case."""
+    other = next((key for key in feature.attributes if key.lower() == "parent" and key != "Parent"), None)
+    if other:
+        found, fix = f"the attribute {other!r}", f"write Parent={feature.attributes[other]}"
+        raise feature.line.error("GFF-04", found, "Parent, with a capital P", fix)
+
+
+def _rows(ends: array[int]) -> Intervals:
+    return np.array(ends, dtype=np.int64).reshape(-1, 2)
+
+
+def _join_at_origin(transcript: Transcript) -> None:
+    """Let what lies after the origin of a circle follow what lies before it, if both touch the origin."""
+    length = transcript.contig.length
+    rows = np.concatenate([transcript.spans, *transcript.parts.values()])
+    covered = merge(np.concatenate([rows.clip(0, length), (rows - length).clip(0, length)]))
+    if len(covered) < 2 or covered[0, 0] > 0 or covered[-1, 1] < length:
+        return
+    first = covered[1 + int(np.argmax(covered[1:, 0] - covered[:-1, 1])), 0]  # after the widest gap
+    transcript.spans = transcript.spans + length * (transcript.spans[:, :1] < first)
+    transcript.parts = {part: of + length * (of[:, :1] < first) for part, of in transcript.parts.items()}
+
+
+def _split(transcript: Transcript) -> dict[str, Intervals]:
     """Intervals of a transcript by class, promoter left out, in the contig's coordinates."""
     cds, exons = _part(transcript, "cds"), _exons(transcript)
     utr5, utr3 = _part(transcript, "utr5"), _part(transcript, "utr3")
-    regions = {"intron": _introns(transcript, exons)}
+    hull = np.array([[exons[0, 0], exons[-1, 1]]]) if len(exons) else _NONE
+    introns = np.concatenate([_part(transcript, "intron"), subtract(hull, exons)])
+    regions = {"intron": introns}
     if not len(cds):
         return regions | {"five_prime_UTR": utr5, "three_prime_UTR": utr3, "noncoding_exon": exons}
     first, last = int(cds[0, 0]), int(cds[-1, 1])
@@ -348,7 +325,7 @@ def split_transcript(transcript: Transcript) -> dict[str, Intervals]:
     return regions
 
 
-def promoter(transcript: Transcript, upstream: int, downstream: int) -> Intervals:
+def _promoter(transcript: Transcript, upstream: int, downstream: int) -> Intervals:
     """The (1, 2) promoter of a transcript, clipped to the contig; (0, 2) where the strand is unknown.
 
     It is not clipped at the end of a circular contig that the transcript crosses.
@@ -360,13 +337,6 @@ def promoter(transcript: Transcript, upstream: int, downstream: int) -> Interval
     before, after = (upstream, downstream) if transcript.strand == "+" else (downstream, upstream)
     place = first if transcript.strand == "+" else last
     return np.array([[place - before, place + after]]).clip(0, length if last <= length else 2 * length)
-
-
-def _wrapped(intervals: Intervals, length: int) -> Intervals:
-    """Intervals of a circular contig, what lies past its end put at its start."""
-    if not len(intervals) or intervals.max() <= length:
-        return intervals
-    return np.concatenate([intervals.clip(0, length), (intervals - length).clip(0, length)])
 
 
 def _exons(transcript: Transcript) -> Intervals:
@@ -382,11 +352,6 @@ def _exons(transcript: Transcript) -> Intervals:
         outer = [[spans.min(), exons.min()], [exons.max(), spans.max()]]
         exons = np.concatenate([exons, np.array(outer)])
     return merge(exons)
-
-
-def _introns(transcript: Transcript, exons: Intervals) -> Intervals:
-    hull = np.array([[exons[0, 0], exons[-1, 1]]]) if len(exons) else _NONE
-    return merge(np.concatenate([_part(transcript, "intron"), subtract(hull, exons)]))
 
 
 def _part(transcript: Transcript, part: Part) -> Intervals:

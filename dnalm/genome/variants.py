@@ -212,7 +212,9 @@ def _record(path: Path, form: Form, number: int, line: str) -> Record:
     if is_table:
         pos = _WITH_POINT.sub("", pos)  # as pandas writes whole numbers of a column with gaps
     if not (pos.isascii() and pos.isdigit()):
-        raise _fault("VCF-03", path, number, f"POS `{pos}` is not a positive integer", "a whole number from 1")
+        raise _fault(
+            "VCF-03", path, number, f"POS `{pos}` is not a positive integer", "a whole number from 1"
+        )
     if not (is_table and ref == "-"):
         if ref in ("", "."):
             raise _fault("VCF-08", path, number, "REF is empty", "at least one base")

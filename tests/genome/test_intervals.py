@@ -7,8 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnalm.errors import DataError
-from dnalm.genome.bed import check_disjoint
 from dnalm.genome.intervals import (
     Interval,
     Intervals,
@@ -66,28 +64,6 @@ def test_an_interval_is_neither_empty_nor_negative() -> None:
     for start, end in ((3, 3), (4, 3), (-1, 3)):
         with pytest.raises(ValueError, match="empty or negative"):
             Interval("chr1", start, end)
-
-
-def test_bed_15_intervals_of_both_sides_are_counted_with_the_first_pair() -> None:
-    train = [Interval("chr1", 10, 20), Interval("chr1", 15, 30), Interval("chr2", 0, 5)]
-    apart = [Interval("chr1", 0, 10), Interval("chr1", 30, 40), Interval("chr3", 0, 5)]
-    check_disjoint(train, apart, where="a.bed")
-    with pytest.raises(DataError) as caught:
-        check_disjoint(train, [*apart, Interval("chr1", 29, 31), Interval("chr2", 4, 9)], where="a.bed")
-    assert str(caught.value) == (
-        "BED-15 a.bed: 2 of 5 test intervals overlap training, first chr1:29-31 on chr1:10-30; "
-        "no base in both. Fix: remove them from one side, or split by contig."
-    )
-
-
-@given(sets, sets)
-def test_sides_are_disjoint_exactly_if_no_base_is_in_both(a: Intervals, b: Intervals) -> None:
-    train, test = ([Interval("c", s, e) for s, e in rows.tolist() if s < e] for rows in (a, b))
-    if (covered(a) & covered(b)).any():
-        with pytest.raises(DataError, match="BED-15"):
-            check_disjoint(train, test, where="both")
-    else:
-        check_disjoint(train, test, where="both")
 
 
 @given(
