@@ -1,7 +1,7 @@
 """BED of 3 columns and more, narrowPeak, broadPeak and bedGraph, checked line by line.
 
 Header lines (`track`, `browser`, `#`) and blank lines are skipped and counted, CRLF is accepted, an interval
-that stands twice is noted; columns are separated by tabs, or by spaces on a line without tabs. Columns 4 and
+that occurs twice is noted; columns are separated by tabs, or by spaces on a line without tabs. Columns 4 and
 up may hold other things than BED's in files of other than 12, so only what is asked for is checked there, and
 the strand.
 
@@ -168,7 +168,7 @@ def make_table(
         if repeats.size:
             first, second = table["line"][order[repeats[0] : repeats[0] + 2]].tolist()
             said.append(
-                f"{duplicates} {path}:{second}: the interval stands on line {first} too; "
+                f"{duplicates} {path}:{second}: the interval is on line {first} too; "
                 f"{repeats.size} such lines in all"
             )
     contigs = {contig: aliases.find(name) for name, contig in aliases.table.items()}

@@ -36,7 +36,7 @@ from dnalm.genome.store import Contig, GenomeStore
 
 Records = npt.NDArray[Any]  # (R,) of RECORD: an interval in its contig, and its value
 RECORD = np.dtype([("start", np.int64), ("end", np.int64), ("value", np.float32)])
-_BLOCK_RECORDS = 1 << 16  # of a contig are given at once, where it has as many
+_BLOCK_RECORDS = 1 << 16  # yielded at once, where a contig has as many
 
 _MAGIC, _BIGBED, _TREE_MAGIC, _INDEX_MAGIC = 0x888FFC26, 0x8789F2EB, 0x78CA8C91, 0x2468ACE0
 _HEADER = struct.Struct("<IHHQQQHHQQIQ")
@@ -74,8 +74,8 @@ class BigWigReader:
         """Yield contigs and blocks of their records, in the order of the file.
 
         Raises:
-            DataError: BW-01 to BW-15. Values already given may be wrong if an error follows, so whoever
-                takes them must discard them then.
+            DataError: BW-01 to BW-15. Values yielded before may be wrong if an error follows, so the
+                caller must discard them then.
         """
         try:
             with self.path.open("rb") as file:

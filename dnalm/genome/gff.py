@@ -307,7 +307,7 @@ def _check_columns(line: Line, columns: list[str]) -> None:
         fix = "add 1 to starts if the file is 0-based"
         raise line.error("GFF-03", "start 0", "positions of GFF and GTF count from 1", fix)
     if start > end:
-        fix = "swap them; the strand stands in column 7"
+        fix = "swap them; the strand is column 7"
         raise line.error("GFF-02", f"start {start} is above end {end}", "start <= end", fix)
     if columns[6] not in ("+", "-", ".", "?"):
         raise line.error("GFF-15", f"strand {columns[6]!r} in column 7", "+, -, . or ?", "correct column 7")

@@ -1,18 +1,17 @@
-"""What makes a track of annotation files, whichever kind it is of.
+"""Recipes of tracks: annotation files that become what every base of a genome is.
 
-Classes given by intervals, such as chromatin states of one tissue, as a track.
-
-Labels given by intervals, any number of them a base, as a track: peaks, chromatin states, features.
-
-Region classes of a gene annotation as a track.
-
-A number a base, such as conservation or coverage, as a track.
+`IntervalClasses` (such as chromatin states of one tissue), `IntervalLabels` (any number a base: peaks, states
+of several tissues, features), `RegionClasses` (of a gene annotation) and `Signal` (a number a base, such as
+conservation). Codes of errors: TRACK-08 a class that is not listed, 09 two classes of one base, 10 too many
+classes, 14 (a note) a class that a file lacks; BED-24 overlapping values.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -34,28 +33,66 @@ from dnalm.genome.tracks import (
     RunsWriter,
     TrackContent,
     TrackKind,
-    TrackPlan,
     TrackStore,
     class_statistics,
-    count_runs,
     label_statistics,
     new_dense,
     paint,
     paint_values,
     prepare_track,
-    reading,
     runs_of,
-    to_recipe,
     track_error,
     value_statistics,
 )
 from dnalm.paths import InputPath
 
 _MOST_CLASSES = 254
+_CHUNK_CELLS = 1 << 24  # runs times labels at a time
+_BIGWIG_SUFFIXES = (".bw", ".bigwig")
+_RUN_BYTES, _VALUE_BYTES = 12, 4
+_TIMES_SMALLER = 2  # runs read more slowly, so they must save that much
+_NONE = np.empty((0, 2), dtype=np.int64)
+
+
+class _Recipe(ABC):
+    """What all recipes share."""
+
+    kind: ClassVar[TrackKind]
+
+    def prepare(self, store: GenomeStore, cache: Path | None = None, *, verify: bool = True) -> TrackStore:
+        """The track on a genome, made on first use.
+
+        Args:
+            store: the genome.
+            cache: folder of tracks; the user's cache if not given.
+            verify: compare the checksums of a track that is there, which reads every byte.
+
+        Raises:
+            DataError: BED-01 to BED-25, GFF-01 to GFF-25 or BW-01 to BW-15 of a source; TRACK-08 to 10, its
+                classes are not usable; or as `prepare_track`.
+        """
+        return prepare_track(
+            lambda folder: self._write(store, folder),
+            store,
+            cache,
+            recipe={"recipe": type(self).__name__, **vars(self)},
+            sources=self._sources(),
+            needed_bytes=self._needed_bytes(store),
+            verify=verify,
+        )
+
+    @abstractmethod
+    def _sources(self) -> Sequence[Path]: ...
+
+    def _needed_bytes(self, store: GenomeStore) -> int:
+        return store.num_bases
+
+    @abstractmethod
+    def _write(self, store: GenomeStore, folder: Path) -> TrackContent: ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class IntervalClasses:
+class IntervalClasses(_Recipe):
     """One of several classes for every base, from files of intervals.
 
     Bases that no interval covers are missing, and so are bases that are N.
@@ -82,24 +119,12 @@ class IntervalClasses:
         if not self.files:
             raise ValueError("files is empty; at least one file of intervals is needed")
 
-    def prepare(self, store: GenomeStore, cache: Path | None = None, *, verify: bool = True) -> TrackStore:
-        """The track on a genome, made on first use; kind `classes`.
-
-        Raises:
-            DataError: BED-01 to BED-23, GFF-01 to GFF-23; TRACK-08, a class that `classes` lacks; TRACK-09,
-                two classes of one base; TRACK-10, too many classes; or as `prepare_track`.
-        """
-        plan = TrackPlan(
-            recipe=to_recipe("IntervalClasses", vars(self)),
-            sources=tuple(Path(path) for path in self.files.values()),
-            needed_bytes=store.num_bases,
-            write=lambda folder: self._write(store, folder),
-        )
-        return prepare_track(plan, store, cache, verify=verify)
+    def _sources(self) -> Sequence[Path]:
+        return [Path(path) for path in self.files.values()]
 
     def _write(self, store: GenomeStore, folder: Path) -> TrackContent:
         by_name = self.class_by == "name"
-        tables = read_tables(self.files, store, names=by_name, other_contigs=self.other_contigs)
+        tables = _read_tables(self.files, store, names=by_name, other_contigs=self.other_contigs)
         found = {name for table in tables.values() for name in table.vocabulary} if by_name else set(tables)
         names = tuple(self.classes) if self.classes else natural_order(found)
         if self.background:
@@ -123,13 +148,12 @@ class IntervalClasses:
     ) -> None:
         """Later classes first, so that earlier ones win."""
         if self.background:
-            contigs = {c for table in tables.values() for c in table.contigs.values()}
-            whole = np.array([(c.offset, c.offset + c.length) for c in contigs])
-            paint(dense, whole, len(names) - 1)
+            contigs = {contig for table in tables.values() for contig in table.contigs.values()}
+            paint(dense, _whole(contigs), len(names) - 1)
         background = len(names) - 1 if self.background else MISSING
         for number in reversed(range(len(names))):
             for key, table in tables.items():
-                rows = rows_of(table, names[number] if self.class_by == "name" else None)
+                rows = _rows_of(table, names[number] if self.class_by == "name" else None)
                 if self.class_by == "file" and key != names[number]:
                     continue
                 if not self.classes:
@@ -137,23 +161,27 @@ class IntervalClasses:
                 paint(dense, table.intervals[rows], number)
 
 
-def read_tables(
+def _whole(contigs: Iterable[Contig]) -> Intervals:
+    """All bases of some contigs."""
+    ends = [(contig.offset, contig.offset + contig.length) for contig in contigs]
+    return np.array(ends, dtype=np.int64).reshape(-1, 2)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """Show a bar while a text file is read twice; yields what to call with every piece of it."""
+    size = path.stat().st_size if path.is_file() else 0
+    with progress_bar(f"Reading {path.name}", total=2 * size, in_bytes=True) as advance:
+        yield lambda piece: advance(len(piece))
+
+
+def _read_tables(
     files: dict[str, InputPath], store: GenomeStore, *, names: bool, other_contigs: OtherContigs
 ) -> dict[str, IntervalTable]:
-    """Read files of intervals by name, with progress bars.
-
-    Args:
-        files: BED, or by its suffix GFF.
-        store: the genome they lie on.
-        names: read column 4 of BED, which must be there; GFF features have their types always.
-        other_contigs: whether a contig that the genome lacks is an error or skipped.
-
-    Raises:
-        DataError: BED-01 to BED-23, GFF-01 to GFF-23.
-    """
+    """Read files by name: GFF, whose features always have their types, by its suffix; else BED."""
     tables = {}
     for name, path in ((name, Path(path)) for name, path in files.items()):
-        with reading(path) as on_read:
+        with _reading(path) as on_read:
             if is_gff(path):
                 tables[name] = read_gff_table(path, store, other_contigs=other_contigs, on_read=on_read)
             else:
@@ -163,7 +191,7 @@ def read_tables(
     return tables
 
 
-def rows_of(table: IntervalTable, name: str | None) -> npt.NDArray[np.int64]:
+def _rows_of(table: IntervalTable, name: str | None) -> npt.NDArray[np.int64]:
     """The rows of a table that have a name; all if None."""
     if name is None:
         return np.arange(len(table.intervals))
@@ -183,28 +211,14 @@ def natural_order(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _check_classes(names: tuple[str, ...], found: set[str], path: Path) -> None:
-    check_listed(names, found, path)
-    if len(names) > _MOST_CLASSES:
-        found_text = f"there are {len(names)} classes, such as {names[0]!r}"
-        fix = "use the column that holds a class, or class_by=file"
-        raise track_error("TRACK-10", path, found_text, f"at most {_MOST_CLASSES}", fix)
-
-
-def check_listed(names: Collection[str], found: set[str], path: Path) -> None:
-    """Refuse a class that stands in a file and not among those that are listed.
-
-    Raises:
-        DataError: TRACK-08.
-    """
     unknown = natural_order(found - set(names))
     if unknown:
-        raise track_error(
-            "TRACK-08",
-            path,
-            f"class {unknown[0]!r} is in the file, and {len(unknown) - 1} others that are not listed",
-            f"one of {', '.join([*names][:20])}",
-            "add it to classes",
-        )
+        reason = f"class {unknown[0]!r} is in the file, and {len(unknown) - 1} others that are not listed"
+        raise track_error("TRACK-08", path, reason, f"one of {', '.join(names[:20])}", "add it to classes")
+    if len(names) > _MOST_CLASSES:
+        reason = f"there are {len(names)} classes, such as {names[0]!r}"
+        fix = "use the column that holds a class, or class_by=file"
+        raise track_error("TRACK-10", path, reason, f"at most {_MOST_CLASSES}", fix)
 
 
 def _check_free(
@@ -232,12 +246,8 @@ def _check_free(
             )
 
 
-_CHUNK_CELLS = 1 << 24  # runs times labels at a time
-_NONE = np.empty((0, 2), dtype=np.int64)
-
-
 @dataclass(frozen=True, kw_only=True)
-class IntervalLabels:
+class IntervalLabels(_Recipe):
     """Whether each of several labels holds at every base, from files of intervals.
 
     Args:
@@ -246,7 +256,7 @@ class IntervalLabels:
             are what column 4 of BED says, or the types of GFF features. Every file gets the classes of all,
             so that labels form a matrix.
         classes: with label_by=class, the classes that become labels, in this order; others are left out. One
-            that a file has nowhere is missing there, for the file does not tell of it. All if not given.
+            that a file has nowhere is missing there, for the file says nothing of it. All if not given.
         coverage: where the labels of a file are known; elsewhere they are missing, never 0. `intervals`:
             where any interval of the file lies, as chromatin states tile what they know. `contigs`: on
             contigs that the file names. `genome`: everywhere, as peaks of a whole genome are. By default
@@ -270,29 +280,20 @@ class IntervalLabels:
         if self.classes is not None and not len(self.classes) == len(set(self.classes)) > 0:
             raise ValueError(f"classes is {self.classes}; at least one class, and each once, is needed")
 
-    def prepare(self, store: GenomeStore, cache: Path | None = None, *, verify: bool = True) -> TrackStore:
-        """The track on a genome, made on first use; kind `labels`.
+    def _sources(self) -> Sequence[Path]:
+        return [Path(path) for path in self.files.values()]
 
-        Raises:
-            DataError: BED-01 to BED-23, GFF-01 to GFF-23, or as `prepare_track`.
-        """
-        paths = tuple(Path(path) for path in self.files.values())
-        plan = TrackPlan(
-            recipe=to_recipe("IntervalLabels", vars(self)),
-            sources=paths,
-            needed_bytes=10 * sum(path.stat().st_size for path in paths if path.is_file()),
-            write=lambda folder: self._write(store, folder),
-        )
-        return prepare_track(plan, store, cache, verify=verify)
+    def _needed_bytes(self, store: GenomeStore) -> int:  # noqa: ARG002
+        return 10 * sum(path.stat().st_size for path in self._sources() if path.is_file())
 
     def _write(self, store: GenomeStore, folder: Path) -> TrackContent:
         by_class = self.label_by == "class"
-        tables = read_tables(self.files, store, names=by_class, other_contigs=self.other_contigs)
+        tables = _read_tables(self.files, store, names=by_class, other_contigs=self.other_contigs)
         found = natural_order({name for table in tables.values() for name in table.vocabulary})
         classes = found if self.classes is None else tuple(self.classes)
         names = tuple(f"{key}/{name}" for key in tables for name in classes) if by_class else tuple(tables)
         holds = [
-            merge(table.intervals[rows_of(table, name)])
+            merge(table.intervals[_rows_of(table, name)])
             for table in tables.values()
             for name in (classes if by_class else [None])
         ]
@@ -319,7 +320,7 @@ class IntervalLabels:
         )
 
     def _absent(self, table: IntervalTable) -> list[str]:
-        """The chosen classes that a file does not tell of."""
+        """The chosen classes of which a file says nothing."""
         return [name for name in self.classes or () if name not in table.vocabulary]
 
     def _notes(self, table: IntervalTable) -> Iterator[str]:
@@ -332,8 +333,7 @@ class IntervalLabels:
         coverage = self.coverage or ("intervals" if tiles else "contigs")
         if coverage == "intervals":
             return merge(table.intervals)
-        contigs = store.contigs if coverage == "genome" else tuple(table.contigs.values())
-        return merge(np.array([(c.offset, c.offset + c.length) for c in contigs], dtype=np.int64))
+        return merge(_whole(store.contigs if coverage == "genome" else table.contigs.values()))
 
 
 def _runs(
@@ -351,8 +351,8 @@ def _runs(
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegionClasses:
-    """CDS, UTRs, non-coding exon, intron, promoter or intergenic of every base (see `annotations.regions`).
+class RegionClasses(_Recipe):
+    """CDS, UTRs, non-coding exon, intron, promoter or intergenic of every base (see `genes`).
 
     Args:
         gff: GFF3 or GTF, plain, gzip or bgzip.
@@ -372,30 +372,18 @@ class RegionClasses:
         if min(self.promoter_upstream, self.promoter_downstream) < 0:
             raise ValueError("promoter_upstream and promoter_downstream must not be negative")
 
-    def prepare(self, store: GenomeStore, cache: Path | None = None, *, verify: bool = True) -> TrackStore:
-        """The track on a genome, made on first use; kind `classes`.
-
-        Raises:
-            DataError: GFF-01 to GFF-23, or as `prepare_track`.
-        """
-        plan = TrackPlan(
-            recipe=to_recipe("RegionClasses", vars(self)),
-            sources=(Path(self.gff),),
-            needed_bytes=store.num_bases,
-            write=lambda folder: self._write(store, folder),
-        )
-        return prepare_track(plan, store, cache, verify=verify)
+    def _sources(self) -> Sequence[Path]:
+        return [Path(self.gff)]
 
     def _write(self, store: GenomeStore, folder: Path) -> TrackContent:
         path = Path(self.gff)
-        with reading(path) as on_read:
+        with _reading(path) as on_read:
             reader = GffReader(path, store, other_contigs=self.other_contigs, on_read=on_read)
             regions = find_regions(
                 read_transcripts(reader), upstream=self.promoter_upstream, downstream=self.promoter_downstream
             )
         dense = new_dense(folder, store.num_bases, np.uint8, MISSING)
-        named = [store.contig(name) for name in reader.declared_contigs]
-        regions["intergenic"] = np.array([(c.offset, c.offset + c.length) for c in named])
+        regions["intergenic"] = _whole(store.contig(name) for name in reader.declared_contigs)
         for name in ("intergenic", "promoter", UNKNOWN_REGION, *reversed(REGION_CLASSES[:-2])):
             paint(dense, regions[name], MISSING if name == UNKNOWN_REGION else REGION_CLASSES.index(name))
         paint(dense, store.unknown_runs, MISSING)
@@ -410,13 +398,8 @@ class RegionClasses:
         )
 
 
-_BIGWIG_SUFFIXES = (".bw", ".bigwig")
-_RUN_BYTES, _VALUE_BYTES = 12, 4
-_TIMES_SMALLER = 2  # runs read more slowly, so they must save that much
-
-
 @dataclass(frozen=True, kw_only=True)
-class Signal:
+class Signal(_Recipe):
     """A value for every base, NaN where there is none or the base is N.
 
     Args:
@@ -436,19 +419,11 @@ class Signal:
     background: float | None = None
     other_contigs: OtherContigs = "error"
 
-    def prepare(self, store: GenomeStore, cache: Path | None = None, *, verify: bool = True) -> TrackStore:
-        """The track on a genome, made on first use; kind `values`.
+    def _sources(self) -> Sequence[Path]:
+        return [Path(self.file)]
 
-        Raises:
-            DataError: BED-01 to BED-24, BW-01 to BW-15, or as `prepare_track`.
-        """
-        plan = TrackPlan(
-            recipe=to_recipe("Signal", vars(self)),
-            sources=(Path(self.file),),
-            needed_bytes=_VALUE_BYTES * store.num_bases,
-            write=lambda folder: self._write(store, folder),
-        )
-        return prepare_track(plan, store, cache, verify=verify)
+    def _needed_bytes(self, store: GenomeStore) -> int:
+        return _VALUE_BYTES * store.num_bases
 
     def _write(self, store: GenomeStore, folder: Path) -> TrackContent:
         dense = new_dense(folder, store.num_bases, np.float32, np.nan)
@@ -456,7 +431,8 @@ class Signal:
         aliases, notes = (self._paint_bigwig if is_bigwig else self._paint_bed)(dense, store)
         paint(dense, store.unknown_runs, np.nan)
         statistics = value_statistics(dense)
-        is_small = _TIMES_SMALLER * _RUN_BYTES * count_runs(dense) < _VALUE_BYTES * dense.size
+        num_runs = sum(len(starts) for starts, _ in runs_of(dense))
+        is_small = _TIMES_SMALLER * _RUN_BYTES * num_runs < _VALUE_BYTES * dense.size
         files: tuple[Path, ...] = (folder / VALUES_FILE,)
         if is_small:
             writer = RunsWriter(folder)
@@ -484,7 +460,7 @@ class Signal:
                 if contig not in painted:
                     painted.add(contig)
                     self._paint_background(dense, [contig])
-                intervals = np.stack([block["start"], block["end"]], axis=1).astype(np.int64)
+                intervals = np.stack([block["start"], block["end"]], axis=1)
                 paint_values(dense, intervals + contig.offset, block["value"])
                 advance(int(intervals[-1, 1] - intervals[0, 0]))
         named = [store.contig(name) for name in reader.aliases.table.values()]
@@ -494,7 +470,7 @@ class Signal:
     def _paint_bed(self, dense: npt.NDArray[Any], store: GenomeStore) -> tuple[dict[str, str], list[str]]:
         path = Path(self.file)
         value = "score" if bed_kind(path) == "bedGraph" else self.value
-        with reading(path) as on_read:
+        with _reading(path) as on_read:
             table = read_bed_table(
                 path, store, value=value, other_contigs=self.other_contigs, on_read=on_read
             )
@@ -506,7 +482,7 @@ class Signal:
 
     def _paint_background(self, dense: npt.NDArray[Any], contigs: list[Contig]) -> None:
         if self.background is not None:
-            paint(dense, np.array([(c.offset, c.offset + c.length) for c in contigs]), self.background)
+            paint(dense, _whole(contigs), self.background)
 
     def _without_overlaps(
         self, table: IntervalTable

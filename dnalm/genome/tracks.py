@@ -11,16 +11,12 @@ tissues x 13 states of human chr22 take 0.8 MB so, and would take 462 MB bit-pac
 whichever is smaller. Coordinates are flat ones of the genome store, on the forward strand; whoever reads the
 reverse strand reverses the first axis of what is read.
 
-Writing the arrays of tracks in bounded memory, and counting what they hold.
+Preparing a track makes it once for a genome, its files and its recipe, atomically and in one process only. It
+lies in a cache under a name that has a hash of its source files (path, size, time of change), the genome's
+fingerprint and the recipe with its arguments, so that any change of these makes another track.
 
-Preparing a track: once for a genome, its files and its recipe; atomic, and by one process only.
-
-A track lies in a cache under a name that has a hash of its source files (path, size, time of change), the
-genome's fingerprint and the recipe with its arguments, so that any change of these makes another track.
-
-The manifest of a track: what it is, of which genome, from which files, and its statistics.
-
-One track over several genomes: the same labels in all of them, and statistics as of one long genome.
+Codes of errors: TRACK-01 to 07 of a track's folder, 11 a source is missing, 12 it changed meanwhile, 13 two
+genomes have other labels.
 """
 
 from __future__ import annotations
@@ -29,8 +25,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -39,16 +34,23 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
-from dnalm.console import progress_bar, stderr
+from dnalm.console import stderr
 from dnalm.durable import FileSum, file_sha256, reserve, write_text
 from dnalm.errors import DataError
 from dnalm.genome.atomic_folder import build_folder, locked
 from dnalm.genome.intervals import Intervals
 from dnalm.genome.store import MANIFEST_FILE, GenomeStore, check_files
 
-TRACK_VERSION = 1
+MISSING = 255  # of classes and labels; values have NaN
+VALUES_FILE, STARTS_FILE, ROWS_FILE = "values.bin", "starts.bin", "rows.bin"
+TrackArray = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 TrackKind = Literal["classes", "labels", "values"]
 Encoding = Literal["dense", "runs"]
+_VERSION = 1
+_READING_RULES = 2  # raised where the same annotation file gives another track, so that no old one is read
+_CHUNK = 1 << 22  # bases, or rows, at a time
+_NAMED = 5  # labels that a message names
+_Maps = tuple[npt.NDArray[Any], ...]
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class TrackStatistics:
         return {name: count / max(1, known[name]) for name, count in self.positive_bases.items()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrackManifest:
     """What `manifest.json` of a track says.
 
@@ -116,9 +118,8 @@ class TrackManifest:
 
     def to_json(self) -> str:
         """Spell the manifest as JSON."""
-        return (
-            json.dumps({"format": "dnalm track", "version": TRACK_VERSION, **asdict(self)}, indent=1) + "\n"
-        )
+        fields = {"format": "dnalm track", "version": _VERSION, **asdict(self)}
+        return json.dumps(fields, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> TrackManifest:
@@ -128,7 +129,7 @@ class TrackManifest:
             ValueError, KeyError, TypeError: it is not that.
         """
         fields: dict[str, Any] = json.loads(text)
-        if fields.pop("format") != "dnalm track" or fields.pop("version") != TRACK_VERSION:
+        if fields.pop("format") != "dnalm track" or fields.pop("version") != _VERSION:
             raise ValueError("not a track's manifest")
         for key in ("sources", "files"):
             fields[key] = tuple(FileSum(**entry) for entry in fields[key])
@@ -148,9 +149,9 @@ def read_track_manifest(path: Path) -> tuple[str, TrackManifest]:
         text = (path / MANIFEST_FILE).read_text(encoding="utf-8")
         fields = json.loads(text)
         version = fields.get("version") if isinstance(fields, dict) else None
-        if isinstance(version, int) and version != TRACK_VERSION:
+        if isinstance(version, int) and version != _VERSION:
             found = f"the track has format version {version}"
-            raise track_error("TRACK-03", path, found, f"version {TRACK_VERSION}")
+            raise track_error("TRACK-03", path, found, f"version {_VERSION}")
         return text, TrackManifest.from_json(text)
     except OSError as error:
         found = f"{MANIFEST_FILE} is missing or unreadable ({error.strerror})"
@@ -171,20 +172,24 @@ def track_error(
     return DataError(code, where=str(path), found=found, expected=expected, fix=fix)
 
 
-MISSING = 255  # of classes and labels; values have NaN
-VALUES_FILE, STARTS_FILE, ROWS_FILE = "values.bin", "starts.bin", "rows.bin"
-TrackArray = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
-_Maps = tuple[npt.NDArray[Any], ...]
-
-
 class TrackStore:
-    """A track, read-only. Holds a path and a manifest; arrays are mapped on first use in each process.
+    """A track, read-only. Arrays are mapped on first use in each process.
 
     So it may be opened before workers are forked, or be sent to spawned ones.
+
+    Attributes:
+        path: the folder.
+        manifest: all that is known of the track, sources, notes and checksums too.
+        kind: `classes` (one of them a base), `labels` (each 0 or 1) or `values` (a number).
+        names: of the classes or labels, in the order of their numbers; empty of values.
+        statistics: how the track fills the genome.
+        num_bases: of the genome.
     """
 
     def __init__(self, path: Path, manifest: TrackManifest) -> None:
-        self._path, self._manifest = path, manifest
+        self.path, self.manifest = path, manifest
+        self.kind, self.names, self.statistics = manifest.kind, manifest.names, manifest.statistics
+        self.num_bases = manifest.statistics.num_bases
         self._maps: tuple[int, _Maps] | None = None
 
     @classmethod
@@ -213,39 +218,9 @@ class TrackStore:
         return cls(path, manifest)
 
     @property
-    def path(self) -> Path:
-        """The folder."""
-        return self._path
-
-    @property
-    def manifest(self) -> TrackManifest:
-        """All that is known of the track, sources, notes and checksums too."""
-        return self._manifest
-
-    @property
-    def kind(self) -> TrackKind:
-        """`classes` (one of them a base), `labels` (each 0 or 1) or `values` (a number)."""
-        return self._manifest.kind
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of the classes or labels, in the order of their numbers; empty of values."""
-        return self._manifest.names
-
-    @property
-    def num_bases(self) -> int:
-        """Of the genome."""
-        return self._manifest.statistics.num_bases
-
-    @property
-    def statistics(self) -> TrackStatistics:
-        """How the track fills the genome."""
-        return self._manifest.statistics
-
-    @property
     def fingerprint(self) -> str:
-        """16 hex digits that tell tracks apart: genome, names and arrays."""
-        parts = [self._manifest.genome, *self.names, *(entry.sha256 for entry in self._manifest.files)]
+        """16 hex digits that differ between tracks: a hash of genome, names and arrays."""
+        parts = [self.manifest.genome, *self.names, *(entry.sha256 for entry in self.manifest.files)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
     def read(self, flat_start: int, flat_end: int) -> TrackArray:
@@ -275,49 +250,36 @@ class TrackStore:
         edges[0], edges[1:-1], edges[-1] = flat_start, starts[first + 1 : last], flat_end
         found = rows[first:last]
         if self.kind == "labels":
-            found = unpack_labels(found, len(self.names))
+            found = _unpack_labels(found, len(self.names))
         return np.repeat(found, np.diff(edges), axis=0)
 
     def _arrays(self) -> _Maps:
         """(dense,) or (starts, rows), mapped by this process."""
         if self._maps is None or self._maps[0] != os.getpid():
-            self._maps = os.getpid(), self._open_maps()
+            dtype = np.float32 if self.kind == "values" else np.uint8
+            columns = {VALUES_FILE: dtype, STARTS_FILE: np.int64, ROWS_FILE: dtype}
+            is_dense = self.manifest.encoding == "dense"
+            names = [VALUES_FILE] if is_dense else [STARTS_FILE, ROWS_FILE]
+            maps = [np.memmap(self.path / name, columns[name], mode="r").view(np.ndarray) for name in names]
+            if self.kind == "labels":
+                maps[1] = maps[1].reshape(len(maps[0]), -1)
+            self._maps = os.getpid(), tuple(maps)
         return self._maps[1]
 
-    def _open_maps(self) -> _Maps:
-        dtype = np.float32 if self.kind == "values" else np.uint8
-        if self._manifest.encoding == "dense":
-            return (self._map(VALUES_FILE, dtype),)
-        rows = self._map(ROWS_FILE, dtype)
-        if self.kind == "labels":
-            rows = rows.reshape(-1, 2 * packed_width(len(self.names)))
-        return self._map(STARTS_FILE, np.int64), rows
-
-    def _map(self, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        return np.memmap(self._path / name, dtype=dtype, mode="r").view(np.ndarray)
-
     def __getstate__(self) -> dict[str, Any]:
-        return {"_path": self._path, "_manifest": self._manifest, "_maps": None}
+        return {**vars(self), "_maps": None}
 
     def __repr__(self) -> str:
         what = f"{len(self.names)} {self.kind}" if self.names else self.kind
-        return f"TrackStore({str(self._path)!r}, {what}, {self.num_bases} bases)"
+        return f"TrackStore({str(self.path)!r}, {what}, {self.num_bases} bases)"
 
 
-def packed_width(num_labels: int) -> int:
-    """Bytes of a row's bits for so many labels."""
-    return -(-num_labels // 8)
-
-
-def unpack_labels(rows: npt.NDArray[np.uint8], num_labels: int) -> npt.NDArray[np.uint8]:
+def _unpack_labels(rows: npt.NDArray[np.uint8], num_labels: int) -> npt.NDArray[np.uint8]:
     """(R, W) bits to (R, num_labels) of 0, 1 or 255."""
-    width = packed_width(num_labels)
+    width = rows.shape[1] // 2
     holds = np.unpackbits(rows[:, :width], axis=1, count=num_labels)
     known = np.unpackbits(rows[:, width:], axis=1, count=num_labels)
     return holds | (known - np.uint8(1))  # unknown is 0 - 1 = 255
-
-
-_CHUNK = 1 << 22  # bases, or rows, at a time
 
 
 def new_dense(folder: Path, num_bases: int, dtype: npt.DTypeLike, fill: float) -> npt.NDArray[Any]:
@@ -380,11 +342,6 @@ class RunsWriter:
         self._rows.close()
 
 
-def count_runs(dense: npt.NDArray[np.float32]) -> int:
-    """How many runs of equal values (missing equals missing) an array has."""
-    return sum(len(starts) for starts, _ in runs_of(dense))
-
-
 def runs_of(dense: npt.NDArray[np.float32]) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]:
     """Starts and values of the runs of an array, in pieces; all NaN must have the same bits."""
     before: int | None = None
@@ -420,7 +377,7 @@ def label_statistics(folder: Path, names: tuple[str, ...], num_bases: int) -> Tr
     step = max(1, _CHUNK // len(names))
     for start in range(0, len(starts), step):
         mine = lengths[start : start + step]
-        labels = unpack_labels(rows[start : start + step], len(names))
+        labels = _unpack_labels(rows[start : start + step], len(names))
         known = labels != MISSING
         positive += mine @ (labels == 1)
         covered += mine @ known
@@ -450,10 +407,7 @@ def value_statistics(dense: npt.NDArray[np.float32]) -> TrackStatistics:
     return TrackStatistics(dense.size, count, {}, {}, *spread)
 
 
-_READING_RULES = 2  # raised where the same annotation file gives another track, so that no old one is read
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrackContent:
     """What writing a track's arrays found out."""
 
@@ -466,47 +420,44 @@ class TrackContent:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class TrackPlan:
-    """A track that is yet to be made.
+def prepare_track(
+    write: Callable[[Path], TrackContent],
+    store: GenomeStore,
+    cache: Path | None = None,
+    *,
+    recipe: Mapping[str, Any],
+    sources: Sequence[Path],
+    needed_bytes: int,
+    verify: bool = True,
+) -> TrackStore:
+    """A track of a genome, made on first use.
 
     Args:
-        recipe: name of the class and its arguments, of JSON's types; part of the track's identity.
+        write: writes the arrays into an empty folder.
+        store: the genome.
+        cache: folder of tracks; the user's cache if not given.
+        recipe: name of the class and its arguments; part of the track's identity. Paths among them count by
+            their names, and by `sources`.
         sources: the files it is made from.
         needed_bytes: about how much disk making it takes.
-        write: writes the arrays into an empty folder.
-    """
-
-    recipe: dict[str, Any]
-    sources: tuple[Path, ...]
-    needed_bytes: int
-    write: Callable[[Path], TrackContent]
-
-
-def prepare_track(
-    plan: TrackPlan, store: GenomeStore, cache: Path | None = None, *, verify: bool = True
-) -> TrackStore:
-    """The track of a plan, made on first use.
-
-    Args:
-        plan: what to make.
-        store: its genome.
-        cache: folder of tracks; the user's cache if not given.
         verify: compare the checksums of a track that is there, which reads every byte.
 
     Raises:
         DataError: a source is unusable; STORE-09 to 11, the cache cannot be written; TRACK-11, a source is
             missing; TRACK-12, it changed meanwhile; TRACK-01 to 06, what lies in the cache is damaged.
     """
+    plain = json.loads(json.dumps(recipe, default=lambda path: path.name))
+    identity = [_VERSION, _READING_RULES, store.fingerprint, plain, _identities(sources)]
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=False).encode()).hexdigest()[:12]
     cache = Path(cache) if cache else platformdirs.user_cache_path("dnalm") / "tracks"
-    target = cache / _track_name(plan, store)
+    target = cache / f"{plain['recipe']}-{sources[0].name.split('.')[0][:60]}-{digest}"
     if not target.exists():
         with locked(target):
             if not target.exists():
                 build_folder(
                     target,
-                    lambda folder: _write(plan, store, folder),
-                    needed_bytes=plan.needed_bytes,
+                    lambda folder: _write(write, store, folder, recipe=plain, sources=sources),
+                    needed_bytes=needed_bytes,
                     space="space for the arrays of a track",
                 )
                 track = TrackStore.open(target, store, verify=False)
@@ -516,54 +467,32 @@ def prepare_track(
     return TrackStore.open(target, store, verify=verify)
 
 
-@contextmanager
-def reading(path: Path) -> Iterator[Callable[[bytes], None]]:
-    """Show a bar while a text file is read twice; yields what to call with every piece of it."""
-    size = path.stat().st_size if path.is_file() else 0
-    with progress_bar(f"Reading {path.name}", total=2 * size, in_bytes=True) as advance:
-        yield lambda piece: advance(len(piece))
-
-
-def to_recipe(name: str, arguments: Mapping[str, object]) -> dict[str, Any]:
-    """A recipe's identity in JSON's types; paths are named by their files, which are identified apart."""
-
-    def plain(value: object) -> object:
-        if isinstance(value, Path):
-            return value.name
-        if isinstance(value, Mapping):
-            return {str(key): plain(item) for key, item in value.items()}
-        return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-    return {"recipe": name, **{key: plain(value) for key, value in arguments.items()}}
-
-
-def _identities(sources: Iterable[Path]) -> list[tuple[str, int, int]]:
+def _identities(sources: Sequence[Path]) -> list[tuple[str, int, int]]:
     found = []
     for source in sources:
         try:
             status = source.stat()
         except OSError as error:
-            found_text = f"the file cannot be read ({error.strerror})"
-            raise track_error(
-                "TRACK-11", source, found_text, "a readable annotation file", "check the path"
-            ) from error
+            reason, rule = f"the file cannot be read ({error.strerror})", "a readable annotation file"
+            raise track_error("TRACK-11", source, reason, rule, "check the path") from error
         found.append((str(source.resolve()), status.st_size, status.st_mtime_ns))
     return found
 
 
-def _track_name(plan: TrackPlan, store: GenomeStore) -> str:
-    identity = [TRACK_VERSION, _READING_RULES, store.fingerprint, plan.recipe, _identities(plan.sources)]
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=False).encode()).hexdigest()[:12]
-    stem = plan.sources[0].name.split(".")[0][:60]
-    return f"{plan.recipe['recipe']}-{stem}-{digest}"
-
-
-def _write(plan: TrackPlan, store: GenomeStore, folder: Path) -> None:
-    before = _identities(plan.sources)
-    content = plan.write(folder)
-    sources = tuple(FileSum(path.name, path.stat().st_size, file_sha256(path)) for path in plan.sources)
-    if _identities(plan.sources) != before:
-        raise _changed(plan.sources)
+def _write(
+    write: Callable[[Path], TrackContent],
+    store: GenomeStore,
+    folder: Path,
+    *,
+    recipe: dict[str, Any],
+    sources: Sequence[Path],
+) -> None:
+    before = _identities(sources)
+    content = write(folder)
+    sums = [FileSum(path.name, path.stat().st_size, file_sha256(path)) for path in sources]
+    if _identities(sources) != before:
+        found, fix = "a source file changed while it was read", "wait until it is written, then try again"
+        raise track_error("TRACK-12", sources[0], found, "files at rest", fix)
     for path in content.files:
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -573,8 +502,8 @@ def _write(plan: TrackPlan, store: GenomeStore, folder: Path) -> None:
         names=content.names,
         genome=store.fingerprint,
         genome_name=store.source.name,
-        recipe=plan.recipe,
-        sources=sources,
+        recipe=recipe,
+        sources=tuple(sums),
         aliases=dict(content.aliases),
         notes=content.notes,
         files=tuple(FileSum(path.name, path.stat().st_size, file_sha256(path)) for path in content.files),
@@ -583,18 +512,9 @@ def _write(plan: TrackPlan, store: GenomeStore, folder: Path) -> None:
     write_text(folder / MANIFEST_FILE, manifest.to_json())
 
 
-def _changed(sources: tuple[Path, ...]) -> DataError:
-    found = "a source file changed while it was read"
-    fix = "wait until it is written, then try again"
-    return track_error("TRACK-12", sources[0], found, "files at rest", fix)
-
-
-_NAMED = 5  # labels that a message names
-
-
 @dataclass(frozen=True)
 class JoinedTrack:
-    """A track of a run.
+    """One track over several genomes: the same labels in all, and statistics as of one long genome.
 
     Attributes:
         kind: `classes`, `labels` or `values`.
@@ -674,13 +594,13 @@ def _differ(name: str, first: tuple[str, TrackStore], other: tuple[str, TrackSto
         for mine, theirs in ((first[1], other[1]), (other[1], first[1]))
     ]
     if any(only):
-        told = [f"{', '.join(labels[:_NAMED]) or 'nothing'} that the other lacks" for labels in only]
+        said = [f"{', '.join(labels[:_NAMED]) or 'nothing'} that the other lacks" for labels in only]
     else:
-        told = [f"the order {', '.join(track.names[:_NAMED])}" for track in (first[1], other[1])]
+        said = [f"the order {', '.join(track.names[:_NAMED])}" for track in (first[1], other[1])]
     return DataError(
         "TRACK-13",
         where=f"data.tracks.{name}",
-        found=f"{first[0]} has {told[0]}, and {other[0]} has {told[1]}",
+        found=f"{first[0]} has {said[0]}, and {other[0]} has {said[1]}",
         expected="the same labels in the same order in every genome, since one head learns them all",
         fix="give the recipes of both genomes the same files by name, and list classes where they are read "
         "from a file",

@@ -1,4 +1,4 @@
-"""Every malformed BED line is told by its code, place and cause; sound ones are read as they stand."""
+"""Every malformed BED line raises with its code, place and cause; sound ones are read as written."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_bed_14_repeated_intervals_are_kept_and_noted(store: GenomeStore, tmp_pa
     path.write_text("chr1\t2\t5\ta\nchr2\t2\t5\ta\nchr1\t2\t5\tb\nchr1\t2\t5\ta\n")
     table = read_bed_table(path, store, names=True)
     assert len(table.intervals) == 4
-    assert table.notes == (f"BED-14 {path}:4: the interval stands on line 1 too; 1 such lines in all",)
+    assert table.notes == (f"BED-14 {path}:4: the interval is on line 1 too; 1 such lines in all",)
     assert "2 such lines" in read_bed_table(path, store).notes[0]
 
 
@@ -225,7 +225,7 @@ def test_a_name_must_be_there_where_it_is_asked_for(store: GenomeStore, tmp_path
         read_bed_table(tmp_path / "a.bed", store, names=True)
 
 
-def test_kinds_are_told_by_suffix() -> None:
+def test_kinds_follow_from_suffixes() -> None:
     names = ["a.bed", "a.bed.gz", "a.narrowPeak.gz", "a.b.broadPeak", "a.bedGraph", "a.bg.bgz", "a.txt"]
     kinds = ["bed", "bed", "narrowPeak", "broadPeak", "bedGraph", "bedGraph", "bed"]
     assert [bed_kind(Path(name)) for name in names] == kinds

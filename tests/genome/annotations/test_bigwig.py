@@ -203,7 +203,7 @@ def test_bw_12_nan_is_missing_and_counted(store: GenomeStore, tmp_path: Path) ->
     assert f"BW-12 {path}: 4 values are NaN and count as missing" in reader.notes()
 
 
-def test_bw_15_other_contigs_are_skipped_if_told_and_absent_ones_noted(
+def test_bw_15_other_contigs_are_skipped_if_asked_and_absent_ones_noted(
     store: GenomeStore, tmp_path: Path
 ) -> None:
     file = BigWig({"1": 4000, "chr9": 50}, {"1": [(3, 4, 1.5)], "chr9": [(0, 1, 1.0)]})

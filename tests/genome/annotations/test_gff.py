@@ -1,4 +1,4 @@
-"""Every malformed GFF or GTF line is told by its code, place and cause; others become 0-based intervals."""
+"""Every malformed GFF or GTF line raises with its code, place and cause; others become 0-based intervals."""
 
 from __future__ import annotations
 
@@ -292,7 +292,7 @@ def test_other_contigs_can_be_skipped(store: GenomeStore, tmp_path: Path) -> Non
         ("a.gff2", [GTF_EXON], "gtf"),
     ],
 )
-def test_format_is_told_by_suffix_directive_or_attributes(
+def test_format_follows_from_suffix_directive_or_attributes(
     name: str, lines: list[str], kind: str, store: GenomeStore, tmp_path: Path
 ) -> None:
     text = "\n".join(lines).encode()

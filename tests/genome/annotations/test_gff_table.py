@@ -15,7 +15,7 @@ Stores = Callable[[dict[str, str]], GenomeStore]
 
 
 @pytest.mark.parametrize("name", ["a.gff", "a.gff3", "a.GFF3", "b.x.gff3.gz", "a.gtf.bgz", "a.gff2"])
-def test_gff_is_told_by_the_suffix(name: str) -> None:
+def test_gff_is_recognised_by_the_suffix(name: str) -> None:
     assert is_gff(Path("folder.bed") / name)
 
 

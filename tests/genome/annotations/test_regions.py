@@ -307,9 +307,7 @@ def test_lines_of_custom_tracks_are_no_annotation(store: GenomeStore, tmp_path: 
     assert found == spelled("20. 20n 60.")
 
 
-def test_a_gene_line_of_gtf_is_no_transcript_whatever_ids_it_bears(
-    store: GenomeStore, tmp_path: Path
-) -> None:
+def test_a_gene_line_of_gtf_is_no_transcript_whatever_ids_it_has(store: GenomeStore, tmp_path: Path) -> None:
     """GENCODE up to version 20 gave genes a transcript_id; NCBI writes an empty one; BRAKER a bare word."""
     exons = [(20, 40), (60, 80)]
     both = 'gene_id "g"; transcript_id "t";'

@@ -8,6 +8,7 @@ import pickle
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from dnalm.errors import DataError
 from dnalm.genome import tracks as building
 from dnalm.genome.store import GenomeStore, build_store, open_or_build
 from dnalm.genome.track_recipes import IntervalClasses, IntervalLabels, Signal
-from dnalm.genome.tracks import TrackContent, TrackManifest, TrackPlan, TrackStore
+from dnalm.genome.tracks import TrackContent, TrackManifest, TrackStore
 from tests.genome.tracks.conftest import NUM_BASES, Write
 
 LINES = ("chr1 2 4 a 5", "chr1 4 20 b 7", "chr2 0 20 c 1")
@@ -115,7 +116,7 @@ def test_second_preparation_makes_nothing(
 ) -> None:
     recipe = IntervalClasses(files={"x": write("a.bed", *LINES)})
     first = recipe.prepare(store, tmp_path / "t")
-    monkeypatch.setattr(building, "_write", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(building, "_write", lambda *_, **__: pytest.fail("made again"))
     assert recipe.prepare(store, tmp_path / "t").path == first.path
     assert first.path.name.startswith("IntervalClasses-a-")
 
@@ -164,7 +165,7 @@ def test_absent_and_growing_sources_are_errors(
     assert [entry for entry in (tmp_path / "t").iterdir() if entry.suffix != ".lock"] == []
 
 
-def test_notes_are_told_once_and_kept(
+def test_notes_are_printed_once_and_kept(
     store: GenomeStore, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
@@ -181,10 +182,10 @@ def prepare_and_log(path: Path, store: GenomeStore, folder: Path, start: threadi
     """In a child: prepare at the same time as others, and log whether it was made here."""
     write = building._write
 
-    def logged(plan: TrackPlan, store: GenomeStore, target: Path) -> None:
+    def logged(*arguments: Any, **more: Any) -> None:  # noqa: ANN401
         with (folder / "log").open("a") as file:
             file.write("made\n")
-        write(plan, store, target)
+        write(*arguments, **more)
 
     building._write = logged
     start.wait()

@@ -84,7 +84,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_malformed_line_is_told_with_its_place(case: str, look: Callable[..., Survey]) -> None:
+def test_a_malformed_line_raises_with_its_place(case: str, look: Callable[..., Survey]) -> None:
     content, where, words = BROKEN[case]
     with pytest.raises(DataError) as raised:
         look(content)
