@@ -34,14 +34,12 @@ _NUMERAL = re.compile(r"x{0,3}(?:ix|iv|v?i{0,3})")
 _VALUES = {"i": 1, "v": 5, "x": 10}
 
 
-def _accessions() -> dict[int, str]:
-    table = {12920: "mt", 5089: "mt", 1224: "mt", 23: "x", 24: "y", 86: "x", 87: "y"}
-    table |= {number: str(number) for number in range(1, 23)}  # human
-    table |= {66 + number: str(number) for number in range(1, 20)}  # mouse
-    return table | {1132 + number: str(number) for number in range(1, 17)}  # budding yeast
-
-
-_ACCESSIONS = _accessions()
+_ACCESSIONS = (
+    {12920: "mt", 5089: "mt", 1224: "mt", 23: "x", 24: "y", 86: "x", 87: "y"}
+    | {number: str(number) for number in range(1, 23)}  # human
+    | {66 + number: str(number) for number in range(1, 20)}  # mouse
+    | {1132 + number: str(number) for number in range(1, 17)}  # budding yeast
+)
 
 
 def plain_name(name: str) -> str:
@@ -82,30 +80,44 @@ class ContigAliases:
     def __init__(self, store: GenomeStore, names: Iterable[str]) -> None:
         self._store = store
         self._names = list(dict.fromkeys(names))
-        steps = [_by_name, _by_plain_name, _by_number]
-        indices = [_inverse(step([contig.name for contig in store.contigs])) for step in steps]
-        keys = [step(self._names) for step in steps]
-        self._found = {name: _first_found(name, keys, indices) for name in self._names}
-        self._claims = self._claim()
+        contigs = [contig.name for contig in store.contigs]
+        self._found: dict[str, list[str]] = {}  # contigs by the first step that finds any
+        for keys_of in (_itself, _plain_names, _numbers):
+            index: dict[str, list[str]] = {}
+            for contig, key in keys_of(contigs).items():
+                index.setdefault(key, []).append(contig)
+            for name, key in keys_of(self._names).items():
+                if key in index:
+                    self._found.setdefault(name, index[key])
+        known = [name for name in self._names if name in self._found]
+        known.sort(
+            key=lambda name: self._found[name] != [name]
+        )  # so that no alias claims a namesake's contig
+        self._claims: dict[str, str] = {}
+        for name in known:
+            if len(self._found[name]) == 1:
+                self._claims.setdefault(self._found[name][0], name)
+        table = {name: contig for contig, name in self._claims.items()}
+        self._table = {name: table[name] for name in self._names if name in table}
 
     @property
     def table(self) -> Mapping[str, str]:
         """The genome's name of every name of the file that has one, in the order of the file."""
-        return MappingProxyType({name: names[0] for name, names in self._claims.items()})
+        return MappingProxyType(self._table)
 
     @property
     def unknown(self) -> tuple[str, ...]:
         """The names of the file that the genome lacks, in the order of the file."""
-        return tuple(name for name in self._names if not self._found[name])
+        return tuple(name for name in self._names if name not in self._found)
 
     def is_unknown(self, name: str) -> bool:
         """Whether the genome lacks a name of the file, rather than it being unclear which contig it is."""
-        return not self._found.get(name)
+        return name not in self._found
 
     def find(self, name: str) -> Contig | None:
         """The contig of a name of the file; None if the genome lacks it or it is not clear which it is."""
-        claimed = self._claims.get(name)
-        return self._store.contig(claimed[0]) if claimed else None
+        contig = self._table.get(name)
+        return self._store.contig(contig) if contig else None
 
     def error(self, code: str, where: str, name: str) -> DataError:
         """What is wrong with a name that `find` does not find."""
@@ -115,7 +127,7 @@ class ContigAliases:
             found = f"contig `{name}` may be " + " or ".join(f"`{contig}`" for contig in candidates)
             fix = "name it as the genome does"
         elif candidates:
-            rival = next(other for other, names in self._claims.items() if names == candidates)
+            rival = self._claims[candidates[0]]
             found = f"contigs `{name}` and `{rival}` of the file would both be `{candidates[0]}`"
             expected, fix = "one name of the file for a contig", "rename or remove one of them"
         else:
@@ -123,46 +135,18 @@ class ContigAliases:
             fix = f"did you mean {hint}? Else give the file of this genome, or other_contigs=skip"
         return DataError(code, where=where, found=found, expected=expected, fix=fix)
 
-    def _claim(self) -> dict[str, list[str]]:
-        """Exact names first, so that an alias never takes a contig from its namesake."""
-        claims: dict[str, list[str]] = {}
-        taken: set[str] = set()
-        for name in sorted(self._names, key=lambda name: self._found[name] != [name]):
-            candidates = self._found[name]
-            if len(candidates) == 1 and candidates[0] not in taken:
-                claims[name] = candidates
-                taken.add(candidates[0])
-        return {name: claims[name] for name in self._names if name in claims}
 
-
-_Keys = dict[str, str]
-
-
-def _by_name(names: list[str]) -> _Keys:
+def _itself(names: list[str]) -> dict[str, str]:
     return {name: name for name in names}
 
 
-def _by_plain_name(names: list[str]) -> _Keys:
+def _plain_names(names: list[str]) -> dict[str, str]:
     return {name: plain_name(name) for name in names}
 
 
-def _by_number(names: list[str]) -> _Keys:
+def _numbers(names: list[str]) -> dict[str, str]:
     """The number of every name that has one, numerals read by the whole set."""
-    plain = _by_plain_name(names)
+    plain = _plain_names(names)
     numbers = roman_numbers(plain.values())
     read = {name: str(numbers.get(text, text)) for name, text in plain.items()}
     return {name: text for name, text in read.items() if text.isdecimal()}
-
-
-def _inverse(keys: _Keys) -> dict[str, list[str]]:
-    index: dict[str, list[str]] = {}
-    for name, key in keys.items():
-        index.setdefault(key, []).append(name)
-    return index
-
-
-def _first_found(name: str, keys: list[_Keys], indices: list[dict[str, list[str]]]) -> list[str]:
-    for key, index in zip(keys, indices, strict=True):
-        if name in key and key[name] in index:
-            return index[key[name]]
-    return []
