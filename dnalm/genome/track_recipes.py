@@ -30,7 +30,6 @@ from dnalm.genome.store import Contig, GenomeStore
 from dnalm.genome.tracks import (
     MISSING,
     VALUES_FILE,
-    RunsWriter,
     TrackContent,
     TrackKind,
     TrackStore,
@@ -43,6 +42,7 @@ from dnalm.genome.tracks import (
     runs_of,
     track_error,
     value_statistics,
+    write_runs,
 )
 from dnalm.paths import InputPath
 
@@ -303,17 +303,13 @@ class IntervalLabels(_Recipe):
             covered = subtract(self._coverage(table, store), unknown)
             absent = self._absent(table)
             known += [_NONE if name in absent else covered for name in (classes if by_class else [None])]
-        writer = RunsWriter(folder)
         with progress_bar("Writing labels", total=store.num_bases) as advance:
-            for starts, rows in _runs(holds, known):
-                writer.add(starts, rows)
-                advance(int(starts[-1] - starts[0]))
-        writer.close()
+            files = write_runs(folder, _runs(holds, known, advance))
         return TrackContent(
             kind="labels",
             encoding="runs",
             names=names,
-            files=writer.files,
+            files=files,
             statistics=label_statistics(folder, names, store.num_bases),
             aliases={name: contig for table in tables.values() for name, contig in table.aliases.items()},
             notes=tuple(note for table in tables.values() for note in self._notes(table)),
@@ -337,7 +333,7 @@ class IntervalLabels(_Recipe):
 
 
 def _runs(
-    holds: list[Intervals], known: list[Intervals]
+    holds: list[Intervals], known: list[Intervals], advance: Callable[[int], None]
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]]:
     """Cut the genome at every end of every set, and say of each piece which sets hold it, in packed bits."""
     distinct = {id(intervals): intervals for intervals in (*holds, *known)}.values()
@@ -348,6 +344,7 @@ def _runs(
         bits_known = np.stack([contains(intervals, piece) for intervals in known], axis=1)
         bits_held = np.stack([contains(intervals, piece) for intervals in holds], axis=1) & bits_known
         yield piece, np.concatenate([np.packbits(bits_held, axis=1), np.packbits(bits_known, axis=1)], axis=1)
+        advance(int(piece[-1] - piece[0]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -435,13 +432,9 @@ class Signal(_Recipe):
         is_small = _TIMES_SMALLER * _RUN_BYTES * num_runs < _VALUE_BYTES * dense.size
         files: tuple[Path, ...] = (folder / VALUES_FILE,)
         if is_small:
-            writer = RunsWriter(folder)
-            for starts, values in runs_of(dense):
-                writer.add(starts, values)
-            writer.close()
+            files = write_runs(folder, runs_of(dense))
             del dense
-            files[0].unlink()
-            files = writer.files
+            (folder / VALUES_FILE).unlink()
         return TrackContent(
             kind="values",
             encoding="runs" if is_small else "dense",

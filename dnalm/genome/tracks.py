@@ -25,10 +25,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -312,34 +312,28 @@ def paint_values(dense: npt.NDArray[Any], intervals: Intervals, values: npt.NDAr
         dense[starts[first] : ends[last - 1]] = np.repeat(values[first:last], widths[first:last])
 
 
-class RunsWriter:
-    """Writes runs one after another, joining equal neighbours.
+def write_runs(
+    folder: Path, pieces: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]
+) -> tuple[Path, Path]:
+    """Write runs one after another into an empty folder, or one with values.bin, joining equal neighbours.
 
     Args:
-        folder: an empty folder, or one with values.bin.
+        folder: for starts.bin and rows.bin.
+        pieces: (R,) sorted starts, of the whole genome the first 0; (R,) or (R, W) rows.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self.files = (folder / STARTS_FILE, folder / ROWS_FILE)
-        self._starts: BinaryIO = self.files[0].open("wb")
-        self._rows: BinaryIO = self.files[1].open("wb")
-        self._last: bytes | None = None
-
-    def add(self, starts: npt.NDArray[np.int64], rows: npt.NDArray[Any]) -> None:
-        """Append runs: (R,) sorted starts, of the whole genome the first 0; (R,) or (R, W) rows."""
-        if not starts.size:
-            return
-        bits = np.ascontiguousarray(rows).view(np.uint8).reshape(len(starts), -1)
-        is_new = np.concatenate([[True], (bits[1:] != bits[:-1]).any(axis=1)])
-        is_new[0] = bits[0].tobytes() != self._last
-        self._last = bits[-1].tobytes()
-        self._starts.write(starts[is_new].astype("<i8").tobytes())
-        self._rows.write(bits[is_new].tobytes())
-
-    def close(self) -> None:
-        """Bring all to the files."""
-        self._starts.close()
-        self._rows.close()
+    last: bytes | None = None
+    files = (folder / STARTS_FILE, folder / ROWS_FILE)
+    with files[0].open("wb") as starts_file, files[1].open("wb") as rows_file:
+        for starts, rows in pieces:
+            if not starts.size:
+                continue
+            bits = np.ascontiguousarray(rows).view(np.uint8).reshape(len(starts), -1)
+            is_new = np.concatenate([[True], (bits[1:] != bits[:-1]).any(axis=1)])
+            is_new[0] = bits[0].tobytes() != last
+            last = bits[-1].tobytes()
+            starts_file.write(starts[is_new].astype("<i8").tobytes())
+            rows_file.write(bits[is_new].tobytes())
+    return files
 
 
 def runs_of(dense: npt.NDArray[np.float32]) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]:
