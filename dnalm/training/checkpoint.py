@@ -1,58 +1,142 @@
 """A run's `checkpoints/`: written whole or not at all, verified on disk, and pruned only then.
 
-`begin` makes a hidden folder, whoever likes writes files into it, `finish` sums them, brings everything to
-disk and renames the folder. A process that is killed in between leaves a hidden folder, which
-`remove_leftovers` of a later one removes; what is at a final name is complete at every moment.
+A checkpoint is a folder `step-00001234` of safetensors files, `state.json` (plain values beside the tensors)
+and `MANIFEST.json`, written last, with the size and the SHA-256 of every other file. `begin` makes a hidden
+folder, every rank writes its tensors into it (`write_state`), `finish` writes the manifest, brings everything
+to disk and renames the folder, so that what is at a final name is complete at every moment. A process that is
+killed leaves a hidden folder `.step-00001234.tmp-<host>-<pid>-<birth>` (`.pruned-` if it was removing one),
+which `remove_leftovers` of a later start removes.
 
-The checkpoints that lie in a folder: which are good, and how those that are not kept go.
+Every byte is compared with the manifest before a checkpoint is used. Of a stranger's nothing is unpickled, no
+link is followed and no size is believed; one's own run folder is trusted otherwise.
 
-Which checkpoints are kept: the last ones, the best ones, every n-th, and never fewer than two.
-
-What happens if a checkpoint cannot be written: once more, then on without it, and not for ever.
+Ours and not `torch.distributed.checkpoint` alone, which neither verifies what it reads nor survives a kill
+between two files (tests/training/checkpoints). Its readers and writers of safetensors are used: tensors that
+two ranks wrote are read on one or on four, sharded or whole, every bit the same.
 """
 
 from __future__ import annotations
 
+import json
+import logging
+import math
 import os
+import re
 import shutil
+import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.distributed import ProcessGroup
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
+from torch.optim import Optimizer
 
 from dnalm.console import stderr
 from dnalm.durable import DISK_FULL, NOT_WRITABLE, FileSum, file_sha256, sync, write_text
-from dnalm.errors import CheckpointError, DnalmError
+from dnalm.errors import CheckpointError, DnalmError, NumericsError
 from dnalm.faults import fault
 from dnalm.lock import Process
-from dnalm.training.checkpoint_files import (
-    MANIFEST_FILE,
-    REMOVING,
-    STATE_FILE,
-    WRITING,
-    Checkpoint,
-    Manifest,
-    NotAFileError,
-    Rejected,
-    check_kinds,
-    files_inside,
-    hidden_name,
-    is_file_name,
-    read_checkpoint,
-    refused,
-    sizes_inside,
-    spell_state,
-    step_name,
-    step_of,
-    writer_of,
-)
+from dnalm.models.weights import check_safetensors
+from dnalm.small_files import SmallFileError, read_small
 
-LEAST_KEPT = 2
+STATE_FILE, MANIFEST_FILE = "state.json", "MANIFEST.json"
+FORMAT, FORMAT_VERSION = "dnalm checkpoint", 1
+_READABLE = (".safetensors", ".json", ".yaml")  # formats that cannot run anything when they are read
+_MOST_JSON_BYTES = 64 << 20
+_STEP = re.compile(r"step-(\d{8}|[1-9]\d{8,})")
+_HIDDEN = re.compile(r"\.step-\d{8,}\.(?:tmp|pruned)-(?P<host>.+)-(?P<pid>\d+)-(?P<birth>[0-9a-z]+)")
+_FILE = re.compile(r"(?:[\w-][\w.-]*/)?[\w-][\w.-]*", re.ASCII)  # at most one folder below, none hidden
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_LEAST_KEPT = 2
+_ROOM = 1.2  # of the size of the last checkpoint, as metrics grow and file systems have blocks
+_STALE_S = 24 * 3600
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """A folder that has been verified.
+
+    Attributes:
+        path: the folder.
+        step: optimizer steps that are done.
+        state: what `state.json` says.
+        files: names and sizes in bytes, without the manifest.
+    """
+
+    path: Path
+    step: int
+    state: Mapping[str, Any]
+    files: Mapping[str, int]
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all files."""
+        return sum(self.files.values())
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A folder that is not trusted, and why."""
+
+    path: Path
+    error: CheckpointError
+
+    def __str__(self) -> str:
+        return str(self.error)
+
+
+def open_checkpoint(path: Path, *, verify: bool = True) -> Checkpoint:
+    """Read a checkpoint that is asked for by its path.
+
+    Args:
+        path: the folder; links on the way to it are followed, in it they are not.
+        verify: read every byte; without, sizes only, if it has just been verified.
+
+    Raises:
+        CheckpointError: CKPT-01 to 06 and 09.
+    """
+    return _read(path.resolve(), verify=verify)
+
+
+def choose(folder: CheckpointFolder) -> tuple[Checkpoint | None, list[Rejected]]:
+    """The newest good checkpoint, from which a run continues; None only where there has never been one.
+
+    Raises:
+        CheckpointError: CKPT-11, there are some and none is good.
+    """
+    found, rejected = folder.newest_good()
+    if found is None and rejected:
+        reasons = "".join(f"\n  {one}" for one in rejected)
+        raise CheckpointError(
+            "CKPT-11",
+            where=str(folder.path),
+            found=f"no valid checkpoint among {len(rejected)}:{reasons}\n",
+            expected="a valid one; refusing to restart from step 0 silently",
+            fix="copy one again from where it is whole, or begin a new run by run.replace=true or another "
+            "run.name",
+        )
+    return found, rejected
+
+
+@dataclass(frozen=True, kw_only=True)
 class Retention:
     """Which checkpoints are kept.
 
@@ -70,243 +154,19 @@ class Retention:
     metric: str = "val_bits_per_base"
     mode: Literal["min", "max"] = "min"
 
-    def __post_init__(self) -> None:
-        assert self.last >= 1, "the newest checkpoint is always kept"
-        assert self.best >= 0
-        assert self.every is None or self.every >= 1
-
     def kept(self, states: Mapping[int, Mapping[str, Any]]) -> set[int]:
-        """Steps that are kept, of the good checkpoints by step, with their states."""
+        """Steps that are kept, never fewer than two, of the good checkpoints by step, with their states."""
         newest = sorted(states, reverse=True)
-        kept = set(newest[: self.last])
+        kept = {*newest[: self.last], *self.ranked(states)[: self.best]}
         kept |= {step for step in newest if self.every and step % self.every == 0}
-        kept |= set(self.ranked(states)[: self.best])
-        spare = (step for step in newest if step not in kept)
-        while len(kept) < min(LEAST_KEPT, len(newest)):
-            kept.add(next(spare))
-        return kept
+        others = [step for step in newest if step not in kept]
+        return kept | set(others[: max(0, _LEAST_KEPT - len(kept))])
 
     def ranked(self, states: Mapping[int, Mapping[str, Any]]) -> list[int]:
         """Steps that have the figure, from the best to the worst, of equals the later first."""
         sign = 1 if self.mode == "min" else -1
         scored = {step: state.get("metrics", {}).get(self.metric) for step, state in states.items()}
         return [-step for _, step in sorted((sign * s, -step) for step, s in scored.items() if s is not None)]
-
-
-_T = TypeVar("_T")
-
-
-class SaveFailed(CheckpointError):  # noqa: N818
-    """A checkpoint was not written, and nothing of it is left at a final name; trying again may help."""
-
-
-class SavePolicy:
-    """Try twice, then warn and train on; give up after so many saves in a row.
-
-    Args:
-        max_failed_saves: in a row, the last of which ends the run.
-        warn: told of each save that was given up.
-    """
-
-    def __init__(
-        self, *, max_failed_saves: int = 3, warn: Callable[[str], None] = lambda text: stderr.print(text)
-    ) -> None:
-        self.max_failed_saves, self.warn, self.failed_in_a_row = max_failed_saves, warn, 0
-
-    def attempt(self, write: Callable[[], _T]) -> _T | None:
-        """Write, with one more try; None if both have failed and training may go on.
-
-        Args:
-            write: begins, fills and finishes a checkpoint; where ranks do so together, it raises on all of
-                them or on none.
-
-        Raises:
-            CheckpointError: CKPT-14, as many saves in a row have failed.
-        """
-        try:
-            written = self._twice(write)
-        except SaveFailed as failed:
-            self.failed_in_a_row += 1
-            if self.failed_in_a_row >= self.max_failed_saves:
-                raise self._given_up(failed) from failed
-            left = self.max_failed_saves - self.failed_in_a_row
-            self.warn(
-                f"Not saved: {failed} Training goes on; {left} more failed saves in a row would end the run."
-            )
-            return None
-        self.failed_in_a_row = 0
-        return written
-
-    @staticmethod
-    def _twice(write: Callable[[], _T]) -> _T:
-        try:
-            return write()
-        except SaveFailed:
-            return write()
-
-    def _given_up(self, last: SaveFailed) -> CheckpointError:
-        return CheckpointError(
-            "CKPT-14",
-            where=last.where,
-            found=f"{self.failed_in_a_row} saves in a row have failed, the last: {last.found}",
-            expected="a disk that takes a checkpoint",
-            fix=f"{last.fix}, then start the run again: it goes on from its newest checkpoint",
-        )
-
-
-@contextmanager
-def disk_errors(where: Path) -> Iterator[None]:
-    """Say of an operating system's error in a block that the save has failed.
-
-    Raises:
-        SaveFailed: CKPT-13 (not writable) or 14 (the disk is full, or does not work).
-    """
-    try:
-        yield
-    except OSError as error:
-        raise save_failed(where, error) from error
-
-
-def save_failed(where: Path, error: OSError) -> SaveFailed:
-    """The failure that an operating system's error is."""
-    reason = error.strerror or str(error)
-    if error.errno in NOT_WRITABLE:
-        expected, fix = "a folder that may be written", "mount it for writing, or give yourself the right"
-        return SaveFailed(
-            "CKPT-13", where=str(where), found=f"not writable ({reason})", expected=expected, fix=fix
-        )
-    if error.errno in DISK_FULL:
-        return disk_full(where, f"the disk is full ({reason})")
-    expected, fix = "a disk that works", "look at the disk's state"
-    return SaveFailed(
-        "CKPT-14", where=str(where), found=f"the disk says {reason}", expected=expected, fix=fix
-    )
-
-
-def disk_full(where: Path, found: str) -> SaveFailed:
-    """A save that has failed, or would, for want of space."""
-    return SaveFailed(
-        "CKPT-14",
-        where=str(where),
-        found=found,
-        expected="space for one more checkpoint",
-        fix="free space there",
-    )
-
-
-_STALE_S = 24 * 3600
-
-
-class StoredCheckpoints:
-    """What lies in a folder of checkpoints.
-
-    Args:
-        path: the folder, which need not be there.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._verified: dict[Path, tuple[object, Checkpoint]] = {}
-
-    def newest_good(self) -> tuple[Checkpoint | None, list[Rejected]]:
-        """The newest whose every byte is as it was written, and those passed over, newest first."""
-        rejected: list[Rejected] = []
-        for path in self.paths():
-            try:
-                return read_checkpoint(path), rejected
-            except CheckpointError as error:
-                rejected.append(Rejected(path, error))
-        return None, rejected
-
-    def paths(self) -> list[Path]:
-        """Checkpoints, good or bad, newest first."""
-        steps = {path: step_of(path.name) for path in self._entries()}
-        return sorted((path for path in steps if steps[path] is not None), key=lambda p: -(steps[p] or 0))
-
-    def look_at(self, path: Path) -> Checkpoint | Rejected:
-        """Verify a checkpoint, or remember that it was and has not been touched since."""
-        state = _touched(path)
-        if state is None or path not in self._verified or self._verified[path][0] != state:
-            try:
-                self._verified[path] = state, read_checkpoint(path)
-            except CheckpointError as error:
-                return Rejected(path, error)
-        return self._verified[path][1]
-
-    def prune(self, retention: Retention) -> None:
-        """Remove the good ones that are not kept; bad ones stay, to be looked into."""
-        good = self._good()
-        kept = retention.kept({found.step: found.state for found in good.values()})
-        for path, found in reversed(good.items()):
-            if found.step not in kept:
-                self.discard(path)
-
-    def make_room(self) -> None:
-        """Remove all but the two newest good ones, bad ones too; nothing if there are not two."""
-        kept = list(self._good())[:LEAST_KEPT]
-        for path in reversed(self.paths()) if len(kept) == LEAST_KEPT else ():
-            if path not in kept:
-                self.discard(path)
-
-    def discard(self, path: Path) -> None:
-        """Hide, then remove, so that a kill in between leaves nothing incomplete at a final name."""
-        if not os.path.lexists(path):
-            return
-        hidden = self.path / hidden_name(path.name, REMOVING, Process.current())
-        _remove(hidden)
-        path.rename(hidden)
-        self._verified.pop(path, None)
-        sync(self.path)
-        with suppress(OSError):
-            (hidden / MANIFEST_FILE).unlink()
-        fault("checkpoint.during_prune")
-        _remove(hidden)
-
-    def remove_leftovers(self) -> list[Path]:
-        """Remove what processes that have ended left half written or half removed; call it at a run's start.
-
-        Another machine's process may live: what it left goes when nothing in it has changed for a day.
-        """
-        removed = []
-        with disk_errors(self.path):
-            for path in self._entries():
-                writer = writer_of(path.name)
-                if writer and (writer == Process.current() or writer.is_gone or _is_stale(path, writer)):
-                    _remove(path)
-                    removed.append(path)
-        return removed
-
-    def _entries(self) -> list[Path]:
-        return sorted(self.path.iterdir()) if self.path.is_dir() else []
-
-    def _good(self) -> dict[Path, Checkpoint]:
-        seen = {path: self.look_at(path) for path in self.paths()}
-        return {path: found for path, found in seen.items() if isinstance(found, Checkpoint)}
-
-
-def _remove(path: Path) -> None:
-    """Remove a folder, or a file or link in the place of one; what cannot go now goes at the next start."""
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    else:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _touched(path: Path) -> object:
-    """Differs once a file of a checkpoint has been written to or replaced; None if that cannot be seen."""
-    try:
-        files = files_inside(path)
-    except (OSError, NotAFileError):
-        return None
-    return {name: (s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in files.items()}
-
-
-def _is_stale(path: Path, writer: Process) -> bool:
-    times = [part.lstat().st_mtime for part in (path, *path.rglob("*"))]
-    return not writer.is_here and time.time() - max(times) > _STALE_S
-
-
-_ROOM = 1.2  # of the size of the last checkpoint, as metrics grow and file systems have blocks
 
 
 @dataclass(frozen=True)
@@ -322,7 +182,7 @@ class Saved:
     written: bool
 
 
-class CheckpointFolder(StoredCheckpoints):
+class CheckpointFolder:
     """The checkpoints of one run, written by one process at a time (see `RunLock`).
 
     Args:
@@ -344,9 +204,33 @@ class CheckpointFolder(StoredCheckpoints):
         best_metric: str = "val_bits_per_base",
         best_mode: Literal["min", "max"] = "min",
     ) -> None:
-        super().__init__(path)
-        self.retention = Retention(keep_last, keep_best, keep_every, best_metric, best_mode)
+        self.path = path
+        self.retention = Retention(
+            last=keep_last, best=keep_best, every=keep_every, metric=best_metric, mode=best_mode
+        )
+        self._verified: dict[Path, tuple[object, Checkpoint]] = {}
         self._begun: int | None = None
+
+    def paths(self) -> list[Path]:
+        """Checkpoints, good or bad, newest first."""
+        steps = [(step, path) for path in self._entries() if (step := _step_of(path)) is not None]
+        return [path for _, path in sorted(steps, reverse=True)]
+
+    def newest_good(self) -> tuple[Checkpoint | None, list[Rejected]]:
+        """The newest whose every byte is as it was written, and those passed over, newest first."""
+        rejected: list[Rejected] = []
+        for path in self.paths():
+            try:
+                return _read(path), rejected
+            except CheckpointError as error:
+                rejected.append(Rejected(path, error))
+        return None, rejected
+
+    def best(self) -> Checkpoint | None:
+        """The good one with the best figure; None if none has it."""
+        good = {found.step: found for found in self._good()}
+        ranked = self.retention.ranked({step: found.state for step, found in good.items()})
+        return good[ranked[0]] if ranked else None
 
     def begin(self, step: int) -> Path:
         """Make the hidden folder that the files of a step go into.
@@ -370,60 +254,71 @@ class CheckpointFolder(StoredCheckpoints):
             fault("checkpoint.after_mkdir")
         return folder
 
-    def best(self) -> Checkpoint | None:
-        """The good one with the best figure; None if none has it."""
-        good = {found.step: found for found in self._good().values()}
-        ranked = self.retention.ranked({step: found.state for step, found in good.items()})
-        return good[ranked[0]] if ranked else None
-
-    def abandon(self, step: int) -> None:
-        """Remove the hidden folder of a step."""
-        shutil.rmtree(self._writing(step), ignore_errors=True)
-
     def finish(self, step: int, state: Mapping[str, Any]) -> Saved:
         """Make a checkpoint of what has been written for a step, and remove those that are not kept.
 
         Args:
             step: that was begun.
-            state: plain JSON types: contract, versions, metrics; `step` is added.
+            state: JSON types: contract, versions, metrics; `step` is added.
 
         Raises:
             SaveFailed: CKPT-13, 14, or how the disk spoilt it; older checkpoints are as they were, but where
                 the disk is full only the two newest good ones are left.
-            CheckpointError: CKPT-03, 04, 09, a file was written that a checkpoint must not have.
             NumericsError: CKPT-08, the state holds a number that is not finite.
-            TypeError: the state is not of plain types.
         """
-        target = self.path / step_name(step)
+        target, folder = self.path / f"step-{step:08d}", self._writing(step)
         with self._cleaning(step):
             text = spell_state({**state, "step": step})
-            if isinstance(there := self.look_at(target), Checkpoint):
+            if isinstance(there := self._look_at(target), Checkpoint):
                 self.abandon(step)
                 return Saved(there, written=False)
-            self._complete(self._writing(step), text)
+            self._complete(folder, text)
             fault("checkpoint.before_rename")
-            self.discard(target)
-            self._writing(step).rename(target)
+            self._discard(target)
+            folder.rename(target)
             fault("checkpoint.after_rename")
             sync(self.path)
-            saved = self._read_back(target)
+            saved = self._look_at(target)
+            if isinstance(saved, Rejected):
+                self._discard(target)
+                bad, fix = saved.error, "look at the disk's state"
+                raise SaveFailed(bad.code, where=bad.where, found=bad.found, expected=bad.expected, fix=fix)
             self._begun = None
             fault("checkpoint.before_prune")
-            self.prune(self.retention)
+            self._prune()
             fault("checkpoint.after_prune")
         return Saved(saved, written=True)
 
-    def _writing(self, step: int) -> Path:
-        return self.path / hidden_name(step_name(step), WRITING, Process.current())
+    def abandon(self, step: int) -> None:
+        """Remove the hidden folder of a step."""
+        shutil.rmtree(self._writing(step), ignore_errors=True)
 
-    def _check_space(self) -> None:
-        for path in self.paths():
-            with suppress(NotAFileError):
-                needed = int(_ROOM * sum(sizes_inside(path).values()))
-                if needed > (free := shutil.disk_usage(self.path).free):
-                    found = f"{needed:,} bytes are needed for a checkpoint, {free:,} are free"
-                    raise disk_full(self.path, found)
-                return
+    def make_room(self) -> None:
+        """Remove all but the two newest good ones, bad ones too; nothing if there are not two."""
+        kept = [found.path for found in self._good()][:_LEAST_KEPT]
+        for path in reversed(self.paths()) if len(kept) == _LEAST_KEPT else ():
+            if path not in kept:
+                self._discard(path)
+
+    def remove_leftovers(self) -> list[Path]:
+        """Remove what processes that have ended left half written or half removed; call it at a run's start.
+
+        Another machine's process may live: what it left goes when nothing in it has changed for a day.
+        """
+        removed = []
+        with disk_errors(self.path):
+            for path in self._entries():
+                writer = writer_of(path.name)
+                if writer and (writer == Process.current() or writer.is_gone or _is_stale(path, writer)):
+                    shutil.rmtree(path, ignore_errors=True)
+                    removed.append(path)
+        return removed
+
+    def _entries(self) -> list[Path]:
+        return sorted(self.path.iterdir()) if self.path.is_dir() else []
+
+    def _writing(self, step: int) -> Path:
+        return self.path / hidden_name(f"step-{step:08d}", "tmp", Process.current())
 
     @contextmanager
     def _cleaning(self, step: int) -> Iterator[None]:
@@ -431,58 +326,89 @@ class CheckpointFolder(StoredCheckpoints):
         try:
             with disk_errors(self.path):
                 yield
-        except NotAFileError as error:
-            self.abandon(step)
-            raise refused("CKPT-04", self._writing(step), str(error), "files only") from error
         except (DnalmError, TypeError) as error:
             self.abandon(step)
             if isinstance(error, SaveFailed) and error.code == "CKPT-14":
                 self.make_room()
             raise
 
+    def _check_space(self) -> None:
+        for path in self.paths()[:1]:
+            needed = int(_ROOM * sum(status.st_size for _, status in _entries_inside(path)))
+            if needed > (free := shutil.disk_usage(self.path).free):
+                found = f"{needed:,} bytes are needed for a checkpoint, {free:,} are free"
+                raise SaveFailed.for_space(self.path, found)
+
     def _complete(self, folder: Path, state: str) -> None:
         write_text(folder / STATE_FILE, state)
         fault("checkpoint.after_state")
-        sizes = sizes_inside(folder)
-        assert all(is_file_name(name) for name in sizes), f"names of {sorted(sizes)}"
-        check_kinds(folder, sizes)
-        manifest = Manifest(tuple(_settled(folder, name) for name in sorted(sizes)))
-        for inner in {(folder / name).parent for name in sizes}:
+        names = sorted(name for name, _ in _entries_inside(folder))
+        manifest = manifest_text([_settled(folder, name) for name in names])
+        for inner in {(folder / name).parent for name in names}:
             sync(inner)
-        write_text(folder / MANIFEST_FILE, manifest.to_json())
+        write_text(folder / MANIFEST_FILE, manifest)
         sync(folder)
         fault("checkpoint.after_manifest")
 
-    def _read_back(self, path: Path) -> Checkpoint:
-        """What lies on disk, which is not what was meant if the disk is bad; that is removed."""
-        seen = self.look_at(path)
-        if isinstance(seen, Rejected):
-            self.discard(path)
-            error = seen.error
-            fix = "look at the disk's state"
-            raise SaveFailed(
-                error.code, where=error.where, found=error.found, expected=error.expected, fix=fix
-            )
-        return seen
+    def _look_at(self, path: Path) -> Checkpoint | Rejected:
+        """Verify a checkpoint, or remember that it was and has not been touched since."""
+        try:
+            state = [
+                (name, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in _entries_inside(path)
+            ]
+        except OSError:
+            state = None
+        if state is None or path not in self._verified or self._verified[path][0] != state:
+            try:
+                self._verified[path] = state, _read(path)
+            except CheckpointError as error:
+                return Rejected(path, error)
+        return self._verified[path][1]
+
+    def _good(self) -> list[Checkpoint]:
+        """Newest first."""
+        return [found for found in map(self._look_at, self.paths()) if isinstance(found, Checkpoint)]
+
+    def _prune(self) -> None:
+        """Remove the good ones that are not kept; bad ones stay, to be looked into."""
+        good = self._good()
+        kept = self.retention.kept({found.step: found.state for found in good})
+        for found in reversed(good):
+            if found.step not in kept:
+                self._discard(found.path)
+
+    def _discard(self, path: Path) -> None:
+        """Hide, then remove, so that a kill in between leaves nothing incomplete at a final name."""
+        if not path.exists():
+            return
+        hidden = self.path / hidden_name(path.name, "pruned", Process.current())
+        shutil.rmtree(hidden, ignore_errors=True)
+        path.rename(hidden)
+        self._verified.pop(path, None)
+        sync(self.path)
+        fault("checkpoint.during_prune")
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
-def choose(folder: StoredCheckpoints) -> tuple[Checkpoint | None, list[Rejected]]:
-    """What a run goes on from: the newest good checkpoint; None only where there has never been one.
+def hidden_name(name: str, kind: Literal["tmp", "pruned"], process: Process) -> str:
+    """What a checkpoint is called while a process writes or removes it."""
+    return f".{name}.{kind}-{process.host}-{process.pid}-{process.birth}"
 
-    Raises:
-        CheckpointError: CKPT-11, there are some and none is good.
-    """
-    found, rejected = folder.newest_good()
-    if found is None and rejected:
-        reasons = "".join(f"\n  {one}" for one in rejected)
-        raise CheckpointError(
-            "CKPT-11",
-            where=str(folder.path),
-            found=f"no usable checkpoint among {len(rejected)}:{reasons}\n",
-            expected="one that is whole, for a run is not begun anew in silence",
-            fix="copy one again from where it is whole, or begin a new run under another run.name",
-        )
-    return found, rejected
+
+def writer_of(name: str) -> Process | None:
+    """The process that wrote or removed what has a hidden name, if it is one."""
+    found = _HIDDEN.fullmatch(name)
+    return Process(found["host"], int(found["pid"]), found["birth"]) if found else None
+
+
+def _step_of(path: Path) -> int | None:
+    found = _STEP.fullmatch(path.name)
+    return int(found[1]) if found else None
+
+
+def _is_stale(path: Path, writer: Process) -> bool:
+    times = [part.lstat().st_mtime for part in (path, *path.rglob("*"))]
+    return not writer.is_here and time.time() - max(times) > _STALE_S
 
 
 def _settled(folder: Path, name: str) -> FileSum:
@@ -497,3 +423,347 @@ def _settled(folder: Path, name: str) -> FileSum:
         finally:
             os.close(descriptor)
     return entry
+
+
+def manifest_text(files: Iterable[FileSum]) -> str:
+    """The text of `MANIFEST.json`."""
+    entries = {entry.name: {"bytes": entry.num_bytes, "sha256": entry.sha256} for entry in files}
+    fields = {"format": FORMAT, "version": FORMAT_VERSION, "files": entries}
+    return json.dumps(fields, indent=1, sort_keys=True) + "\n"
+
+
+def spell_state(state: Mapping[str, Any]) -> str:
+    """The text of `state.json`.
+
+    Raises:
+        TypeError: something in it is no JSON type.
+        NumericsError: CKPT-08, a number is not finite.
+    """
+    _check_finite(state, "state")
+    return json.dumps(state, indent=1, sort_keys=True) + "\n"
+
+
+def _check_finite(value: object, where: str) -> None:
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            _check_finite(part, f"{where}.{name}")
+    elif isinstance(value, list | tuple):
+        for number, part in enumerate(value):
+            _check_finite(part, f"{where}[{number}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise NumericsError(
+            "CKPT-08",
+            where=where,
+            found=str(value),
+            expected="finite values only",
+            fix="resume from the newest checkpoint with a lower learning rate, or look at the data of this "
+            "step",
+        )
+
+
+def _read(path: Path, *, verify: bool = True) -> Checkpoint:
+    try:
+        sizes = _sizes(path)
+        manifest = _manifest(path)
+        _compare(path, manifest, sizes, verify=verify)
+        expected = "the state of the step that the folder is named by"
+        state = _read_json(path / STATE_FILE, expected)
+    except OSError as error:
+        where = Path(str(error.filename)) if error.filename else path
+        found = f"cannot be read ({error.strerror})"
+        fix = "give yourself the right to read it, or resume from another checkpoint"
+        raise _refused("CKPT-04", where, found, "readable files", fix) from error
+    step = state.get("step")
+    if type(step) is not int or _step_of(path) not in (None, step):
+        raise _refused("CKPT-05", path / STATE_FILE, f"step {step}", expected)
+    return Checkpoint(path, step, state, sizes)
+
+
+def _sizes(path: Path) -> dict[str, int]:
+    """Files and their sizes in bytes, without the manifest; nothing is opened, no link followed."""
+    entries = dict(_entries_inside(path)) if path.is_dir() else {}
+    if MANIFEST_FILE not in entries:
+        found = "no manifest" if path.exists() else "no such folder"
+        raise _refused("CKPT-01", path / MANIFEST_FILE, found, "a checkpoint that was written to its end")
+    for name, status in entries.items():
+        if not stat.S_ISREG(status.st_mode):
+            what = "a link" if stat.S_ISLNK(status.st_mode) else "no regular file"
+            raise _refused("CKPT-04", path / name, what, "regular files only")
+    return {name: status.st_size for name, status in entries.items() if name != MANIFEST_FILE}
+
+
+def _manifest(path: Path) -> dict[str, FileSum]:
+    where, expected = path / MANIFEST_FILE, "the manifest that dnalm wrote"
+    fields = _read_json(where, expected)
+    version = fields.get("version")
+    if isinstance(version, int) and version > FORMAT_VERSION and fields.get("format") == FORMAT:
+        fix = "resume with the newer dnalm, or from another checkpoint"
+        expected = f"at most version {FORMAT_VERSION}"
+        raise _refused("CKPT-06", where, f"format version {version}", expected, fix)
+    try:
+        files = {name: _entry(name, **entry) for name, entry in fields["files"].items()}
+        if STATE_FILE not in files:
+            raise ValueError(f"no {STATE_FILE} in it")
+        if (fields["format"], version) != (FORMAT, FORMAT_VERSION):
+            raise KeyError("format")
+    except (TypeError, KeyError, AttributeError) as error:
+        raise _refused("CKPT-05", where, f"not the fields of a manifest ({error})", expected) from error
+    except ValueError as error:
+        raise _refused("CKPT-05", where, str(error), expected) from error
+    return files
+
+
+def _entry(name: str, *, bytes: int, sha256: str) -> FileSum:  # noqa: A002
+    if not _FILE.fullmatch(name):
+        raise ValueError(f"a file called {name[:80]!r}")
+    if type(bytes) is not int or bytes < 0 or not _SHA256.fullmatch(sha256):
+        raise ValueError(f"no size and checksum of {name}")
+    return FileSum(name, bytes, sha256)
+
+
+def _compare(path: Path, manifest: Mapping[str, FileSum], sizes: Mapping[str, int], *, verify: bool) -> None:
+    for name in sizes:
+        if not name.endswith(_READABLE):
+            found, expected = "a kind of file that is never read here", f"only {', '.join(_READABLE)} files"
+            raise _refused("CKPT-09", path / name, found, expected)
+    for names, what in (
+        (manifest.keys() - sizes.keys(), "no such file"),
+        (sizes.keys() - manifest.keys(), "a file too many"),
+    ):
+        if names:
+            more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+            raise _refused("CKPT-04", path / min(names), what + more, "the files of its manifest")
+    for name, entry in manifest.items():
+        if sizes[name] != entry.num_bytes:
+            found, expected = f"{sizes[name]:,} bytes", f"{entry.num_bytes:,} by its manifest"
+            raise _refused("CKPT-03", path / name, found, expected)
+    for name, entry in manifest.items() if verify else ():
+        if (found := file_sha256(path / name)) != entry.sha256:
+            raise _refused("CKPT-02", path / name, f"sha256 {found}", f"{entry.sha256} by its manifest")
+        if name.endswith(".safetensors"):
+            check_safetensors(path / name)
+
+
+def _entries_inside(folder: str | Path, below: str = "") -> Iterator[tuple[str, os.stat_result]]:
+    """What lies in a folder and in those in it, by names such as `a.json` and `sub/b.json`, sorted."""
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.is_dir(follow_symlinks=False) and not below:
+            yield from _entries_inside(entry.path, f"{entry.name}/")
+        else:
+            yield below + entry.name, entry.stat(follow_symlinks=False)
+
+
+def _read_json(path: Path, expected: str) -> dict[str, Any]:
+    try:
+        return read_small(path, "json", _MOST_JSON_BYTES)
+    except SmallFileError as error:
+        raise _refused("CKPT-05", path, error.found, expected) from error
+
+
+def _refused(
+    code: str,
+    where: Path,
+    found: str,
+    expected: str,
+    fix: str = "resume from another checkpoint, or copy this one again from where it is whole",
+) -> CheckpointError:
+    return CheckpointError(code, where=str(where), found=found, expected=expected, fix=fix)
+
+
+class SaveFailed(CheckpointError):  # noqa: N818
+    """A checkpoint was not written, and nothing of it is left at a final name; trying again may help."""
+
+    @classmethod
+    def for_space(cls, where: Path, found: str) -> SaveFailed:
+        """A save that has failed, or would, for want of space."""
+        expected, fix = "space for one more checkpoint", "free space there"
+        return cls("CKPT-14", where=str(where), found=found, expected=expected, fix=fix)
+
+    @classmethod
+    def by_system(cls, where: Path, error: OSError) -> SaveFailed:
+        """The failure that an operating system's error is."""
+        reason = error.strerror or str(error)
+        if error.errno in DISK_FULL:
+            return cls.for_space(where, f"the disk is full ({reason})")
+        if error.errno in NOT_WRITABLE:
+            code, found, expected = "CKPT-13", f"not writable ({reason})", "a folder that may be written"
+            fix = "mount it for writing, or give yourself the right"
+        else:
+            code, found, expected = "CKPT-14", f"the disk says {reason}", "a disk that works"
+            fix = "look at the disk's state"
+        return cls(code, where=str(where), found=found, expected=expected, fix=fix)
+
+
+@contextmanager
+def disk_errors(where: Path) -> Iterator[None]:
+    """Turn an operating system's error in a block into a failed save.
+
+    Raises:
+        SaveFailed: CKPT-13 (not writable) or 14 (the disk is full, or does not work).
+    """
+    try:
+        yield
+    except OSError as error:
+        raise SaveFailed.by_system(where, error) from error
+
+
+class SavePolicy:
+    """Try twice, then warn and train on; give up after so many saves in a row.
+
+    Args:
+        max_failed_saves: in a row, the last of which ends the run.
+        warn: called with a sentence for each save that was given up.
+    """
+
+    def __init__(
+        self, *, max_failed_saves: int = 3, warn: Callable[[str], None] = lambda text: stderr.print(text)
+    ) -> None:
+        self.max_failed_saves, self.warn, self.failed_in_a_row = max_failed_saves, warn, 0
+
+    def attempt(self, write: Callable[[], _T]) -> _T | None:
+        """Write, with one more try; None if both have failed and training may continue.
+
+        Args:
+            write: begins, fills and finishes a checkpoint; where ranks do so together, it raises on all of
+                them or on none.
+
+        Raises:
+            CheckpointError: CKPT-14, as many saves in a row have failed.
+        """
+        try:
+            try:
+                written = write()
+            except SaveFailed:
+                written = write()
+        except SaveFailed as failed:
+            self.failed_in_a_row += 1
+            left = self.max_failed_saves - self.failed_in_a_row
+            if left > 0:
+                self.warn(
+                    f"Not saved: {failed} Training continues; {left} more failed saves in a row would end "
+                    "the run."
+                )
+                return None
+            raise CheckpointError(
+                "CKPT-14",
+                where=failed.where,
+                found=f"{self.failed_in_a_row} saves in a row have failed, the last: {failed.found}",
+                expected="a disk that takes a checkpoint",
+                fix=f"{failed.fix}, then start the run again: it continues from its newest checkpoint",
+            ) from failed
+        self.failed_in_a_row = 0
+        return written
+
+
+# `model.<name>` are weights, `optimizer.state.<name>.<slot>` the optimizer's, whose settings come from the
+# config and its learning rate from the step. Every rank writes what it holds: all of a replicated model, a
+# shard of a sharded one.
+MODEL, OPTIMIZER = "model.", "optimizer."
+NETWORK = f"{MODEL}model."  # what a training module has as `model`
+_BY_NAME = StateDictOptions(flatten_optimizer_state_dict=True)
+_MOST_NAMED = 3  # tensors in a message
+_TIED = StateDictOptions(strict=False)  # weights that are tied have one name
+
+
+def state_tensors(module: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+    """The tensors themselves; of a sharded module, this rank's shards as DTensors.
+
+    Args:
+        module: whose weights are held.
+        optimizer: of the module's parameters; its state is made if no step has been taken.
+    """
+    untied = {name for name, _ in module.named_parameters()} | {name for name, _ in module.named_buffers()}
+    held = get_model_state_dict(module)
+    weights = {MODEL + name: cast(Tensor, held[name]) for name in held if name in untied}
+    slots: Mapping[str, object] = get_optimizer_state_dict(module, optimizer, options=_BY_NAME)
+    return {**weights, **{OPTIMIZER + name: slot for name, slot in slots.items() if isinstance(slot, Tensor)}}
+
+
+def write_state(folder: Path, tensors: Mapping[str, Tensor], group: ProcessGroup | None = None) -> None:
+    """Write this rank's part; called on every rank.
+
+    Args:
+        folder: on a file system that all ranks see.
+        tensors: what `state_tensors` gave.
+        group: of the ranks, which wait in it until all have written.
+    """
+    files = {name: 1 if name.startswith(MODEL) else 2 for name in tensors}
+    writer = HuggingFaceStorageWriter(str(folder), fqn_to_index_mapping=files, save_distributed=True)
+    with _quietly():
+        save(dict(tensors), storage_writer=writer, process_group=group)
+
+
+def read_state(folder: Path, module: nn.Module, optimizer: Optimizer) -> None:
+    """Fill a module and its optimizer; called on every rank.
+
+    Args:
+        folder: of any layout.
+        module: of the shapes that were saved.
+        optimizer: of its parameters.
+    """
+    tensors = state_tensors(module, optimizer)
+    _check_fit(folder, tensors)
+    with _quietly():
+        load(tensors, storage_reader=HuggingFaceStorageReader(str(folder)))
+    set_model_state_dict(module, _named(tensors, MODEL), options=_TIED)
+    settings: dict[str, Any] = get_optimizer_state_dict(module, optimizer, options=_BY_NAME)
+    state = {**settings, **_named(tensors, OPTIMIZER)}
+    set_optimizer_state_dict(module, optimizer, state, options=_BY_NAME)
+
+
+def read_weights(folder: Path, module: nn.Module) -> None:
+    """Fill a network that lies whole in this process with the weights of a checkpoint of any layout."""
+    tensors = {NETWORK + name: parameter.detach() for name, parameter in module.named_parameters()}
+    _check_fit(folder, tensors, only=NETWORK)
+    with _quietly(), torch.no_grad():
+        load(tensors, storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=True)
+
+
+def _named(tensors: Mapping[str, Tensor], kind: str) -> dict[str, Any]:
+    return {name.removeprefix(kind): tensor for name, tensor in tensors.items() if name.startswith(kind)}
+
+
+def _check_fit(folder: Path, wanted: Mapping[str, Tensor], *, only: str = "") -> None:
+    """Refuse a checkpoint of another model or optimizer.
+
+    Raises:
+        CheckpointError: CKPT-07, tensors are missing, too many, or of another shape.
+    """
+    found = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
+    shapes = {name: tuple(getattr(of, "size", ())) for name, of in found.items() if name.startswith(only)}
+    faults = [f"{name} is missing" for name in wanted if name not in shapes]
+    faults += [f"{name} is not wanted" for name in shapes if name not in wanted]
+    faults += [
+        f"{name} has shape {shapes[name]}, not {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in shapes and shapes[name] != tuple(tensor.shape)
+    ]
+    if faults:
+        more = f" and {len(faults) - _MOST_NAMED} more" if len(faults) > _MOST_NAMED else ""
+        raise CheckpointError(
+            "CKPT-07",
+            where=str(folder),
+            found=", ".join(faults[:_MOST_NAMED]) + more,
+            expected="the weights and the optimizer of this config",
+            fix="set model, optim and objectives to those of the run's config.yaml, or start a new run",
+        )
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without torch's remarks on single processes and on metadata that safetensors do not need.
+
+    What failed on one rank is raised on all, as the same error.
+    """
+    logger = logging.getLogger("torch.distributed.checkpoint")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            yield
+    except CheckpointException as failed:
+        error, _ = next(iter(failed.failures.values()))
+        raise error from failed
+    finally:
+        logger.setLevel(level)

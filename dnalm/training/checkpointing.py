@@ -1,171 +1,30 @@
 """When a run is saved, and when it stops: between two micro-batches, on all ranks at once.
 
 What is saved is always the last complete optimizer step; one that was under way is repeated. A step that is
-validated is saved after its validation, so that a checkpoint knows its figures and a run that goes on from it
-has missed nothing.
-
-What a checkpoint holds of a model and its optimizer: named tensors, in safetensors files, without pickle.
-
-Every rank writes what it holds: all of the model where it is replicated, a shard where it is sharded. Reading
-fills the tensors of whatever layout asks, so a run that was saved on two ranks goes on on one or on four, and
-one that was sharded goes on replicated; every bit is the same. Nothing else is stored of an optimizer: its
-settings come from the config, its learning rate from the step.
-
-`model.<name>` are weights, `optimizer.state.<name>.<slot>` the optimizer's. Weights that are tied have one
-name.
+validated is saved after its validation, so that a checkpoint knows its figures and a resumed run has missed
+nothing.
 """
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor, nn
-from torch.distributed import ProcessGroup
-from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
-from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import save
-from torch.optim import Optimizer
 
-from dnalm.errors import CheckpointError, NumericsError
+from dnalm.errors import NumericsError
 from dnalm.faults import fault
 from dnalm.models.weights import not_finite
 from dnalm.training.callbacks import save_logger
-from dnalm.training.checkpoint import CheckpointFolder, SavePolicy, save_failed
+from dnalm.training.checkpoint import CheckpointFolder, SaveFailed, SavePolicy, state_tensors, write_state
 from dnalm.training.distributed import done_by_first, patient_group
 from dnalm.training.launcher import RunFolder
 from dnalm.training.optim import how_to_stay_finite
 from dnalm.training.stop_flags import RunStopped, StopFlags
-
-MODEL, OPTIMIZER = "model.", "optimizer."
-NETWORK = f"{MODEL}model."  # what a training module has as `model`
-_BY_NAME = StateDictOptions(flatten_optimizer_state_dict=True)
-_TOLD = 3  # tensors that are named
-_TIED = StateDictOptions(strict=False)
-
-
-def state_tensors(module: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
-    """The tensors themselves; of a sharded module, this rank's shards as DTensors.
-
-    Args:
-        module: whose weights are held.
-        optimizer: of the module's parameters; its state is made if no step has been taken.
-    """
-    untied = {name for name, _ in module.named_parameters()} | {name for name, _ in module.named_buffers()}
-    held = get_model_state_dict(module)
-    weights = {MODEL + name: cast(Tensor, held[name]) for name in held if name in untied}
-    slots: Mapping[str, object] = get_optimizer_state_dict(module, optimizer, options=_BY_NAME)
-    return {**weights, **{OPTIMIZER + name: slot for name, slot in slots.items() if isinstance(slot, Tensor)}}
-
-
-def write_state(folder: Path, tensors: Mapping[str, Tensor], group: ProcessGroup | None = None) -> None:
-    """Write this rank's part; called on every rank.
-
-    Args:
-        folder: on a file system that all ranks see.
-        tensors: what `state_tensors` gave.
-        group: of the ranks, which wait in it until all have written.
-    """
-    files = {name: 1 if name.startswith(MODEL) else 2 for name in tensors}
-    writer = HuggingFaceStorageWriter(str(folder), fqn_to_index_mapping=files, save_distributed=True)
-    with _quietly():
-        save(dict(tensors), storage_writer=writer, process_group=group)
-
-
-def read_state(folder: Path, module: nn.Module, optimizer: Optimizer) -> None:
-    """Fill a module and its optimizer; called on every rank.
-
-    Args:
-        folder: of any layout.
-        module: of the shapes that were saved.
-        optimizer: of its parameters.
-    """
-    tensors = state_tensors(module, optimizer)
-    _check_fit(folder, tensors)
-    with _quietly():
-        load(tensors, storage_reader=HuggingFaceStorageReader(str(folder)))
-    weights: dict[str, Any] = {
-        name.removeprefix(MODEL): t for name, t in tensors.items() if name.startswith(MODEL)
-    }
-    set_model_state_dict(module, weights, options=_TIED)
-    settings: dict[str, Any] = get_optimizer_state_dict(module, optimizer, options=_BY_NAME)
-    slots: dict[str, Any] = {
-        name.removeprefix(OPTIMIZER): t for name, t in tensors.items() if name.startswith(OPTIMIZER)
-    }
-    set_optimizer_state_dict(module, optimizer, {**settings, **slots}, options=_BY_NAME)
-
-
-def read_weights(folder: Path, module: nn.Module) -> None:
-    """Fill a network that lies whole in this process with the weights of a checkpoint of any layout."""
-    tensors = {NETWORK + name: parameter.detach() for name, parameter in module.named_parameters()}
-    _check_fit(folder, tensors, only=NETWORK)
-    with _quietly(), torch.no_grad():
-        load(tensors, storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=True)
-
-
-def _named(tensors: Mapping[str, Tensor], kind: str) -> dict[str, Any]:
-    return {name.removeprefix(kind): tensor for name, tensor in tensors.items() if name.startswith(kind)}
-
-
-def _check_fit(folder: Path, wanted: Mapping[str, Tensor], *, only: str = "") -> None:
-    """Refuse a checkpoint of another model or optimizer.
-
-    Raises:
-        CheckpointError: CKPT-07, tensors are missing, too many, or of another shape.
-    """
-    found = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
-    shapes = {name: tuple(getattr(of, "size", ())) for name, of in found.items() if name.startswith(only)}
-    faults = [f"{name} is missing" for name in wanted if name not in shapes]
-    faults += [f"{name} is not wanted" for name in shapes if name not in wanted]
-    faults += [
-        f"{name} has shape {shapes[name]}, not {tuple(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if name in shapes and shapes[name] != tuple(tensor.shape)
-    ]
-    if faults:
-        more = f" and {len(faults) - _TOLD} more" if len(faults) > _TOLD else ""
-        raise CheckpointError(
-            "CKPT-07",
-            where=str(folder),
-            found=", ".join(faults[:_TOLD]) + more,
-            expected="the weights and the optimizer of this config",
-            fix="set model, optim and objectives to those of the run's config.yaml, or start a new run",
-        )
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without torch's remarks on single processes and on metadata that safetensors do not need.
-
-    What failed on one rank is raised on all, and as what it was there.
-    """
-    logger = logging.getLogger("torch.distributed.checkpoint")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-            yield
-    except CheckpointException as failed:
-        error, _ = next(iter(failed.failures.values()))
-        raise error from failed
-    finally:
-        logger.setLevel(level)
 
 
 @dataclass(frozen=True)
@@ -285,9 +144,7 @@ class Checkpointing(Callback):
         self._saved = step
 
     def _check_place(self) -> None:
-        with suppress(
-            OSError
-        ):  # a file system that does not answer makes the save fail, which is tried again
+        with suppress(OSError):  # a file system that does not answer makes the save fail and be tried again
             if self.run.is_replaced() and (lost := self.run.fault()):
                 raise lost
 
@@ -299,10 +156,15 @@ class Checkpointing(Callback):
             torch.tensor(float(bool(bad)), device=module.device), reduce_op="sum"
         )
         if on_ranks:
-            what = (
-                f"{bad[0]} has values that are not finite" if bad else "another rank's weights are not finite"
+            raise NumericsError(
+                "CKPT-08",
+                where=f"step {step}",
+                found=f"{bad[0]} has values that are not finite"
+                if bad
+                else "another rank's weights are not finite",
+                expected="finite weights, since training could not continue from others",
+                fix=f"{how_to_stay_finite(trainer.optimizers[0])}; the last checkpoint is from before",
             )
-            raise _broken(step, what, how_to_stay_finite(trainer.optimizers[0]))
         first, group = trainer.is_global_zero, patient_group()
         path = Path(done_by_first(lambda: str(self.folder.begin(step)), first=first, group=group))
         try:
@@ -311,18 +173,9 @@ class Checkpointing(Callback):
         except OSError as error:
             if first:
                 self.folder.abandon(step)
-            raise save_failed(path, error) from error
-        done_by_first(lambda: str(self._finish(trainer, step)), first=first, group=group)
+            raise SaveFailed.by_system(path, error) from error
 
-    def _finish(self, trainer: Trainer, step: int) -> Path:
-        return self.folder.finish(step, self.describe(trainer)).checkpoint.path
+        def finish() -> str:
+            return str(self.folder.finish(step, self.describe(trainer)).checkpoint.path)
 
-
-def _broken(step: int, found: str, fix: str) -> NumericsError:
-    return NumericsError(
-        "CKPT-08",
-        where=f"step {step}",
-        found=found,
-        expected="finite weights, since training could not go on from others",
-        fix=f"{fix}; the last checkpoint is from before",
-    )
+        done_by_first(finish, first=first, group=group)

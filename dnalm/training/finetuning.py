@@ -58,7 +58,7 @@ from dnalm.models import (
 from dnalm.models.layers import PoolingName
 from dnalm.tokenizers import BpeRecipe, KmerTokenizer, Tokenizer, load_tokenizer
 from dnalm.training.callbacks import EarlyStop
-from dnalm.training.checkpointing import read_state
+from dnalm.training.checkpoint import read_state
 from dnalm.training.distributed import done_by_first, patient_group
 from dnalm.training.metrics import class_weights, judge, mean_loss, scores_of, standardised
 from dnalm.training.model_directory import DescribedHead, stock_head, write_model_directory

@@ -50,9 +50,7 @@ from dnalm.small_files import (
     shown,
 )
 from dnalm.tokenizers import Tokenizer, load_tokenizer
-from dnalm.training.checkpoint import CheckpointFolder, choose
-from dnalm.training.checkpoint_files import Checkpoint, open_checkpoint
-from dnalm.training.checkpointing import read_weights
+from dnalm.training.checkpoint import Checkpoint, CheckpointFolder, choose, open_checkpoint, read_weights
 from dnalm.training.run_directory import RunDirectory
 
 HEADS_FILE = "heads.safetensors"

@@ -36,8 +36,7 @@ from dnalm.errors import CheckpointError, ConfigError, NumericsError
 from dnalm.grants import program
 from dnalm.models import has_weights
 from dnalm.training.callbacks import MetricsFile, ProgressBar, Throughput
-from dnalm.training.checkpoint import CheckpointFolder, SavePolicy, choose
-from dnalm.training.checkpoint_files import open_checkpoint
+from dnalm.training.checkpoint import CheckpointFolder, SavePolicy, choose, open_checkpoint
 from dnalm.training.checkpointing import Checkpointing, SaveTimes
 from dnalm.training.distributed import LAUNCHED, Ranks, decided_by_first, join, launched_by_us, part
 from dnalm.training.launcher import (

@@ -49,7 +49,7 @@ from dnalm.data import BatchPlan
 from dnalm.errors import ConfigError
 from dnalm.limits import Jobs, Processes
 from dnalm.models import MaskedLM, SequenceModel
-from dnalm.training.checkpointing import read_state
+from dnalm.training.checkpoint import read_state
 from dnalm.training.distributed import (
     Cluster,
     Ranks,

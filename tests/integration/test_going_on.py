@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dnalm.cli import main
-from dnalm.training.checkpoint_files import open_checkpoint
+from dnalm.training.checkpoint import open_checkpoint
 from tests.conftest import random_sequence
 
 

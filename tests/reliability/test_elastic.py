@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dnalm.cli import main
-from dnalm.training.checkpoint_files import open_checkpoint
+from dnalm.training.checkpoint import open_checkpoint
 from tests.conftest import random_sequence
 from tests.reliability.harness import Place, children, killed_at_the_end
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from dnalm.training.checkpoint_files import open_checkpoint
+from dnalm.training.checkpoint import open_checkpoint
 from tests.reliability.harness import STILL, Place, patched
 
 NAN = {

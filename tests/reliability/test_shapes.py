@@ -103,7 +103,7 @@ import hashlib, os, sys, torch, torch.distributed as dist, torch.multiprocessing
 from pathlib import Path
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from dnalm.training.checkpointing import read_state, state_tensors, write_state
+from dnalm.training.checkpoint import read_state, state_tensors, write_state
 torch.set_num_threads(1)
 
 def share(rank, folder, act, ranks):

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from dnalm.training.checkpoint_files import open_checkpoint
+from dnalm.training.checkpoint import open_checkpoint
 from tests.reliability.harness import STILL, Place, alive, children, killed_at_the_end, patched
 
 LONG = ("steps=100000", "trainer.checkpoint_every=1000", "trainer.validate_every=100000", "trainer.devices=2")

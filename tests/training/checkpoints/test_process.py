@@ -12,7 +12,7 @@ import pytest
 
 from dnalm import lock
 from dnalm.lock import Process, _birth
-from dnalm.training.checkpoint_files import hidden_name, writer_of
+from dnalm.training.checkpoint import hidden_name, writer_of
 
 
 def test_this_process_lives_and_its_number_may_be_anothers() -> None:

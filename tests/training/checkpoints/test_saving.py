@@ -162,7 +162,8 @@ def test_on_a_disk_that_really_is_full(small_disk: Path) -> None:
     assert policy.attempt(lambda: write(20)) is None
     assert said == [
         f"Not saved: CKPT-14 {folder.path}: the disk is full (No space left on device); space for one more "
-        "checkpoint. Fix: free space there. Training goes on; 2 more failed saves in a row would end the run."
+        "checkpoint. Fix: free space there. Training continues; 2 more failed saves in a row would end the "
+        "run."
     ]
     found, rejected = folder.newest_good()
     assert found is not None
@@ -250,7 +251,7 @@ def test_the_run_ends_after_so_many_failed_saves_in_a_row() -> None:
     assert str(caught.value) == (
         "CKPT-14 run: 3 saves in a row have failed, the last: the disk is full (No space left on "
         "device); a disk that takes a checkpoint. "
-        "Fix: free space there, then start the run again: it goes on from its newest checkpoint."
+        "Fix: free space there, then start the run again: it continues from its newest checkpoint."
     )
 
 

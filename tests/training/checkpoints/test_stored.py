@@ -17,8 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from dnalm import faults
 from dnalm.errors import CheckpointError
 from dnalm.lock import Process, _birth
-from dnalm.training.checkpoint import CheckpointFolder, Retention, choose
-from dnalm.training.checkpoint_files import open_checkpoint
+from dnalm.training.checkpoint import CheckpointFolder, Retention, choose, open_checkpoint
 from tests.training.checkpoints.library import in_a_process, names, save, steps
 
 
@@ -53,7 +52,7 @@ def test_what_is_kept_follows_from_its_definition(
     scores: dict[int, float | None], last: int, best: int, every: int | None
 ) -> None:
     states = {step: {"metrics": {} if x is None else {"val_bits_per_base": x}} for step, x in scores.items()}
-    kept = Retention(last, best, every).kept(states)
+    kept = Retention(last=last, best=best, every=every).kept(states)
     assert kept >= set(sorted(states)[-last:])
     assert every is None or kept >= {step for step in states if step % every == 0}
     known = {step: x for step, x in scores.items() if x is not None}
