@@ -11,12 +11,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
-_HASH_BYTES = 4 << 20
 _LITTLE_SPACE = 4 << 20  # less than this is a full disk
 _OF_RUST = re.compile(r"\(os error (\d+)\)")  # safetensors and tokenizers have errors of their own
 _OF_NUMPY = re.compile(r"\d+ requested and \d+ written")
@@ -125,7 +123,7 @@ def size_text(num_bytes: int) -> str:
 
 
 def reserve(path: Path, num_bytes: int) -> None:
-    """Give the first bytes of a file their place on disk; the file is made if absent and keeps what it holds.
+    """Allocate the first bytes of a file on disk; the file is made if absent and keeps what it holds.
 
     A memory map of a file with holes ends the process by a signal, without a word, where the disk fills up.
 
@@ -192,12 +190,4 @@ def sync(path: Path) -> None:
 def file_sha256(path: Path) -> str:
     """Checksum of a file, in hex, read in pieces."""
     with path.open("rb", buffering=0) as file:
-        return sha256_of(file)
-
-
-def sha256_of(file: FileIO) -> str:
-    """Checksum, in hex, of what is left to read of an open file."""
-    digest = hashlib.sha256()
-    while piece := file.read(_HASH_BYTES):
-        digest.update(piece)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -30,7 +30,7 @@ STOP_CODES = {
 STOPPING = "stopping after this micro-batch; a second signal stops at once, without saving"
 _ORPHANED = 6  # the exit code of distributed errors
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_PATIENCE_S = 5.0  # of a worker whose group was told to end
+_PATIENCE_S = 5.0  # of a worker whose group was sent SIGTERM
 _SAME_SIGNAL_S = 0.3  # a signal to a group arrives once directly and once through the launcher
 
 
@@ -74,7 +74,7 @@ class StoppedBySignal(BaseException):
 
 
 class SignalCount:
-    """Tells the first signal of a kind from the second, which ends the process at once."""
+    """Distinguishes the first signal of a kind from the second, which ends the process at once."""
 
     def __init__(self) -> None:
         self._first: dict[int, float] = {}

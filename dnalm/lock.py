@@ -33,7 +33,7 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process of some machine, told apart from a later one that has been given the same number.
+    """A process of some machine, distinguished from a later one that has been given the same number.
 
     Attributes:
         host: name of the machine.
@@ -86,7 +86,7 @@ class Lock:
         return True
 
     def release(self) -> None:
-        """Let go, for this process; those that inherited it hold on."""
+        """Close this process's descriptor; those that inherited one still hold the lock."""
         os.close(self.descriptor)
 
 
@@ -135,7 +135,7 @@ class OutputLock:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give it back; what lies at its place and is not its own, stays."""
+        """Release the lock; what lies at its place and is not its own, stays."""
         assert self._lock, "the block has been entered"
         if is_in_place := self.is_in_place():
             self.holder_file.unlink(missing_ok=True)

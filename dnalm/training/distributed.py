@@ -1,18 +1,14 @@
-"""Which of the run's processes this one is.
+"""The processes of a run: which one this is, what the first decides for all, and sums in a fixed order.
 
-A run of several processes is started by `launch`, by torchrun or by srun. The first two tell each process its
-place in the environment variables of torch; srun has its own, which are heeded if the trainer says so, since
-SLURM sets them in batch scripts too.
-
-What the first process of a run decides and the others are told, before Lightning begins.
-
-Gradients summed in an order that does not depend on how many processes there are.
+A run of several processes is started by `launch`, by torchrun or by srun. The first two set torch's
+environment variables; srun has its own, which are read if the trainer says so, since SLURM sets them in
+batch scripts too.
 
 Floating-point sums depend on their order, so that ordinary data parallelism gives other last bits with other
-numbers of ranks. Here the micro-batches of a step are the leaves of a binary tree: each rank sums the
-subtree of its own, in the order they come, and the subtrees of the ranks are summed likewise. For one, two
-or four processes the tree is the same, so are the bits; it costs log2 of the number of micro-batches in
-gradients held, and a gradient of each rank in traffic.
+numbers of ranks (tests/training/test_exact_sums.py). In `ExactSums` the micro-batches of a step are the
+leaves of a binary tree: each rank sums the subtree of its own, in the order they come, and the subtrees of
+the ranks are summed likewise. For one, two or four processes the tree is the same, so are the bits; it costs
+log2 of the number of micro-batches in gradients held, and a gradient of each rank in traffic.
 """
 
 from __future__ import annotations
@@ -64,7 +60,7 @@ class Ranks:
 
 
 def ranks_of_environment(cluster: Cluster, environment: Mapping[str, str] = os.environ) -> Ranks | None:
-    """The place that the environment tells; None if nothing has started several processes.
+    """The place that the environment names; None if nothing has started several processes.
 
     Raises:
         DistributedError: DIST-01, the variables are there but not numbers, or not all of them.
@@ -125,8 +121,8 @@ def join(ranks: Ranks, cluster: Cluster, *, device: str, timeout_s: float) -> No
     )
 
 
-def part() -> None:
-    """Leave the others once all have come here; who goes while others still talk to it takes them along."""
+def leave_process_group() -> None:
+    """Barrier, then destroy the group; a rank that exits early would crash its peers."""
     dist.barrier(group=patient_group())
     dist.destroy_process_group()
 
@@ -163,31 +159,23 @@ def done_by_first(do: Callable[[], str], *, first: bool, group: dist.ProcessGrou
     """
     if group is None:
         return do()
-    told: list[Any] = [None, None]
+    result: list[Any] = [None, None]  # what was found, and the error
     if first:
         try:
-            told[0] = do()
+            result[0] = do()
         except DnalmError as error:
-            told[1] = error.as_parts()
-        except Exception as error:
-            told[1] = _mistake(error).as_parts()
-            dist.broadcast_object_list(told, src=0, group=group)
+            result[1] = error.as_parts()
+        except Exception as error:  # a bug; the others must not wait for ever
+            found = f"{type(error).__name__}: {error}"
+            expected, fix = "no error of this kind", "see the traceback of rank 0"
+            bug = DistributedError("DIST-05", where="rank 0", found=found, expected=expected, fix=fix)
+            result[1] = bug.as_parts()
+            dist.broadcast_object_list(result, src=0, group=group)
             raise
-    dist.broadcast_object_list(told, src=0, group=group)
-    if told[1] is not None:
-        raise DnalmError.of_parts(told[1])
-    return str(told[0])
-
-
-def _mistake(error: Exception) -> DistributedError:
-    """What the others are told of an error of the first that is our own mistake, so that they do not wait."""
-    return DistributedError(
-        "DIST-05",
-        where="rank 0",
-        found=f"{type(error).__name__}: {error}",
-        expected="no error of this kind",
-        fix="see the traceback of rank 0",
-    )
+    dist.broadcast_object_list(result, src=0, group=group)
+    if result[1] is not None:
+        raise DnalmError.of_parts(result[1])
+    return str(result[0])
 
 
 class ExactSums:
@@ -196,8 +184,8 @@ class ExactSums:
     def __init__(self) -> None:
         self._subtrees: list[tuple[int, list[Tensor]]] = []  # (leaves, sums), fewer leaves each
 
-    def take(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Take over the gradients of a micro-batch, which are gone from the parameters then."""
+    def accumulate(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Add the gradients of a micro-batch, and set those of the parameters to None."""
         leaf = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         for parameter in parameters:
             parameter.grad = None
@@ -206,12 +194,16 @@ class ExactSums:
             (leaves, later), (_, earlier) = self._subtrees.pop(), self._subtrees.pop()
             self._subtrees.append((2 * leaves, list(torch._foreach_add(earlier, later))))
 
-    def give(self, parameters: Sequence[nn.Parameter], world_size: int) -> None:
+    def reduce_into(self, parameters: Sequence[nn.Parameter], world_size: int) -> None:
         """Set each parameter's gradient to the sum over all micro-batches of all ranks."""
         ((_, sums),) = self._subtrees
         self._subtrees = []
         for parameter, mine in zip(parameters, sums, strict=True):
-            parameter.grad = tree_sum(_gathered(mine, world_size))
+            parts = [mine]
+            if world_size > 1:
+                parts = [torch.empty_like(mine) for _ in range(world_size)]
+                dist.all_gather(parts, mine.contiguous())
+            parameter.grad = tree_sum(parts)
 
 
 def tree_sum(parts: Sequence[Tensor]) -> Tensor:
@@ -237,11 +229,3 @@ def check_exact(world_size: int, passes: int) -> None:
                 expected="powers of two",
                 fix="change batch.global_size, batch.micro_size or trainer.devices, or use strategy=ddp",
             )
-
-
-def _gathered(mine: Tensor, world_size: int) -> list[Tensor]:
-    if world_size == 1:
-        return [mine]
-    parts = [torch.empty_like(mine) for _ in range(world_size)]
-    dist.all_gather(parts, mine.contiguous())
-    return parts

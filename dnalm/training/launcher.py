@@ -1,25 +1,18 @@
 """Starting the processes of a run on this machine, and watching them until all have ended.
 
 Ours and not torch's elastic agent, whose way to end the other ranks, SIGTERM and thirty seconds, is what
-asks a rank of ours to save and stop; and not Lightning's, which starts the command line again, a whole
-sweep of it.
+asks a rank of ours to save and stop; and not Lightning's, which starts the command line again, a whole sweep
+of it. The config is composed once; ranks read the resolved file. Each has a session of its own, so that a
+Ctrl-C reaches them only through here, and ends with this process whatever ends it.
 
-The config is composed once; ranks read the resolved file. Each has a session of its own, so that a Ctrl-C
-reaches them only through here, and ends with this process whatever ends it.
+What ranks leave in `ranks/` of the run directory: `<rank>.json`, rewritten at every step, says what a rank
+is at; `<rank>.crash.json` how it failed, written without talking to the other ranks; `<rank>.stacks` where
+it hung; `<rank>.log` what others than the first printed. `launch` reports the rank that failed first, since
+the others often fail only because it was gone.
 
-Signs of life of each rank, in the run directory: which step it is at, and where it hangs if it does.
-
-`ranks/<rank>.json` is rewritten at every step, a few microseconds' work; whoever ends the run reads there
-what a rank was at. A rank that completes no step for longer than allowed writes the stacks of all its
-threads to `ranks/<rank>.stacks` and ends with exit code 6; so do the others, which wait for it.
-
-The run directory itself is looked at too: where it is deleted, moved or unmounted while the run trains, every
-rank ends within seconds, for nothing of what it does could be kept.
-
-What a rank leaves when it fails: `ranks/<rank>.crash.json`, written without talking to the other ranks.
-
-Whoever started the ranks reads the reports and tells the one that failed first, since the others often fail
-only because it was gone.
+A rank that completes no step for `stall_s` writes its stacks and ends with exit code 6 (DIST-04). The
+watchdog is a thread and not `faulthandler.dump_traceback_later(exit=True)`, which ends a process with exit
+code 1 and no sentence, and cannot notice that the run directory was deleted, moved or unmounted (CKPT-15).
 """
 
 from __future__ import annotations
@@ -49,18 +42,26 @@ from dnalm.lifetime import PARENT, STOP_CODES, STOPPING, SignalCount, say_at_onc
 from dnalm.system_errors import translate
 from dnalm.training.distributed import LAUNCHED, launched_by_us, threads_of_a_rank
 
-_SUFFIX = ".crash.json"
+_POLL_S = 0.1
+_REPORTS_S = 3.0  # time that the other ranks have to report once one has failed
+_STACKS_S = 0.5
+_LEAVE_S = 10.0  # time that the other ranks have to end once one has answered a signal; they end together
+_WELL = (0, *STOP_CODES.values())
+_REPORTED = (2, 3, 4, 5)  # exit codes of errors that a rank has printed, even if its report was not written
+_CRASH = ".crash.json"
 _LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out", "timeout")
-_OF_WORKERS = ("DataLoader worker", "DataLoader timed out")  # what torch says of a loader's processes
+_WORKER_ERRORS = ("DataLoader worker", "DataLoader timed out")  # what torch says of a loader's processes
+_VANISHED_LOOKS = 2  # a second apart, for a network's file system may fail once
+_LINE_BYTES = 160  # so that a shorter line covers a longer one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Crash:
     """How a rank failed.
 
     Attributes:
         rank: which.
-        at: what it was at, in words.
+        at: its step and samples, in words.
         message: one line.
         exit_code: what the program is to end with.
         lost_peer: whether it failed since another rank was gone.
@@ -78,47 +79,185 @@ class Crash:
 
 
 class OnOtherRanks(NumericsError):  # noqa: N818
-    """A step is given up since another rank cannot finish it, whose own report tells more."""
+    """A step is given up since another rank cannot finish it, whose own report says why."""
 
 
-def explained(error: Exception, folder: Path, rank: int) -> Exception:
-    """The error a user can act on: as `translate` has it, or of a loader that lost a process; else the same.
+class RankFailed(DistributedError):  # noqa: N818
+    """A rank has ended otherwise than well; the exit code is the rank's own."""
+
+    def __init__(self, crash: Crash) -> None:
+        Exception.__init__(self, crash.message)
+        self.exit_code, self.crash = crash.exit_code, crash
+
+
+def launch(
+    command: Sequence[str], *, num_ranks: int, folder: Path, start: Path | None, held: Sequence[int] = ()
+) -> int:
+    """Run a command once for each rank; the first prints to this terminal, the others into files.
 
     Args:
-        error: what has ended the training.
-        folder: of the signs of life.
-        rank: this process.
+        command: the program and its arguments, the same for all.
+        num_ranks: how many.
+        folder: `ranks/` of the run directory.
+        start: the checkpoint to start from.
+        held: descriptors that every rank inherits: a lock is held for as long as one of them lives.
+
+    Returns:
+        The exit code that all ranks have agreed on: 0, or 130 and 143 if a signal has stopped them.
+
+    Raises:
+        RankFailed: a rank failed; the others have been ended.
+        CheckpointError: CKPT-15, the run directory has vanished.
     """
-    if isinstance(error, FileNotFoundError) and (gone := _lost_temporary_folder()):
-        return DataError(
-            "DATA-20",
-            where=f"rank {rank}, {last_sign(folder, rank)}",
-            found=f"{gone}, through which loader workers are reached, was deleted",
-            expected="a folder for temporary files that stays as long as the run",
-            fix="set TMPDIR to a folder that nobody clears, such as /var/tmp, or batch.num_workers=0. The "
-            "same command continues from the last checkpoint",
-        )
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    told = isinstance(error, RuntimeError) and any(words in str(error) for words in _OF_WORKERS)
-    if not told and not isinstance(error, ConnectionError | EOFError):  # multiprocessing's, of its pipes
-        if (known := translate(error)) is None:
-            error.add_note(f"rank {rank}, {last_sign(folder, rank)}")
-        return known or error
-    found = lines[-1] if lines[0].startswith("Caught") else lines[0]
-    return DataError(
-        "DATA-20",
-        where=f"rank {rank}, {last_sign(folder, rank)}",
-        found=found.rstrip(".") if told else f"a loader worker is gone ({found})",
-        expected="loader workers that live as long as the run",
-        fix="give the job more memory or fewer batch.num_workers; dmesg tells who killed them. Started "
-        "again, the run goes on from its last checkpoint",
+    run = RunFolder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    for path in (*folder.glob("*.json"), *folder.glob("*.stacks")):  # of an earlier start
+        path.unlink(missing_ok=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    ranks = _Ranks()
+    with signal_handlers(ranks.forward):
+        try:
+            for rank in range(num_ranks):
+                environment = rank_environment(rank, num_ranks, port=port, start=start)
+                ranks.start(command, environment, folder / f"{rank}.log" if rank else None, held)
+            codes = ranks.wait()
+        finally:
+            ranks.kill()
+    failed = [rank for rank, code in enumerate(codes) if code not in _WELL]
+    if not failed:
+        return max(code or 0 for code in codes)
+    peerless = {crash.rank for crash in read_crashes(folder) if crash.lost_peer}
+    if stopped := ranks.stopped([code for rank, code in enumerate(codes) if rank not in peerless]):
+        return stopped
+    if lost := run.fault():
+        raise lost
+    crash = _cause(folder, failed, codes)
+    if crash.exit_code == BUG:
+        stderr.print(crash.traceback)
+    raise RankFailed(crash)
+
+
+def rank_environment(rank: int, num_ranks: int, *, port: int, start: Path | None) -> dict[str, str]:
+    """The environment of a rank: torch's variables, the checkpoint to start from, the process to end with."""
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads_of_a_rank(num_ranks)),
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(num_ranks),
+        "LOCAL_WORLD_SIZE": str(num_ranks),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        LAUNCHED: str(start or ""),
+        PARENT: str(os.getpid()),
+    }
+
+
+class _Ranks:
+    """The processes, and the signals that were passed on to them."""
+
+    def __init__(self) -> None:
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self._received: list[signal.Signals] = []
+        self._count = SignalCount()
+        self._is_killed = False
+
+    def start(
+        self, command: Sequence[str], environment: dict[str, str], log: Path | None, held: Sequence[int]
+    ) -> None:
+        """Start the next rank; without a log it prints to this terminal."""
+        with log.open("ab") if log else nullcontext() as file:
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                start_new_session=True,
+                pass_fds=tuple(held),
+                stdout=file,
+                stderr=subprocess.STDOUT if file else None,
+            )
+        self.processes.append(process)
+
+    def forward(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Pass a signal on to every rank; a second Ctrl-C or SIGTERM ends them at once."""
+        name = signal.Signals(number)
+        self._is_killed = self._is_killed or self._count.is_second(number)
+        if name not in self._received:
+            self._received.append(name)
+            say_at_once(f"{name.name}: {STOPPING}")
+        for process in self._alive():
+            process.send_signal(signal.SIGKILL if self._is_killed else number)
+
+    def wait(self) -> list[int | None]:
+        """Wait until all have ended, or one has failed or stopped and the others had time to do likewise.
+
+        Returns:
+            Their exit codes; None of those that still live, whose stacks have been written.
+        """
+        until = float("inf")
+        while self._alive() and time.monotonic() < until:
+            codes = {process.returncode for process in self.processes} - {None, 0}
+            if codes and until == float("inf"):
+                until = time.monotonic() + (_LEAVE_S if codes <= {*_WELL} else _REPORTS_S)
+            time.sleep(_POLL_S)
+        codes_of_ranks = [process.poll() for process in self.processes]
+        if alive := self._alive():
+            for process in alive:
+                process.send_signal(signal.SIGUSR2)  # see dump_stacks_on_request
+            time.sleep(_STACKS_S)
+        return codes_of_ranks
+
+    def kill(self) -> None:
+        """End those that still live."""
+        for process in self._alive():
+            os.killpg(process.pid, signal.SIGKILL)
+        for process in self.processes:
+            process.wait()
+
+    def stopped(self, codes: Sequence[int | None]) -> int:
+        """The exit code if signals explain how ranks ended, some before they could answer; else 0."""
+        own = [code for code in codes if code in STOP_CODES.values()]
+        stops = [STOP_CODES[name] for name in self._received] + [code for code in own if code]
+        ended = (None, *_WELL, *(-name for name in self._received), *([-signal.SIGKILL] * self._is_killed))
+        return max(stops) if stops and all(code in ended for code in codes) else 0
+
+    def _alive(self) -> list[subprocess.Popen[bytes]]:
+        return [process for process in self.processes if process.poll() is None]
+
+
+def _cause(folder: Path, failed: Sequence[int], codes: Sequence[int | None]) -> Crash:
+    """The report of the rank that failed first; one that was killed has left none."""
+    crashes = read_crashes(folder)
+    silent = [rank for rank in failed if rank not in {crash.rank for crash in crashes}]
+    if crashes and not (crashes[0].lost_peer and silent):
+        return crashes[0]
+    rank = silent[0] if silent else failed[0]
+    code, at = codes[rank], last_sign(folder, rank)
+    if code is None:
+        found = f"no answer while the others waited; its stacks are in {folder / f'{rank}.stacks'}"
+    elif code < 0:
+        found = f"killed by {signal.Signals(-code).name}"
+    else:
+        found = f"ended with exit code {code}"
+    error = DistributedError(
+        "DIST-03",
+        where=f"rank {rank}, {at}",
+        found=found,
+        expected="a rank that continues or reports why not",
+        fix="see dmesg for the out-of-memory killer, and the rank's log beside; the same command continues "
+        "from the last checkpoint",
     )
-
-
-def _lost_temporary_folder() -> Path | None:
-    """The folder of this process's pipes to its workers, if it is gone."""
-    made = multiprocessing.current_process()._config.get("tempdir")  # type: ignore[attr-defined]
-    return Path(made) if made and not Path(made).is_dir() else None
+    exit_code = code if code in _REPORTED else error.exit_code
+    return Crash(
+        rank=rank,
+        at=at,
+        message=str(error),
+        exit_code=exit_code,
+        lost_peer=False,
+        time=time.time(),
+        traceback="",
+    )
 
 
 def report_crash(folder: Path, rank: int, error: BaseException) -> Crash:
@@ -141,7 +280,7 @@ def report_crash(folder: Path, rank: int, error: BaseException) -> Crash:
     )
     try:
         folder.mkdir(exist_ok=True)
-        (folder / f"{rank}{_SUFFIX}").write_text(json.dumps(asdict(crash), indent=2))
+        (folder / f"{rank}{_CRASH}").write_text(json.dumps(asdict(crash), indent=2))
     except OSError:  # such as the full disk that is being reported: the exit code is left, and this line
         stderr.print(f"dnalm: {crash.message}")
     return crash
@@ -150,39 +289,62 @@ def report_crash(folder: Path, rank: int, error: BaseException) -> Crash:
 def read_crashes(folder: Path) -> list[Crash]:
     """The reports, causes before consequences, then by time."""
     found = []
-    for path in folder.glob(f"*{_SUFFIX}"):
-        try:
+    for path in folder.glob(f"*{_CRASH}"):
+        with suppress(OSError, ValueError, TypeError):
             found.append(Crash(**json.loads(path.read_text())))
-        except (OSError, ValueError, TypeError):
-            continue
     return sorted(found, key=lambda crash: (crash.lost_peer, crash.time))
 
 
-def forget_crashes(folder: Path) -> None:
-    """Remove what an earlier start has left."""
-    for path in (*folder.glob(f"*{_SUFFIX}"), *folder.glob("*.stacks"), *folder.glob("*.json")):
-        path.unlink(missing_ok=True)
+def last_sign(folder: Path, rank: int) -> str:
+    """The step and samples that a rank was at, in words."""
+    try:
+        sign = json.loads((folder / f"{rank}.json").read_text())
+        return f"step {sign['step']}, samples {sign['samples'][0]} to {sign['samples'][1]}"
+    except (OSError, ValueError, KeyError):
+        return "before the first step"
 
 
 def dump_stacks_on_request(folder: Path, rank: int) -> None:
-    """Let SIGUSR2 write the stacks of this process; `launch` asks a rank so that does not answer."""
+    """Let SIGUSR2 write the stacks of this process; `launch` sends it to a rank that does not answer."""
     folder.mkdir(parents=True, exist_ok=True)
     file = (folder / f"{rank}.stacks").open("w")  # open for as long as the process lives
     faulthandler.register(signal.SIGUSR2, file=file, all_threads=True)
 
 
-def last_sign(folder: Path, rank: int) -> str:
-    """What a rank was at, in words."""
-    try:
-        said = json.loads((folder / f"{rank}.json").read_text())
-        return f"step {said['step']}, samples {said['samples'][0]} to {said['samples'][1]}"
-    except (OSError, ValueError, KeyError):
-        return "before the first step"
+def translate_worker_error(error: Exception, folder: Path, rank: int) -> Exception:
+    """Turn torch's DataLoader-worker errors into a DataError, system errors as `translate`; others unchanged.
 
-
-_LOOKS = 2  # a second apart, for a network's file system may fail once
-
-_WIDTH = 160  # bytes of a line, so that a shorter one covers a longer one
+    Args:
+        error: what has ended the training.
+        folder: `ranks/` of the run directory.
+        rank: this process.
+    """
+    where = f"rank {rank}, {last_sign(folder, rank)}"
+    pipes = multiprocessing.current_process()._config.get("tempdir")  # type: ignore[attr-defined]
+    if isinstance(error, FileNotFoundError) and pipes and not Path(pipes).is_dir():
+        return DataError(
+            "DATA-20",
+            where=where,
+            found=f"{pipes}, through which loader workers are reached, was deleted",
+            expected="a folder for temporary files that stays as long as the run",
+            fix="set TMPDIR to a folder that nobody clears, such as /var/tmp, or batch.num_workers=0. The "
+            "same command continues from the last checkpoint",
+        )
+    is_torchs = isinstance(error, RuntimeError) and any(words in str(error) for words in _WORKER_ERRORS)
+    if not is_torchs and not isinstance(error, ConnectionError | EOFError):  # multiprocessing's, of its pipes
+        if (known := translate(error)) is None:
+            error.add_note(where)
+        return known or error
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    found = lines[-1] if lines[0].startswith("Caught") else lines[0]
+    return DataError(
+        "DATA-20",
+        where=where,
+        found=found.rstrip(".") if is_torchs else f"a loader worker is gone ({found})",
+        expected="loader workers that live as long as the run",
+        fix="give the job more memory or fewer batch.num_workers; dmesg says who killed them. The same "
+        "command continues from the last checkpoint",
+    )
 
 
 class RunFolder:
@@ -223,7 +385,7 @@ class RunFolder:
 
 
 class Heartbeat(Callback):
-    """Keep the signs of life of this rank.
+    """Write what this rank is at, and end it when it stalls or its run directory vanishes.
 
     Args:
         run: the run directory, which holds `ranks/`.
@@ -234,15 +396,15 @@ class Heartbeat(Callback):
     def __init__(self, run: RunFolder, rank: int, *, stall_s: float) -> None:
         self.run, self.folder = run, run.path / "ranks"
         self.rank, self.stall_s = rank, stall_s
-        self._beat = time.monotonic()
+        self._last_progress = time.monotonic()
         self._over = threading.Event()
         self._file: int | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Begin to watch."""
+        """Start the watchdog."""
         self.folder.mkdir(exist_ok=True)
         self._file = os.open(self.folder / f"{self.rank}.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        self._beat = time.monotonic()
+        self._last_progress = time.monotonic()
         threading.Thread(target=self._watch, name="heartbeat", daemon=True).start()
 
     def on_train_batch_start(
@@ -252,27 +414,27 @@ class Heartbeat(Callback):
         batch: Batch,
         batch_idx: int,  # noqa: ARG002
     ) -> None:
-        """Say what is under way."""
-        self._beat = time.monotonic()
+        """Reset the stall timer, and write the step and its samples."""
+        self._last_progress = time.monotonic()
         if self._file is not None:
-            said = {"step": trainer.global_step, "samples": [batch.samples[0], batch.samples[-1]]}
+            sign = {"step": trainer.global_step, "samples": [batch.samples[0], batch.samples[-1]]}
             with suppress(OSError):  # a full disk must not cost the run
-                os.pwrite(self._file, json.dumps(said).ljust(_WIDTH).encode(), 0)
+                os.pwrite(self._file, json.dumps(sign).ljust(_LINE_BYTES).encode(), 0)
 
     def on_validation_batch_start(self, *_: object) -> None:
-        """It lives."""
-        self._beat = time.monotonic()
+        """Reset the stall timer."""
+        self._last_progress = time.monotonic()
 
     def on_validation_end(self, *_: object) -> None:
-        """It lives."""
-        self._beat = time.monotonic()
+        """Reset the stall timer."""
+        self._last_progress = time.monotonic()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Stop watching."""
+        """Stop the watchdog."""
         self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
-        """Stop watching."""
+        """Stop the watchdog."""
         self._close()
 
     def _close(self) -> None:
@@ -286,208 +448,25 @@ class Heartbeat(Callback):
         while not self._over.wait(min(1.0, self.stall_s / 4)):
             fault = self.run.fault()
             lost = lost + 1 if fault else 0
-            if fault and lost == _LOOKS:
+            if fault and lost == _VANISHED_LOOKS:
                 if not launched_by_us():  # else the process that started this one says it
                     stderr.print(f"dnalm: {fault}")
                 stderr.show_cursor()
                 os._exit(fault.exit_code)
-            if time.monotonic() - self._beat > self.stall_s:
-                path = self.folder / f"{self.rank}.stacks"
-                with path.open("w") as file:
-                    faulthandler.dump_traceback(file, all_threads=True)
-                error = stalled(self.rank, self.stall_s, last_sign(self.folder, self.rank), path)
-                report_crash(self.folder, self.rank, error)
-                stderr.print(f"dnalm: {error}")
-                os._exit(error.exit_code)
+            if time.monotonic() - self._last_progress > self.stall_s:
+                self._end_stalled()
 
-
-def stalled(rank: int, stall_s: float, at: str, stacks: Path) -> DistributedError:
-    """A rank makes no progress."""
-    return DistributedError(
-        "DIST-04",
-        where=f"rank {rank}, {at}",
-        found=f"no progress for {stall_s:g} s; the stacks of all threads are in {stacks}",
-        expected="a step, or a batch of validation",
-        fix="see where the ranks wait; raise trainer.stall_s if steps truly take that long",
-    )
-
-
-_POLL_S = 0.1
-_REPORTS_S = 3.0  # time that the other ranks have to say how they fared once one has failed
-_STACKS_S = 0.5
-_LEAVE_S = 10.0  # time that the other ranks have to end once one has heeded a signal; they end together
-_WELL = (0, *STOP_CODES.values())
-_SAID = (2, 3, 4, 5)  # exit codes of errors that a rank has told, even if its report could not be written
-
-
-class RankFailed(DistributedError):  # noqa: N818
-    """A rank has ended otherwise than well; the exit code is the rank's own."""
-
-    def __init__(self, crash: Crash) -> None:
-        Exception.__init__(self, crash.message)
-        self.exit_code, self.crash = crash.exit_code, crash
-
-
-def launch(
-    command: Sequence[str], *, num_ranks: int, folder: Path, start: Path | None, held: Sequence[int] = ()
-) -> int:
-    """Run a command once for each rank; the first speaks on this terminal, the others into files.
-
-    Args:
-        command: the program and its arguments, the same for all.
-        num_ranks: how many.
-        folder: `ranks/` of the run directory.
-        start: the checkpoint to start from.
-        held: descriptors that every rank inherits: a lock is held for as long as one of them lives.
-
-    Returns:
-        The exit code that all ranks have agreed on: 0, or 130 and 143 if a signal has stopped them.
-
-    Raises:
-        RankFailed: a rank failed; the others have been ended.
-        CheckpointError: CKPT-15, the run directory has vanished.
-    """
-    run = RunFolder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    forget_crashes(folder)
-    port = _free_port()
-    ranks = _Ranks()
-    with signal_handlers(ranks.forward):
-        try:
-            for rank in range(num_ranks):
-                environment = _environment(rank, num_ranks, port, start)
-                ranks.processes.append(_start(command, environment, folder, rank, held))
-            codes = _watch(ranks.processes)
-            _ask_for_stacks(ranks.processes)
-        finally:
-            _end(ranks.processes)
-    failed = [rank for rank, code in enumerate(codes) if code not in _WELL]
-    peerless = {crash.rank for crash in read_crashes(folder) if crash.lost_peer}
-    if failed and (
-        stopped := ranks.stopped([code for rank, code in enumerate(codes) if rank not in peerless])
-    ):
-        return stopped
-    if failed and (lost := run.fault()):
-        raise lost
-    if failed:
-        crash = _cause(folder, failed, codes)
-        if crash.exit_code == BUG:
-            stderr.print(crash.traceback)
-        raise RankFailed(crash)
-    return max(code or 0 for code in codes)
-
-
-class _Ranks:
-    """The processes, and the signals that were passed on to them."""
-
-    def __init__(self) -> None:
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self._asked: list[signal.Signals] = []
-        self._count = SignalCount()
-        self._is_killed = False
-
-    def forward(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Pass a signal on to every rank; a second Ctrl-C or SIGTERM ends them at once."""
-        name = signal.Signals(number)
-        self._is_killed = self._is_killed or self._count.is_second(number)
-        if name not in self._asked:
-            self._asked.append(name)
-            say_at_once(f"{name.name}: {STOPPING}")
-        for process in self.processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGKILL if self._is_killed else number)
-
-    def stopped(self, codes: Sequence[int | None]) -> int:
-        """The exit code if signals explain how ranks ended, some before they could answer; else 0."""
-        own = [code for code in codes if code in STOP_CODES.values()]
-        asked = [STOP_CODES[name] for name in self._asked] + [code for code in own if code]
-        ended = (None, *_WELL, *(-name for name in self._asked), *([-signal.SIGKILL] * self._is_killed))
-        return max(asked) if asked and all(code in ended for code in codes) else 0
-
-
-def _environment(rank: int, num_ranks: int, port: int, start: Path | None) -> dict[str, str]:
-    return {
-        **os.environ,
-        "OMP_NUM_THREADS": str(threads_of_a_rank(num_ranks)),
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(num_ranks),
-        "LOCAL_WORLD_SIZE": str(num_ranks),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        LAUNCHED: str(start or ""),
-        PARENT: str(os.getpid()),
-    }
-
-
-def _start(
-    command: Sequence[str], environment: dict[str, str], folder: Path, rank: int, held: Sequence[int]
-) -> subprocess.Popen[bytes]:
-    with (folder / f"{rank}.log").open("ab") if rank else nullcontext() as log:
-        return subprocess.Popen(
-            command,
-            env=environment,
-            start_new_session=True,
-            pass_fds=tuple(held),
-            stdout=log,
-            stderr=subprocess.STDOUT if log else None,
+    def _end_stalled(self) -> None:
+        path = self.folder / f"{self.rank}.stacks"
+        with path.open("w") as file:
+            faulthandler.dump_traceback(file, all_threads=True)
+        error = DistributedError(
+            "DIST-04",
+            where=f"rank {self.rank}, {last_sign(self.folder, self.rank)}",
+            found=f"no progress for {self.stall_s:g} s; the stacks of all threads are in {path}",
+            expected="a step, or a batch of validation",
+            fix="see where the ranks wait; raise trainer.stall_s if steps truly take that long",
         )
-
-
-def _watch(processes: Sequence[subprocess.Popen[bytes]]) -> list[int | None]:
-    """Wait until all have ended, or one has failed or stopped and the others had time to do likewise."""
-    until = float("inf")
-    while any(process.poll() is None for process in processes) and time.monotonic() < until:
-        codes = {process.returncode for process in processes} - {None, 0}
-        if codes and until == float("inf"):
-            until = time.monotonic() + (_LEAVE_S if codes <= {*_WELL} else _REPORTS_S)
-        time.sleep(_POLL_S)
-    return [process.poll() for process in processes]
-
-
-def _ask_for_stacks(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    alive = [process for process in processes if process.poll() is None]
-    for process in alive:
-        process.send_signal(signal.SIGUSR2)
-    if alive:
-        time.sleep(_STACKS_S)
-
-
-def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _cause(folder: Path, failed: Sequence[int], codes: Sequence[int | None]) -> Crash:
-    """The report that tells the cause; of a rank that was killed there is none."""
-    crashes = read_crashes(folder)
-    silent = [rank for rank in failed if rank not in {crash.rank for crash in crashes}]
-    if crashes and not (crashes[0].lost_peer and silent):
-        return crashes[0]
-    rank = silent[0] if silent else failed[0]
-    code, at = codes[rank], last_sign(folder, rank)
-    if code is None:
-        found = f"no answer while the others waited; its stacks are in {folder / f'{rank}.stacks'}"
-    elif code < 0:
-        found = f"killed by {signal.Signals(-code).name}"
-    else:
-        found = f"ended with exit code {code}"
-    error = DistributedError(
-        "DIST-03",
-        where=f"rank {rank}, {at}",
-        found=found,
-        expected="a rank that goes on or says why not",
-        fix="see dmesg for the out-of-memory killer, and the rank's log beside; started again, the run goes "
-        "on from its last checkpoint",
-    )
-    said = code if code in _SAID else error.exit_code
-    return Crash(rank, at, str(error), said, lost_peer=False, time=time.time(), traceback="")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        report_crash(self.folder, self.rank, error)
+        stderr.print(f"dnalm: {error}")
+        os._exit(error.exit_code)

@@ -38,14 +38,21 @@ from dnalm.models import has_weights
 from dnalm.training.callbacks import MetricsFile, ProgressBar, Throughput
 from dnalm.training.checkpoint import CheckpointFolder, SavePolicy, choose, open_checkpoint
 from dnalm.training.checkpointing import Checkpointing, SaveTimes
-from dnalm.training.distributed import LAUNCHED, Ranks, decided_by_first, join, launched_by_us, part
+from dnalm.training.distributed import (
+    LAUNCHED,
+    Ranks,
+    decided_by_first,
+    join,
+    launched_by_us,
+    leave_process_group,
+)
 from dnalm.training.launcher import (
     Heartbeat,
     RunFolder,
     dump_stacks_on_request,
-    explained,
     launch,
     report_crash,
+    translate_worker_error,
 )
 from dnalm.training.optim import Schedule
 from dnalm.training.run_directory import RunDirectory, RunLock
@@ -269,9 +276,9 @@ class Run(ABC, Generic[Data, Module]):
         try:
             self._train_from(_read_start(path), data)
         except RunStopped:
-            part()
+            leave_process_group()
             raise
-        part()
+        leave_process_group()
         return 0
 
     def _choose_start_for_all(self) -> str:
@@ -474,7 +481,7 @@ class Run(ABC, Generic[Data, Module]):
             return lost, lost.exit_code
         if self.launches or not self.directory.begun:
             return error, None
-        reason = explained(error, self.directory.ranks, self.ranks.rank)
+        reason = translate_worker_error(error, self.directory.ranks, self.ranks.rank)
         return reason, report_crash(self.directory.ranks, self.ranks.rank, reason).exit_code
 
     def _folder_fault(self) -> CheckpointError | None:

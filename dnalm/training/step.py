@@ -154,7 +154,7 @@ class StepTraining(LightningModule):
     def on_after_backward(self) -> None:
         """Take the gradients of a micro-batch into the exact sum, if they are summed so."""
         if self._exact_sums is not None:
-            self._exact_sums.take(self._trained())
+            self._exact_sums.accumulate(self._trained())
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Divide the summed gradients by the global number of targets, then log the step.
@@ -182,7 +182,7 @@ class StepTraining(LightningModule):
         A step that some rank cannot finish has no gradients afterwards, so that it changes nothing.
         """
         if self._exact_sums is not None:
-            self._exact_sums.give(self._trained(), self.trainer.world_size)
+            self._exact_sums.reduce_into(self._trained(), self.trainer.world_size)
         fault("train.gradients")
         mine, self.step_totals = self.step_totals, type(self.step_totals)()
         gradients = [p.grad for p in self._trained() if p.grad is not None]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dnalm.sweeps.launchers import job_environment
-from dnalm.training.launcher import _environment
+from dnalm.training.launcher import rank_environment
 
 THREADS = "OMP_NUM_THREADS"
 
@@ -29,14 +29,14 @@ def test_a_job_alone_and_one_whose_threads_are_given_are_left_as_they_are(
     assert THREADS not in job_environment(Path("run"), parallel=1)
     monkeypatch.setenv(THREADS, "5")
     assert job_environment(Path("run"), parallel=2)[THREADS] == "5"
-    assert _environment(0, 2, 1, None)[THREADS] == "5"
+    assert rank_environment(0, 2, port=1, start=None)[THREADS] == "5"
 
 
 def test_the_ranks_of_a_job_and_the_jobs_of_a_job_share_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _environment(0, 2, 1, None)[THREADS] == "4"
+    assert rank_environment(0, 2, port=1, start=None)[THREADS] == "4"
     for name, value in job_environment(Path("run"), parallel=2).items():
         monkeypatch.setenv(name, value)
-    assert _environment(0, 2, 1, None)[THREADS] == "2"
+    assert rank_environment(0, 2, port=1, start=None)[THREADS] == "2"
     assert job_environment(Path("run"), parallel=2)[THREADS] == "2"
 
 

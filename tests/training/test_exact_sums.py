@@ -16,9 +16,9 @@ def subtree(gradients: list[torch.Tensor]) -> torch.Tensor:
     sums = ExactSums()
     for gradient in gradients:
         parameter.grad = gradient.clone()
-        sums.take([parameter])
+        sums.accumulate([parameter])
         assert parameter.grad is None
-    sums.give([parameter], world_size=1)
+    sums.reduce_into([parameter], world_size=1)
     assert parameter.grad is not None
     return parameter.grad
 
