@@ -8,9 +8,11 @@ such as a published one or one of an earlier version, is read unchecked.
 
 from __future__ import annotations
 
+import codecs
 import functools
 import hashlib
 import json
+import math
 import re
 import stat
 import time
@@ -59,7 +61,7 @@ class SmallFileError(ValueError):
 
 
 class YamlLimitError(SmallFileError):
-    """YAML with anchors, or nested too deep; `line` counts from 1."""
+    """YAML with anchors, nested too deep, or no text; `line` counts from 1."""
 
     def __init__(self, found: str, expected: str, line: int) -> None:
         super().__init__(found, expected)
@@ -114,6 +116,19 @@ def read_bytes(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
         content = file.read(most_bytes + 1)
     if (expected := _expected_sum(path)) is not None:
         _compare(path, hashlib.sha256(content).hexdigest(), expected)
+    return content
+
+
+def read_limited(path: Path) -> bytes:
+    """The content of a file of at most 1 MiB, whatever it is a file of.
+
+    Raises:
+        SmallFileError: it is larger.
+    """
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise SmallFileError(f"more than {MOST_BYTES:,} bytes", "a smaller file")
     return content
 
 
@@ -182,6 +197,23 @@ def check_yaml_events(content: bytes) -> None:
             depth -= 1
         if depth > DEEPEST:
             raise YamlLimitError(f"more than {DEEPEST} levels", "a flatter file", line)
+
+
+def check_yaml_text(content: bytes) -> None:
+    """As `check_yaml_events`, and refuse what is no UTF-8 without a byte order mark.
+
+    Raises:
+        YamlLimitError: it is beyond these limits.
+        yaml.YAMLError: it is no YAML.
+    """
+    if content.startswith(codecs.BOM_UTF8):  # which hides the line "# @package" from Hydra
+        raise YamlLimitError("a byte order mark", "text in UTF-8 without one", 1)
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise YamlLimitError(f"a byte {content[error.start]:#04x}", "text in UTF-8", line) from error
+    check_yaml_events(content)
 
 
 def check_sum(path: Path) -> None:
@@ -269,10 +301,7 @@ def _provenance(path: Path, *state: int) -> dict[str, Any]:  # noqa: ARG001 -- o
     folder = path.parent
     try:
         require_file(path)
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise SmallFileError(f"more than {MOST_BYTES:,} bytes", "a smaller file")
+        content = read_limited(path)
         own = _OWN_SUM.match(content[:128].decode("ascii", "replace"))
         if own:
             found = hashlib.sha256(content[own.end() :]).hexdigest()
@@ -360,12 +389,9 @@ def _check_depth(found: dict[str, Any], *, finite: bool) -> None:
         below: list[Any] = []
         for value in level:
             below += value.values() if isinstance(value, dict) else value
-        if finite and any(isinstance(value, float) and value in _INFINITE for value in below):
+        if finite and any(isinstance(value, float) and math.isinf(value) for value in below):
             raise SmallFileError("a number that is not finite", "finite numbers")
         level = [value for value in below if isinstance(value, dict | list)]
         if not level:
             return
     raise SmallFileError("nested too deep", f"at most {DEEPEST} levels")
-
-
-_INFINITE = (float("inf"), float("-inf"))

@@ -1,13 +1,10 @@
-"""Hold a composed config against the signatures it fills, before anything is built.
+"""Hold a composed config against the signatures it fills, before anything is built; then build it.
 
 A node with `_target_` must give only arguments that its target has, all that it needs, and values
 of the annotated types; the class signature is the schema, and no second one exists. Values are
 checked as JSON in pydantic's strict mode: a path may be written as text, but `"true,"` is no bool
-and `"3"` no number.
-
-All outputs that a checked config names are held against all its inputs, before anything is built.
-
-Build what a checked config describes, and run its command.
+and `"3"` no number. All outputs that a config names are held against all its inputs. What pydantic does not
+know, components and their makers, is compared by annotation: `_fits`.
 """
 
 from __future__ import annotations
@@ -26,8 +23,7 @@ from typing import Any
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
-from dnalm.compose.neighbours import RESERVED, given_twice, repeated, unknown_key
-from dnalm.compose.neighbours import join as _join
+from dnalm.compose.neighbours import RESERVED, given_twice, join, repeated, unknown_key
 from dnalm.compose.targets import resolve, settable
 from dnalm.errors import ConfigError, DnalmError
 from dnalm.limits import EachOnce
@@ -63,21 +59,20 @@ def check(
     arguments = {name: value for name, value in node.items() if name not in RESERVED}
     for name in arguments:
         if name not in parameters or name in given:
-            raise unknown_key(_join(key, name), sorted(set(parameters) - given), value=arguments[name])
+            raise unknown_key(join(key, name), sorted(set(parameters) - given), value=arguments[name])
     if not is_partial(node, key=key):
         for name, parameter in parameters.items():
             required = parameter.default is inspect.Parameter.empty and name not in given
             if name not in arguments and required and whole:
-                raise _missing(_join(key, name), parameter.annotation)
-    visit = functools.partial(_check_component, whole=whole)
+                raise _missing(join(key, name), parameter.annotation)
+
+    def visit(below: Node, annotation: Any, key: str) -> None:  # noqa: ANN401
+        _check_kind(below, annotation, key=key)
+        check(below, key=key, whole=whole)
+
     for name, value in arguments.items():
         if not is_default(value, parameters[name]) and (whole or value != MISSING):
-            convert(value, parameters[name].annotation, key=_join(key, name), visit=visit)
-
-
-def _check_component(node: Node, annotation: Any, key: str, *, whole: bool) -> None:  # noqa: ANN401
-    _check_kind(node, annotation, key=key)
-    check(node, key=key, whole=whole)
+            convert(value, parameters[name].annotation, key=join(key, name), visit=visit)
 
 
 Visit = Callable[[Node, Any, str], object]  # a node with `_target_`, the annotation of its place, its key
@@ -102,7 +97,7 @@ def convert(value: Any, annotation: Any, *, key: str, visit: Visit) -> Any:  # n
     if isinstance(value, dict):
         inner = _element(annotation, collections.abc.Mapping)
         return {
-            name: convert(item, inner, key=_join(key, str(name)), visit=visit) for name, item in value.items()
+            name: convert(item, inner, key=join(key, str(name)), visit=visit) for name, item in value.items()
         }
     inner = _element(annotation, collections.abc.Sequence)
     items = [convert(item, inner, key=f"{key}[{number}]", visit=visit) for number, item in enumerate(value)]
@@ -140,7 +135,7 @@ def _options(annotation: Any) -> Iterator[Any]:  # noqa: ANN401
 
 def is_partial(node: Node, *, key: str) -> bool:
     """Whether a node makes a function of the arguments that it lacks."""
-    partial: bool = parse(node.get("_partial_", False), bool, key=_join(key, "_partial_"))
+    partial: bool = parse(node.get("_partial_", False), bool, key=join(key, "_partial_"))
     return partial
 
 
@@ -327,8 +322,15 @@ def parse(value: object, annotation: Any, *, key: str) -> Any:  # noqa: ANN401
         twice = repeated(parsed)
         if twice is not None:
             raise given_twice(key, f"{twice}")
-    if isinstance(parsed, Path) and any(isinstance(mark, MustExist) for mark in _marks(annotation)):
-        _check_path(parsed, key)
+    is_input = any(isinstance(mark, MustExist) for mark in _marks(annotation))
+    if is_input and isinstance(parsed, Path) and not parsed.exists():
+        raise ConfigError(
+            "CFG-20",
+            where=key,
+            found=f"{parsed} is not there",
+            expected="the path of an input",
+            fix=f"correct the path; relative ones start at {Path.cwd()}",
+        )
     return parsed
 
 
@@ -359,18 +361,8 @@ def _fix_of(problem: Mapping[str, Any], key: str) -> str:
     )
 
 
-def _check_path(path: Path, key: str) -> None:
-    if not path.exists():
-        raise ConfigError(
-            "CFG-20",
-            where=key,
-            found=f"{path} is not there",
-            expected="the path of an input",
-            fix=f"correct the path; relative ones start at {Path.cwd()}",
-        )
-
-
 def _marks(annotation: Any) -> Iterator[object]:  # noqa: ANN401
+    """The marks of `Annotated` in an annotation, those of its parts too."""
     yield from getattr(annotation, "__metadata__", ())
     for part in typing.get_args(annotation):
         yield from _marks(part)
@@ -399,7 +391,7 @@ def _missing(key: str, annotation: Any) -> ConfigError:  # noqa: ANN401
     )
 
 
-_FOLDER = Output("folder")
+PathMark = Input | Output | OutputName
 _SHORT = 24  # characters of a value in a name
 
 
@@ -428,7 +420,7 @@ def check_paths(config: Node) -> None:
         elif isinstance(mark, Output):
             outputs[key] = Path(text), mark
         else:
-            outputs[key] = Path(mark.folder) / text, _FOLDER
+            outputs[key] = Path(mark.folder) / text, Output("folder")
     check_outputs(outputs, inputs)
 
 
@@ -452,7 +444,7 @@ def _short(value: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "-", parts[-1].partition(".")[0] if parts else "")[:_SHORT].strip("-")
 
 
-def _marked(node: Node, key: str) -> Iterator[tuple[str, str, Input | Output | OutputName]]:
+def _marked(node: Node, key: str) -> Iterator[tuple[str, str, PathMark]]:
     """The texts of a component and of those below it that name a path: key, text, mark."""
     from hydra.utils import get_object
 
@@ -460,8 +452,8 @@ def _marked(node: Node, key: str) -> Iterator[tuple[str, str, Input | Output | O
     for name, value in node.items():
         if name in RESERVED or value == MISSING:
             continue
-        marks = tuple(_path_marks(parameters[name].annotation))
-        for below, item in _leaves(value, f"{key}.{name}" if key else name):
+        marks = [mark for mark in _marks(parameters[name].annotation) if isinstance(mark, PathMark)]
+        for below, item in _leaves(value, join(key, name)):
             if isinstance(item, dict):
                 yield from _marked(item, below)
             else:
@@ -482,14 +474,6 @@ def _leaves(value: object, key: str) -> Iterator[tuple[str, str | Node]]:
             yield from _leaves(item, f"{key}[{number}]")
 
 
-def _path_marks(annotation: Any) -> Iterator[Input | Output | OutputName]:  # noqa: ANN401
-    for mark in getattr(annotation, "__metadata__", ()):
-        if isinstance(mark, Input | Output | OutputName):
-            yield mark
-    for part in typing.get_args(annotation):
-        yield from _path_marks(part)
-
-
 def build(node: Node, *, key: str = "") -> Any:  # noqa: ANN401
     """Build a node with `_target_`, its arguments first.
 
@@ -503,6 +487,8 @@ def build(node: Node, *, key: str = "") -> Any:  # noqa: ANN401
     """
     target = resolve(node["_target_"], key=key)
     arguments = _arguments(node, target, key=key)
+    # a component of ours refuses a value by a ValueError, one of another library by anything
+    refusals = ValueError if target.__module__.partition(".")[0] == "dnalm" else Exception
 
     @functools.wraps(target, assigned=("__name__", "__doc__"), updated=())
     def make(*positional: object, **missing: object) -> Any:  # noqa: ANN401 -- what the config names
@@ -518,7 +504,7 @@ def build(node: Node, *, key: str = "") -> Any:  # noqa: ANN401
             return target(*positional, **arguments, **missing)
         except (DnalmError, OSError, MemoryError):
             raise
-        except _refusals(target) as error:
+        except refusals as error:
             said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
             raise ConfigError(
                 "CFG-18",
@@ -550,19 +536,12 @@ def run_command(node: Node, *, command: str, given: Mapping[str, object]) -> Any
 
 def _arguments(node: Node, target: Callable[..., Any], *, key: str) -> dict[str, Any]:
     parameters = parameters_of(target)
+
+    def visit(below: Node, _: object, key: str) -> Any:  # noqa: ANN401
+        return build(below, key=key)
+
     return {
-        name: convert(
-            value, parameters[name].annotation, key=f"{key}.{name}" if key else name, visit=_build_component
-        )
+        name: convert(value, parameters[name].annotation, key=join(key, name), visit=visit)
         for name, value in node.items()
         if name not in RESERVED and not is_default(value, parameters[name])
     }
-
-
-def _refusals(target: Callable[..., Any]) -> tuple[type[Exception], ...]:
-    """What a target raises if it refuses a value: ours a ValueError, those of other libraries anything."""
-    return (ValueError,) if target.__module__.partition(".")[0] == "dnalm" else (Exception,)
-
-
-def _build_component(node: Node, annotation: object, key: str) -> Any:  # noqa: ANN401, ARG001
-    return build(node, key=key)

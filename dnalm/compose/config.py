@@ -2,19 +2,13 @@
 
 Hydra composes; what differs from its defaults is the treatment of `key=value`. A class signature
 holds the defaults and YAML only what differs, so a key may be valid without standing in any YAML:
-values are added where they are absent, and `check` then judges them against the signatures.
-
-What a config file may cost: one that is large, deep or refers to itself is refused before it is built.
-
-A few lines of YAML whose aliases stand for each other keep OmegaConf busy for hours. What is looked at
-here are the events of the parser, of which there are no more than the file is long.
-
-What the overlays of a composed config, sizes, debugging and optional tracks, find nothing to change in.
+values are added where they are absent, and `check` then judges them against the signatures. Every file of the
+user's folder is first held against limits of size and depth, and may have no aliases, since a few lines of
+aliases that stand for each other keep OmegaConf busy for hours.
 """
 
 from __future__ import annotations
 
-import codecs
 import difflib
 import json
 import os
@@ -32,98 +26,10 @@ from dnalm.compose.targets import parameters_of
 from dnalm.errors import ConfigError
 from dnalm.grants import KEYS, refuse_in_files
 from dnalm.paths import config_folder, quoted
-from dnalm.small_files import MOST_BYTES, YamlLimitError, check_yaml_events
+from dnalm.small_files import SmallFileError, YamlLimitError, check_yaml_text, read_limited
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-
-def check_yaml(path: Path) -> None:
-    """Refuse a file that is not worth reading; mistakes of grammar are told by whoever reads it.
-
-    Args:
-        path: a regular file.
-
-    Raises:
-        ConfigError: CFG-32, the file is too large, is no text in UTF-8, has anchors, or is nested too deep.
-    """
-    with path.open("rb") as file:
-        text = file.read(MOST_BYTES + 1)
-    if len(text) > MOST_BYTES:
-        raise _refused(str(path), f"more than {MOST_BYTES:,} bytes", "a smaller file")
-    if text.startswith(codecs.BOM_UTF8):  # which hides the line "# @package" from Hydra
-        raise _refused(f"{path}:1", "a byte order mark", "text in UTF-8 without one")
-    try:
-        text.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = text[: error.start].count(b"\n") + 1
-        raise _refused(f"{path}:{line}", f"a byte {text[error.start]:#04x}", "text in UTF-8") from error
-    try:
-        check_yaml_events(text)
-    except YamlLimitError as error:
-        raise _refused(f"{path}:{error.line}", error.found, error.expected) from error
-    except yaml.YAMLError:
-        return
-
-
-def _refused(where: str, found: str, expected: str) -> ConfigError:
-    return ConfigError(
-        "CFG-32", where=where, found=found, expected=expected, fix="mend the file, or leave it out"
-    )
-
-
-def leaves(value: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The paths of the values of nested mappings, a component being one value."""
-    for name, item in value.items():
-        if isinstance(item, dict) and "_target_" not in item:
-            yield from leaves(item, (*path, name))
-        elif name != "defaults":
-            yield (*path, name)
-
-
-def has_argument(config: DictConfig, path: Sequence[str]) -> bool:
-    """Whether the components on the way to a key have it, as far as their source tells."""
-    node: Any = config
-    for name in path:
-        if not hasattr(node, "get"):
-            return True
-        known = parameters_of(node.get("_target_"))
-        if known is not None and name not in known:
-            return False
-        node = node.get(name)
-    return True
-
-
-def remove(config: DictConfig, path: Sequence[str]) -> None:
-    """Remove a key, and the mappings above it that are left empty."""
-    *above, name = path
-    node: Any = config
-    for part in above:
-        node = node[part]
-    if name in node:
-        del node[name]
-    if above and not node:
-        remove(config, above)
-
-
-def leave_out_tracks(config: DictConfig, words: Sequence[Word]) -> None:
-    """A track of `data` whose files are not given is absent, unless none is given."""
-    from omegaconf import OmegaConf
-
-    data = config.get("data")
-    tracks: Any = data.get("tracks") if OmegaConf.is_dict(data) else None
-    if not OmegaConf.is_dict(tracks):
-        return
-    asking = [
-        name
-        for name, node in tracks.items()
-        if OmegaConf.is_dict(node) and any(OmegaConf.is_missing(node, part) for part in node)
-    ]
-    typed = [word.key for word in words]
-    for name in asking if len(asking) < len(tracks) else ():
-        if not any(key.startswith(f"data.tracks.{name}.") for key in typed):
-            del tracks[name]
-
 
 _STEP_COUNTS = ("schedule.warmup_steps",)  # of a run; not masking.final_from, which an extension must keep
 _GROUP = re.compile(r"\w[\w/]{0,60}")
@@ -165,7 +71,7 @@ def read_config(
         _check_options(words, choices, folders)
         _scale_steps(config, command, hydra_words, words)
         _leave_alone(config, choices, words, folders)
-        leave_out_tracks(config, words)
+        _leave_out_tracks(config, words)
         plain = _resolved(config, choices)
     except Exception as error:  # of many kinds, all about words and files that are the user's
         raise _own_error(error) or _explain(error, overrides, folders) from error
@@ -177,116 +83,6 @@ def read_config(
         others=lambda key, name: _options_with(key, name, folders),
     )
     return plain
-
-
-def _compose(command: str, words: Sequence[str]) -> tuple[DictConfig, Mapping[str, str | None]]:
-    """What Hydra composes, and the option chosen of each group."""
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
-    OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
-    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder().resolve())):
-        config = compose(command, overrides=list(words), return_hydra_config=True)
-    choices = dict(config.hydra.runtime.choices)
-    OmegaConf.set_struct(config, value=False)
-    del config["hydra"]
-    return config, choices
-
-
-def _resolved(config: DictConfig, choices: Mapping[str, str | None]) -> dict[str, Any]:
-    """Plain values; what refers to a value that is not given has none either, and `check` names both."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import InterpolationToMissingValueError
-
-    OmegaConf.register_new_resolver("choice", lambda group: choices[group], replace=True)
-    OmegaConf.register_new_resolver("origin", origin, replace=True)
-    while True:
-        try:
-            plain = OmegaConf.to_container(config, resolve=True)
-            break
-        except InterpolationToMissingValueError as error:
-            OmegaConf.update(config, str(error.full_key), "???")
-    assert isinstance(plain, dict), "a root config is a mapping"
-    refuse_in_files(plain)
-    return {str(key): value for key, value in plain.items()}
-
-
-def _published_size(command: str, words: Sequence[Word]) -> list[str]:
-    """An experiment that is named alone is of its published size; the bare command is small, see its root."""
-    keys = {word.key for word in words}
-    is_named = "experiment" in keys and "size" not in keys
-    return ["size=full"] if is_named and "size" in composed_groups(command) else []
-
-
-def _scale_steps(config: DictConfig, command: str, hydra_words: Sequence[str], words: Sequence[Word]) -> None:
-    """Where `steps` alone is typed, counts of steps keep their share of the run."""
-    from omegaconf import OmegaConf
-
-    typed = {word.key for word in words}
-    steps = config.get("steps")
-    if "steps" not in typed or not isinstance(steps, int) or steps < 1:
-        return
-    stated, _ = _compose(command, [word for word in hydra_words if not word.startswith("++steps=")])
-    of = stated.get("steps")
-    for key in _STEP_COUNTS:
-        count = OmegaConf.select(stated, key, throw_on_missing=False)
-        if key not in typed and isinstance(of, int) and isinstance(count, int) and 0 < count < of:
-            OmegaConf.update(config, key, max(1, round(count * steps / of)))
-
-
-def _leave_alone(
-    config: DictConfig, choices: Mapping[str, str | None], words: Sequence[Word], folders: Sequence[Path]
-) -> None:
-    """Sizes and debugging change what is there: not the shape of a loaded model, nor what a command lacks."""
-    typed = {word.key for word in words}
-    for group in ("size", "debug"):
-        option = choices.get(group)
-        for path in leaves(_stated(group, option, folders)) if option else ():
-            if ".".join(path) not in typed and not has_argument(config, path):
-                remove(config, path)
-
-
-def read_resolved(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    """The config that a run has left, every choice made.
-
-    Args:
-        path: its `config.yaml`; the plugins that it records are not admitted by it.
-        overrides: none; a run that differs is composed.
-
-    Raises:
-        ConfigError: CFG-27, there are overrides, or the file is no mapping in plain YAML; CFG-32, it would
-            cost too much.
-    """
-    import yaml
-
-    check_yaml(path)
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        found = " ".join(str(error).split())
-    if overrides or not isinstance(found, dict):
-        raise ConfigError(
-            "CFG-27",
-            where=f"--config {path}",
-            found=f"overrides beside it: {' '.join(overrides)}" if overrides else f"no mapping: {found}",
-            expected="a run's config.yaml, used as it is",
-            fix="give the groups and keys instead, without --config",
-        )
-    return {str(key): value for key, value in found.items() if key not in KEYS}
-
-
-def options(group: str, folders: Sequence[Path] | None = None) -> list[str]:
-    """The names a config group offers, such as `size` or `data/split`."""
-    found = (path for folder in folders or [config_folder()] for path in (folder / group).glob("*.yaml"))
-    return sorted({path.stem for path in found})
-
-
-def composed_groups(command: str) -> list[str]:
-    """The config groups that a command's root config composes, and the groups below them."""
-    folder = config_folder()
-    text = (folder / f"{command}.yaml").read_text()
-    groups = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_dir())
-    return [group.as_posix() for group in groups if f"- {group.parts[0]}:" in text]
 
 
 def _as_hydra(word: Word, command: str, folders: Sequence[Path]) -> list[str]:
@@ -316,6 +112,13 @@ def _as_hydra(word: Word, command: str, folders: Sequence[Path]) -> list[str]:
     return [word.text]
 
 
+def _asked_key(group: str) -> str:
+    """The one key that a group's option `files` leaves to be given."""
+    lines = (config_folder() / group / "files.yaml").read_text().splitlines()
+    (asked,) = (line.partition(":")[0] for line in lines if line.endswith(": ???"))
+    return asked
+
+
 def _check_root(word: Word, command: str) -> None:
     """Refuse groups and keys of sweeps without -m, and groups that only other commands have.
 
@@ -333,6 +136,42 @@ def _check_root(word: Word, command: str) -> None:
         )
     if root not in roots and (config_folder() / word.key).is_dir():
         raise unknown_key(word.key, sorted(roots), value=word.value, root=roots)
+
+
+def _published_size(command: str, words: Sequence[Word]) -> list[str]:
+    """An experiment that is named alone is of its published size; the bare command is small, see its root."""
+    keys = {word.key for word in words}
+    is_named = "experiment" in keys and "size" not in keys
+    return ["size=full"] if is_named and "size" in composed_groups(command) else []
+
+
+def _compose(command: str, words: Sequence[str]) -> tuple[DictConfig, Mapping[str, str | None]]:
+    """What Hydra composes, and the option chosen of each group."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder().resolve())):
+        config = compose(command, overrides=list(words), return_hydra_config=True)
+    choices = dict(config.hydra.runtime.choices)
+    OmegaConf.set_struct(config, value=False)
+    del config["hydra"]
+    return config, choices
+
+
+def _environment(name: str, *default: str | None) -> str | None:
+    """`oc.env` for variables that configs may read: they are written into runs and models."""
+    if not grants.current.reads(name):
+        raise ConfigError(
+            "CFG-33",
+            where=f"${{oc.env:{name}}}",
+            found="an environment variable that configs may not read unless you say so",
+            expected="one that says where a job runs, such as SCRATCH, TMPDIR, USER or SLURM_JOB_ID",
+            fix=f"if it holds no secret, add env=[{name}] to the command line; it will stand in every run",
+        )
+    if name not in os.environ and not default:
+        raise ValueError(f"environment variable {name} is not set")
+    return os.environ.get(name, *default)
 
 
 def _check_options(words: Sequence[Word], choices: Mapping[str, str | None], folders: Sequence[Path]) -> None:
@@ -363,19 +202,103 @@ def _asks(group: str, option: str, name: str, folders: Sequence[Path]) -> bool:
     return bool(_stated(group, option, folders).get(name) == "???")
 
 
-def _stated(group: str, option: str, folders: Sequence[Path]) -> dict[str, Any]:
-    """What the file of an option states; nothing where it cannot be read, which Hydra says better."""
-    import yaml
+def _scale_steps(config: DictConfig, command: str, hydra_words: Sequence[str], words: Sequence[Word]) -> None:
+    """Where `steps` alone is typed, counts of steps keep their share of the run."""
+    from omegaconf import OmegaConf
 
-    for folder in folders:
-        path = folder / group / f"{option}.yaml"
-        if path.is_file():
-            try:
-                stated = yaml.safe_load(path.read_text(encoding="utf-8"))
-            except (yaml.YAMLError, UnicodeDecodeError):
-                return {}
-            return stated if isinstance(stated, dict) else {}
-    return {}
+    typed = {word.key for word in words}
+    steps = config.get("steps")
+    if "steps" not in typed or not isinstance(steps, int) or steps < 1:
+        return
+    stated, _ = _compose(command, [word for word in hydra_words if not word.startswith("++steps=")])
+    of = stated.get("steps")
+    for key in _STEP_COUNTS:
+        count = OmegaConf.select(stated, key, throw_on_missing=False)
+        if key not in typed and isinstance(of, int) and isinstance(count, int) and 0 < count < of:
+            OmegaConf.update(config, key, max(1, round(count * steps / of)))
+
+
+def _leave_alone(
+    config: DictConfig, choices: Mapping[str, str | None], words: Sequence[Word], folders: Sequence[Path]
+) -> None:
+    """Sizes and debugging change what is there: not the shape of a loaded model, nor what a command lacks."""
+    typed = {word.key for word in words}
+    for group in ("size", "debug"):
+        option = choices.get(group)
+        for path in _leaves(_stated(group, option, folders)) if option else ():
+            if ".".join(path) not in typed and not _has_argument(config, path):
+                _remove(config, path)
+
+
+def _leaves(value: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The paths of the values of nested mappings, a component being one value."""
+    for name, item in value.items():
+        if isinstance(item, dict) and "_target_" not in item:
+            yield from _leaves(item, (*path, name))
+        elif name != "defaults":
+            yield (*path, name)
+
+
+def _has_argument(config: DictConfig, path: Sequence[str]) -> bool:
+    """Whether the components on the way to a key have it, as far as it can be read from source."""
+    node: Any = config
+    for name in path:
+        if not hasattr(node, "get"):
+            return True
+        known = parameters_of(node.get("_target_"))
+        if known is not None and name not in known:
+            return False
+        node = node.get(name)
+    return True
+
+
+def _remove(config: DictConfig, path: Sequence[str]) -> None:
+    """Remove a key, and the mappings above it that are left empty."""
+    *above, name = path
+    node: Any = config
+    for part in above:
+        node = node[part]
+    if name in node:
+        del node[name]
+    if above and not node:
+        _remove(config, above)
+
+
+def _leave_out_tracks(config: DictConfig, words: Sequence[Word]) -> None:
+    """A track of `data` whose files are not given is absent, unless none is given."""
+    from omegaconf import OmegaConf
+
+    data = config.get("data")
+    tracks: Any = data.get("tracks") if OmegaConf.is_dict(data) else None
+    if not OmegaConf.is_dict(tracks):
+        return
+    asking = [
+        name
+        for name, node in tracks.items()
+        if OmegaConf.is_dict(node) and any(OmegaConf.is_missing(node, part) for part in node)
+    ]
+    typed = [word.key for word in words]
+    for name in asking if len(asking) < len(tracks) else ():
+        if not any(key.startswith(f"data.tracks.{name}.") for key in typed):
+            del tracks[name]
+
+
+def _resolved(config: DictConfig, choices: Mapping[str, str | None]) -> dict[str, Any]:
+    """Plain values; what refers to a value that is not given has none either, and `check` names both."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import InterpolationToMissingValueError
+
+    OmegaConf.register_new_resolver("choice", lambda group: choices[group], replace=True)
+    OmegaConf.register_new_resolver("origin", origin, replace=True)
+    while True:
+        try:
+            plain = OmegaConf.to_container(config, resolve=True)
+            break
+        except InterpolationToMissingValueError as error:
+            OmegaConf.update(config, str(error.full_key), "???")
+    assert isinstance(plain, dict), "a root config is a mapping"
+    refuse_in_files(plain)
+    return {str(key): value for key, value in plain.items()}
 
 
 def _options_with(key: str, name: str, folders: Sequence[Path]) -> list[str]:
@@ -400,32 +323,37 @@ def _text_of(group: str, option: str, folders: Sequence[Path]) -> str:
     return next(path.read_text(encoding="utf-8") for path in paths if path.is_file())
 
 
+def _stated(group: str, option: str, folders: Sequence[Path]) -> dict[str, Any]:
+    """What the file of an option states; nothing where it cannot be read, which Hydra says better."""
+    for folder in folders:
+        path = folder / group / f"{option}.yaml"
+        if path.is_file():
+            try:
+                stated = yaml.safe_load(path.read_text(encoding="utf-8"))
+            except (yaml.YAMLError, UnicodeDecodeError):
+                return {}
+            return stated if isinstance(stated, dict) else {}
+    return {}
+
+
+def options(group: str, folders: Sequence[Path] | None = None) -> list[str]:
+    """The names a config group offers, such as `size` or `data/split`."""
+    found = (path for folder in folders or [config_folder()] for path in (folder / group).glob("*.yaml"))
+    return sorted({path.stem for path in found})
+
+
+def composed_groups(command: str) -> list[str]:
+    """The config groups that a command's root config composes, and the groups below them."""
+    folder = config_folder()
+    text = (folder / f"{command}.yaml").read_text()
+    groups = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_dir())
+    return [group.as_posix() for group in groups if f"- {group.parts[0]}:" in text]
+
+
 def composed_roots(command: str) -> set[str]:
     """Groups and keys of a command."""
     stated = _stated(".", command, [config_folder()])
     return {*composed_groups(command), *stated, *(parameters_of(stated.get("_target_")) or ())}
-
-
-def _asked_key(group: str) -> str:
-    """The one key that a group's option `files` leaves to be given."""
-    lines = (config_folder() / group / "files.yaml").read_text().splitlines()
-    (asked,) = (line.partition(":")[0] for line in lines if line.endswith(": ???"))
-    return asked
-
-
-def _environment(name: str, *default: str | None) -> str | None:
-    """`oc.env` for variables that configs may read: they are written into runs and models."""
-    if not grants.current.reads(name):
-        raise ConfigError(
-            "CFG-33",
-            where=f"${{oc.env:{name}}}",
-            found="an environment variable that configs may not read unless you say so",
-            expected="one that says where a job runs, such as SCRATCH, TMPDIR, USER or SLURM_JOB_ID",
-            fix=f"if it holds no secret, add env=[{name}] to the command line; it will stand in every run",
-        )
-    if name not in os.environ and not default:
-        raise ValueError(f"environment variable {name} is not set")
-    return os.environ.get(name, *default)
 
 
 def _own_error(error: BaseException | None) -> ConfigError | None:
@@ -469,4 +397,56 @@ def _no_option(group: str, name: str, offered: Sequence[str]) -> ConfigError:
         )
     return ConfigError(
         "CFG-03", where=group, found=f"no option {name!r}", expected=f"one of {', '.join(offered)}", fix=fix
+    )
+
+
+def read_resolved(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """The config that a run has left, every choice made.
+
+    Args:
+        path: its `config.yaml`; the plugins that it records are not admitted by it.
+        overrides: none; a run that differs is composed.
+
+    Raises:
+        ConfigError: CFG-27, there are overrides, or the file is no mapping in plain YAML; CFG-32, it would
+            cost too much.
+    """
+    check_yaml(path)
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        found = " ".join(str(error).split())
+    if overrides or not isinstance(found, dict):
+        raise ConfigError(
+            "CFG-27",
+            where=f"--config {path}",
+            found=f"overrides beside it: {' '.join(overrides)}" if overrides else f"no mapping: {found}",
+            expected="a run's config.yaml, used as it is",
+            fix="give the groups and keys instead, without --config",
+        )
+    return {str(key): value for key, value in found.items() if key not in KEYS}
+
+
+def check_yaml(path: Path) -> None:
+    """Refuse a file that is not worth reading; mistakes of grammar are left to whoever reads it.
+
+    Args:
+        path: a regular file.
+
+    Raises:
+        ConfigError: CFG-32, the file is too large, is no text in UTF-8, has anchors, or is nested too deep.
+    """
+    try:
+        check_yaml_text(read_limited(path))
+    except YamlLimitError as error:
+        raise _refused(f"{path}:{error.line}", error.found, error.expected) from error
+    except SmallFileError as error:
+        raise _refused(str(path), error.found, error.expected) from error
+    except yaml.YAMLError:
+        return
+
+
+def _refused(where: str, found: str, expected: str) -> ConfigError:
+    return ConfigError(
+        "CFG-32", where=where, found=found, expected=expected, fix="mend the file, or leave it out"
     )
