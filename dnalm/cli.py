@@ -32,7 +32,7 @@ COMMANDS = {
     "prepare": "build the store of a genome ahead of training",
     "score": "score variants: VCF in, VCF out, or tables",
     "embed": "vectors of sequences, tokens or bases: FASTA, BED or tables in, Parquet, NumPy or Zarr out",
-    "cluster": "do vectors fall into classes that the model was never told? numbers and a picture",
+    "cluster": "do vectors fall into classes that the model has never seen? numbers and a picture",
     "interpret": "look into a model: attention, mutagenesis, dependency maps, motifs",
     "export": "write a model in the published Hugging Face layout",
     "fetch": "download genomes by name, verified: sacCer3, hg38, ... or those of a manifest",
@@ -98,7 +98,7 @@ def main(arguments: list[str] | None = None) -> None:
         if not launched:  # else whoever launched this process says it
             say_at_once(f"{stopped}: stopped. The same command continues from what is finished.")
         code = stopped.exit_code
-    except Exception as error:  # the last place where it can be told what it means
+    except Exception as error:  # the last place where it can be explained
         code = _fail(error, debug="--debug" in words)
     sys.exit(code)
 

@@ -34,7 +34,7 @@ class Grants:
 
     Attributes:
         plugins: packages or modules whose classes and functions are components.
-        env: names of variables that configs may read beside those that tell where a job runs.
+        env: names of variables that configs may read beside those that say where a job runs.
     """
 
     plugins: tuple[str, ...] = ()

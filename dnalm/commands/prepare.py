@@ -9,7 +9,7 @@ from dnalm.genome.store import GenomeStore
 from dnalm.limits import Jobs
 from dnalm.training import RunDirectory
 
-_NAMED = 20  # genomes that are told one by one
+_NAMED = 20  # genomes that are listed one by one
 
 
 def prepare(

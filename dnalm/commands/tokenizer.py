@@ -5,8 +5,8 @@
 `dnalm tokenizer select`: how many merges a BPE should have, by next-k-mer prediction.
 
 One list of merges is learned on the genomes' training parts. For each number of merges, and for fixed k-mers
-end to end, a small model is pretrained, and then fine-tuned to tell the next k bases, for each k. These are
-jobs, each in a process of its own; the same command again runs only what is missing or failed.
+end to end, a small model is pretrained, and then fine-tuned to predict the next k bases, for each k. These
+are jobs, each in a process of its own; the same command again runs only what is missing or failed.
 
 The folder holds `tokenizer/` (the longest list), `jobs/` (a run directory each), `table.csv`, `table.md`,
 `plot.png` and `summary.json`, which has `chosen` (number of merges, null if no count has every accuracy),
@@ -85,9 +85,9 @@ def train_tokenizer(
             "peak_memory": peak_memory_bytes(),
         }
         path = run.write_summary(summary)
-        told = ", ".join(f"{bases:,} of {name}" for name, bases in read.items())
+        shares = ", ".join(f"{bases:,} of {name}" for name, bases in read.items())
         stdout.print(
-            f"{tokenizer.vocab_size:,} ids, {tokenizer.num_merges:,} merges, learned from bases: {told}"
+            f"{tokenizer.vocab_size:,} ids, {tokenizer.num_merges:,} merges, learned from bases: {shares}"
         )
         stdout.print(f"tokenizer: {run.path}")
         stdout.print(f"next: dnalm tokenizer inspect {as_typed('tokenizer', run.as_path)}")
@@ -154,7 +154,7 @@ def _sentences(statistics: TokenStatistics, words: list[str]) -> str:
     frequent = ", ".join(f"{words[i]} {100 * statistics.counts[i] / statistics.num_known:.2f} %" for i in top)
     return "\n".join(
         [
-            f"{statistics.num_known:,} tokens that tell bases, of {statistics.num_bases:,} bases with N: "
+            f"{statistics.num_known:,} tokens that spell bases, of {statistics.num_bases:,} bases with N: "
             f"{statistics.tokens_per_kb:.1f} tokens a kb, {statistics.mean_length:.2f} bases a token",
             f"unknown: {100 * statistics.unknown_share:.4f} % of the tokens, which stand for N",
             f"balance: {statistics.balance:.3f} of the entropy of equally frequent ids "
@@ -223,8 +223,8 @@ class Rounds:
             ConfigError: a setting cannot be read.
         """
         parts = {"data": self.data, "tokenizer": reading.tokenizer(self.bpe)}
-        told = {"tokenizer": reading.name}
-        return self._job("pretrain", as_words(self.pretrain), told, parts)
+        overrides = {"tokenizer": reading.name}
+        return self._job("pretrain", as_words(self.pretrain), overrides, parts)
 
     def second(self, pretraining: Job, k: int) -> Job:
         """The job that fine-tunes the model of another.
@@ -235,13 +235,13 @@ class Rounds:
         source = str(self.folder / pretraining.id)
         parts = {"data": self.data, "model": {"_target_": "dnalm.models.Pretrained", "source": source}}
         words = ["task=next_kmer", f"task.k={k}", *as_words(self.finetune)]
-        told = {**pretraining.overrides, "k": str(k)}
-        return self._job("finetune", words, told, parts)
+        overrides = {**pretraining.overrides, "k": str(k)}
+        return self._job("finetune", words, overrides, parts)
 
     def _job(
-        self, command: str, words: Sequence[str], told: Mapping[str, str], parts: Mapping[str, object]
+        self, command: str, words: Sequence[str], overrides: Mapping[str, str], parts: Mapping[str, object]
     ) -> Job:
-        return composed_job(command, words, self.folder, told, parts=parts, config_dir=self.config_dir)
+        return composed_job(command, words, self.folder, overrides, parts=parts, config_dir=self.config_dir)
 
 
 def readings(merges: Sequence[int], kmers: Sequence[int]) -> list[Reading]:
@@ -279,7 +279,7 @@ def select_vocabulary(
         finetune: those of every fine-tuning, such as `finetune.task.num_train=100000`.
         merges: numbers of merges to choose from.
         kmers: lengths of fixed k-mers to compare with, 1 to 6.
-        ks: how many bases are told.
+        ks: how many next bases are predicted.
         parallel: jobs side by side.
         config_dir: a folder of the user's own configs, which the jobs see too; `--config-dir` sets it.
     """
@@ -355,8 +355,8 @@ def _conclude(run: RunDirectory, bpe: Path, outcomes: Sequence[Outcome], statuse
     path = run.write_summary(
         {"chosen": chosen, "mean_rank": ranks, "accuracy": accuracy, "statuses": statuses}
     )
-    told = ", ".join(f"{number} {status}" for status, number in statuses.items())
-    stdout.print(f"{sum(statuses.values())} jobs: {told}")
+    counts = ", ".join(f"{number} {status}" for status, number in statuses.items())
+    stdout.print(f"{sum(statuses.values())} jobs: {counts}")
     stdout.print(f"table: {run.path / 'table.md'}, {run.path / 'table.csv'}")
     if drawn:
         stdout.print(f"plot: {run.path / 'plot.png'}")

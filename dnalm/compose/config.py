@@ -22,7 +22,7 @@ import yaml
 from dnalm import grants
 from dnalm.compose.check import origin
 from dnalm.compose.neighbours import Word, check_names, read_words, said_here, unknown_key
-from dnalm.compose.targets import parameters_of
+from dnalm.compose.targets import argument_names
 from dnalm.errors import ConfigError
 from dnalm.grants import KEYS, refuse_in_files
 from dnalm.paths import config_folder, quoted
@@ -245,7 +245,7 @@ def _has_argument(config: DictConfig, path: Sequence[str]) -> bool:
     for name in path:
         if not hasattr(node, "get"):
             return True
-        known = parameters_of(node.get("_target_"))
+        known = argument_names(node.get("_target_"))
         if known is not None and name not in known:
             return False
         node = node.get(name)
@@ -311,7 +311,7 @@ def _options_with(key: str, name: str, folders: Sequence[Path]) -> list[str]:
         option
         for option, text in texts.items()
         if name in _stated(group, option, folders)
-        or name in (parameters_of(_stated(group, option, folders).get("_target_")) or ())
+        or name in (argument_names(_stated(group, option, folders).get("_target_")) or ())
         or f"{key}.{name}=" in text
     ]
     naming = [option for option in having if f"{key}.{name}" in texts[option]]
@@ -353,7 +353,7 @@ def composed_groups(command: str) -> list[str]:
 def composed_roots(command: str) -> set[str]:
     """Groups and keys of a command."""
     stated = _stated(".", command, [config_folder()])
-    return {*composed_groups(command), *stated, *(parameters_of(stated.get("_target_")) or ())}
+    return {*composed_groups(command), *stated, *(argument_names(stated.get("_target_")) or ())}
 
 
 def _own_error(error: BaseException | None) -> ConfigError | None:

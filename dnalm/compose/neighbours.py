@@ -1,12 +1,8 @@
-"""Names that nothing has: refused before anything is imported, with the name that was probably meant.
+"""Words of a command line in Hydra's grammar, and unknown names, with the one that was probably meant.
 
 A misspelt key is held against the arguments as the source states them, so that the answer takes no import
-of torch. Where the key is one that a neighbouring program has (transformers, Lightning, Hydra templates),
-ours is named.
-
-What users of neighbouring programs type (transformers, Lightning, Hydra), and what says it here.
-
-Words of a command line in Hydra's grammar, and how a value is written so that the grammar can read it.
+of torch. Where it is a word of a neighbouring program (transformers, Lightning, Hydra templates), the error
+names the key that does the same here.
 """
 
 from __future__ import annotations
@@ -18,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dnalm.compose.targets import parameters_of
+from dnalm.compose.targets import argument_names
 from dnalm.errors import ConfigError
 from dnalm.paths import quoted
 
@@ -476,7 +472,7 @@ Others = Callable[[str, str], Sequence[str]]  # options of the group at a key th
 def check_names(
     config: dict[str, Any], *, given: Collection[str], root: Collection[str], others: Others
 ) -> None:
-    """Refuse the first key that its component lacks, as far as source tells, and entries that are repeated.
+    """Refuse the first key that its component lacks, as its source states it, and repeated entries.
 
     Args:
         config: a composed root config.
@@ -488,7 +484,7 @@ def check_names(
         ConfigError: CFG-03, a key is unknown; CFG-05, a list of names has one of them twice.
     """
     for key, node in _nodes(config, ""):
-        known = parameters_of(node.get("_target_"))
+        known = argument_names(node.get("_target_"))
         for name, value in node.items() if "_target_" not in node or known is not None else ():
             elsewhere = others(key, name) if name not in (*RESERVED, *(known or ())) else []
             if elsewhere or (known is not None and _is_unknown(key, name, known, given)):

@@ -1,14 +1,13 @@
 """What a `_target_` may name: the components listed here, and those of packages that the command line admits.
 
-A config may come from a stranger, so that what it builds is a list and no rule: a name that does not stand
-here is refused before anything is imported, whatever alias leads to it. Of a library only what writes
-nowhere but into the run directory, runs no command, opens no network by itself and unpickles nothing is
-listed; where some of its arguments would do so, those that may be set are listed with it.
+A config may come from a stranger, so what it builds is a list and no rule: a name that does not stand here is
+refused before anything is imported, whatever alias leads to it. Of a library only what writes nowhere but
+into the run directory, runs no command, opens no network by itself and unpickles nothing is listed; where
+some of its arguments would do so, those that may be set are listed with it.
 
-Arguments of components, read from their source without importing it.
-
-A misspelt key should not cost the seconds that importing torch takes. What cannot be read this way (a
-class made at run time, one whose base lies elsewhere) is left to `check`, which imports.
+The names of arguments are read from source without importing it, since a misspelt key should not cost the
+seconds that importing torch takes. What cannot be read this way (a class made at run time, one whose base
+lies elsewhere) is left to `check`, which imports.
 """
 
 from __future__ import annotations
@@ -279,17 +278,16 @@ def _refused(key: str, found: str, expected: str, fix: str) -> ConfigError:
     return ConfigError("CFG-21", where=where, found=found, expected=expected, fix=fix)
 
 
-_ROOTS = ("dnalm", "torch", "lightning", "torchmetrics", "peft")
 _MOST_HOPS = 8  # re-exports between the name of a component and its definition
 
 
-def parameters_of(target: object) -> list[str] | None:
-    """Names of a target's arguments, in order; None where the source does not tell.
+def argument_names(target: object) -> list[str] | None:
+    """Names of a target's arguments, in order; None where they cannot be read from source.
 
     Args:
         target: the value of `_target_`, such as `dnalm.data.Masking`.
     """
-    if not isinstance(target, str) or target.partition(".")[0] not in _ROOTS:
+    if not isinstance(target, str) or target.partition(".")[0] not in _PACKAGES:
         return None
     found = _find_definition(target, _MOST_HOPS)
     if found is None:

@@ -1,21 +1,15 @@
-"""How a BPE vocabulary is learned from genomes: a recipe is a config, its result a tokenizer folder.
+"""Learn a BPE vocabulary from genomes: a recipe is a config, its result a tokenizer folder.
 
-The result depends on the recipe and the bases alone, so it is learned once and kept in the user's cache.
-
-Learning byte-pair merges exactly, on texts as long as chromosomes, in memory that is known beforehand.
+The result depends on the recipe and the bases alone, so it is learned once and kept in the user's cache. The
+texts are stretches without N, whole or as a seeded sample of pieces.
 
 The usual trainers are made for words: their time grows with the square of a text's length, and they keep
 about a hundred bytes a letter. Here the texts are arrays of token numbers, two bytes each; a merge is a few
-passes over them, and pair counts are kept up to date from what each merge changes. The merges are those
-of the `tokenizers` library on the same texts, ties included (experiments/throughput/bpe_training.py compares
-both, a test holds them equal).
-
-Once two tokens exist, the count of their pair can only fall. So the best pair of a token with older ones,
-once looked up, stays an upper bound, which makes the choice of the next merge cheap.
+passes over them, and pair counts are kept up to date from what each merge changes, in memory that is known
+beforehand. The merges are those of the `tokenizers` library on the same texts, ties included
+(experiments/throughput/bpe_training.py compares both, a test holds them equal).
 
 V tokens, n tokens of a text.
-
-The texts a vocabulary is learned on: stretches without N, whole or as a seeded sample of pieces.
 """
 
 from __future__ import annotations
@@ -43,131 +37,159 @@ from dnalm.tokenizers.bpe import BpeTokenizer, Document, read_document, wrapped
 from dnalm.tokenizers.protocol import Ids
 
 Text = npt.NDArray[np.uint16]
+Intervals = npt.NDArray[np.int64]
+_BASES = "ACGT"
+_METHOD = 2  # changes whenever the same recipe gives another vocabulary
+_LEAST = 2  # occurrences that make a merge worth a token
 BREAK = 0  # ends a text and stands for N: no pair holds it
 BYTES_PER_BASE = 2
 _WIDE = 1 << 31  # texts from this length on may hold a pair more often than 32 bits can count
 _AT_ONCE = 1 << 18  # tokens that short texts are joined to, so that a pass is worth its start
 
 
-class PairCounts:
-    """Texts of token numbers 1 .. V-1 and the counts of their neighbours.
+@dataclass(frozen=True, kw_only=True)
+class BpeRecipe:
+    """Learn a BPE of bases; merges never reach across N or the end of a piece.
 
     Args:
-        texts: arrays that begin and end with BREAK; they are joined and changed in place.
-        letters: what tokens 1, 2, … are at the beginning.
-        num_tokens: V, the largest number of tokens, BREAK included, at most 65,536.
-
-    Attributes:
-        words: what each token spells, by number; BREAK spells nothing.
+        vocab_size: ids of the result: five special tokens, four bases, and one for each new word.
+        special_tokens: [UNK], [CLS], [SEP], [PAD] and [MASK] in the order of their ids, from 0.
+        piece_bp: the genomes are cut into pieces of so many bases, of which as many are drawn as fit, at
+            least one of each genome; None
+            learns on whole stretches between N, as chromosomes, and refuses genomes that do not fit.
+        sample_bp: draw no more than so many bases in all.
+        memory_gb: memory to stay within, in 10^9 bytes; what does not fit is not drawn.
+        seed: of the draw.
     """
 
-    def __init__(self, texts: Iterable[Text], *, letters: str, num_tokens: int) -> None:
-        assert len(letters) < num_tokens <= 1 << 16, "token numbers are 16 bits wide"
-        self.words = ["", *letters]
-        self._texts = list(_joined(texts))
-        wide = sum(map(len, self._texts)) >= _WIDE
-        self._counts = np.zeros((num_tokens, num_tokens), dtype=np.int64 if wide else np.int32)
-        self._best_count = np.zeros(num_tokens, dtype=np.int64)  # by the younger token of the pair
-        self._best_pair = np.zeros((num_tokens, 2), dtype=np.int64)
-        for text in self._texts:
-            for start in range(0, len(text) - 1, _AT_ONCE):
-                part = text[start : start + _AT_ONCE + 1]
-                self._add(part[:-1], part[1:], +1)
-        self._look_up(range(1, len(self.words)))
+    vocab_size: int = 4096
+    special_tokens: tuple[str, ...] = ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")
+    piece_bp: int | None = 10_000
+    sample_bp: int | None = None
+    memory_gb: float = 4.0
+    seed: Seed = 1
 
-    def most_frequent(self) -> tuple[int, int, int]:
-        """The most frequent pair and its count; of equally frequent ones the first by left, then right."""
-        while True:
-            best = self._best_count[: len(self.words)]
-            tied = np.flatnonzero(best == best.max())
-            left, right = self._best_pair[tied].T
-            stale = self._counts[left, right] != best[tied]
-            if not stale.any():
-                first = min(zip(left.tolist(), right.tolist(), strict=True))
-                return *first, int(best.max())
-            self._look_up(tied[stale].tolist())
+    def __post_init__(self) -> None:
+        if sorted(self.special_tokens) != ["[CLS]", "[MASK]", "[PAD]", "[SEP]", "[UNK]"]:
+            raise ValueError(
+                f"special_tokens are {', '.join(self.special_tokens)}; "
+                "they must be [UNK], [CLS], [SEP], [PAD] and [MASK] in any order"
+            )
+        if not self._num_plain <= self.vocab_size <= 1 << 16:
+            raise ValueError(
+                f"vocab_size is {self.vocab_size}; it must lie between {self._num_plain} and 65536"
+            )
+        if (self.piece_bp is not None and self.piece_bp < 2) or (
+            self.sample_bp is not None and self.sample_bp < 1
+        ):
+            raise ValueError("piece_bp must be at least 2 bases and sample_bp at least 1")
+        if self.piece_bp is None and self.sample_bp is not None:
+            raise ValueError("sample_bp draws pieces, so it needs piece_bp")
+        if self._most_bp(0) < 1:
+            raise ValueError(f"memory_gb is {self.memory_gb}; counting {self.vocab_size} tokens takes more")
 
-    def merge(self, left: int, right: int) -> None:
-        """Replace the pair wherever it stands, from left to right, by a new token that spells both."""
-        token = len(self.words)
-        self.words.append(self.words[left] + self.words[right])
-        for place, text in enumerate(self._texts):
-            at = _occurrences(text, left, right)
-            if len(at):
-                self._texts[place] = self._replaced(text, at, left, right, token)
-        self._look_up([token])
+    def train(self, sources: Sequence[TrainingText]) -> tuple[BpeTokenizer, list[TextSample]]:
+        """Learn the vocabulary.
 
-    def _replaced(self, text: Text, at: Ids, left: int, right: int, token: int) -> Text:
-        """The text with its pairs at places `at` merged; counts are moved from old pairs to new ones."""
-        touches = np.diff(at) == 2  # neighbours of which both are replaced
-        follows, last = np.append(False, touches), ~np.append(touches, False)
-        text[at] = token
-        merged = np.delete(text, at + 1)
-        now = at - np.arange(len(at))
-        before, after = merged[now - 1], merged[now + 1][last]  # a pair of two new ones counts at the second
-        self._add(np.where(follows, right, before), np.full(len(at), left), -1)
-        self._add(np.full(len(at), left), np.full(len(at), right), -1)
-        self._add(np.full(len(after), right), after, -1)
-        self._add(before, np.full(len(at), token), +1)
-        self._add(np.full(len(after), token), after, +1)
-        return merged
+        Returns:
+            The tokenizer, and what was read of each genome.
 
-    def _add(self, left: npt.NDArray[np.integer], right: npt.NDArray[np.integer], sign: int) -> None:
-        known = (left != BREAK) & (right != BREAK)
-        flat = left[known].astype(np.int64) * self._counts.shape[1] + right[known]
-        np.add.at(self._counts.reshape(-1), flat, self._counts.dtype.type(sign))
+        Raises:
+            ConfigError: CFG-24, whole stretches do not fit into memory or are to be weighted.
+            DataError: TOK-09 (a genome without bases), TOK-10 (too few repeated words for so many tokens).
+        """
+        samples = draw_sample(sources, piece_bp=self.piece_bp, most_bp=self._most_bp, seed=self.seed)
+        merges = self._merges(samples)
+        where = Path("the trained vocabulary")
+        return BpeTokenizer(bpe_document(merges, self.special_tokens), where=where), samples
 
-    def _look_up(self, tokens: Iterable[int]) -> None:
-        """The best pair of each token with itself or an older one."""
-        for token in tokens:
-            as_right, as_left = self._counts[:token, token], self._counts[token, : token + 1]
-            older, other = int(as_right.argmax()), int(as_left.argmax())
-            if as_right[older] >= as_left[other]:
-                self._best_pair[token], self._best_count[token] = (older, token), as_right[older]
-            else:
-                self._best_pair[token], self._best_count[token] = (token, other), as_left[other]
+    def open_or_train(self, sources: Sequence[TrainingText], cache: Path | None = None) -> BpeTokenizer:
+        """The vocabulary, learned on first use and kept.
+
+        Args:
+            sources: the genomes.
+            cache: folder that holds trained vocabularies; the user's cache if absent.
+
+        Raises:
+            ConfigError, DataError: as `train`.
+        """
+        of_sources = json.dumps([source.identity() for source in sources])
+        identity = json.dumps([_METHOD, asdict(self), of_sources])
+        name = f"bpe-{self.vocab_size}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+        folder = (cache or platformdirs.user_cache_path("dnalm")) / "tokenizers" / name
+        with locked(folder):
+            if not folder.exists():
+                tokenizer, _ = self.train(sources)
+                build_folder(
+                    folder, partial(_save, tokenizer), needed_bytes=0, space="space for a vocabulary"
+                )
+        path = folder / "tokenizer.json"
+        try:
+            return BpeTokenizer(read_document(path), where=path)
+        except DataError as error:
+            fix = f"remove {folder}; the vocabulary is then learned again"
+            raise DataError(
+                error.code, where=error.where, found=error.found, expected=error.expected, fix=fix
+            ) from error
+
+    @property
+    def _num_plain(self) -> int:
+        return len(self.special_tokens) + len(_BASES)
+
+    @property
+    def _num_words(self) -> int:
+        return self.vocab_size - len(self.special_tokens) + 1  # with the break
+
+    def _most_bp(self, longest: int) -> int:
+        """Bases that memory and the recipe allow, if the longest piece has so many."""
+        left = self.memory_gb * 1e9 - memory_bytes(0, self._num_words, longest)
+        most = int(left / BYTES_PER_BASE)
+        return most if self.sample_bp is None else min(most, self.sample_bp)
+
+    def _merges(self, samples: list[TextSample]) -> list[tuple[str, str]]:
+        texts = (text for sample in samples for text in sample.texts())
+        counts = PairCounts(texts, letters=_BASES, num_tokens=self._num_words)
+        merges: list[tuple[str, str]] = []
+        with progress_bar("Learning merges", total=self._num_words - len(counts.words)) as advance:
+            while len(counts.words) < self._num_words:
+                left, right, occurrences = counts.most_frequent()
+                if occurrences < _LEAST:
+                    raise self._too_large(len(counts.words), samples)
+                merges.append((counts.words[left], counts.words[right]))
+                before = len(counts.words)
+                counts.merge(left, right)
+                advance(len(counts.words) - before)
+        return merges
+
+    def _too_large(self, num_words: int, samples: list[TextSample]) -> DataError:
+        supported = num_words - 1 + len(self.special_tokens)
+        return DataError(
+            "TOK-10",
+            where=", ".join(sample.source.name for sample in samples),
+            found=f"no two tokens occur together twice once the vocabulary has {supported} ids",
+            expected=f"data that supports vocab_size={self.vocab_size}",
+            fix=f"lower vocab_size to at most {supported}, or give more data",
+        )
 
 
-def memory_bytes(num_bases: int, num_tokens: int, longest: int) -> int:
-    """Peak memory of learning: the counts, the texts, and the passes over the longest of them.
+def bpe_document(merges: Sequence[tuple[str, str]], special_tokens: Sequence[str]) -> Document:
+    """The tokenizer.json of merges, wrapped as `[CLS] x [SEP]` and split as DNABERT-2's."""
+    from tokenizers import AddedToken, models, pre_tokenizers
+    from tokenizers import Tokenizer as Engine
 
-    The worst text for a pass is one base repeated, where every other place is merged at once; on other DNA
-    half of what is reckoned for a pass is used.
-
-    Args:
-        num_bases: of all texts.
-        num_tokens: V.
-        longest: bases of the longest text.
-    """
-    count_bytes = 8 if num_bases >= _WIDE else 4
-    return count_bytes * num_tokens**2 + BYTES_PER_BASE * num_bases + 36 * max(longest, 2 * _AT_ONCE)
+    words = dict.fromkeys([*special_tokens, *_BASES, *("".join(pair) for pair in merges)])
+    numbers = {word: number for number, word in enumerate(words)}
+    engine = Engine(models.BPE(numbers, list(merges), unk_token="[UNK]"))
+    engine.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special_tokens])
+    engine.pre_tokenizer = pre_tokenizers.Whitespace()
+    return wrapped(json.loads(engine.to_str()), start="[CLS]", end="[SEP]")
 
 
-def _joined(texts: Iterable[Text]) -> Iterable[Text]:
-    waiting: list[Text] = []
-    length = 0
-    for text in texts:
-        assert text[0] == text[-1] == BREAK, "a text lies between breaks"
-        waiting.append(text)
-        length += len(text)
-        if length >= _AT_ONCE:
-            yield np.concatenate(waiting)
-            waiting, length = [], 0
-    if waiting:
-        yield np.concatenate(waiting)
-
-
-def _occurrences(text: Text, left: int, right: int) -> Ids:
-    """Places of the pair that do not overlap, taken from the left."""
-    at = np.flatnonzero((text[:-1] == left) & (text[1:] == right))
-    if left == right and len(at):
-        begins = np.diff(at, prepend=-2) != 1
-        order = np.arange(len(at))
-        at = at[(order - np.maximum.accumulate(np.where(begins, order, 0))) % 2 == 0]
-    return at
-
-
-Intervals = npt.NDArray[np.int64]
+def _save(tokenizer: BpeTokenizer, folder: Path) -> None:
+    """Save the files and bring them to disk."""
+    tokenizer.save(folder)
+    for file in folder.iterdir():
+        sync(file)
 
 
 @dataclass(frozen=True)
@@ -280,11 +302,6 @@ def _draw(pieces: Intervals, most_bp: int, key: list[int], name: str) -> Interva
     return pieces[np.sort(order[:num_pieces])]
 
 
-def sample_identity(sources: Sequence[TrainingText]) -> str:
-    """What a vocabulary depends on, as text."""
-    return json.dumps([source.identity() for source in sources])
-
-
 def _require_whole(sources: Sequence[TrainingText], num_bases: int, most_bp: int) -> None:
     if num_bases > most_bp or any(source.weight is not None for source in sources):
         reason = (
@@ -299,150 +316,122 @@ def _require_whole(sources: Sequence[TrainingText], num_bases: int, most_bp: int
         )
 
 
-_BASES = "ACGT"
-_METHOD = 2  # changes whenever the same recipe gives another vocabulary
-_LEAST = 2  # occurrences that make a merge worth a token
+class PairCounts:
+    """Texts of token numbers 1 .. V-1 and the counts of their neighbours.
 
-
-@dataclass(frozen=True, kw_only=True)
-class BpeRecipe:
-    """Learn a BPE of bases; merges never reach across N or the end of a piece.
+    Once two tokens exist, the count of their pair can only fall. So the best pair of a token with older ones,
+    once looked up, stays an upper bound, which makes the choice of the next merge cheap.
 
     Args:
-        vocab_size: ids of the result: five special tokens, four bases, and one for each new word.
-        special_tokens: [UNK], [CLS], [SEP], [PAD] and [MASK] in the order of their ids, from 0.
-        piece_bp: the genomes are cut into pieces of so many bases, of which as many are drawn as fit, at
-            least one of each genome; None
-            learns on whole stretches between N, as chromosomes, and refuses genomes that do not fit.
-        sample_bp: draw no more than so many bases in all.
-        memory_gb: memory to stay within, in 10^9 bytes; what does not fit is not drawn.
-        seed: of the draw.
+        texts: arrays that begin and end with BREAK; they are joined and changed in place.
+        letters: what tokens 1, 2, … are at the beginning.
+        num_tokens: V, the largest number of tokens, BREAK included, at most 65,536.
+
+    Attributes:
+        words: what each token spells, by number; BREAK spells nothing.
     """
 
-    vocab_size: int = 4096
-    special_tokens: tuple[str, ...] = ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")
-    piece_bp: int | None = 10_000
-    sample_bp: int | None = None
-    memory_gb: float = 4.0
-    seed: Seed = 1
+    def __init__(self, texts: Iterable[Text], *, letters: str, num_tokens: int) -> None:
+        assert len(letters) < num_tokens <= 1 << 16, "token numbers are 16 bits wide"
+        self.words = ["", *letters]
+        self._texts = list(_joined(texts))
+        wide = sum(map(len, self._texts)) >= _WIDE
+        self._counts = np.zeros((num_tokens, num_tokens), dtype=np.int64 if wide else np.int32)
+        self._best_count = np.zeros(num_tokens, dtype=np.int64)  # by the younger token of the pair
+        self._best_pair = np.zeros((num_tokens, 2), dtype=np.int64)
+        for text in self._texts:
+            for start in range(0, len(text) - 1, _AT_ONCE):
+                part = text[start : start + _AT_ONCE + 1]
+                self._add(part[:-1], part[1:], +1)
+        self._look_up(range(1, len(self.words)))
 
-    def __post_init__(self) -> None:
-        if sorted(self.special_tokens) != ["[CLS]", "[MASK]", "[PAD]", "[SEP]", "[UNK]"]:
-            raise ValueError(
-                f"special_tokens are {', '.join(self.special_tokens)}; "
-                "they must be [UNK], [CLS], [SEP], [PAD] and [MASK] in any order"
-            )
-        if not self._num_plain <= self.vocab_size <= 1 << 16:
-            raise ValueError(
-                f"vocab_size is {self.vocab_size}; it must lie between {self._num_plain} and 65536"
-            )
-        if (self.piece_bp is not None and self.piece_bp < 2) or (
-            self.sample_bp is not None and self.sample_bp < 1
-        ):
-            raise ValueError("piece_bp must be at least 2 bases and sample_bp at least 1")
-        if self.piece_bp is None and self.sample_bp is not None:
-            raise ValueError("sample_bp draws pieces, so it needs piece_bp")
-        if self._most_bp(0) < 1:
-            raise ValueError(f"memory_gb is {self.memory_gb}; counting {self.vocab_size} tokens takes more")
+    def most_frequent(self) -> tuple[int, int, int]:
+        """The most frequent pair and its count; of equally frequent ones the first by left, then right."""
+        while True:
+            best = self._best_count[: len(self.words)]
+            tied = np.flatnonzero(best == best.max())
+            left, right = self._best_pair[tied].T
+            stale = self._counts[left, right] != best[tied]
+            if not stale.any():
+                first = min(zip(left.tolist(), right.tolist(), strict=True))
+                return *first, int(best.max())
+            self._look_up(tied[stale].tolist())
 
-    def train(self, sources: Sequence[TrainingText]) -> tuple[BpeTokenizer, list[TextSample]]:
-        """Learn the vocabulary.
+    def merge(self, left: int, right: int) -> None:
+        """Replace the pair wherever it stands, from left to right, by a new token that spells both."""
+        token = len(self.words)
+        self.words.append(self.words[left] + self.words[right])
+        for place, text in enumerate(self._texts):
+            at = _occurrences(text, left, right)
+            if len(at):
+                self._texts[place] = self._replaced(text, at, left, right, token)
+        self._look_up([token])
 
-        Returns:
-            The tokenizer, and what was read of each genome.
+    def _replaced(self, text: Text, at: Ids, left: int, right: int, token: int) -> Text:
+        """The text with its pairs at places `at` merged; counts are moved from old pairs to new ones."""
+        touches = np.diff(at) == 2  # neighbours of which both are replaced
+        follows, last = np.append(False, touches), ~np.append(touches, False)
+        text[at] = token
+        merged = np.delete(text, at + 1)
+        now = at - np.arange(len(at))
+        before, after = merged[now - 1], merged[now + 1][last]  # a pair of two new ones counts at the second
+        self._add(np.where(follows, right, before), np.full(len(at), left), -1)
+        self._add(np.full(len(at), left), np.full(len(at), right), -1)
+        self._add(np.full(len(after), right), after, -1)
+        self._add(before, np.full(len(at), token), +1)
+        self._add(np.full(len(after), token), after, +1)
+        return merged
 
-        Raises:
-            ConfigError: CFG-24, whole stretches do not fit into memory or are to be weighted.
-            DataError: TOK-09 (a genome without bases), TOK-10 (too few repeated words for so many tokens).
-        """
-        samples = draw_sample(sources, piece_bp=self.piece_bp, most_bp=self._most_bp, seed=self.seed)
-        merges = self._merges(samples)
-        where = Path("the trained vocabulary")
-        return BpeTokenizer(bpe_document(merges, self.special_tokens), where=where), samples
+    def _add(self, left: npt.NDArray[np.integer], right: npt.NDArray[np.integer], sign: int) -> None:
+        known = (left != BREAK) & (right != BREAK)
+        flat = left[known].astype(np.int64) * self._counts.shape[1] + right[known]
+        np.add.at(self._counts.reshape(-1), flat, self._counts.dtype.type(sign))
 
-    def open_or_train(self, sources: Sequence[TrainingText], cache: Path | None = None) -> BpeTokenizer:
-        """The vocabulary, learned on first use and kept.
-
-        Args:
-            sources: the genomes.
-            cache: folder that holds trained vocabularies; the user's cache if absent.
-
-        Raises:
-            ConfigError, DataError: as `train`.
-        """
-        identity = json.dumps([_METHOD, asdict(self), sample_identity(sources)])
-        name = f"bpe-{self.vocab_size}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
-        folder = (cache or platformdirs.user_cache_path("dnalm")) / "tokenizers" / name
-        with locked(folder):
-            if not folder.exists():
-                tokenizer, _ = self.train(sources)
-                build_folder(
-                    folder, partial(_save, tokenizer), needed_bytes=0, space="space for a vocabulary"
-                )
-        path = folder / "tokenizer.json"
-        try:
-            return BpeTokenizer(read_document(path), where=path)
-        except DataError as error:
-            fix = f"remove {folder}; the vocabulary is learned anew"
-            raise DataError(
-                error.code, where=error.where, found=error.found, expected=error.expected, fix=fix
-            ) from error
-
-    @property
-    def _num_plain(self) -> int:
-        return len(self.special_tokens) + len(_BASES)
-
-    @property
-    def _num_words(self) -> int:
-        return self.vocab_size - len(self.special_tokens) + 1  # with the break
-
-    def _most_bp(self, longest: int) -> int:
-        """Bases that memory and the recipe allow, if the longest piece has so many."""
-        left = self.memory_gb * 1e9 - memory_bytes(0, self._num_words, longest)
-        most = int(left / BYTES_PER_BASE)
-        return most if self.sample_bp is None else min(most, self.sample_bp)
-
-    def _merges(self, samples: list[TextSample]) -> list[tuple[str, str]]:
-        texts = (text for sample in samples for text in sample.texts())
-        counts = PairCounts(texts, letters=_BASES, num_tokens=self._num_words)
-        merges: list[tuple[str, str]] = []
-        with progress_bar("Learning merges", total=self._num_words - len(counts.words)) as advance:
-            while len(counts.words) < self._num_words:
-                left, right, occurrences = counts.most_frequent()
-                if occurrences < _LEAST:
-                    raise self._too_large(len(counts.words), samples)
-                merges.append((counts.words[left], counts.words[right]))
-                before = len(counts.words)
-                counts.merge(left, right)
-                advance(len(counts.words) - before)
-        return merges
-
-    def _too_large(self, num_words: int, samples: list[TextSample]) -> DataError:
-        supported = num_words - 1 + len(self.special_tokens)
-        return DataError(
-            "TOK-10",
-            where=", ".join(sample.source.name for sample in samples),
-            found=f"no two tokens occur together twice once the vocabulary has {supported} ids",
-            expected=f"data that supports vocab_size={self.vocab_size}",
-            fix=f"lower vocab_size to at most {supported}, or give more data",
-        )
+    def _look_up(self, tokens: Iterable[int]) -> None:
+        """The best pair of each token with itself or an older one."""
+        for token in tokens:
+            as_right, as_left = self._counts[:token, token], self._counts[token, : token + 1]
+            older, other = int(as_right.argmax()), int(as_left.argmax())
+            if as_right[older] >= as_left[other]:
+                self._best_pair[token], self._best_count[token] = (older, token), as_right[older]
+            else:
+                self._best_pair[token], self._best_count[token] = (token, other), as_left[other]
 
 
-def bpe_document(merges: Sequence[tuple[str, str]], special_tokens: Sequence[str]) -> Document:
-    """The tokenizer.json of merges, wrapped as `[CLS] x [SEP]` and split as DNABERT-2's."""
-    from tokenizers import AddedToken, models, pre_tokenizers
-    from tokenizers import Tokenizer as Engine
+def _joined(texts: Iterable[Text]) -> Iterable[Text]:
+    waiting: list[Text] = []
+    length = 0
+    for text in texts:
+        assert text[0] == text[-1] == BREAK, "a text lies between breaks"
+        waiting.append(text)
+        length += len(text)
+        if length >= _AT_ONCE:
+            yield np.concatenate(waiting)
+            waiting, length = [], 0
+    if waiting:
+        yield np.concatenate(waiting)
 
-    words = dict.fromkeys([*special_tokens, *_BASES, *("".join(pair) for pair in merges)])
-    numbers = {word: number for number, word in enumerate(words)}
-    engine = Engine(models.BPE(numbers, list(merges), unk_token="[UNK]"))
-    engine.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special_tokens])
-    engine.pre_tokenizer = pre_tokenizers.Whitespace()
-    return wrapped(json.loads(engine.to_str()), start="[CLS]", end="[SEP]")
+
+def _occurrences(text: Text, left: int, right: int) -> Ids:
+    """Places of the pair that do not overlap, taken from the left."""
+    at = np.flatnonzero((text[:-1] == left) & (text[1:] == right))
+    if left == right and len(at):
+        begins = np.diff(at, prepend=-2) != 1
+        order = np.arange(len(at))
+        at = at[(order - np.maximum.accumulate(np.where(begins, order, 0))) % 2 == 0]
+    return at
 
 
-def _save(tokenizer: BpeTokenizer, folder: Path) -> None:
-    """Save the files and bring them to disk."""
-    tokenizer.save(folder)
-    for file in folder.iterdir():
-        sync(file)
+def memory_bytes(num_bases: int, num_tokens: int, longest: int) -> int:
+    """Peak memory of learning: the counts, the texts, and the passes over the longest of them.
+
+    The worst text for a pass is one base repeated, where every other place is merged at once; on other DNA
+    half of what is reckoned for a pass is used.
+
+    Args:
+        num_bases: of all texts.
+        num_tokens: V.
+        longest: bases of the longest text.
+    """
+    count_bytes = 8 if num_bases >= _WIDE else 4
+    return count_bytes * num_tokens**2 + BYTES_PER_BASE * num_bases + 36 * max(longest, 2 * _AT_ONCE)

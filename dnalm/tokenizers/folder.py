@@ -1,6 +1,6 @@
-"""Loading a tokenizer from the files that a Hugging Face model directory holds.
+"""Load a tokenizer from the files of a Hugging Face model directory: a tokenizer.json or a vocab.txt.
 
-Reading a `vocab.txt`: one token a line, its id the line's number from 0.
+A vocab.txt has one token a line, whose id is the line's number from 0; it must be a published vocabulary.
 """
 
 from __future__ import annotations
@@ -16,85 +16,6 @@ from dnalm.tokenizers.kmer import SPECIAL_TOKENS, KmerTokenizer
 from dnalm.tokenizers.logo import LogoTokenizer
 from dnalm.tokenizers.protocol import Tokenizer
 from dnalm.tokenizers.six_mer import SixMerTokenizer
-
-_LARGEST_K = 8
-
-
-def read_vocabulary(path: Path) -> KmerTokenizer | SixMerTokenizer:
-    """The tokenizer whose published vocabulary a file holds: DNABERT's for any k, or NT's of version 1 or 2.
-
-    Raises:
-        DataError: TOK-01, the file cannot be read or is larger than 1 MiB; or as of `tokenizer_of`.
-        CheckpointError: CKPT-03, its checksum is another than its model directory's.
-    """
-    expected = "a text file with one token a line"
-    try:
-        tokens = read_bytes(path).decode("utf-8").splitlines()
-    except SmallFileError as error:
-        raise _error("TOK-01", path, error.found, error.expected) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise _error("TOK-01", path, f"cannot be read ({error})", expected) from error
-    return tokenizer_of(tokens, path)
-
-
-def tokenizer_of(tokens: Sequence[str], path: Path) -> KmerTokenizer | SixMerTokenizer:
-    """The tokenizer that has these tokens in this order.
-
-    Args:
-        tokens: text by id.
-        path: where they are from, for errors.
-
-    Raises:
-        DataError: TOK-06 (a token twice), TOK-07 (a number of tokens that no such vocabulary has),
-            TOK-08 (other tokens, or in another order).
-    """
-    _refuse_duplicates(path, tokens)
-    tokenizer = _of_size(path, tokens)
-    expected = tokenizer.vocabulary()
-    for number, (found, wanted) in enumerate(zip(tokens, expected, strict=False)):
-        if found != wanted:
-            raise _error(
-                "TOK-08",
-                path,
-                f"`{found[:60]}` is the token of id {number} (line {number + 1})",
-                f"`{wanted}` there, as in the published vocabulary of {len(expected)} tokens",
-            )
-    return tokenizer
-
-
-def _refuse_duplicates(path: Path, tokens: Sequence[str]) -> None:
-    line_of: dict[str, int] = {}
-    for line, token in enumerate(tokens, start=1):
-        if token in line_of:
-            found = f"`{token[:60]}` stands in lines {line_of[token]} and {line}"
-            raise _error("TOK-06", path, found, "every token once")
-        line_of[token] = line
-
-
-def _of_size(path: Path, tokens: Sequence[str]) -> KmerTokenizer | SixMerTokenizer:
-    if tokens and tokens[0] == "<unk>":
-        sizes: dict[int, KmerTokenizer | SixMerTokenizer] = {}
-        is_second = len(tokens) > 4 and tokens[4] == "<eos>"
-        six_mer = SixMerTokenizer(version=2 if is_second else 1)
-        sizes[six_mer.vocab_size] = six_mer
-        sizes[six_mer.vocab_size + (0 if is_second else 2)] = six_mer  # version 1 may list <eos> and <bos>
-    else:
-        sizes = {len(SPECIAL_TOKENS) + 4**k: KmerTokenizer(k=k) for k in range(1, _LARGEST_K + 1)}
-    if len(tokens) not in sizes:
-        wanted = " or ".join(str(size) for size in sizes)
-        raise _error(
-            "TOK-07", path, f"{len(tokens)} tokens", f"{wanted} tokens, as a published vocabulary has"
-        )
-    return sizes[len(tokens)]
-
-
-def _error(code: str, path: Path, found: str, expected: str) -> DataError:
-    return DataError(
-        code, where=str(path), found=found, expected=expected, fix="copy the published file again"
-    )
-
-
-_WORDS = ("WordLevel", "WordPiece")  # as LOGO's and DNABERT's are written by dnalm and by `transformers`
 
 
 def load_tokenizer(path: InputPath, *, merges: int | None = None) -> Tokenizer:
@@ -127,6 +48,9 @@ def load_tokenizer(path: InputPath, *, merges: int | None = None) -> Tokenizer:
     if document is None or len(files) > 1:
         return read_vocabulary(files[-1])
     return _of_words(document, files[0])
+
+
+_WORDS = ("WordLevel", "WordPiece")  # as LOGO's and DNABERT's are written by dnalm and by `transformers`
 
 
 def _files_of(path: Path) -> list[Path]:
@@ -185,3 +109,80 @@ def _logo_k(path: Path) -> int | None:
 def _bad_config(path: Path, found: str) -> DataError:
     expected = "a JSON object, with logo_k from 1 to 6 if it is LOGO's"
     return DataError("TOK-02", where=str(path), found=found, expected=expected, fix="copy the file again")
+
+
+def read_vocabulary(path: Path) -> KmerTokenizer | SixMerTokenizer:
+    """The tokenizer whose published vocabulary a file holds: DNABERT's for any k, or NT's of version 1 or 2.
+
+    Raises:
+        DataError: TOK-01, the file cannot be read or is larger than 1 MiB; or as of `tokenizer_of`.
+        CheckpointError: CKPT-03, its checksum is another than its model directory's.
+    """
+    expected = "a text file with one token a line"
+    try:
+        tokens = read_bytes(path).decode("utf-8").splitlines()
+    except SmallFileError as error:
+        raise _error("TOK-01", path, error.found, error.expected) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise _error("TOK-01", path, f"cannot be read ({error})", expected) from error
+    return tokenizer_of(tokens, path)
+
+
+def tokenizer_of(tokens: Sequence[str], path: Path) -> KmerTokenizer | SixMerTokenizer:
+    """The tokenizer that has these tokens in this order.
+
+    Args:
+        tokens: text by id.
+        path: where they are from, for errors.
+
+    Raises:
+        DataError: TOK-06 (a token twice), TOK-07 (a number of tokens that no such vocabulary has),
+            TOK-08 (other tokens, or in another order).
+    """
+    _refuse_duplicates(path, tokens)
+    tokenizer = _of_size(path, tokens)
+    expected = tokenizer.vocabulary()
+    for number, (found, wanted) in enumerate(zip(tokens, expected, strict=False)):
+        if found != wanted:
+            raise _error(
+                "TOK-08",
+                path,
+                f"`{found[:60]}` is the token of id {number} (line {number + 1})",
+                f"`{wanted}` there, as in the published vocabulary of {len(expected)} tokens",
+            )
+    return tokenizer
+
+
+def _refuse_duplicates(path: Path, tokens: Sequence[str]) -> None:
+    line_of: dict[str, int] = {}
+    for line, token in enumerate(tokens, start=1):
+        if token in line_of:
+            found = f"`{token[:60]}` stands in lines {line_of[token]} and {line}"
+            raise _error("TOK-06", path, found, "every token once")
+        line_of[token] = line
+
+
+_LARGEST_K = 8
+
+
+def _of_size(path: Path, tokens: Sequence[str]) -> KmerTokenizer | SixMerTokenizer:
+    if tokens and tokens[0] == "<unk>":
+        sizes: dict[int, KmerTokenizer | SixMerTokenizer] = {}
+        is_second = len(tokens) > 4 and tokens[4] == "<eos>"
+        six_mer = SixMerTokenizer(version=2 if is_second else 1)
+        sizes[six_mer.vocab_size] = six_mer
+        sizes[six_mer.vocab_size + (0 if is_second else 2)] = six_mer  # version 1 may list <eos> and <bos>
+    else:
+        sizes = {len(SPECIAL_TOKENS) + 4**k: KmerTokenizer(k=k) for k in range(1, _LARGEST_K + 1)}
+    if len(tokens) not in sizes:
+        wanted = " or ".join(str(size) for size in sizes)
+        raise _error(
+            "TOK-07", path, f"{len(tokens)} tokens", f"{wanted} tokens, as a published vocabulary has"
+        )
+    return sizes[len(tokens)]
+
+
+def _error(code: str, path: Path, found: str, expected: str) -> DataError:
+    return DataError(
+        code, where=str(path), found=found, expected=expected, fix="copy the published file again"
+    )

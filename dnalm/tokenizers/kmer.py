@@ -1,13 +1,10 @@
 """Overlapping k-mers, as DNABERT reads DNA: one token for every base, each spelling k bases.
 
-Ids equal the published vocabularies: `[PAD] [UNK] [CLS] [SEP] [MASK]`, then every k-mer in the
-order of `kmer_order`, so that id = 5 + the k-mer's number. With k = 1 this is the character tokenizer.
+Ids equal the published vocabularies: `[PAD] [UNK] [CLS] [SEP] [MASK]`, then every k-mer in the order that
+DNABERT and the Nucleotide Transformer share, `product("ATCG", repeat=k)`: id = 5 + the k-mer read as a base-4
+number with digits A=0, T=1, C=2, G=3. With k = 1 this is the character tokenizer.
 
 Source: DNABERT (Ji et al. 2021), vocab.txt and tokenization of the released code.
-
-The order of k-mers that DNABERT and the Nucleotide Transformer share: `product("ATCG", repeat=k)`.
-
-A k-mer's place in it is the k-mer read as a base-4 number with digits A=0, T=1, C=2, G=3.
 """
 
 from __future__ import annotations
@@ -152,14 +149,14 @@ class KmerTokenizer:
         """(T,) ids to bases: the first k-mer, then the last base of every next one.
 
         A base that one k-mer hides behind a special token is read from its neighbours; it is N
-        where none of the tokens that cover it tells it.
+        where no token that covers it spells bases.
         """
         inner = self.special.unwrap(ids)
         codes = np.full(len(inner) + self.k - 1 if len(inner) else 0, UNKNOWN, dtype=np.uint8)
         for offset in range(self.k):
-            told = self.token_bases[inner, offset]
+            spelled = self.token_bases[inner, offset]
             place = codes[offset : offset + len(inner)]
-            place[told != UNKNOWN] = told[told != UNKNOWN]
+            place[spelled != UNKNOWN] = spelled[spelled != UNKNOWN]
         return codes
 
     def length_in_bases(self, num_tokens: int) -> int:

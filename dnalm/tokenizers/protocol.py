@@ -2,19 +2,14 @@
 
 A tokenizer owns every id. Its `encode` already holds the special tokens its model was trained
 with, and `spans` says which bases each token spells; a special token spells none. Masking, bits
-per base, embeddings and variant scores are written against this protocol alone.
+per base, embeddings and variant scores are written against this protocol alone. Whatever lies between tokens
+and bases follows from the spans: in every tokenization here, tokens are in the order of their first and of
+their last base, so the tokens that cover a base are neighbours.
 
 Case never matters: soft-masking is a fact about the genome and part of no published vocabulary, so
 a soft-masked base is read as the base it is. What an N becomes, each tokenizer states.
 
-Between tokens and bases: which tokens tell of a base, which bases a token stands for, means either way.
-
-Everything follows from the spans of `Tokenizer.spans`. In every tokenization here, tokens are in the order of
-their first and of their last base, so the tokens that cover a base are neighbours.
-
-T tokens, L bases, P pairs of a token and a base it covers.
-
-The one rule that every tokenizer has for its input.
+T tokens, L bases, V vocabulary entries, P pairs of a token and a base it covers.
 """
 
 from __future__ import annotations
@@ -106,7 +101,7 @@ class Tokenizer(Protocol):
         """The half-open interval of bases each token of `ids = encode(codes)` spells, (T, 2)."""
 
     def decode(self, ids: Ids) -> Codes:
-        """(T,) ids back to (L,) codes; what the ids do not tell is N."""
+        """(T,) ids back to (L,) codes; a base that the ids do not determine is N."""
 
     def length_in_bases(self, num_tokens: int) -> int:
         """Bases that make `num_tokens` tokens, special ones not counted.

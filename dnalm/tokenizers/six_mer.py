@@ -97,7 +97,7 @@ class SixMerTokenizer:
         return self.special.wrap_spans(np.stack([np.concatenate([[0], ends[:-1]]), ends], axis=1))
 
     def decode(self, ids: Ids) -> Codes:
-        """(T,) ids to bases; `<unk>` and `<mask>` become one N, for they do not tell their length."""
+        """(T,) ids to bases; `<unk>` and `<mask>` become one N, since their length is unknown."""
         inner = self.special.unwrap(ids)
         kmer = (inner >= self._first) & (inner < self._first + _NUM_KMERS)
         spelled = self.token_bases[inner]

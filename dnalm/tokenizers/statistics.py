@@ -55,7 +55,7 @@ class TokenStatistics:
 
     @property
     def tokens_per_kb(self) -> float:
-        """Known tokens to a thousand bases that they tell; overlapping ones tell a base each."""
+        """Known tokens to a thousand bases that they spell; overlapping ones count for one base each."""
         return 1000 * self.overlap / self.mean_length
 
     @property

@@ -17,7 +17,7 @@ from dnalm.cli import COMMANDS, main
 from dnalm.compose import check, read_config
 from dnalm.compose.config import composed_roots
 from dnalm.compose.neighbours import COMMANDS_OF_NEIGHBOURS, NEIGHBOURS
-from dnalm.compose.targets import ROOTS, parameters_of, resolve
+from dnalm.compose.targets import ROOTS, argument_names, resolve
 from dnalm.errors import ConfigError
 from dnalm.paths import config_folder
 
@@ -57,7 +57,7 @@ def targets() -> list[str]:
 
 @pytest.mark.parametrize("target", targets())
 def test_arguments_read_from_source_are_those_of_the_imported_component(target: str) -> None:
-    read = parameters_of(target)
+    read = argument_names(target)
     command = next((name for name, root in ROOTS.items() if root == target), None)
     imported = inspect.signature(resolve(target, key="", command=command)).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in imported.values()):
@@ -68,7 +68,7 @@ def test_arguments_read_from_source_are_those_of_the_imported_component(target: 
 
 @pytest.mark.parametrize("target", ["os.system", "dnalm.nothing.There", "dnalm.data", "torch", None, 3])
 def test_what_names_no_component_is_left_to_the_check_that_imports(target: object) -> None:
-    assert parameters_of(target) is None
+    assert argument_names(target) is None
 
 
 def commands_for(alternative: str) -> list[str]:
