@@ -86,7 +86,7 @@ def clusters(
         labels = check_labels([row[1] for row in rows], where=f"{input} {label}")
         run.create(config)
         recipe = EmbeddingRecipe(layer=layer, pooling=pooling)
-        plan = EmbeddingPlan(model, recipe, tokenizer, (label,), device)
+        plan = EmbeddingPlan(model=model, recipe=recipe, tokenizer=tokenizer, keep=(label,), device=device)
         embed_file(source, run.path / "embeddings.parquet", plan, workers=workers)
         vectors = {
             "model": read_embeddings(run.path / "embeddings.parquet").vectors,

@@ -98,7 +98,7 @@ def embed(
         dtype=dtype,
         batch_tokens=batch_tokens,
     )
-    plan = EmbeddingPlan(model, recipe, tokenizer, keep, device)
+    plan = EmbeddingPlan(model=model, recipe=recipe, tokenizer=tokenizer, keep=keep, device=device)
     with embedding(source, out, plan, workers=workers) as found:
         for note in source.notes:
             stdout.print(note)

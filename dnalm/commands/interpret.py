@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Literal
 
 from dnalm.console import progress_bar, stdout
+from dnalm.evaluation.inference import LoadedModel
 from dnalm.evaluation.interpretation import Reader, read_regions
 from dnalm.evaluation.interpretation.studies import (
     MOST_PICTURES,
@@ -71,7 +72,8 @@ def interpret(
     """
     with run.opened(config, resumable=False):
         motifs = read_meme(known) if known else None
-        reader = Reader.of(model, tokenizer, window_bp=window_bp, batch_tokens=batch_tokens)
+        loaded = LoadedModel.open(model, tokenizer=tokenizer)
+        reader = Reader(loaded, window_bp=window_bp, batch_tokens=batch_tokens)
         flank_bp = 0 if what == "attention" else reader.window_bp // 2
         regions = read_regions(input, reference=reference, flank_bp=flank_bp, cache=cache)
         run.create(config)

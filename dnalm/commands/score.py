@@ -75,8 +75,16 @@ def score(
     """
     began = time.monotonic()
     with opened_output(out, ENDINGS) as lock:
-        of_model, chosen = (model.folder(), tokenizer, model.kernel), (tuple(score), tuple(layers))
-        plan = ScoringPlan(*of_model, *chosen, window_bp, pll_bp, batch_tokens, device)
+        plan = ScoringPlan(
+            model=Pretrained(source=str(model.folder()), kernel=model.kernel),
+            tokenizer=tokenizer,
+            scores=tuple(score),
+            layers=tuple(layers),
+            window_bp=window_bp,
+            pll_bp=pll_bp,
+            batch_tokens=batch_tokens,
+            device=device,
+        )
         store = open_or_build(reference, cache)
         names = Scorer.open(plan, store).names
         found = survey(

@@ -1,16 +1,19 @@
-"""Questions to a model, gathered, each asked once, and answered in batches of sequences alike in length.
+"""One way to open a trained model, and one engine that computes with it.
 
-What is asked of identical inputs is computed once: both alleles of a variant hide the same tokens in the
-same text, and alleles of one place share their reference. Nothing is padded, so an answer does not depend on
-its neighbours in a batch.
+`LoadedModel.open` turns a model directory into a network in evaluation mode, on its device, with a tokenizer
+that fits it. `InferenceQueue` gathers requests and runs them in batches of sequences alike in length. Equal
+requests are computed once: both alleles of a variant hide the same tokens of the same text, and alleles of
+one place share their reference. Nothing is padded, so no result depends on its neighbours in a batch, but for
+the last bits of float32.
 
-M places, V vocabulary, K bases of the longest token, T tokens, D model width.
+M places, V vocabulary, K bases of the longest token, T tokens, D model width, O outputs, N packed tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -18,153 +21,207 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dnalm.models import MaskedLM, Packed
-from dnalm.models.encoder import SequenceHead
-from dnalm.tokenizers import Tokenizer
+from dnalm.errors import ConfigError
+from dnalm.models import MaskedLM, Packed, Pretrained, fit_vocabulary, load_pretrained
+from dnalm.tokenizers import Tokenizer, load_tokenizer
 from dnalm.tokenizers.protocol import Ids
+from dnalm.training.model_directory import Finetuned, load_finetuned
 from dnalm.training.pretraining import base_indicator
 
-Floats = npt.NDArray[np.float64]
-Reader = Callable[[Floats], None]
+Floats = npt.NDArray[np.floating]
+Device = Literal["auto", "cpu", "cuda"]
+Quantity = Literal["token_log_p", "base_log_p", "hidden_states", "head_outputs"]
 _TINY = torch.finfo(torch.float32).tiny
+_NO_TOKENS: Ids = np.zeros(0, dtype=np.int64)
 
 
-_Kind = Literal["tokens", "bases", "hidden", "outputs"]
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedModel:
+    """A network in evaluation mode and the tokenizer that its ids mean.
 
+    Attributes:
+        network: predicts tokens; rows that only pad its vocabulary are cut off.
+        tokenizer: bases to ids.
+        finetuned: the same network with the head of a task, where that was asked for.
+        name: of the model, for errors.
 
-@dataclass
-class _Question:
-    kind: _Kind
-    ids: Ids
-    places: Ids  # tokens that are masked, or pooled
-    readers: list[Reader] = field(default_factory=list)
-
-
-class Board:
-    """Gathers questions, then answers them.
-
-    Args:
-        model: in evaluation mode.
-        tokenizer: what its ids mean.
-        batch_tokens: tokens of a batch, about.
-        layers: whose hidden states are read, 0 the embeddings.
-        head: of a fine-tuned model, in evaluation mode, on the model's device.
+    Raises:
+        CheckpointError: MODEL-12, the tokenizer has other ids than the network.
     """
 
-    def __init__(
-        self,
-        model: MaskedLM,
-        tokenizer: Tokenizer,
+    network: MaskedLM
+    tokenizer: Tokenizer
+    finetuned: Finetuned | None = None
+    name: str = "model"
+
+    def __post_init__(self) -> None:
+        fit_vocabulary(self.network, self.tokenizer.vocab_size, where=self.name)
+        self.network.eval()
+
+    @classmethod
+    def open(
+        cls,
+        source: Pretrained,
         *,
-        batch_tokens: int,
-        layers: Sequence[int] = (),
-        head: SequenceHead | None = None,
-    ) -> None:
-        self.model, self.tokenizer, self.layers, self.head = model, tokenizer, tuple(layers), head
-        self.overlaps = tokenizer.overlap > 1
-        self.device = next(model.parameters()).device
-        self._batch_tokens = batch_tokens
-        self._indicator = base_indicator(torch.from_numpy(tokenizer.token_bases)).to(self.device)
-        self._questions: dict[bytes, _Question] = {}
-
-    def __len__(self) -> int:
-        return len(self._questions)
-
-    def ask_tokens(self, ids: Ids, places: Ids, reader: Reader) -> None:
-        """Ask for the log-probabilities of all ids at places of a text, whose hidden tokens are masked.
+        tokenizer: Tokenizer | None = None,
+        device: Device = "auto",
+        needs_lm_head: bool = True,
+        needs_task_head: bool = False,
+    ) -> LoadedModel:
+        """Read a model directory.
 
         Args:
-            ids: (T,).
-            places: (M,) tokens, at least one.
-            reader: is given (M, V).
+            source: where it is, and the kernel of its attention.
+            tokenizer: in place of its own.
+            device: `auto` is a GPU where there is one.
+            needs_lm_head: refuse an encoder without the head that predicts tokens.
+            needs_task_head: refuse a model that was not fine-tuned.
+
+        Raises:
+            CheckpointError: it cannot be read, lacks a head that is needed, or does not fit its tokenizer.
+            DataError: its tokenizer cannot be read.
+            ConfigError: CFG-51, there is no GPU.
         """
-        self._ask("tokens", ids, places, reader)
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError(
+                "CFG-51", where="device", found="no CUDA device", expected="one", fix="set device=cpu"
+            )
+        folder, finetuned = source.folder(), None
+        if needs_task_head:
+            finetuned = load_finetuned(folder, kernel=source.kernel, needs_lm_head=needs_lm_head)
+            network = finetuned.model.backbone
+        else:
+            network = load_pretrained(folder, kernel=source.kernel, needs_head=needs_lm_head)
+        loaded = cls(
+            network=network,
+            tokenizer=tokenizer or load_tokenizer(folder),
+            finetuned=finetuned,
+            name=source.source,
+        )
+        place = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+        (finetuned.model if finetuned else network).to(place)
+        return loaded
 
-    def ask_bases(self, ids: Ids, places: Ids, reader: Reader) -> None:
-        """Likewise for those of the base at each place of a token, (M, K, 4); see `training.bits`."""
-        self._ask("bases", ids, places, reader)
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.network.parameters()).device
 
-    def ask_hidden(self, ids: Ids, reader: Reader) -> None:
-        """Ask for hidden states at the chosen layers; the reader is given (layers, T, D)."""
-        self._ask("hidden", ids, ids[:0], reader)
+    def pack(self, texts: Sequence[Ids]) -> tuple[Tensor, Packed]:
+        """Texts of ids end to end, (N,), and where each begins, on the model's device."""
+        packed = Packed.from_lengths([len(ids) for ids in texts])
+        ids_N = torch.from_numpy(np.concatenate(texts)).to(self.device)
+        return ids_N, Packed(packed.cu_lengths.to(self.device), packed.max_length)
 
-    def ask_outputs(self, ids: Ids, pooled: Ids, reader: Reader) -> None:
-        """Ask what the head says of a text whose tokens `pooled` are pooled; the reader is given (O,)."""
-        self._ask("outputs", ids, pooled, reader)
 
-    def answer(self) -> None:
-        """Compute all that is asked, call the readers, and forget the questions."""
+@dataclass(eq=False)
+class _Request:
+    quantity: Quantity
+    ids: Ids
+    tokens: Ids
+    receivers: list[Callable[[Floats], None]] = field(default_factory=list)
+
+
+class InferenceQueue:
+    """Gathers requests, then computes them.
+
+    Each result goes to a function as soon as it is there, which keeps of it what it needs: the hidden states
+    of all requests together would not fit into memory.
+
+    Args:
+        model: computes.
+        batch_tokens: tokens of a batch, about; one sequence may have more.
+        layers: whose hidden states are read, in ascending order, 0 the embeddings.
+    """
+
+    def __init__(self, model: LoadedModel, *, batch_tokens: int, layers: Sequence[int] = ()) -> None:
+        self.model, self._batch_tokens, self._layers = model, batch_tokens, tuple(layers)
+        indicator = base_indicator(torch.from_numpy(model.tokenizer.token_bases))
+        self._indicator = indicator.to(model.device)
+        self._requests: dict[bytes, _Request] = {}
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def submit(
+        self, quantity: Quantity, ids: Ids, receive: Callable[[Floats], None], *, tokens: Ids = _NO_TOKENS
+    ) -> None:
+        """Queue a sequence.
+
+        Args:
+            quantity: what is computed, and handed to `receive`:
+                `token_log_p`: natural log-probabilities of all ids at `tokens`, (M, V), float64;
+                `base_log_p`: those of A, C, G, T at each place of these tokens, (M, K, 4), float64, as
+                `training.bits` defines them;
+                `hidden_states`: of the chosen layers, (layers, T, D), float32;
+                `head_outputs`: of the task's head, which pools `tokens`, (O,), float64.
+            ids: (T,), hidden tokens masked already.
+            receive: called by `run`.
+            tokens: (M,), at least one where they are used.
+        """
+        key = b"|".join((quantity.encode(), ids.tobytes(), tokens.tobytes()))
+        self._requests.setdefault(key, _Request(quantity, ids, tokens)).receivers.append(receive)
+
+    def run(self) -> None:
+        """Compute all requests, call their receivers, and forget them."""
         compute = {
-            "tokens": self._masked,
-            "bases": self._masked,
-            "hidden": self._hidden,
-            "outputs": self._outputs,
+            "token_log_p": self._log_probabilities,
+            "base_log_p": self._log_probabilities,
+            "hidden_states": self._hidden_states,
+            "head_outputs": self._head_outputs,
         }
         for batch in self._batches():
-            answers = compute[batch[0].kind](batch)
-            for question, values in zip(batch, answers, strict=True):
-                for reader in question.readers:
-                    reader(values)
-        self._questions.clear()
+            with torch.inference_mode():
+                results = compute[batch[0].quantity](batch)
+            for request, result in zip(batch, results, strict=True):
+                for receive in request.receivers:
+                    receive(result)
+        self._requests.clear()
 
-    def _ask(self, kind: _Kind, ids: Ids, places: Ids, reader: Reader) -> None:
-        key = b"|".join((kind.encode(), ids.tobytes(), places.tobytes()))
-        self._questions.setdefault(key, _Question(kind, ids, places)).readers.append(reader)
-
-    def _batches(self) -> Iterator[list[_Question]]:
-        """Of the same kind, by length."""
-        order = sorted(self._questions.values(), key=lambda asked: (asked.kind, len(asked.ids)))
-        batch: list[_Question] = []
-        for asked in order:
-            full = (len(batch) + 1) * len(asked.ids) > self._batch_tokens
-            if batch and (full or asked.kind != batch[0].kind):
+    def _batches(self) -> Iterator[list[_Request]]:
+        """Of one quantity each, by length, filled greedily."""
+        batch: list[_Request] = []
+        for request in sorted(self._requests.values(), key=lambda each: (each.quantity, len(each.ids))):
+            full = (len(batch) + 1) * len(request.ids) > self._batch_tokens
+            if batch and (full or request.quantity != batch[0].quantity):
                 yield batch
                 batch = []
-            batch.append(asked)
+            batch.append(request)
         if batch:
             yield batch
 
-    @torch.inference_mode()
-    def _masked(self, batch: list[_Question]) -> Iterator[Floats]:
-        ids_N, packed, starts = self._pack(batch)
-        masked = [asked.places + start for asked, start in zip(batch, starts, strict=True)]
-        masked_M = torch.from_numpy(np.concatenate(masked)).to(self.device)
-        logits_MV = self.model(ids_N, packed, masked_M).float()
-        if batch[0].kind == "bases":
+    def _log_probabilities(self, batch: list[_Request]) -> list[Floats]:
+        ids_N, packed = self.model.pack([request.ids for request in batch])
+        logits_MV = self.model.network(ids_N, packed, self._tokens(batch)).float()
+        if batch[0].quantity == "base_log_p":
             sums_MK4 = (logits_MV.softmax(-1) @ self._indicator).view(len(logits_MV), -1, 4).double()
             values = (sums_MK4 / sums_MK4.sum(-1, keepdim=True).clamp_min(_TINY)).clamp_min(_TINY).log()
         else:
             values = logits_MV.double().log_softmax(-1)
-        told = values.cpu().numpy()
-        ends = np.cumsum([len(asked.places) for asked in batch])
-        yield from np.split(told, ends[:-1])
+        ends = np.cumsum([len(request.tokens) for request in batch])
+        return np.split(values.cpu().numpy(), ends[:-1])
 
-    @torch.inference_mode()
-    def _hidden(self, batch: list[_Question]) -> Iterator[Floats]:
-        ids_N, packed, starts = self._pack(batch)
-        states = [
-            state
-            for layer, state in enumerate(self.model.encoder.hidden_states(ids_N, packed))
-            if layer in self.layers
-        ]
-        told = torch.stack(states).double().cpu().numpy()
-        yield from np.split(told, starts[1:], axis=1)
+    def _hidden_states(self, batch: list[_Request]) -> list[Floats]:
+        ids_N, packed = self.model.pack([request.ids for request in batch])
+        states = islice(self.model.network.encoder.hidden_states(ids_N, packed), self._layers[-1] + 1)
+        chosen = [state.float() for layer, state in enumerate(states) if layer in self._layers]
+        return np.split(torch.stack(chosen).cpu().numpy(), _starts(batch)[1:], axis=1)
 
-    @torch.inference_mode()
-    def _outputs(self, batch: list[_Question]) -> Iterator[Floats]:
-        assert self.head is not None, "it is asked only where there is one"
-        ids_N, packed, starts = self._pack(batch)
-        used_N = torch.zeros(len(ids_N), dtype=torch.bool, device=self.device)
-        for asked, start in zip(batch, starts, strict=True):
-            used_N[torch.from_numpy(asked.places + start).to(self.device)] = True
-        hidden_ND = self.model.encoder(ids_N, packed)
+    def _head_outputs(self, batch: list[_Request]) -> list[Floats]:
+        assert self.model.finetuned is not None, "asked for only where there is a head"
+        head = self.model.finetuned.model.head
+        ids_N, packed = self.model.pack([request.ids for request in batch])
+        used_N = torch.zeros(len(ids_N), dtype=torch.bool, device=self.model.device)
+        used_N[self._tokens(batch)] = True
         owner_N = packed.layout(len(ids_N)).sequence_N
-        pooled_SD = self.head.pooling(hidden_ND, used_N, owner_N, len(batch))
-        yield from self.head(pooled_SD).double().cpu().numpy()
+        pooled_SD = head.pooling(self.model.network.encoder(ids_N, packed), used_N, owner_N, len(batch))
+        return list(head(pooled_SD).double().cpu().numpy())
 
-    def _pack(self, batch: list[_Question]) -> tuple[Tensor, Packed, list[int]]:
-        lengths = [len(asked.ids) for asked in batch]
-        ids_N = torch.from_numpy(np.concatenate([asked.ids for asked in batch])).to(self.device)
-        packed = Packed.from_lengths(lengths)
-        packed = Packed(packed.cu_lengths.to(self.device), packed.max_length)
-        return ids_N, packed, [0, *np.cumsum(lengths)[:-1].tolist()]
+    def _tokens(self, batch: list[_Request]) -> Tensor:
+        """Places of the requests' tokens in the packed batch, (M,)."""
+        places = [request.tokens + start for request, start in zip(batch, _starts(batch), strict=True)]
+        return torch.from_numpy(np.concatenate(places)).to(self.model.device)
+
+
+def _starts(batch: list[_Request]) -> list[int]:
+    return [0, *np.cumsum([len(request.ids) for request in batch])[:-1].tolist()]

@@ -23,7 +23,7 @@ def main() -> None:
     windows, genome, model = sys.argv[1:]
     items = list(SequenceInput(path=Path(windows), reference=Path(genome), keep=("name",)))
     codes, labels = [item.codes for item in items], np.array([str(item.kept[0]) for item in items])
-    reader = EmbeddingPlan(Pretrained(source=model), EmbeddingRecipe()).open()
+    reader = EmbeddingPlan(model=Pretrained(source=model), recipe=EmbeddingRecipe()).open()
     batches = [codes[begin : begin + BATCH] for begin in range(0, len(codes), BATCH)]
     states = np.stack([state.pooled("mean") for batch in batches for state in reader.read(batch)])
     counts = kmer_frequencies(codes, k=6)

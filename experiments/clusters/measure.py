@@ -36,7 +36,7 @@ def main() -> None:
     for name, _, model in (word.partition("=") for word in given.models):
         num_layers = Pretrained(source=model).load().encoder.num_layers
         for layer in range(num_layers + 1):
-            reader = EmbeddingPlan(Pretrained(source=model), EmbeddingRecipe(layer=layer)).open()
+            reader = EmbeddingPlan(model=Pretrained(source=model), recipe=EmbeddingRecipe(layer=layer)).open()
             states = [
                 state
                 for begin in range(0, len(codes), BATCH)

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from dnalm.evaluation.interpretation import Question, Reader, find_seqlets, pile_up
+from dnalm.evaluation.inference import LoadedModel
+from dnalm.evaluation.interpretation import HiddenBase, Reader, find_seqlets, pile_up
 from dnalm.evaluation.interpretation.seqlets import compare
 from dnalm.genome.alphabet import UNKNOWN, bases
 from dnalm.genome.meme import read_meme, write_meme
@@ -51,7 +52,7 @@ def main() -> None:
     write(out / "planted.csv", planted(clade, out / "motifs/scores.tsv"))
     write(out / "control.csv", control(out))
     print(f"{time.perf_counter() - began:.0f} s for motifs")
-    reader = Reader.of(Pretrained(source=given["model"]), None, window_bp=None, batch_tokens=16_384)
+    reader = Reader(LoadedModel.open(Pretrained(source=given["model"])))
     write(out / "variants.csv", variants(clade, store, reader))
     write(out / "windows.csv", windows(clade, store, given["model"]))
     print(f"{time.perf_counter() - began:.0f} s in all")
@@ -178,7 +179,7 @@ def windows(clade: Path, store: GenomeStore, model: str) -> Rows:
     order = np.arange(len(lines))
     rows: Rows = [["window_bp", "motif", "splice", "bits_of_ref"]]
     for window_bp in WINDOWS_BP:
-        reader = Reader.of(Pretrained(source=model), None, window_bp=window_bp, batch_tokens=16_384)
+        reader = Reader(LoadedModel.open(Pretrained(source=model)), window_bp=window_bp)
         told = reader.log_probabilities(asked)
         loss = told[order, ref] - told[order, alt]
         areas = [auroc(loss[kinds == kind], loss[kinds == "neutral"]) for kind in ("motif", "splice")]
@@ -195,9 +196,9 @@ def variant_lines(clade: Path) -> list[list[str]]:
 
 def questions_of(
     lines: list[list[str]], texts: dict[str, np.ndarray]
-) -> tuple[list[Question], np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[list[HiddenBase], np.ndarray, np.ndarray, np.ndarray]:
     """Each variant's place to be hidden, REF, ALT and class."""
-    asked = [Question(texts[columns[0]], int(columns[1]) - 1) for columns in lines]
+    asked = [HiddenBase(texts[columns[0]], int(columns[1]) - 1) for columns in lines]
     ref = np.array(["ACGT".index(columns[3]) for columns in lines])
     alt = np.array(["ACGT".index(columns[4]) for columns in lines])
     kinds = np.array([columns[7].split(";")[0].removeprefix("CLASS=") for columns in lines])

@@ -58,7 +58,7 @@ def main() -> None:
         vectors = {name: kmer_frequencies(mine, k=k) for name, mine in sequences.items()}
         found[f"{k}-mers"] = retrieve_orthologs({s: SpeciesRegions(genes[s], v) for s, v in vectors.items()})
     for name, _, model in (word.partition("=") for word in given.models):
-        plan = EmbeddingPlan(Pretrained(source=model), EmbeddingRecipe(overlap=0))
+        plan = EmbeddingPlan(model=Pretrained(source=model), recipe=EmbeddingRecipe(overlap=0))
         regions = {}
         for one, source in inputs.items():
             out = given.folder / f"{one}.{name}.npy"

@@ -20,11 +20,12 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForMaskedLM
 
+from dnalm.evaluation.inference import LoadedModel
 from dnalm.evaluation.variants import Scorer, ScoringPlan
 from dnalm.evaluation.variants.scoring import MaskedRatio, make_pair
 from dnalm.genome.store import GenomeStore, open_or_build
 from dnalm.genome.variants import Allele
-from dnalm.models import Encoder, MaskedLM, Packed, save_pretrained
+from dnalm.models import Encoder, MaskedLM, Packed, Pretrained, save_pretrained
 from dnalm.tokenizers import KmerTokenizer
 from dnalm.training.pretraining import base_indicator
 
@@ -55,8 +56,8 @@ def main() -> None:
         store = open_or_build(fasta, Path(folder) / "cache")
         places = rng.choice(GENOME_BP, number, replace=False)
         alleles = [Allele("c", int(p), text[p], "CGTA"["ACGT".index(text[p])]) for p in places]
-        plan = ScoringPlan(Path(folder), window_bp=WINDOW_BP)
-        scorer = Scorer(model, tokenizer, store, [MaskedRatio()], plan)
+        plan = ScoringPlan(model=Pretrained(source=folder), window_bp=WINDOW_BP)
+        scorer = Scorer(LoadedModel(network=model, tokenizer=tokenizer), store, [MaskedRatio()], plan)
         scorer.score(alleles[:50])
         began = time.perf_counter()
         scores = scorer.score(alleles)

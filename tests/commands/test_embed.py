@@ -72,7 +72,7 @@ def test_a_killed_run_goes_on_in_two_processes_and_leaves_the_same_bytes(folder:
 PROGRAM = "\n".join(
     [
         "import time",
-        "from dnalm.evaluation.embedding import parts",
+        "from dnalm.evaluation.embedding import files as parts",
         "from dnalm.cli import main",
         "parts.PART_BP = 3000",
         "keep = parts.PartFolder.keep",

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from dnalm.cli import main
-from dnalm.evaluation.interpretation import Question, Reader
+from dnalm.evaluation.inference import LoadedModel
+from dnalm.evaluation.interpretation import HiddenBase, Reader
 from dnalm.genome.meme import write_meme
 from dnalm.models import Pretrained, save_pretrained
 from dnalm.tokenizers import KmerTokenizer
@@ -53,9 +54,9 @@ def test_mutagenesis(folder: Path, tmp_path: Path) -> None:
     rows = rows_of(run / "mutagenesis.tsv")
     assert len(rows) == 3 * (8 + 6)
     assert {row["ref"] for row in rows if row["position"] == "50"} == {GENOME[50]}
-    reader = Reader.of(Pretrained(source=str(folder / "model")), None, window_bp=30, batch_tokens=64)
+    reader = Reader(LoadedModel.open(Pretrained(source=str(folder / "model"))), window_bp=30, batch_tokens=64)
     codes = np.array(["ACGT".index(base) for base in GENOME], dtype=np.uint8)
-    told = reader.log_probabilities([Question(codes, 53)])[0]
+    told = reader.log_probabilities([HiddenBase(codes, 53)])[0]
     for row in rows:
         if row["position"] == "53":
             effect = told["ACGT".index(row["alt"])] - told["ACGT".index(row["ref"])]

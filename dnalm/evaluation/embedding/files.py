@@ -1,9 +1,8 @@
-"""From a file of sequences to a file of vectors: Parquet, NumPy or Zarr, streamed part by part.
+"""From a file of sequences to a file of vectors: Parquet, NumPy or Zarr, computed and written in parts.
 
-`.parquet` holds the table of `rows`. `.npy` is the vectors alone, (R, D); `.zarr` a group whose array
+`.parquet` holds the table of `reader`. `.npy` is the vectors alone, (R, D); `.zarr` a group whose array
 `vectors` they are. Beside these two, `<out>.index.parquet` is the table without the vectors, row by row.
-
-Embedding a file in parts; see `durable_parts` for what a kill leaves. Batches end where parts do.
+`evaluation.parts` says what a kill leaves. Batches end where parts do.
 """
 
 from __future__ import annotations
@@ -13,13 +12,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 import zarr
 
 from dnalm.console import progress_bar
@@ -33,47 +31,46 @@ from dnalm.evaluation.embedding.reader import (
     schema_of,
     vectors_of,
 )
+from dnalm.evaluation.inference import Device, LoadedModel
 from dnalm.evaluation.parts import DoneParts, PartFolder, opened_output, work_on
 from dnalm.genome.store import open_or_build
-from dnalm.models import Pretrained, fit_vocabulary
-from dnalm.tokenizers import Tokenizer, load_tokenizer
+from dnalm.models import Pretrained
+from dnalm.tokenizers import Tokenizer
 from dnalm.training.finetuning import weights_checksum
 
 PART_SEQUENCES, PART_BP = 1024, 1 << 17
 Part = list[NamedSequence]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EmbeddingPlan:
     """All that a process needs to embed.
 
     Attributes:
         model: where it is.
-        recipe: what is read off the model.
+        recipe: layer, pooling and resolution.
         tokenizer: what its ids mean; that of the model's folder if absent.
-        keep: columns of the input that go along.
-        device: `cuda`, `cpu`, or the first of them that is there.
+        keep: columns of the input to carry along.
+        device: where to compute.
     """
 
     model: Pretrained
     recipe: EmbeddingRecipe
     tokenizer: Tokenizer | None = None
     keep: tuple[str, ...] = ()
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
 
     def open(self) -> SequenceReader:
         """Load the model.
 
         Raises:
             CheckpointError: it cannot be read, or the tokenizer is not its own.
-            ConfigError: the recipe does not fit it.
+            ConfigError: the recipe does not fit it, or there is no GPU.
         """
-        folder = self.model.folder()
-        network, tokenizer = self.model.load(needs_head=False), self.tokenizer or load_tokenizer(folder)
-        fit_vocabulary(network, tokenizer.vocab_size, where=self.model.source)
-        has_cuda = torch.cuda.is_available()
-        device = ("cuda" if has_cuda else "cpu") if self.device == "auto" else self.device
-        return SequenceReader(network.encoder.to(device), tokenizer, self.recipe)
+        model = LoadedModel.open(
+            self.model, tokenizer=self.tokenizer, device=self.device, needs_lm_head=False
+        )
+        return SequenceReader(model, self.recipe)
 
     def do(self, state: SequenceReader, folder: PartFolder, number: int, part: Part) -> None:
         """Embed a part, and keep its rows in the folder."""

@@ -1,19 +1,14 @@
-"""Sequences through an encoder: windows, packed batches of like lengths, and the vectors of every token.
+"""Sequences in, vectors out: FASTA, BED or table → windows of tokens → states of a layer → rows of a table.
 
-Nothing is padded and no sequence sees another, so vectors depend neither on the size of batches nor on what
-else is read, but for the last bits of float32.
+A sequence of more tokens than the model takes is tokenized once, and its tokens are cut into windows of equal
+length that overlap; a token's vector is its mean over the windows that hold it. Vectors depend neither on the
+size of batches nor on what else is read, but for the last bits of float32.
 
-T tokens that spell bases, L bases, D model width, N packed tokens.
+Rows have the columns `id`; `contig` (null of a table's sequences), `start`, `end` (0-based, half-open, on the
+forward strand) and `strand` of the sequence, the token or the base; at those resolutions `place`, the number
+of the token or base in the sequence as it is read; the columns kept of the input; `vector`, D numbers.
 
-Sequences to embed, one at a time: FASTA, intervals of a genome (BED), or a table with a column of them.
-
-Vectors as rows of a table: who they are of, where on the genome, and the numbers.
-
-Columns: `id`; `contig` (null of a table's sequences), `start`, `end` (0-based, half-open, on the forward
-strand) and `strand` of the sequence, the token or the base; at those resolutions `place`, the number of the
-token or base in the sequence as it is read; the columns kept of the input; `vector`, D numbers.
-
-What is read off a model for a sequence: which layer, pooled how, at which resolution.
+T tokens that spell bases, L bases, D model width.
 """
 
 from __future__ import annotations
@@ -22,14 +17,13 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import torch
 from pydantic import Field
 
 from dnalm.data.labelled.rows import (
@@ -44,13 +38,13 @@ from dnalm.data.labelled.rows import (
 from dnalm.data.labelled.table import check_columns, read_codes
 from dnalm.durable import file_sha256
 from dnalm.errors import ConfigError, DataError, NumericsError
+from dnalm.evaluation.inference import InferenceQueue, LoadedModel
 from dnalm.genome.alphabet import Codes, reverse_complement
 from dnalm.genome.bed import BedReader, BedRow
 from dnalm.genome.dataset_text import saved_splits
 from dnalm.genome.store import open_or_build
 from dnalm.limits import Tokens
-from dnalm.models import Encoder, Packed
-from dnalm.tokenizers import Ids, Tokenizer
+from dnalm.tokenizers import Ids
 from dnalm.tokenizers.protocol import mean_over_tokens
 
 _BED_COLUMNS = ("chrom", "start", "end", "name", "score", "strand")
@@ -83,7 +77,7 @@ class NamedSequence:
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceInput:
-    """A file of sequences; its kind is told by its content, as `file_kind` has it.
+    """A file of sequences; its kind follows from its content, see `file_kind`.
 
     Args:
         path: FASTA, BED (narrowPeak, broadPeak), a table (CSV, TSV, JSON, Parquet, Arrow), or a folder of
@@ -238,9 +232,8 @@ Resolution = Literal["sequence", "token", "base"]
 class EmbeddingRecipe:
     """How a sequence becomes vectors.
 
-    A sequence of more tokens than the model takes is tokenized once, and its tokens are cut into windows of
-    equal length that overlap. A token's vector is its mean over the windows that hold it; so is that of `cls`
-    over all windows. Nothing else differs between short sequences and long ones.
+    Of a sequence in several windows the vector of `cls` is the mean over all of them, as a token's is over
+    those that hold it.
 
     Args:
         layer: 0 are the embeddings, `num_layers` the last block's output; -1 is the last, -2 the one before.
@@ -301,9 +294,9 @@ class EmbeddingRecipe:
 Vectors = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class TokenStates:
-    """What a layer says of a sequence.
+    """A layer's hidden states of a sequence.
 
     Attributes:
         vectors: of the tokens that spell bases, in order, (T, D).
@@ -326,32 +319,17 @@ class TokenStates:
     def pooled(self, kind: PoolingKind) -> Vectors:
         """(D,)."""
         if kind == "cls":
-            assert self.start is not None, "SequenceReader has looked whether there is one"
+            assert self.start is not None, "SequenceReader checks that there is one"
             return self.start
         pooled: Vectors = self.vectors.max(0) if kind == "max" else self.vectors.mean(0)
         return pooled
-
-
-class _Window(NamedTuple):
-    owner: int  # which sequence
-    first: int  # of its tokens that spell bases
-    ids: Ids  # special tokens included
-
-
-class _Text(NamedTuple):
-    """A tokenized sequence without its special tokens."""
-
-    ids: Ids
-    spans: Ids
-    num_bases: int
 
 
 class SequenceReader:
     """Reads sequences with an encoder.
 
     Args:
-        encoder: put in evaluation mode; computes where it is.
-        tokenizer: what its ids mean.
+        model: computes where it is.
         recipe: the layer, and how long sequences are read.
 
     Raises:
@@ -359,17 +337,17 @@ class SequenceReader:
             are longer than the model takes.
     """
 
-    def __init__(self, encoder: Encoder, tokenizer: Tokenizer, recipe: EmbeddingRecipe) -> None:
-        self.encoder, self.tokenizer, self.recipe = encoder.eval(), tokenizer, recipe
-        self.layer = recipe.chosen_layer(encoder.num_layers)
-        most = encoder.max_positions - tokenizer.special.num_wrapping
-        trained = encoder.window_tokens or most
-        self.limit = recipe.max_tokens or (
-            trained if encoder.longest_sequence is None else min(trained, most)
-        )
-        if encoder.longest_sequence is not None and self.limit > most:
+    def __init__(self, model: LoadedModel, recipe: EmbeddingRecipe) -> None:
+        self.encoder, self.tokenizer, self.recipe = model.network.encoder, model.tokenizer, recipe
+        layer = recipe.chosen_layer(self.encoder.num_layers)
+        self._queue = InferenceQueue(model, batch_tokens=recipe.batch_tokens, layers=[layer])
+        special, is_limited = self.tokenizer.special, self.encoder.longest_sequence is not None
+        most = self.encoder.max_positions - special.num_wrapping
+        trained = self.encoder.window_tokens or most
+        self.limit = recipe.max_tokens or (min(trained, most) if is_limited else trained)
+        if is_limited and self.limit > most:
             raise _wrong("max_tokens", f"max_tokens={self.limit}", f"at most {most}, as the model takes")
-        if recipe.kind == "cls" and tokenizer.special.start is None:
+        if recipe.kind == "cls" and special.start is None:
             raise _wrong("pooling", "pooling=cls, and a tokenizer without a start token", "mean or max")
 
     def read(self, sequences: Sequence[Codes], *, where: Sequence[str] | None = None) -> list[TokenStates]:
@@ -384,27 +362,21 @@ class SequenceReader:
         """
         places = where or [f"sequence {number}" for number in range(len(sequences))]
         texts = [self._tokenize(codes, place) for codes, place in zip(sequences, places, strict=True)]
-        windows = [window for owner, text in enumerate(texts) for window in self._windows(owner, text)]
-        sums = [np.zeros((len(text.ids), self.encoder.hidden_size), dtype=np.float32) for text in texts]
-        counts = [np.zeros((len(text.ids), 1), dtype=np.float32) for text in texts]
-        starts = np.zeros((len(texts), self.encoder.hidden_size), dtype=np.float32)
-        first = int(self.tokenizer.special.start is not None)
-        # In the order of their places, whatever batch they came in, for sums depend on their order.
-        for window, states in self._in_order(windows):
-            length = len(window.ids) - self.tokenizer.special.num_wrapping
-            taken = slice(window.first, window.first + length)
-            sums[window.owner][taken] += states[first : first + length]
-            counts[window.owner][taken] += 1
-            starts[window.owner] += states[0]
-        numbers = np.bincount([window.owner for window in windows], minlength=len(texts))
+        special, limit = self.tokenizer.special, self.limit
+        starts = [window_starts(len(ids), limit, self.recipe.overlap) for ids, _ in texts]
+        states: dict[tuple[int, int], Vectors] = {}
+        for owner, (ids, _) in enumerate(texts):
+            for first in starts[owner]:
+                window = special.wrap(ids[first : first + limit])
+                self._queue.submit("hidden_states", window, partial(_keep, states, (owner, first)))
+        self._queue.run()
         return [
-            TokenStates(
-                total / count, text.spans, text.ids, start / number if first else None, text.num_bases
-            )
-            for text, total, count, start, number in zip(texts, sums, counts, starts, numbers, strict=True)
+            self._averaged(codes, text, [(first, states.pop((owner, first))) for first in starts[owner]])
+            for owner, (codes, text) in enumerate(zip(sequences, texts, strict=True))
         ]
 
-    def _tokenize(self, codes: Codes, place: str) -> _Text:
+    def _tokenize(self, codes: Codes, place: str) -> tuple[Ids, Ids]:
+        """Ids and spans without those of special tokens."""
         try:
             ids = self.tokenizer.encode(codes)
         except DataError as error:
@@ -414,49 +386,41 @@ class SequenceReader:
             ) from error
         special = self.tokenizer.special
         inner = slice(int(special.start is not None), len(ids) - int(special.end is not None))
-        text = _Text(ids[inner], self.tokenizer.spans(codes, ids)[inner], len(codes))
-        if self.recipe.long == "refuse" and len(text.ids) > self.limit:
+        if self.recipe.long == "refuse" and len(ids[inner]) > self.limit:
             raise DataError(
                 "SEQ-02",
                 where=place,
-                found=f"{len(text.ids):,} tokens",
+                found=f"{len(ids[inner]):,} tokens",
                 expected=f"at most {self.limit:,}",
                 fix="set long=windows, which reads all of it in windows that overlap",
             )
-        return text
+        return ids[inner], self.tokenizer.spans(codes, ids)[inner]
 
-    def _windows(self, owner: int, text: _Text) -> Iterator[_Window]:
-        for first in window_starts(len(text.ids), self.limit, self.recipe.overlap):
-            yield _Window(owner, first, self.tokenizer.special.wrap(text.ids[first : first + self.limit]))
+    def _averaged(
+        self, codes: Codes, text: tuple[Ids, Ids], windows: list[tuple[int, Vectors]]
+    ) -> TokenStates:
+        """Means over windows, which are added from left to right, whatever batch each came in."""
+        ids, spans = text
+        has_start = self.tokenizer.special.start is not None
+        width = self.encoder.hidden_size
+        total, count = np.zeros((len(ids), width), np.float32), np.zeros((len(ids), 1), np.float32)
+        start = np.zeros(width, np.float32)
+        for first, states in windows:
+            length = len(states) - self.tokenizer.special.num_wrapping
+            total[first : first + length] += states[int(has_start) : int(has_start) + length]
+            count[first : first + length] += 1
+            start += states[0]
+        return TokenStates(
+            vectors=total / count,
+            spans=spans,
+            ids=ids,
+            start=(start / len(windows)).astype(np.float32) if has_start else None,
+            num_bases=len(codes),
+        )
 
-    def _in_order(self, windows: list[_Window]) -> Iterator[tuple[_Window, Vectors]]:
-        by_length = sorted(range(len(windows)), key=lambda index: len(windows[index].ids))
-        states = dict[int, Vectors]()
-        for batch in self._batches(windows, by_length):
-            states |= zip(batch, self._compute([windows[index].ids for index in batch]), strict=True)
-        yield from ((window, states.pop(index)) for index, window in enumerate(windows))
 
-    def _batches(self, windows: list[_Window], order: list[int]) -> Iterator[list[int]]:
-        batch: list[int] = []
-        for index in order:
-            if batch and (len(batch) + 1) * len(windows[index].ids) > self.recipe.batch_tokens:
-                yield batch
-                batch = []
-            batch.append(index)
-        if batch:
-            yield batch
-
-    @torch.inference_mode()
-    def _compute(self, texts: list[Ids]) -> list[Vectors]:
-        device = next(self.encoder.parameters()).device
-        ids_N = torch.from_numpy(np.concatenate(texts)).to(device)
-        packed = Packed.from_lengths([len(ids) for ids in texts])
-        packed = Packed(packed.cu_lengths.to(device), packed.max_length)
-        states = self.encoder.hidden_states(ids_N, packed)
-        chosen = next(state for layer, state in enumerate(states) if layer == self.layer)
-        vectors: Vectors = chosen.float().numpy(force=True)
-        ends = np.cumsum([0, *(len(ids) for ids in texts)])
-        return [vectors[begin:end] for begin, end in pairwise(ends)]
+def _keep(states: dict[tuple[int, int], Vectors], key: tuple[int, int], values: Vectors) -> None:
+    states[key] = values[0]  # of the one layer
 
 
 def window_starts(num_tokens: int, limit: int, overlap: float) -> list[int]:

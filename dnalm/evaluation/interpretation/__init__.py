@@ -2,8 +2,8 @@
 
 from dnalm.evaluation.interpretation.reader import (
     HeadSummary,
+    HiddenBase,
     Mutagenesis,
-    Question,
     Reader,
     dependency_map,
     saturate,
@@ -16,8 +16,8 @@ from dnalm.evaluation.interpretation.seqlets import FoundMotif, find_seqlets, pi
 __all__ = [
     "FoundMotif",
     "HeadSummary",
+    "HiddenBase",
     "Mutagenesis",
-    "Question",
     "Reader",
     "Region",
     "dependency_map",

@@ -20,7 +20,8 @@ from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
 from dnalm.durable import atomic_write
-from dnalm.evaluation.interpretation.reader import Floats, Mutagenesis
+from dnalm.evaluation.inference import Floats
+from dnalm.evaluation.interpretation.reader import Mutagenesis
 from dnalm.evaluation.interpretation.regions import Region
 from dnalm.evaluation.interpretation.seqlets import FoundMotif, Match, Table
 from dnalm.genome.alphabet import UNKNOWN

@@ -1,53 +1,38 @@
 """What a model says of a base that is hidden from it, and what its attention looks at; for any tokenizer.
 
-A base is hidden by hiding every token that covers it. Its distribution over A, C, G, T is then that of the
-hidden tokens, each summed over the ids that spell the base at its place, and averaged over the tokens that
+A base is hidden by masking every token that covers it. Its distribution over A, C, G, T is then that of the
+masked tokens, each summed over the ids that spell the base at its place, and averaged over the tokens that
 cover the base: the definition of bits per base (`training.bits`) where k-mers overlap. Where tokens tile, the
-rest of the hidden token's bases are hidden too; ids too short to reach the base have no share.
+rest of the masked token's bases are hidden too; ids too short to reach the base have no share.
 
 A model reads a window at a time, in whose middle the hidden base stands, shifted where the text ends. The
 window is what the model was trained on: learned positions beyond it have learned nothing, and what a model
 says there is noise.
 
-Q questions, T tokens, M hidden tokens, V vocabulary, K longest token, L bases, H heads.
-
-Attention maps at the resolution of tokens and of bases, and what a head looks at in a few numbers.
-
-T tokens, L bases.
-
-Dependency maps: how far a substitution at one base changes what the model expects at another.
-
-R bases of the region.
-
-In-silico saturation mutagenesis: every base of a region to every other base.
-
-L bases of the sequence with flanks, R of the region.
+Q queries, T tokens, M masked tokens, K longest token, L bases with flanks, R of the region, H heads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from dnalm.errors import CheckpointError, DataError
-from dnalm.evaluation.inference import Board
+from dnalm.evaluation.inference import Floats, InferenceQueue, LoadedModel
 from dnalm.evaluation.interpretation.regions import Region
 from dnalm.genome.alphabet import UNKNOWN, Codes
-from dnalm.models import MaskedLM, Packed, Pretrained, fit_vocabulary
-from dnalm.tokenizers import Tokenizer, load_tokenizer
 from dnalm.tokenizers.protocol import Ids, covering_tokens
 
-Floats = npt.NDArray[np.floating]
 _TINY = 1e-30  # no probability is below, so that logarithms are finite
 _DEFAULT_BP = 512  # where nothing limits the model
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class HiddenBase:
     """A base of a text that is hidden: (L,) codes, of any length, and its place."""
 
     codes: Codes
@@ -55,62 +40,31 @@ class Question:
 
 
 class Reader:
-    """A model with its tokenizer, in evaluation mode.
+    """A model that predicts hidden bases.
 
     Args:
-        model: predicts tokens.
-        tokenizer: bases to ids.
-        window_bp: bases that it reads at a time.
-        batch_tokens: tokens that are computed at a time; it changes no result.
-        where: the model's name, for errors.
+        model: sees both sides of a hidden base.
+        window_bp: bases that it reads at a time; those of its training if absent.
+        batch_tokens: tokens that are computed at a time; changes no result.
 
     Raises:
-        CheckpointError: MODEL-12, the tokenizer does not fit the model; MODEL-15, its tokens see only one
-            side.
+        CheckpointError: MODEL-15, its tokens see only one side.
     """
 
     def __init__(
-        self,
-        model: MaskedLM,
-        tokenizer: Tokenizer,
-        *,
-        window_bp: int,
-        batch_tokens: int = 16_384,
-        where: str = "model",
+        self, model: LoadedModel, *, window_bp: int | None = None, batch_tokens: int = 16_384
     ) -> None:
-        fit_vocabulary(model, tokenizer.vocab_size, where=where)
-        if model.encoder.causal:
+        if model.network.encoder.causal:
             raise CheckpointError(
                 "MODEL-15",
-                where=where,
+                where=model.name,
                 found="a model whose tokens see only earlier ones",
                 expected="one that sees both sides of a hidden base",
                 fix="name a model trained without model.causal",
             )
-        self.model, self.tokenizer, self.window_bp = model.eval(), tokenizer, window_bp
-        self._board = Board(self.model, tokenizer, batch_tokens=batch_tokens)
-
-    @classmethod
-    def of(
-        cls, source: Pretrained, tokenizer: Tokenizer | None, *, window_bp: int | None, batch_tokens: int
-    ) -> Reader:
-        """Read a model directory, onto a GPU where there is one.
-
-        Args:
-            source: where it is.
-            tokenizer: in place of its own.
-            window_bp: in place of that of its training.
-            batch_tokens: tokens that are computed at a time.
-
-        Raises:
-            CheckpointError: it cannot be read, does not fit its tokenizer, or sees only one side.
-            DataError: it has no tokenizer.
-        """
-        folder, model = source.folder(), source.load()
-        tokenizer = tokenizer or load_tokenizer(folder)
-        window_bp = window_bp or training_window(model, tokenizer)
-        model = model.to("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(model, tokenizer, window_bp=window_bp, batch_tokens=batch_tokens, where=str(folder))
+        self.model, self.tokenizer = model, model.tokenizer
+        self.window_bp = window_bp or training_window(model)
+        self._queue = InferenceQueue(model, batch_tokens=batch_tokens)
 
     def check_length(self, codes: Codes, *, where: str) -> None:
         """Refuse a sequence that is to be read whole and is longer than a window.
@@ -129,12 +83,9 @@ class Reader:
 
     def attention(self, codes: Codes) -> Iterator[Floats]:
         """The attention weights of every layer in turn, (H, T, T): what each token (row) takes from each."""
-        device = self._board.device
-        ids = torch.from_numpy(self.tokenizer.encode(codes)).to(device)
-        packed = Packed.from_lengths([len(ids)])
-        packed = Packed(packed.cu_lengths.to(device), packed.max_length)
+        ids, packed = self.model.pack([self.tokenizer.encode(codes)])
         with torch.no_grad():
-            for maps_BHTT in self.model.encoder.attention_maps(ids, packed):
+            for maps_BHTT in self.model.network.encoder.attention_maps(ids, packed):
                 weights: Floats = maps_BHTT[0].float().numpy(force=True)
                 yield weights
 
@@ -143,50 +94,41 @@ class Reader:
         first = min(max(0, place - self.window_bp // 2), max(0, len(codes) - self.window_bp))
         return first, min(len(codes), first + self.window_bp)
 
-    def log_probabilities(self, questions: Sequence[Question]) -> Floats:
-        """What the model says of hidden bases, (Q, 4) natural logarithms, float64.
+    def log_probabilities(self, hidden: Sequence[HiddenBase]) -> Floats:
+        """Natural logarithms of the probabilities of A, C, G, T at hidden bases, (Q, 4), float64.
 
-        A base that no token covers has NaN. Results do not depend on what else is asked, but for the last
+        A base that no token covers has NaN. Results do not depend on what else is computed, but for the last
         bits.
         """
-        answers: Floats = np.full((len(questions), 4), np.nan)
-        for question, answer_4 in zip(questions, answers, strict=True):
-            self._ask(question, answer_4)
-        self._board.answer()
-        return answers
-
-    def _ask(self, question: Question, answer_4: Floats) -> None:
-        """Let the answer be filled in when the board answers; one that no token covers stays as it is."""
-        first, last = self.window(question.codes, question.place)
-        codes, place = question.codes[first:last], question.place - first
-        ids = self.tokenizer.encode(codes)
-        spans = self.tokenizer.spans(codes, ids)
-        hidden_M = np.arange(*covering_tokens(spans, len(codes))[place])
-        if not len(hidden_M):
-            return
-        ids[hidden_M] = self.tokenizer.special.mask
-        offset_M = place - spans[hidden_M, 0]
-
-        def fill(logs_MK4: Floats) -> None:
-            told_M4 = np.exp(logs_MK4[np.arange(len(hidden_M)), offset_M])
-            answer_4[:] = np.log(np.maximum(told_M4.mean(axis=0), _TINY))
-
-        self._board.ask_bases(ids, hidden_M, fill)
+        log_p_Q4: Floats = np.full((len(hidden), 4), np.nan)
+        for each, row_4 in zip(hidden, log_p_Q4, strict=True):
+            first, last = self.window(each.codes, each.place)
+            codes, place = each.codes[first:last], each.place - first
+            ids = self.tokenizer.encode(codes)
+            spans = self.tokenizer.spans(codes, ids)
+            masked_M = np.arange(*covering_tokens(spans, len(codes))[place])
+            if len(masked_M):
+                ids[masked_M] = self.tokenizer.special.mask
+                receive = partial(_average, row_4, place - spans[masked_M, 0])
+                self._queue.submit("base_log_p", ids, receive, tokens=masked_M)
+        self._queue.run()
+        return log_p_Q4
 
 
-def training_window(model: MaskedLM, tokenizer: Tokenizer) -> int:
-    """Bases of the windows that a model was trained on, as far as its directory tells, or what it can take.
+def _average(into_4: Floats, offset_M: Ids, log_p_MK4: Floats) -> None:
+    """Write the mean over the masked tokens, each at the place that it has for the base."""
+    probability_M4 = np.exp(log_p_MK4[np.arange(len(offset_M)), offset_M])
+    into_4[:] = np.log(np.maximum(probability_M4.mean(axis=0), _TINY))
 
-    Args:
-        model: it, which may have a longest sequence.
-        tokenizer: bases to ids.
-    """
-    limits = []
-    if model.encoder.longest_sequence is not None:
-        limits.append(model.encoder.longest_sequence - tokenizer.special.num_wrapping)
-    if model.encoder.window_tokens is not None:
-        limits.append(model.encoder.window_tokens)
-    return tokenizer.length_in_bases(min(limits)) if limits else _DEFAULT_BP
+
+def training_window(model: LoadedModel) -> int:
+    """Bases of the windows that a model was trained on, as far as its directory says, or what it can take."""
+    encoder, limits = model.network.encoder, []
+    if encoder.longest_sequence is not None:
+        limits.append(encoder.longest_sequence - model.tokenizer.special.num_wrapping)
+    if encoder.window_tokens is not None:
+        limits.append(encoder.window_tokens)
+    return model.tokenizer.length_in_bases(min(limits)) if limits else _DEFAULT_BP
 
 
 @dataclass(frozen=True)
@@ -309,15 +251,15 @@ def _of_neighbours(reader: Reader, region: Region, reach: int) -> Floats:
     codes, (first, last) = region.codes, region.inner
     near = list(range(max(0, first - reach), min(len(codes), last + reach)))
     near = [place for place in near if codes[place] != UNKNOWN]
-    told = reader.log_probabilities([Question(codes, place) for place in near])
-    before = {place: row[codes[place]] for place, row in zip(near, told, strict=True)}
+    log_p = reader.log_probabilities([HiddenBase(codes, place) for place in near])
+    before = {place: row[codes[place]] for place, row in zip(near, log_p, strict=True)}
     changes = np.zeros((last - first, 4))
     for place in region.known():
         around = [other for other in near if 0 < abs(other - place) <= reach]
         others = [base for base in range(4) if base != codes[place]]
         changed = [substitute(codes, place, base) for base in others]
-        told = reader.log_probabilities([Question(text, other) for text in changed for other in around])
-        after = told.reshape(3, len(around), 4)[:, np.arange(len(around)), codes[around]]
+        log_p = reader.log_probabilities([HiddenBase(text, other) for text in changed for other in around])
+        after = log_p.reshape(3, len(around), 4)[:, np.arange(len(around)), codes[around]]
         known = np.array([before[other] for other in around])
         changes[place - first, others] = np.nansum(after - known, axis=1)
     return changes
@@ -326,25 +268,25 @@ def _of_neighbours(reader: Reader, region: Region, reach: int) -> Floats:
 def expectations(reader: Reader, region: Region) -> Floats:
     """(R, 4) log-probabilities of each base of a region, each hidden by itself; NaN at N."""
     first, last = region.inner
-    told = np.full((last - first, 4), np.nan)
-    questions = [Question(region.codes, place) for place in region.known()]
-    told[np.array(region.known()) - first] = reader.log_probabilities(questions)
-    return told
+    log_p_R4 = np.full((last - first, 4), np.nan)
+    hidden = [HiddenBase(region.codes, place) for place in region.known()]
+    log_p_R4[np.array(region.known()) - first] = reader.log_probabilities(hidden)
+    return log_p_R4
 
 
 def of_text(reader: Reader, region: Region) -> Floats:
     """(R,) log-probability of the base that stands at each place of a region; NaN at N."""
     codes = region.codes[slice(*region.inner)]
     known = np.flatnonzero(codes != UNKNOWN)
-    told = np.full(len(codes), np.nan)
-    told[known] = expectations(reader, region)[known, codes[known]]
-    return told
+    log_p_R = np.full(len(codes), np.nan)
+    log_p_R[known] = expectations(reader, region)[known, codes[known]]
+    return log_p_R
 
 
 def dependency_map(reader: Reader, region: Region) -> Floats:
     """(R, R), row i and column j: the largest change of any base's log2-odds at j by any substitution at i.
 
-    The base at j is hidden, so this is what the others tell of it. The diagonal is 0, and so is what lies
+    The base at j is hidden, so this is what the others reveal of it. The diagonal is 0, and so is what lies
     outside the window around j; rows and columns of N are NaN.
 
     Args:
@@ -355,15 +297,15 @@ def dependency_map(reader: Reader, region: Region) -> Floats:
     """
     codes, (first, last) = region.codes, region.inner
     known = region.known()
-    told = reader.log_probabilities([Question(codes, place) for place in known])
-    before = dict(zip(known, _log2_odds(told), strict=True))
+    log_p = reader.log_probabilities([HiddenBase(codes, place) for place in known])
+    before = dict(zip(known, _log2_odds(log_p), strict=True))
     windows = {place: reader.window(codes, place) for place in known}
     changes = np.full((last - first, last - first), np.nan)
     for place in known:
         seen = [other for other in known if other != place and windows[other][0] <= place < windows[other][1]]
         changed = [substitute(codes, place, alt) for alt in range(4) if alt != codes[place]]
-        told = reader.log_probabilities([Question(text, other) for text in changed for other in seen])
-        after = _log2_odds(told).reshape(3, len(seen), 4)
+        log_p = reader.log_probabilities([HiddenBase(text, other) for text in changed for other in seen])
+        after = _log2_odds(log_p).reshape(3, len(seen), 4)
         changes[place - first, np.array(known) - first] = 0
         for number, other in enumerate(seen):
             changes[place - first, other - first] = np.abs(after[:, number] - before[other]).max()

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from dnalm.evaluation.interpretation.reader import Floats
+from dnalm.evaluation.inference import Floats
 from dnalm.genome.alphabet import UNKNOWN, Codes
 
 WIDTH, _MARGIN = 11, 4  # bases of a seqlet, and around it, into which alignments may shift

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from dnalm.durable import atomic_write
+from dnalm.evaluation.inference import Floats
 from dnalm.evaluation.interpretation import pictures
 from dnalm.evaluation.interpretation.reader import (
-    Floats,
     HeadSummary,
     Reader,
     dependency_map,

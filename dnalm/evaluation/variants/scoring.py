@@ -1,24 +1,14 @@
-"""Scores alleles with a model: windows, both strands, batches.
+"""Scores of variants: what a model says of ALT against REF in the same window, both strands averaged.
 
-The scores of a variant. Each looks at both alleles in their windows; both strands are averaged outside.
+A score submits what it needs to the inference queue, and reads its numbers off once that has run.
 
-A score first asks the board what it needs, then, when the board has answered, tells its numbers.
+Both windows have the same flanks, so they differ in the allele alone, and in length by the indel's. An
+insertion or a deletion is compared with one base of each flank, so that neither allele is empty and the other
+strand sees the same.
 
-How likely a model finds bases that are hidden from it, whatever the tokens.
-
-Where tokens tile, the log-probability of a hidden token is that of the bases it spells. Where they overlap, a
-hidden base's distribution is the mean of what the hidden tokens that cover it say of it, as in
-`training.bits`. A base N has none and is left out.
-
-The difference that a variant makes to what a fine-tuned model predicts.
-
-The two texts that are compared: the genome around a variant with REF in place, and with ALT.
-
-Both have the same flanks, so they differ in the allele alone, and in length by the indel's. An insertion
-or a deletion is taken with one base of each flank, so that neither allele is empty and the other strand
-sees the same.
-
-What is to be scored with what: all that a process needs to score, and the contract of its results.
+A likelihood is that of hidden bases, whatever the tokens. Where tokens tile, the log-probability of a hidden
+token is that of the bases it spells. Where they overlap, a hidden base's distribution is the mean over the
+hidden tokens that cover it, as in `training.bits`. A base N has none and is left out.
 """
 
 from __future__ import annotations
@@ -26,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -33,18 +24,403 @@ import numpy as np
 import torch
 
 from dnalm.errors import ConfigError
-from dnalm.evaluation.inference import Board, Floats
+from dnalm.evaluation.inference import Device, Floats, InferenceQueue, LoadedModel
 from dnalm.genome.alphabet import UNKNOWN, Codes, bases, from_text, reverse_complement
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.variants import Allele
-from dnalm.models import MaskedLM, fit_vocabulary, load_pretrained
-from dnalm.models.encoder import SequenceHead
-from dnalm.models.kernels import KernelName
+from dnalm.models import Pretrained
 from dnalm.small_files import sha256_once, window_tokens
-from dnalm.tokenizers import Tokenizer, load_tokenizer
+from dnalm.tokenizers import Tokenizer
 from dnalm.tokenizers.protocol import Ids
 from dnalm.training.metrics import scores_of
-from dnalm.training.model_directory import Finetuned, head_length_bp, load_finetuned
+from dnalm.training.model_directory import Finetuned, head_length_bp
+
+ScoreName = Literal["llr", "pll", "distance", "prediction"]
+_WINDOW_BP = 512  # where the model's folder does not say what it was trained on
+_MODEL_FILES = (".safetensors", ".bin", ".json", ".yaml", ".txt")
+_QUEUED = 4096  # requests gathered before they are run
+_REACH_BP = 64  # how far from the allele tokens of both texts are followed to a common border
+_HIDDEN_PART = 6  # the pseudo-likelihood hides a token in so many at a time, 17 %, as pre-training does
+_MEASURES = ("cosine", "l1", "l2", "dot")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringPlan:
+    """How variants are scored; small, and the same in every process.
+
+    Attributes:
+        model: the model directory.
+        tokenizer: bases to ids; that of the model's folder if absent.
+        scores: by name, in the order of the output.
+        layers: of `distance`, 0 the embeddings, the last if none is given.
+        window_bp: bases around a variant; fewer where they make more tokens than the model takes. If absent
+            those of the windows or sequences that the model was trained on, where its folder says, else 512.
+        pll_bp: of `pll`.
+        batch_tokens: tokens of a batch.
+        device: where to compute.
+    """
+
+    model: Pretrained
+    tokenizer: Tokenizer | None = None
+    scores: tuple[ScoreName, ...] = ("llr",)
+    layers: tuple[int, ...] = ()
+    window_bp: int | None = None
+    pll_bp: int = 64
+    batch_tokens: int = 2048
+    device: Device = "auto"
+
+    def chosen_window_bp(self, tokenizer: Tokenizer) -> int:
+        """Bases around a variant."""
+        if self.window_bp is not None:
+            return self.window_bp
+        folder = self.model.folder()
+        if (length_bp := head_length_bp(folder)) is not None:
+            return length_bp
+        tokens = window_tokens(folder)
+        return tokenizer.length_in_bases(tokens) if tokens else _WINDOW_BP
+
+    def chosen_layers(self, num_layers: int) -> tuple[int, ...]:
+        """Those of `distance`, in ascending order.
+
+        Raises:
+            ConfigError: CFG-50, they are given without `distance`, or the model has no such layer.
+        """
+        if "distance" not in self.scores:
+            if self.layers:
+                found = f"layers={list(self.layers)} without score=distance"
+                raise _wrong("layers", found, "none", "add it: score=[distance]")
+            return ()
+        for layer in self.layers:
+            if not 0 <= layer <= num_layers:
+                found = f"layer {layer} of a model of {num_layers}"
+                expected = f"0 (the embeddings) to {num_layers}"
+                raise _wrong("layers", found, expected, f"choose one of them, such as layers=[{num_layers}]")
+        return tuple(sorted(set(self.layers))) or (num_layers,)
+
+    def make_scores(self, model: LoadedModel) -> list[Score]:
+        """The scores by their names."""
+        made: dict[str, Score] = {
+            "llr": MaskedRatio(),
+            "pll": PseudoLikelihood(pll_bp=self.pll_bp),
+            "distance": Distance(layers=self.chosen_layers(model.network.encoder.num_layers)),
+        }
+        if model.finetuned is not None:
+            made["prediction"] = Prediction(model.finetuned)
+        if len(set(self.scores)) < len(self.scores) or not self.scores:
+            expected = "one score or several, each once"
+            raise _wrong("score", f"score={list(self.scores)}", expected, "write score=[llr,pll]")
+        return [made[name] for name in self.scores]
+
+    def contract(self, *, genome: str, variants_sha256: str, max_allele_bp: int) -> dict[str, object]:
+        """What results depend on: equal contracts, equal results."""
+        return {
+            "model": _checksum(self.model.folder()),
+            "tokenizer": self.tokenizer.fingerprint if self.tokenizer else None,
+            "reference": genome,
+            "variants": variants_sha256,
+            "kernel": self.model.kernel,
+            "scores": list(self.scores),
+            "layers": list(self.layers),
+            "window_bp": self.window_bp,
+            "pll_bp": self.pll_bp,
+            "batch_tokens": self.batch_tokens,
+            "device": self.device,
+            "max_allele_bp": max_allele_bp,
+        }
+
+
+def _checksum(folder: Path) -> str:
+    """Of a model directory's files, its tokenizer's among them."""
+    named = [path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix in _MODEL_FILES]
+    text = "\n".join(f"{path.name} {sha256_once(path)}" for path in named)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _wrong(where: str, found: str, expected: str, fix: str) -> ConfigError:
+    return ConfigError("CFG-50", where=where, found=found, expected=expected, fix=fix)
+
+
+class Scorer:
+    """A model with the scores that are wanted of it.
+
+    Args:
+        model: on its device.
+        store: the genome.
+        scores: in the order of the output.
+        plan: windows and batches.
+    """
+
+    def __init__(
+        self, model: LoadedModel, store: GenomeStore, scores: Sequence[Score], plan: ScoringPlan
+    ) -> None:
+        encoder, self._tokenizer = model.network.encoder, model.tokenizer
+        layers = plan.chosen_layers(encoder.num_layers)
+        self._queue = InferenceQueue(model, batch_tokens=plan.batch_tokens, layers=layers)
+        self._store, self._scores = store, list(scores)
+        self._limit, self.window_bp = encoder.longest_sequence, plan.chosen_window_bp(model.tokenizer)
+
+    @classmethod
+    def open(cls, plan: ScoringPlan, store: GenomeStore) -> Scorer:
+        """Load the plan's model.
+
+        Raises:
+            CheckpointError: it cannot be read, does not fit its tokenizer, or lacks the head of `prediction`.
+            DataError: its tokenizer cannot be read.
+            ConfigError: the plan asks for a layer that it lacks, or a GPU that is not there.
+        """
+        model = LoadedModel.open(
+            plan.model,
+            tokenizer=plan.tokenizer,
+            device=plan.device,
+            needs_lm_head=not {"llr", "pll"}.isdisjoint(plan.scores),
+            needs_task_head="prediction" in plan.scores,
+        )
+        return cls(model, store, plan.make_scores(model), plan)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the numbers of an allele."""
+        return tuple(name for score in self._scores for name in score.names)
+
+    def score(self, alleles: Sequence[Allele]) -> list[list[float]]:
+        """The numbers of each allele, means of both strands; NaN where nothing can be said."""
+        queued: list[list[list[ReadNumbers]]] = []
+        done: list[list[float]] = []
+        for allele in alleles:
+            pair = self._fitting_pair(allele)
+            strands = (pair, pair.reverse_complement())
+            queued.append([[score.submit(self._queue, each) for score in self._scores] for each in strands])
+            if len(self._queue) >= _QUEUED:
+                done += self._run(queued)
+                queued = []
+        return done + self._run(queued)
+
+    def _run(self, queued: list[list[list[ReadNumbers]]]) -> list[list[float]]:
+        self._queue.run()
+        rows = []
+        for strands in queued:
+            forward, backward = ([value for read in each for value in read()] for each in strands)
+            rows.append([(one + two) / 2 for one, two in zip(forward, backward, strict=True)])
+        return rows
+
+    def _fitting_pair(self, allele: Allele) -> Pair:
+        """In a window that makes no more tokens than the model takes, on either strand."""
+        window_bp = self.window_bp
+        while True:
+            pair = make_pair(self._store, allele, window_bp=window_bp)
+            if self._limit is None or self._num_tokens(pair) <= self._limit:
+                return pair
+            window_bp = window_bp * 3 // 4
+
+    def _num_tokens(self, pair: Pair) -> int:
+        size = max(len(pair.ref.codes), len(pair.alt.codes))
+        if self._limit is not None and size + self._tokenizer.special.num_wrapping <= self._limit:
+            return size  # no tokenizer makes more tokens than bases
+        other = pair.reverse_complement()
+        return max(
+            len(self._tokenizer.encode(window.codes)) for window in (pair.ref, pair.alt, other.ref, other.alt)
+        )
+
+
+ReadNumbers = Callable[[], list[float]]  # the numbers of a score, once the queue has run
+
+
+class Score(Protocol):
+    """A way to compare two windows."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its numbers, lower case, unique among the scores."""
+
+    def submit(self, queue: InferenceQueue, pair: Pair) -> ReadNumbers:
+        """Queue what is needed; returns what reads the numbers, ALT against REF, once that has run."""
+
+
+class MaskedRatio:
+    """`llr`: log-likelihood ratio of ALT to REF, in nats, all tokens that touch the variant hidden in both.
+
+    Overlapping k-mers: sum over the allele's bases of log p(base), p the mean over the k hidden tokens that
+    cover it. A SNV: log p(ALT) - log p(REF), from one hidden text, for both alleles hide the same.
+    6-mers and LOGO's k-mers: log p(token of ALT) - log p(token of REF) at the hidden tokens; their other
+    bases are alike, so it is the ratio of the bases given these.
+    BPE, which cuts the alleles differently: the hidden run is grown on both sides to the nearest border that
+    both cuts have within 64 bases, so that both runs spell the same flanks.
+    An indel shifts the borders of 6-mers, and none is in common: then the touching tokens alone are hidden.
+    Where the runs differ in bases, see `difference`.
+    """
+
+    names = ("llr",)
+
+    def submit(self, queue: InferenceQueue, pair: Pair) -> ReadNumbers:
+        """See `Score.submit`."""
+        windows = (pair.ref, pair.alt)
+        texts = [Text.read(queue.model.tokenizer, window.codes) for window in windows]
+        tokens = [text.touching(each.start, each.end) for text, each in zip(texts, windows, strict=True)]
+        if queue.model.tokenizer.overlap == 1:
+            tokens = _grown(texts, tokens)
+        sums = [Likelihood(), Likelihood()]
+        for text, window, hidden, total in zip(texts, windows, tokens, sums, strict=True):
+            total.submit(queue, text, hidden, np.arange(window.start, window.end))
+        return lambda: [difference(*sums)]
+
+
+def _grown(texts: list[Text], tokens: list[Ids]) -> list[Ids]:
+    """Two runs of tokens grown to the nearest borders in common, the right ones counted from the end."""
+    if not all(len(run) for run in tokens):
+        return tokens
+    runs = list(zip(texts, tokens, strict=True))
+    low = min(int(text.spans[run[0], 0]) for text, run in runs)
+    high = min(len(text.codes) - int(text.spans[run[-1], 1]) for text, run in runs)
+    lefts = [
+        {int(start) for start in text.spans[:, 0] if low - _REACH_BP <= start <= low} for text, _ in runs
+    ]
+    ends = [
+        (len(text.codes) - text.spans[text.spans[:, 1] > text.spans[:, 0], 1]).tolist() for text, _ in runs
+    ]
+    rights = [{end for end in each if high - _REACH_BP <= end <= high} for each in ends]
+    left, right = max(lefts[0] & lefts[1], default=None), max(rights[0] & rights[1], default=None)
+    grown = []
+    for text, run in runs:
+        start = int(text.spans[run[0], 0]) if left is None else left
+        end = int(text.spans[run[-1], 1]) if right is None else len(text.codes) - right
+        grown.append(text.touching(start, end))
+    return grown
+
+
+class PseudoLikelihood:
+    """`pll`: difference of the pseudo-log-likelihoods, in nats, of the bases around the variant.
+
+    Every token that touches the allele or `pll_bp / 2` bases on either side of it is hidden, one in six at a
+    time, and the log-probabilities are summed. Where k-mers overlap, bases are hidden instead, each by all k
+    tokens over it, 6 k bases apart. For different lengths see `difference`.
+
+    Args:
+        pll_bp: bases around the allele that are summed over.
+    """
+
+    names = ("pll",)
+
+    def __init__(self, *, pll_bp: int) -> None:
+        self._half = pll_bp // 2
+
+    def submit(self, queue: InferenceQueue, pair: Pair) -> ReadNumbers:
+        """See `Score.submit`."""
+        tokenizer = queue.model.tokenizer
+        sums = [Likelihood(), Likelihood()]
+        for window, total in zip((pair.ref, pair.alt), sums, strict=True):
+            text = Text.read(tokenizer, window.codes)
+            start = max(0, window.start - self._half)
+            end = min(len(window.codes), window.end + self._half)
+            if tokenizer.overlap > 1:
+                apart = _HIDDEN_PART * tokenizer.overlap
+                for first in range(start, min(end, start + apart)):
+                    bases = np.arange(first, end, apart)
+                    hidden = [text.touching(int(base), int(base) + 1) for base in bases]
+                    total.submit(queue, text, np.unique(np.concatenate(hidden)), bases)
+            else:
+                tokens = text.touching(start, end)
+                for first in range(_HIDDEN_PART):
+                    total.submit(queue, text, tokens[first::_HIDDEN_PART], tokens[:0])
+        return lambda: [difference(*sums)]
+
+
+class Distance:
+    """How far hidden states of ALT lie from those of REF: cosine distance, L1, L2, and the dot product.
+
+    `<measure>_variant_<layer>` compares means over the tokens that touch the variant,
+    `<measure>_window_<layer>` means over all tokens that spell bases. Layer 0 is the embeddings. All but
+    `dot`, which is the similarity itself, are 0 between equal alleles.
+
+    Args:
+        layers: of the model, from 0, in order.
+    """
+
+    def __init__(self, *, layers: Sequence[int]) -> None:
+        self.names = tuple(
+            f"{measure}_{part}_{layer}"
+            for layer in layers
+            for part in ("variant", "window")
+            for measure in _MEASURES
+        )
+
+    def submit(self, queue: InferenceQueue, pair: Pair) -> ReadNumbers:
+        """See `Score.submit`."""
+        ref, alt = (self._submit(queue, window) for window in (pair.ref, pair.alt))
+        return lambda: [value for one, two in zip(ref, alt, strict=True) for value in _measure(one, two)]
+
+    def _submit(self, queue: InferenceQueue, window: Window) -> list[Floats]:
+        """A list that will hold, layer by layer, the mean vector over the variant and over the window."""
+        text = Text.read(queue.model.tokenizer, window.codes)
+        parts = [text.touching(window.start, window.end), text.touching(0, len(window.codes))]
+        means: list[Floats] = []
+
+        def receive(states: Floats) -> None:
+            wide = states.astype(np.float64)
+            means.extend(layer[part].mean(axis=0) for layer in wide for part in parts)
+
+        queue.submit("hidden_states", text.ids, receive)
+        return means
+
+
+def _measure(ref: Floats, alt: Floats) -> list[float]:
+    dot = float(ref @ alt)
+    norms = float(np.linalg.norm(ref) * np.linalg.norm(alt))
+    cosine = 0.0 if np.array_equal(ref, alt) else 1 - dot / norms if norms else float("nan")
+    return [cosine, float(np.abs(alt - ref).sum()), float(np.linalg.norm(alt - ref)), dot]
+
+
+class Prediction:
+    """`prediction`: the head's answer for ALT minus that for REF.
+
+    Of two classes it is the difference of the second's probability, P(active | ALT) - P(active | REF); of a
+    regression that of the values, in their unit; of more classes or labels one number each,
+    `prediction_<number>`.
+
+    Args:
+        finetuned: the model with its head.
+    """
+
+    def __init__(self, finetuned: Finetuned) -> None:
+        self._finetuned = finetuned
+        outputs = finetuned.model.head.shape.num_outputs
+        single = finetuned.kind in ("binary", "regression")
+        self.names = ("prediction",) if single else tuple(f"prediction_{n}" for n in range(outputs))
+
+    def submit(self, queue: InferenceQueue, pair: Pair) -> ReadNumbers:
+        """See `Score.submit`."""
+        predicted: list[Floats] = [np.zeros(0)] * 2
+        for index, window in enumerate((pair.ref, pair.alt)):
+            text = Text.read(queue.model.tokenizer, window.codes)
+            pooled = text.touching(0, len(window.codes))
+            if self._finetuned.model.head.shape.pooling == "cls":
+                pooled = np.zeros(1, dtype=np.int64)
+
+            def receive(outputs_O: Floats, index: int = index) -> None:
+                scores = scores_of(self._finetuned.kind, torch.from_numpy(outputs_O)[None]).numpy()
+                predicted[index] = scores.reshape(-1) * self._finetuned.scale + self._finetuned.center
+
+            queue.submit("head_outputs", text.ids, receive, tokens=pooled)
+        return lambda: [float(value) for value in predicted[1] - predicted[0]]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A tokenized window: its (L,) codes, (T,) ids and (T, 2) spans."""
+
+    codes: Codes
+    ids: Ids
+    spans: Ids
+
+    @classmethod
+    def read(cls, tokenizer: Tokenizer, codes: Codes) -> Text:
+        """Tokenize."""
+        ids = tokenizer.encode(codes)
+        return cls(codes, ids, tokenizer.spans(codes, ids))
+
+    def touching(self, start: int, end: int) -> Ids:
+        """The tokens that spell a base of [start, end), and none that spells no base."""
+        first, last = self.spans[:, 0], self.spans[:, 1]
+        return np.flatnonzero((first < end) & (last > start) & (last > first))
 
 
 @dataclass
@@ -53,6 +429,42 @@ class Likelihood:
 
     nats: float = 0.0
     num_bases: int = 0
+
+    def submit(self, queue: InferenceQueue, text: Text, tokens: Ids, wanted: Ids) -> None:
+        """Hide tokens; what the model says of them is added when the queue runs.
+
+        Args:
+            queue: computes.
+            text: the window.
+            tokens: (M,) hidden tokens.
+            wanted: (B,) bases whose probability is added where tokens overlap, all tokens over them hidden;
+                where they tile, all bases of the hidden tokens are.
+        """
+        if not len(tokens):
+            return
+        tokenizer, ids = queue.model.tokenizer, text.ids.copy()
+        ids[tokens] = tokenizer.special.mask
+        if tokenizer.overlap > 1:
+            receive = partial(self._add_bases, text, tokens, wanted)
+            queue.submit("base_log_p", ids, receive, tokens=tokens)
+        else:
+            queue.submit("token_log_p", ids, partial(self._add_tokens, text, tokens), tokens=tokens)
+
+    def _add_tokens(self, text: Text, tokens: Ids, log_p_MV: Floats) -> None:
+        spans = text.spans[tokens]
+        known = np.array([UNKNOWN not in text.codes[start:end] for start, end in spans])
+        self.nats += float(log_p_MV[np.arange(len(tokens)), text.ids[tokens]][known].sum())
+        self.num_bases += int((spans[:, 1] - spans[:, 0])[known].sum())
+
+    def _add_bases(self, text: Text, tokens: Ids, wanted: Ids, log_p_MK4: Floats) -> None:
+        spans = text.spans[tokens]
+        for base in wanted:
+            if text.codes[base] == UNKNOWN:
+                continue
+            over = np.flatnonzero((spans[:, 0] <= base) & (spans[:, 1] > base))
+            place = base - spans[over, 0]
+            self.nats += float(np.log(np.exp(log_p_MK4[over, place, text.codes[base]]).mean()))
+            self.num_bases += 1
 
 
 def difference(ref: Likelihood, alt: Likelihood) -> float:
@@ -65,59 +477,6 @@ def difference(ref: Likelihood, alt: Likelihood) -> float:
         return float("nan")
     mean = (ref.num_bases + alt.num_bases) / 2
     return mean * (alt.nats / alt.num_bases - ref.nats / ref.num_bases)
-
-
-@dataclass(frozen=True)
-class Text:
-    """A tokenized window: its (L,) codes, (T,) ids and (T, 2) spans."""
-
-    codes: Codes
-    ids: Ids
-    spans: Ids
-
-    def touching(self, start: int, end: int) -> Ids:
-        """The tokens that spell a base of [start, end), and none that spells no base."""
-        first, last = self.spans[:, 0], self.spans[:, 1]
-        return np.flatnonzero((first < end) & (last > start) & (last > first))
-
-
-def ask(board: Board, text: Text, tokens: Ids, told: Ids, into: Likelihood) -> None:
-    """Hide tokens and add what the model says of them.
-
-    Args:
-        board: answers later.
-        text: the window.
-        tokens: (M,) hidden tokens.
-        told: (B,) bases whose probability is wanted where tokens overlap, all tokens over them hidden; where
-            they tile, all bases of the hidden tokens are meant.
-        into: is added to.
-    """
-    if not len(tokens):
-        return
-    ids = text.ids.copy()
-    ids[tokens] = board.tokenizer.special.mask
-    if board.overlaps:
-        board.ask_bases(ids, tokens, lambda values: _of_bases(values, text, tokens, told, into))
-    else:
-        board.ask_tokens(ids, tokens, lambda values: _of_tokens(values, text, tokens, into))
-
-
-def _of_tokens(values: Floats, text: Text, tokens: Ids, into: Likelihood) -> None:
-    spans = text.spans[tokens]
-    known = np.array([UNKNOWN not in text.codes[start:end] for start, end in spans])
-    into.nats += float(values[np.arange(len(tokens)), text.ids[tokens]][known].sum())
-    into.num_bases += int((spans[:, 1] - spans[:, 0])[known].sum())
-
-
-def _of_bases(values: Floats, text: Text, tokens: Ids, told: Ids, into: Likelihood) -> None:
-    spans = text.spans[tokens]
-    for base in told:
-        if text.codes[base] == UNKNOWN:
-            continue
-        over = np.flatnonzero((spans[:, 0] <= base) & (spans[:, 1] > base))
-        place = base - spans[over, 0]
-        into.nats += float(np.log(np.exp(values[over, place, text.codes[base]]).mean()))
-        into.num_bases += 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,406 +534,3 @@ def make_pair(store: GenomeStore, allele: Allele, *, window_bp: int) -> Pair:
     return Pair(
         Window(text, start - first, end - first), Window(changed, start - first, end - first + growth)
     )
-
-
-Tell = Callable[[], list[float]]
-_REACH_BP = 64  # how far from the allele tokens of both texts are followed to a common border
-_HIDDEN_PART = 6  # the pseudo-likelihood hides a token in so many at a time, 17 %, as pre-training does
-
-
-class Score(Protocol):
-    """A way to compare two windows. A fine-tuned head's prediction fits here as well."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of its numbers, lower case, unique among the scores."""
-
-    def ask(self, board: Board, pair: Pair) -> Tell:
-        """Ask what is needed; the function tells the numbers, ALT against REF, once that is answered."""
-
-
-def read_text(tokenizer: Tokenizer, window: Window) -> Text:
-    """Tokenize a window."""
-    ids = tokenizer.encode(window.codes)
-    return Text(window.codes, ids, tokenizer.spans(window.codes, ids))
-
-
-class MaskedRatio:
-    """`llr`: log-likelihood ratio of ALT to REF, in nats, all tokens that touch the variant hidden in both.
-
-    Overlapping k-mers: sum over the allele's bases of log p(base), p the mean over the k hidden tokens that
-    cover it. A SNV: log p(ALT) - log p(REF), from one hidden text, for both alleles hide the same.
-    6-mers and LOGO's k-mers: log p(token of ALT) - log p(token of REF) at the hidden tokens; their other
-    bases are alike, so it is the ratio of the bases given these.
-    BPE, which cuts the alleles differently: the hidden run is grown on both sides to the nearest border that
-    both cuts have within 64 bases, so that both runs spell the same flanks.
-    An indel shifts the borders of 6-mers, and none is in common: then the touching tokens alone are hidden.
-    Where the runs differ in bases, see `likelihood.difference`.
-    """
-
-    names = ("llr",)
-
-    def ask(self, board: Board, pair: Pair) -> Tell:
-        """See `Score.ask`."""
-        texts = [read_text(board.tokenizer, window) for window in (pair.ref, pair.alt)]
-        tokens = [
-            text.touching(window.start, window.end)
-            for text, window in zip(texts, (pair.ref, pair.alt), strict=True)
-        ]
-        if not board.overlaps:
-            tokens = _grown(texts, tokens)
-        sums = [Likelihood(), Likelihood()]
-        for text, window, hidden, into in zip(texts, (pair.ref, pair.alt), tokens, sums, strict=True):
-            ask(board, text, hidden, np.arange(window.start, window.end), into)
-        return lambda: [difference(*sums)]
-
-
-def _grown(texts: list[Text], tokens: list[Ids]) -> list[Ids]:
-    """Two runs of tokens grown to the nearest borders in common, the right ones counted from the end."""
-    if not all(len(run) for run in tokens):
-        return tokens
-    runs = list(zip(texts, tokens, strict=True))
-    low = min(int(text.spans[run[0], 0]) for text, run in runs)
-    high = min(len(text.codes) - int(text.spans[run[-1], 1]) for text, run in runs)
-    lefts = [
-        {int(start) for start in text.spans[:, 0] if low - _REACH_BP <= start <= low} for text, _ in runs
-    ]
-    ends = [
-        (len(text.codes) - text.spans[text.spans[:, 1] > text.spans[:, 0], 1]).tolist() for text, _ in runs
-    ]
-    rights = [{end for end in each if high - _REACH_BP <= end <= high} for each in ends]
-    left, right = max(lefts[0] & lefts[1], default=None), max(rights[0] & rights[1], default=None)
-    grown = []
-    for text, run in runs:
-        start = int(text.spans[run[0], 0]) if left is None else left
-        end = int(text.spans[run[-1], 1]) if right is None else len(text.codes) - right
-        grown.append(text.touching(start, end))
-    return grown
-
-
-class PseudoLikelihood:
-    """`pll`: difference of the pseudo-log-likelihoods, in nats, of the bases around the variant.
-
-    Every token that touches the allele or `pll_bp / 2` bases on either side of it is hidden, one in six at a
-    time, and the log-probabilities are summed. Where k-mers overlap, bases are hidden instead, each by all k
-    tokens over it, 6 k bases apart. For different lengths see `likelihood.difference`.
-
-    Args:
-        pll_bp: bases around the allele that are summed over.
-    """
-
-    names = ("pll",)
-
-    def __init__(self, *, pll_bp: int) -> None:
-        self._half = pll_bp // 2
-
-    def ask(self, board: Board, pair: Pair) -> Tell:
-        """See `Score.ask`."""
-        sums = [Likelihood(), Likelihood()]
-        for window, into in zip((pair.ref, pair.alt), sums, strict=True):
-            text = read_text(board.tokenizer, window)
-            start = max(0, window.start - self._half)
-            end = min(len(window.codes), window.end + self._half)
-            if board.overlaps:
-                apart = _HIDDEN_PART * board.tokenizer.overlap
-                for first in range(start, min(end, start + apart)):
-                    bases = np.arange(first, end, apart)
-                    hidden = [text.touching(int(base), int(base) + 1) for base in bases]
-                    ask(board, text, np.unique(np.concatenate(hidden)), bases, into)
-            else:
-                tokens = text.touching(start, end)
-                for first in range(_HIDDEN_PART):
-                    ask(board, text, tokens[first::_HIDDEN_PART], tokens[:0], into)
-        return lambda: [difference(*sums)]
-
-
-_MEASURES = ("cosine", "l1", "l2", "dot")
-
-
-class Distance:
-    """How far hidden states of ALT lie from those of REF: cosine distance, L1, L2, and the dot product.
-
-    `<measure>_variant_<layer>` compares means over the tokens that touch the variant,
-    `<measure>_window_<layer>` means over all tokens that spell bases. Layer 0 is the embeddings. All but
-    `dot`, which is the similarity itself, are 0 between equal alleles.
-
-    Args:
-        layers: of the model, from 0, in order.
-    """
-
-    def __init__(self, *, layers: Sequence[int]) -> None:
-        self.names = tuple(
-            f"{measure}_{part}_{layer}"
-            for layer in layers
-            for part in ("variant", "window")
-            for measure in _MEASURES
-        )
-
-    def ask(self, board: Board, pair: Pair) -> Tell:
-        """See `Score.ask`."""
-        means: list[Floats | None] = [None, None]
-        for index, window in enumerate((pair.ref, pair.alt)):
-            self._ask(board, window, means, index)
-
-        def tell() -> list[float]:
-            ref, alt = means
-            assert ref is not None, "the board has not answered"
-            assert alt is not None, "the board has not answered"
-            return [value for one, two in zip(ref, alt, strict=True) for value in _measure(one, two)]
-
-        return tell
-
-    def _ask(self, board: Board, window: Window, means: list[Floats | None], index: int) -> None:
-        text = read_text(board.tokenizer, window)
-        parts = [text.touching(window.start, window.end), text.touching(0, len(window.codes))]
-
-        def read(states: Floats) -> None:
-            told = np.stack([states[:, part].mean(axis=1) for part in parts], axis=1)
-            means[index] = told.reshape(-1, states.shape[-1])
-
-        board.ask_hidden(text.ids, read)
-
-
-def _measure(ref: Floats, alt: Floats) -> list[float]:
-    dot = float(ref @ alt)
-    norms = float(np.linalg.norm(ref) * np.linalg.norm(alt))
-    cosine = 0.0 if np.array_equal(ref, alt) else 1 - dot / norms if norms else float("nan")
-    return [cosine, float(np.abs(alt - ref).sum()), float(np.linalg.norm(alt - ref)), dot]
-
-
-class Prediction:
-    """`prediction`: what the head says of ALT minus what it says of REF.
-
-    Of two classes it is the difference of the second's probability, P(active | ALT) - P(active | REF); of a
-    regression that of the values, in their unit; of more classes or labels one number each,
-    `prediction_<number>`.
-
-    Args:
-        finetuned: the model with its head.
-    """
-
-    def __init__(self, finetuned: Finetuned) -> None:
-        self._finetuned = finetuned
-        outputs = finetuned.model.head.shape.num_outputs
-        single = finetuned.kind in ("binary", "regression")
-        self.names = ("prediction",) if single else tuple(f"prediction_{n}" for n in range(outputs))
-
-    def ask(self, board: Board, pair: Pair) -> Tell:
-        """See `Score.ask`."""
-        said: list[Floats] = [np.zeros(0)] * 2
-        for index, window in enumerate((pair.ref, pair.alt)):
-            text = read_text(board.tokenizer, window)
-            pooled = text.touching(0, len(window.codes))
-            if self._finetuned.model.head.shape.pooling == "cls":
-                pooled = np.zeros(1, dtype=np.int64)
-
-            def read(outputs_O: Floats, index: int = index) -> None:
-                said[index] = self._as_scored(outputs_O)
-
-            board.ask_outputs(text.ids, pooled, read)
-        return lambda: [float(value) for value in said[1] - said[0]]
-
-    def _as_scored(self, outputs_O: Floats) -> Floats:
-        scores = scores_of(self._finetuned.kind, torch.from_numpy(outputs_O)[None]).numpy().reshape(-1)
-        scaled: Floats = scores * self._finetuned.scale + self._finetuned.center
-        return scaled
-
-
-ScoreName = Literal["llr", "pll", "distance", "prediction"]
-_WINDOW_BP = 512
-_MODEL_FILES = (".safetensors", ".bin", ".json", ".yaml", ".txt")
-
-
-@dataclass(frozen=True)
-class ScoringPlan:
-    """How variants are scored; small, and the same in every process.
-
-    Attributes:
-        model: the model directory, tokenizer included.
-        tokenizer: bases to ids; that of the model's folder if absent.
-        kernel: how attention is computed.
-        scores: by name, in the order of the output.
-        layers: of `distance`, 0 the embeddings, the last if none is given.
-        window_bp: bases around a variant; fewer where they make more tokens than the model takes. If absent
-            those of the windows or sequences that the model was trained on, where its folder tells, else 512.
-        pll_bp: of `pll`.
-        batch_tokens: tokens of a batch.
-        device: `cuda`, `cpu`, or the first of them that is there.
-    """
-
-    model: Path
-    tokenizer: Tokenizer | None = None
-    kernel: KernelName = "sdpa"
-    scores: tuple[ScoreName, ...] = ("llr",)
-    layers: tuple[int, ...] = ()
-    window_bp: int | None = None
-    pll_bp: int = 64
-    batch_tokens: int = 2048
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-
-    def chosen_window_bp(self, tokenizer: Tokenizer) -> int:
-        """Bases around a variant."""
-        if self.window_bp is not None:
-            return self.window_bp
-        if (length_bp := head_length_bp(self.model)) is not None:
-            return length_bp
-        tokens = window_tokens(self.model)
-        return tokenizer.length_in_bases(tokens) if tokens else _WINDOW_BP
-
-    def chosen_layers(self, num_layers: int) -> tuple[int, ...]:
-        """Those of `distance`, in ascending order.
-
-        Raises:
-            ConfigError: CFG-50, they are given without `distance`, or the model has no such layer.
-        """
-        if "distance" not in self.scores:
-            if self.layers:
-                raise _wrong("layers", f"layers={list(self.layers)} without score=distance", "none", "add it")
-            return ()
-        for layer in self.layers:
-            if not 0 <= layer <= num_layers:
-                found = f"layer {layer} of a model of {num_layers}"
-                raise _wrong("layers", found, f"0 (the embeddings) to {num_layers}", "choose one of them")
-        return tuple(sorted(set(self.layers))) or (num_layers,)
-
-    def make_scores(self, model: MaskedLM, finetuned: Finetuned | None) -> list[Score]:
-        """The scores by their names; `finetuned` is the model with its head, where `prediction` is wanted."""
-        made: dict[str, Score] = {
-            "llr": MaskedRatio(),
-            "pll": PseudoLikelihood(pll_bp=self.pll_bp),
-            "distance": Distance(layers=self.chosen_layers(model.encoder.num_layers)),
-        }
-        if finetuned is not None:
-            made["prediction"] = Prediction(finetuned)
-        if len(set(self.scores)) < len(self.scores) or not self.scores:
-            raise _wrong("score", f"score={list(self.scores)}", "one score or several, each once", "mend it")
-        return [made[name] for name in self.scores]
-
-    def contract(self, *, genome: str, variants_sha256: str, max_allele_bp: int) -> dict[str, object]:
-        """What results depend on: equal contracts, equal results."""
-        return {
-            "model": _sum_of(self.model),
-            "tokenizer": self.tokenizer.fingerprint if self.tokenizer else None,
-            "reference": genome,
-            "variants": variants_sha256,
-            "kernel": self.kernel,
-            "scores": list(self.scores),
-            "layers": list(self.layers),
-            "window_bp": self.window_bp,
-            "pll_bp": self.pll_bp,
-            "batch_tokens": self.batch_tokens,
-            "device": self.device,
-            "max_allele_bp": max_allele_bp,
-        }
-
-
-def _sum_of(folder: Path) -> str:
-    """Checksum of a model directory's files, its tokenizer's among them."""
-    named = [path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix in _MODEL_FILES]
-    text = "\n".join(f"{path.name} {sha256_once(path)}" for path in named)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _wrong(where: str, found: str, expected: str, fix: str) -> ConfigError:
-    return ConfigError("CFG-50", where=where, found=found, expected=expected, fix=fix)
-
-
-_WAITING = 4096  # questions gathered before they are answered
-
-
-class Scorer:
-    """A model with the scores that are wanted of it.
-
-    Args:
-        model: on its device.
-        tokenizer: what its ids mean.
-        store: the genome.
-        scores: in the order of the output.
-        plan: windows and batches.
-        head: of a fine-tuned model.
-    """
-
-    def __init__(
-        self,
-        model: MaskedLM,
-        tokenizer: Tokenizer,
-        store: GenomeStore,
-        scores: Sequence[Score],
-        plan: ScoringPlan,
-        head: SequenceHead | None = None,
-    ) -> None:
-        layers = plan.chosen_layers(model.encoder.num_layers)
-        self._board = Board(model.eval(), tokenizer, batch_tokens=plan.batch_tokens, layers=layers, head=head)
-        self._tokenizer, self._store, self._scores = tokenizer, store, list(scores)
-        self._limit, self.window_bp = model.encoder.longest_sequence, plan.chosen_window_bp(tokenizer)
-
-    @classmethod
-    def open(cls, plan: ScoringPlan, store: GenomeStore) -> Scorer:
-        """Load the plan's model.
-
-        Raises:
-            CheckpointError: it cannot be read, does not fit its tokenizer, or lacks the head of `prediction`.
-            DataError: its tokenizer cannot be read.
-            ConfigError: the plan asks for a layer that it lacks, or a GPU that is not there.
-        """
-        predicts_tokens = not {"llr", "pll"}.isdisjoint(plan.scores)
-        finetuned = None
-        if "prediction" in plan.scores:
-            finetuned = load_finetuned(plan.model, kernel=plan.kernel, needs_lm_head=predicts_tokens)
-            model = finetuned.model.backbone
-        else:
-            model = load_pretrained(plan.model, kernel=plan.kernel, needs_head=predicts_tokens)
-        tokenizer = plan.tokenizer or load_tokenizer(plan.model)
-        fit_vocabulary(model, tokenizer.vocab_size, where=str(plan.model))
-        has_cuda = torch.cuda.is_available()
-        if plan.device == "cuda" and not has_cuda:
-            raise ConfigError(
-                "CFG-51", where="device", found="no CUDA device", expected="one", fix="set device=cpu"
-            )
-        device = "cuda" if has_cuda and plan.device != "cpu" else "cpu"
-        head = finetuned.model.head.to(device) if finetuned else None
-        return cls(model.to(device), tokenizer, store, plan.make_scores(model, finetuned), plan, head)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of the numbers of an allele."""
-        return tuple(name for score in self._scores for name in score.names)
-
-    def score(self, alleles: Sequence[Allele]) -> list[list[float]]:
-        """The numbers of each allele, means of both strands; NaN where nothing can be said."""
-        waiting: list[list[list[Tell]]] = []
-        done: list[list[float]] = []
-        for allele in alleles:
-            pair = self._fitting_pair(allele)
-            strands = (pair, pair.reverse_complement())
-            waiting.append([[score.ask(self._board, strand) for score in self._scores] for strand in strands])
-            if len(self._board) >= _WAITING:
-                done += self._told(waiting)
-                waiting = []
-        return done + self._told(waiting)
-
-    def _told(self, waiting: list[list[list[Tell]]]) -> list[list[float]]:
-        self._board.answer()
-        rows = []
-        for strands in waiting:
-            forward, backward = ([value for tell in tells for value in tell()] for tells in strands)
-            rows.append([(one + two) / 2 for one, two in zip(forward, backward, strict=True)])
-        return rows
-
-    def _fitting_pair(self, allele: Allele) -> Pair:
-        """In a window that makes no more tokens than the model takes, on either strand."""
-        window_bp = self.window_bp
-        while True:
-            pair = make_pair(self._store, allele, window_bp=window_bp)
-            if self._limit is None or self._num_tokens(pair) <= self._limit:
-                return pair
-            window_bp = window_bp * 3 // 4
-
-    def _num_tokens(self, pair: Pair) -> int:
-        size = max(len(pair.ref.codes), len(pair.alt.codes))
-        if self._limit is not None and size + self._tokenizer.special.num_wrapping <= self._limit:
-            return size  # no tokenizer makes more tokens than bases
-        other = pair.reverse_complement()
-        return max(
-            len(self._tokenizer.encode(window.codes)) for window in (pair.ref, pair.alt, other.ref, other.alt)
-        )

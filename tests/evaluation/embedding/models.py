@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from dnalm.evaluation.inference import LoadedModel
 from dnalm.genome.alphabet import Codes, from_text
 from dnalm.models import MaskedLM, save_pretrained
 from dnalm.tokenizers import Tokenizer
@@ -35,6 +36,10 @@ def save(name: str, folder: Path, *, max_positions: int = 24) -> Path:
     save_pretrained(model, folder)
     tokenizer.save(folder)
     return folder
+
+
+def loaded(network: MaskedLM, tokenizer: Tokenizer) -> LoadedModel:
+    return LoadedModel(network=network, tokenizer=tokenizer)
 
 
 def sequences(*lengths: int) -> list[Codes]:

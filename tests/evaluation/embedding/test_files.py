@@ -22,11 +22,11 @@ from dnalm.evaluation.embedding import (
     read_embeddings,
 )
 from dnalm.evaluation.embedding import files as parts
+from dnalm.evaluation.inference import LoadedModel
 from dnalm.genome.alphabet import from_text, reverse_complement, to_text
-from dnalm.models import Pretrained, load_pretrained
-from dnalm.tokenizers import load_tokenizer
+from dnalm.models import Pretrained
 from tests.conftest import random_sequence
-from tests.evaluation.embedding.models import PAIRS, save, tiny
+from tests.evaluation.embedding.models import PAIRS, loaded, save, tiny
 
 TEXTS = {f"s{number}": random_sequence(length, number) for number, length in enumerate((60, 33, 200, 12))}
 OUTPUTS = ("out.parquet", "out.npy", "out.zarr")
@@ -35,7 +35,8 @@ TOLERANCE = 1e-6
 
 def plan(folder: Path, *, keep: tuple[str, ...] = (), name: str = "kmer", **choices: object) -> EmbeddingPlan:
     model = save(name, folder / "model")
-    return EmbeddingPlan(Pretrained(source=str(model)), EmbeddingRecipe(**choices), keep=keep)  # type: ignore[arg-type]
+    recipe = EmbeddingRecipe(**choices)  # type: ignore[arg-type]
+    return EmbeddingPlan(model=Pretrained(source=str(model)), recipe=recipe, keep=keep)
 
 
 def write_inputs(folder: Path) -> dict[str, SequenceInput]:
@@ -75,7 +76,7 @@ def test_every_form_of_input_gives_the_same_ids_places_and_vectors(tmp_path: Pat
 def test_rows_are_those_of_the_reader(tmp_path: Path, name: str) -> None:
     model, tokenizer = tiny(name)
     codes = [from_text(text) for text in TEXTS.values()]
-    states = SequenceReader(model.encoder, tokenizer, EmbeddingRecipe()).read(codes)
+    states = SequenceReader(loaded(model, tokenizer), EmbeddingRecipe()).read(codes)
     for resolution in ("sequence", "token", "base"):
         out = tmp_path / f"{resolution}.parquet"
         embed_file(write_inputs(tmp_path)["fasta"], out, plan(tmp_path, name=name, resolution=resolution))
@@ -256,15 +257,13 @@ def test_the_python_path_gives_the_vectors_of_the_command(tmp_path: Path) -> Non
     chosen = plan(tmp_path)
     (tmp_path / "model/dnalm.yaml").write_text("steps: 3\nwindow_tokens: 7\n")
     embed_file(source, out, chosen)
-    folder = tmp_path / "model"
-    reader = SequenceReader(load_pretrained(folder).encoder, load_tokenizer(folder), EmbeddingRecipe())
+    model = LoadedModel.open(Pretrained(source=str(tmp_path / "model")))
+    reader = SequenceReader(model, EmbeddingRecipe())
     codes = [item.codes for item in source]
     assert max(len(text) for text in codes) > 20, "some are longer than a window"
     pooled = np.stack([states.pooled("mean") for states in reader.read(codes)])
     np.testing.assert_allclose(pooled, np.load(out), atol=1e-6)
-    untrained = SequenceReader(
-        load_pretrained(folder).encoder, load_tokenizer(folder), EmbeddingRecipe(max_tokens=22)
-    )
+    untrained = SequenceReader(model, EmbeddingRecipe(max_tokens=22))
     assert np.abs(np.stack([s.pooled("mean") for s in untrained.read(codes)]) - pooled).max() > 1e-3
 
 

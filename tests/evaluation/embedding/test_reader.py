@@ -16,7 +16,7 @@ from dnalm.evaluation.embedding.reader import Vectors, window_starts
 from dnalm.genome.alphabet import Codes
 from dnalm.models import Encoder, Packed
 from dnalm.tokenizers import Tokenizer
-from tests.evaluation.embedding.models import PAIRS, sequences, tiny
+from tests.evaluation.embedding.models import PAIRS, loaded, sequences, tiny
 from tests.tokenizers.examples import EVERY
 
 LENGTHS = (40, 7, 90, 41, 23, 200)
@@ -45,7 +45,7 @@ def alone(
 @pytest.mark.parametrize("layer", [0, 1, -1])
 def test_a_tokens_vector_is_its_mean_over_windows_read_one_at_a_time(name: str, layer: int) -> None:
     model, tokenizer = tiny(name)
-    reader = SequenceReader(model.encoder, tokenizer, EmbeddingRecipe(layer=layer, batch_tokens=50))
+    reader = SequenceReader(loaded(model, tokenizer), EmbeddingRecipe(layer=layer, batch_tokens=50))
     texts = sequences(*LENGTHS)
     for codes, state in zip(texts, reader.read(texts), strict=True):
         number = len(tokenizer.special.unwrap(tokenizer.encode(codes)))
@@ -58,7 +58,7 @@ def test_a_tokens_vector_is_its_mean_over_windows_read_one_at_a_time(name: str, 
 def test_a_bases_vector_is_the_mean_of_the_tokens_that_cover_it(name: str) -> None:
     model, tokenizer = tiny(name)
     (codes,) = sequences(100)
-    (state,) = SequenceReader(model.encoder, tokenizer, EmbeddingRecipe()).read([codes])
+    (state,) = SequenceReader(loaded(model, tokenizer), EmbeddingRecipe()).read([codes])
     vectors = state.at_bases()
     for base in range(100):
         covering = [v for v, (a, b) in zip(state.vectors, state.spans, strict=True) if a <= base < b]
@@ -72,7 +72,7 @@ def test_vectors_depend_on_neither_batches_nor_order_nor_neighbours(name: str) -
 
     def read(chosen: list[Codes], batch_tokens: int) -> list[TokenStates]:
         recipe = EmbeddingRecipe(batch_tokens=batch_tokens)
-        return SequenceReader(model.encoder, tokenizer, recipe).read(chosen)
+        return SequenceReader(loaded(model, tokenizer), recipe).read(chosen)
 
     one_by_one = [read([codes], 1)[0] for codes in texts]
     for found in (read(texts, 10_000), read(texts[::-1], 60)[::-1]):
@@ -87,7 +87,7 @@ def test_the_last_layer_is_what_the_encoder_gives() -> None:
     ids = torch.from_numpy(tokenizer.encode(codes))
     with torch.no_grad():
         expected = model.encoder(ids, Packed.from_lengths([len(ids)])).numpy()
-    (state,) = SequenceReader(model.encoder, tokenizer, EmbeddingRecipe()).read([codes])
+    (state,) = SequenceReader(loaded(model, tokenizer), EmbeddingRecipe()).read([codes])
     assert state.start is not None
     assert np.abs(state.start - expected[0]).max() < TOLERANCE
     assert np.abs(state.vectors - expected[1:]).max() < TOLERANCE
@@ -96,7 +96,7 @@ def test_the_last_layer_is_what_the_encoder_gives() -> None:
 def test_pooling_is_over_the_tokens_that_spell_bases() -> None:
     model, tokenizer = tiny("kmer")
     texts = sequences(20, 80)
-    for state in SequenceReader(model.encoder, tokenizer, EmbeddingRecipe()).read(texts):
+    for state in SequenceReader(loaded(model, tokenizer), EmbeddingRecipe()).read(texts):
         assert state.pooled("mean") == pytest.approx(state.vectors.mean(0), abs=TOLERANCE)
         assert state.pooled("max").tolist() == state.vectors.max(0).tolist()
         assert state.pooled("cls") is state.start
@@ -116,7 +116,7 @@ def test_windows_cover_every_token_and_overlap_as_asked(tokens: int, limit: int,
 
 def test_a_sequence_longer_than_the_model_is_refused_if_that_is_asked_for() -> None:
     model, tokenizer = tiny("kmer")
-    reader = SequenceReader(model.encoder, tokenizer, EmbeddingRecipe(long="refuse"))
+    reader = SequenceReader(loaded(model, tokenizer), EmbeddingRecipe(long="refuse"))
     assert len(reader.read(sequences(24))[0].vectors) == 22  # the longest: 24 positions, two special
     with pytest.raises(DataError) as error:
         reader.read(sequences(25), where=["a.fa chr1"])
@@ -129,20 +129,20 @@ def test_a_sequence_longer_than_the_model_is_refused_if_that_is_asked_for() -> N
 def test_a_sequence_too_short_for_a_token_is_told_with_its_place() -> None:
     model, tokenizer = tiny("kmer")
     with pytest.raises(DataError) as error:
-        SequenceReader(model.encoder, tokenizer, EmbeddingRecipe()).read(sequences(9, 2), where=["x", "y:3"])
+        SequenceReader(loaded(model, tokenizer), EmbeddingRecipe()).read(sequences(9, 2), where=["x", "y:3"])
     assert "SEQ-01 y:3: 2 bases; at least 3 bases" in str(error.value)
 
 
 def test_choices_that_the_model_cannot_do_are_refused() -> None:
     model, tokenizer = tiny("kmer")
     with pytest.raises(ConfigError) as error:
-        SequenceReader(model.encoder, tokenizer, EmbeddingRecipe(layer=3))
+        SequenceReader(loaded(model, tokenizer), EmbeddingRecipe(layer=3))
     assert str(error.value) == (
         "CFG-53 layer: layer 3 of a model of 2 blocks; 0 (the embeddings) to 2, or from the end, -1 to -3. "
         "Fix: choose one of them."
     )
     with pytest.raises(ConfigError, match=r"CFG-53 max_tokens: max_tokens=23; at most 22"):
-        SequenceReader(model.encoder, tokenizer, EmbeddingRecipe(max_tokens=23))
+        SequenceReader(loaded(model, tokenizer), EmbeddingRecipe(max_tokens=23))
     with pytest.raises(ConfigError, match=r"CFG-53 pooling: pooling=mean at resolution=base; mean, cls or"):
         EmbeddingRecipe(pooling="mean", resolution="base")
     with pytest.raises(ConfigError, match=r"CFG-53 pooling: pooling=none at resolution=sequence"):
@@ -158,4 +158,4 @@ def test_cls_needs_a_start_token() -> None:
     assert bare is not None, "one of the tokenizers has none"
     model, _ = tiny("kmer", vocab_size=bare.vocab_size)
     with pytest.raises(ConfigError, match=r"pooling=cls, and a tokenizer without a start token; mean or max"):
-        SequenceReader(model.encoder, bare, EmbeddingRecipe(pooling="cls"))
+        SequenceReader(loaded(model, bare), EmbeddingRecipe(pooling="cls"))

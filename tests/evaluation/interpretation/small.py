@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from dnalm.evaluation.inference import LoadedModel
 from dnalm.evaluation.interpretation import Reader, Region
 from dnalm.genome.alphabet import Codes
 from dnalm.models import Encoder, MaskedLM
@@ -30,7 +31,8 @@ def make_model(tokenizer: Tokenizer, **changes: object) -> MaskedLM:
 
 def make_reader(tokenizer: Tokenizer, *, window_bp: int = 40, batch_tokens: int = 16_384) -> Reader:
     torch.manual_seed(0)
-    return Reader(make_model(tokenizer), tokenizer, window_bp=window_bp, batch_tokens=batch_tokens)
+    model = LoadedModel(network=make_model(tokenizer), tokenizer=tokenizer)
+    return Reader(model, window_bp=window_bp, batch_tokens=batch_tokens)
 
 
 def random_codes(length: int, seed: int = 0) -> Codes:

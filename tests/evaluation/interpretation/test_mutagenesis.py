@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dnalm.evaluation.interpretation import Question, dependency_map, saturate
+from dnalm.evaluation.interpretation import HiddenBase, dependency_map, saturate
 from dnalm.evaluation.interpretation.reader import of_text, substitute
 from dnalm.genome.alphabet import UNKNOWN
 from tests.evaluation.interpretation.small import make_reader, random_codes, region_of
@@ -19,7 +19,7 @@ def test_effects_are_ratios_of_the_hidden_bases_probabilities(name: str) -> None
     reader, codes = make_reader(EVERY[name]), random_codes(26)
     found = saturate(reader, region_of(codes, 8, 14), neighbours_bp=0)
     for row, place in enumerate(range(8, 14)):
-        (told,) = reader.log_probabilities([Question(codes, place)])
+        (told,) = reader.log_probabilities([HiddenBase(codes, place)])
         np.testing.assert_allclose(found.effect_R4[row], told - told[codes[place]], atol=1e-5)
         assert found.effect_R4[row, codes[place]] == 0
     assert (found.neighbours_R4 == 0).all()
@@ -34,7 +34,7 @@ def test_effects_on_neighbours_are_summed_over_those_within_reach(name: str) -> 
     place, alt = 2, (codes[2] + 1) % 4
     changed, total = substitute(codes, place, int(alt)), 0.0
     for other in (0, 1, 3, 4, 5):  # within 3, in the text, not itself; 0 and 5 lie in the flanks
-        before, after = reader.log_probabilities([Question(codes, other), Question(changed, other)])
+        before, after = reader.log_probabilities([HiddenBase(codes, other), HiddenBase(changed, other)])
         total += float(after[codes[other]] - before[codes[other]])
     assert found.neighbours_R4[place - 1, alt] == pytest.approx(total, abs=1e-5)
     assert (found.neighbours_R4[np.arange(4), codes[1:5]] == 0).all()
@@ -57,7 +57,7 @@ def test_a_dependency_is_the_largest_change_of_log_odds(name: str) -> None:
     assert (np.diag(found) == 0).all()
 
     def odds(text: np.ndarray) -> np.ndarray:
-        p = np.exp(reader.log_probabilities([Question(text, 9)])[0])
+        p = np.exp(reader.log_probabilities([HiddenBase(text, 9)])[0])
         return np.log2(p / (1 - p))
 
     changes = [np.abs(odds(substitute(codes, 4, alt)) - odds(codes)).max() for alt in range(4)]

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnalm.errors import CheckpointError, DataError
-from dnalm.evaluation.interpretation import Question, Reader
+from dnalm.evaluation.inference import LoadedModel
+from dnalm.evaluation.interpretation import HiddenBase, Reader
 from dnalm.evaluation.interpretation.reader import training_window
-from dnalm.models import Packed, load_pretrained, save_pretrained
+from dnalm.models import MaskedLM, Packed, load_pretrained, save_pretrained
 from dnalm.tokenizers import KmerTokenizer
 from tests.evaluation.interpretation.small import make_model, make_reader, random_codes
 from tests.tokenizers.examples import EVERY
@@ -29,7 +30,9 @@ def by_hand(reader: Reader, text: np.ndarray, place: int) -> np.ndarray:
     over = [t for t, (start, end) in enumerate(spans.tolist()) if start <= place < end]
     ids[over] = tokenizer.special.mask
     with torch.no_grad():
-        logits = reader.model(torch.from_numpy(ids), Packed.from_lengths([len(ids)]), torch.tensor(over))
+        logits = reader.model.network(
+            torch.from_numpy(ids), Packed.from_lengths([len(ids)]), torch.tensor(over)
+        )
     mean = np.zeros(4)
     for row, token in zip(logits.softmax(-1).double().numpy(), over, strict=True):
         sums = np.zeros(4)
@@ -45,7 +48,7 @@ def by_hand(reader: Reader, text: np.ndarray, place: int) -> np.ndarray:
 def test_answers_are_those_of_the_definition(name: str) -> None:
     reader = make_reader(EVERY[name])
     text = random_codes(30)
-    told = reader.log_probabilities([Question(text, place) for place in range(30)])
+    told = reader.log_probabilities([HiddenBase(text, place) for place in range(30)])
     slow = np.array([by_hand(reader, text, place) for place in range(30)])
     np.testing.assert_allclose(told, slow, atol=1e-5)
     np.testing.assert_allclose(np.exp(told).sum(axis=1), 1, atol=1e-6)
@@ -54,7 +57,7 @@ def test_answers_are_those_of_the_definition(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_neither_order_nor_batches_change_an_answer(name: str) -> None:
     texts = [random_codes(20 + 3 * number, number) for number in range(8)]
-    questions = [Question(text, place) for text in texts for place in (0, 7, len(text) - 1)]
+    questions = [HiddenBase(text, place) for text in texts for place in (0, 7, len(text) - 1)]
     together = make_reader(EVERY[name]).log_probabilities(questions)
     alone = make_reader(EVERY[name], batch_tokens=1).log_probabilities(questions[::-1])[::-1]
     np.testing.assert_allclose(together, alone, atol=1e-6)
@@ -76,32 +79,36 @@ def test_bases_outside_the_window_are_not_seen() -> None:
     text = random_codes(100)
     other = random_codes(100, 1)
     other[40:61] = text[40:61]
-    one, two = reader.log_probabilities([Question(text, 50), Question(other, 50)])
+    one, two = reader.log_probabilities([HiddenBase(text, 50), HiddenBase(other, 50)])
     np.testing.assert_array_equal(one, two)
     other[40] = 3 - other[40]
-    assert np.abs(reader.log_probabilities([Question(other, 50)])[0] - one).max() > 1e-6
+    assert np.abs(reader.log_probabilities([HiddenBase(other, 50)])[0] - one).max() > 1e-6
 
 
 def test_a_window_is_that_of_the_training_where_it_is_known(tmp_path: Path) -> None:
     tokenizer = KmerTokenizer(k=6)
     model = make_model(tokenizer)
-    assert training_window(model, tokenizer) == 64 - 2 + 5  # positions, less [CLS] and [SEP]
+
+    def window_of(network: MaskedLM) -> int:
+        return training_window(LoadedModel(network=network, tokenizer=tokenizer))
+
+    assert window_of(model) == 64 - 2 + 5  # positions, less [CLS] and [SEP]
     save_pretrained(model, tmp_path)
     (tmp_path / "dnalm.yaml").write_text("window_tokens: 30\n")
-    assert training_window(load_pretrained(tmp_path), tokenizer) == 35
+    assert window_of(load_pretrained(tmp_path)) == 35
     endless = make_model(tokenizer, positions="alibi")
-    assert training_window(endless, tokenizer) == 512
+    assert window_of(endless) == 512
 
 
 def test_a_model_that_sees_one_side_is_refused() -> None:
     tokenizer = KmerTokenizer(k=3)
     with pytest.raises(CheckpointError, match="MODEL-15 model: a model whose tokens see only earlier ones"):
-        Reader(make_model(tokenizer, causal=True), tokenizer, window_bp=10)
+        Reader(LoadedModel(network=make_model(tokenizer, causal=True), tokenizer=tokenizer), window_bp=10)
 
 
 def test_a_tokenizer_of_another_model_is_refused() -> None:
     with pytest.raises(CheckpointError, match="a tokenizer of 69 ids and a model of 9 token embeddings"):
-        Reader(make_model(KmerTokenizer(k=1)), KmerTokenizer(k=3), window_bp=10)
+        LoadedModel(network=make_model(KmerTokenizer(k=1)), tokenizer=KmerTokenizer(k=3))
 
 
 def test_what_is_read_whole_fits_in_a_window() -> None:

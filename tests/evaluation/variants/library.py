@@ -1,16 +1,16 @@
 """A genome, models of every kind of tokenizer, and a second, slow way to score one variant at a time."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import torch
 
+from dnalm.evaluation.inference import LoadedModel
 from dnalm.evaluation.variants.scoring import Distance, MaskedRatio, PseudoLikelihood, Scorer, ScoringPlan
 from dnalm.genome.alphabet import from_text
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.variants import Allele
-from dnalm.models import Encoder, MaskedLM, Packed
+from dnalm.models import Encoder, MaskedLM, Packed, Pretrained
 from dnalm.tokenizers import KmerTokenizer, LogoTokenizer, SixMerTokenizer, Tokenizer
 from tests.tokenizers.examples import small_bpe
 
@@ -49,14 +49,15 @@ def make_scorer(
 ) -> Scorer:
     """All three scores."""
     plan = ScoringPlan(
-        Path("unused"),
+        model=Pretrained(source="unused"),
         scores=("llr", "pll", "distance"),
         layers=(1, 2),
         window_bp=WINDOW_BP,
         batch_tokens=batch_tokens,
     )
     scores = [MaskedRatio(), PseudoLikelihood(pll_bp=12), Distance(layers=(1, 2))]
-    return Scorer(model or make_model(tokenizer), tokenizer, store, scores, plan)
+    loaded = LoadedModel(network=model or make_model(tokenizer), tokenizer=tokenizer)
+    return Scorer(loaded, store, scores, plan)
 
 
 _COMPLEMENT = str.maketrans("ACGTN", "TGCAN")

@@ -12,6 +12,7 @@ from dnalm.evaluation.variants.scoring import Pair, ScoringPlan, Window, make_pa
 from dnalm.genome.alphabet import from_text
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.variants import Allele, trim
+from dnalm.models import Pretrained
 from tests.conftest import random_sequence
 from tests.evaluation.variants.library import (
     TOKENIZERS,
@@ -130,16 +131,16 @@ def test_swapping_ref_and_alt_negates_both_ratios(
 
 def test_alleles_of_one_place_share_their_hidden_text(store: GenomeStore) -> None:
     scorer = make_scorer(TOKENIZERS["3-mer"], store)
-    board = scorer._board
+    queue = scorer._queue
     alleles = [Allele("c", 77, TEXT[77], alt) for alt in "ACGT" if alt != TEXT[77]]
     asked: list[int] = []
-    answer = board.answer
+    run = queue.run
 
     def count() -> None:
-        asked.append(sum(len(question.places) > 0 for question in board._questions.values()))
-        answer()
+        asked.append(sum(len(request.tokens) > 0 for request in queue._requests.values()))
+        run()
 
-    board.answer = count  # type: ignore[method-assign]
+    queue.run = count  # type: ignore[method-assign]
     scorer._scores = scorer._scores[:1]
     scorer.score(alleles)
     assert asked == [2]  # one text a strand, for three alleles and their reference
@@ -162,7 +163,8 @@ def test_the_other_strand_of_the_other_strand_is_this_one(text: str, data: st.Da
 
 def test_windows_are_those_that_the_model_was_trained_on(tmp_path: Path) -> None:
     tokenizer = TOKENIZERS["3-mer"]
-    assert ScoringPlan(tmp_path).chosen_window_bp(tokenizer) == 512
+    model = Pretrained(source=str(tmp_path))
+    assert ScoringPlan(model=model).chosen_window_bp(tokenizer) == 512
     (tmp_path / "dnalm.yaml").write_text("window_tokens: 62")
-    assert ScoringPlan(tmp_path).chosen_window_bp(tokenizer) == 62 + 2
-    assert ScoringPlan(tmp_path, window_bp=7).chosen_window_bp(tokenizer) == 7
+    assert ScoringPlan(model=model).chosen_window_bp(tokenizer) == 62 + 2
+    assert ScoringPlan(model=model, window_bp=7).chosen_window_bp(tokenizer) == 7
