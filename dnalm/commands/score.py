@@ -82,6 +82,7 @@ def score(
             layers=tuple(layers),
             window_bp=window_bp,
             pll_bp=pll_bp,
+            max_allele_bp=max_allele_bp,
             batch_tokens=batch_tokens,
             device=device,
         )
@@ -93,15 +94,7 @@ def score(
         output_kind(out, found.form)
         truth = Labels.find(labels, group, variants, found, store) if labels else None
         done, no_index = score_file(
-            variants,
-            out,
-            plan=plan,
-            store=store,
-            found=found,
-            names=names,
-            max_allele_bp=max_allele_bp,
-            workers=workers,
-            lock=lock,
+            variants, out, plan=plan, store=store, found=found, names=names, workers=workers, lock=lock
         )
         figures = rank(scored_records(variants, found, done), truth, names) if truth else []
         _tell(out, found, store, names, figures, no_index, config, time.monotonic() - began)

@@ -1,11 +1,4 @@
-"""Pictures of a run.
-
-A picture of how a tokenizer reads a genome.
-
-The picture of a run's tracks: how much is known, and how common every class and label is.
-
-Of several genomes bars are over all of them, and a dot is one.
-"""
+"""How every picture is made and written, and those of a training run, a tokenizer and annotation tracks."""
 
 from __future__ import annotations
 
@@ -13,9 +6,9 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -24,6 +17,29 @@ from dnalm.evaluation.comparison import Judgement
 from dnalm.genome.tracks import JoinedTrack
 from dnalm.tokenizers import Tokenizer
 from dnalm.tokenizers.statistics import TokenStatistics
+
+_SHOWN_TOKENS = 25
+_ROW_INCHES, _LEAST_INCHES = 0.16, 1.4
+_LEAST_SHARE = 1e-6  # of a logarithmic axis
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches, that needs no display."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save_figure(figure: Figure, *targets: Path, dpi: int = 110) -> None:
+    """Write a figure, each file whole or not at all; the same figure gives the same bytes.
+
+    Args:
+        figure: it.
+        targets: files whose endings name their form, such as PNG and SVG.
+        dpi: of PNG.
+    """
+    for target in targets:
+        metadata = {"Date": None} if target.suffix == ".svg" else None
+        with mpl.rc_context({"svg.hashsalt": "dnalm"}), atomic_write(target) as beside:
+            figure.savefig(beside, dpi=dpi, metadata=metadata)
 
 
 def plot_training(metrics: Path, judgement: Judgement, target: Path, *, steps: int) -> None:
@@ -37,8 +53,7 @@ def plot_training(metrics: Path, judgement: Judgement, target: Path, *, steps: i
     """
     with metrics.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 4)
     loss, bits = figure.subplots(1, 2)
     loss.plot(*_series(rows, "train_loss", steps), color="0.7", linewidth=1, label="training")
     loss.plot(*_series(rows, "val_loss", steps), color="C0", marker="o", markersize=3, label="validation")
@@ -52,8 +67,7 @@ def plot_training(metrics: Path, judgement: Judgement, target: Path, *, steps: i
     bits.legend()
     for axes in (loss, bits):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    with atomic_write(target) as beside:
-        figure.savefig(beside, dpi=120)
+    save_figure(figure, target, dpi=120)
 
 
 def _series(rows: list[dict[str, str]], name: str, steps: int) -> tuple[list[int], list[float]]:
@@ -65,9 +79,6 @@ def _series(rows: list[dict[str, str]], name: str, steps: int) -> tuple[list[int
     return [step for step, _ in kept], [value for _, value in kept]
 
 
-_SHOWN = 25
-
-
 def plot_tokens(statistics: TokenStatistics, tokenizer: Tokenizer, title: str, target: Path) -> None:
     """Draw the lengths of tokens, their frequencies by rank, and the most frequent ones.
 
@@ -77,8 +88,7 @@ def plot_tokens(statistics: TokenStatistics, tokenizer: Tokenizer, title: str, t
         title: what was read by what.
         target: the PNG to write.
     """
-    figure = Figure(figsize=(13, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(13, 4.5)
     figure.suptitle(title)
     lengths, ranks, frequent = figure.subplots(1, 3)
     used = np.flatnonzero(statistics.lengths)
@@ -96,31 +106,27 @@ def plot_tokens(statistics: TokenStatistics, tokenizer: Tokenizer, title: str, t
     ranks.set(xlabel="rank", ylabel="share of tokens", title=f"Balance {statistics.balance:.3f}")
     ranks.legend()
 
-    top = statistics.most_frequent(_SHOWN)
+    top = statistics.most_frequent(_SHOWN_TOKENS)
     top = top[statistics.counts[top] > 0]
     words = tokenizer.vocabulary()
     frequent.barh(np.arange(len(top)), statistics.counts[top] / statistics.num_known, color="C0")
     frequent.set_yticks(np.arange(len(top)), [words[i] for i in top], fontsize=7, family="monospace")
     frequent.invert_yaxis()
     frequent.set(xlabel="share of tokens", title="Most frequent")
-    with atomic_write(target) as beside:
-        figure.savefig(beside, dpi=120)
-
-
-_ROW_INCHES, _LEAST_INCHES = 0.16, 1.4
-_LEAST_SHARE = 1e-6  # of a logarithmic axis
+    save_figure(figure, target, dpi=120)
 
 
 def plot_tracks(tracks: Mapping[str, JoinedTrack], target: Path) -> None:
     """Draw a panel a track: shares of classes or labels among the bases where they are known.
+
+    Of several genomes bars are over all of them, and a dot is one.
 
     Args:
         tracks: by name, at least one.
         target: the PNG to write.
     """
     heights = [max(_LEAST_INCHES, _ROW_INCHES * len(track.names) + 0.8) for track in tracks.values()]
-    figure = Figure(figsize=(8, sum(heights)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, sum(heights))
     panels = figure.subplots(len(tracks), 1, height_ratios=heights, squeeze=False)[:, 0]
     for axes, (name, track) in zip(panels, tracks.items(), strict=True):
         statistics = track.statistics
@@ -131,8 +137,7 @@ def plot_tracks(tracks: Mapping[str, JoinedTrack], target: Path) -> None:
             _draw_values(axes, track)
         else:
             _draw_shares(axes, track)
-    with atomic_write(target) as beside:
-        figure.savefig(beside, dpi=110)
+    save_figure(figure, target)
 
 
 def _draw_shares(axes: Axes, track: JoinedTrack) -> None:

@@ -1,8 +1,9 @@
-"""How sure a difference is.
+"""How sure a figure is, and whether two models differ: intervals, paired differences, tests, ranks.
 
-How sure a metric of predictions is, and whether two models differ: by resampling the test items.
-
-Every draw comes from the generator given, so that the same predictions always give the same numbers.
+Every draw comes from the generator given, so that the same predictions always give the same numbers. The
+resampling is ours and not scipy's: `stats.bootstrap` draws no clusters and has no interval where the metric
+of a single resample is not defined, `stats.permutation_test` neither pairs seeds nor has a tail beyond its
+draws.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.stats import norm as normal
-from scipy.stats import t as student
+from scipy import stats
 
 from dnalm.data.labelled import MetricName, TaskKind
 from dnalm.training.metrics import figure
 
+Labels = npt.NDArray[np.integer] | npt.NDArray[np.floating]
+Scores = npt.NDArray[np.floating]
+Metric = Callable[[Labels, Scores], float]
+RESAMPLES = 1000
+_LEVEL = 0.95
 MIN_CLUSTERS = 30  # below it a standard error from clusters is too small too often to decide anything
 
 
@@ -73,14 +78,6 @@ def paired_difference(
     return PairedDifference(mean, float(np.sqrt(variance)), num_clusters)
 
 
-Labels = npt.NDArray[np.integer] | npt.NDArray[np.floating]
-Scores = npt.NDArray[np.floating]
-Metric = Callable[[Labels, Scores], float]
-
-RESAMPLES = 1000
-_LEVEL = 0.95
-
-
 @dataclass(frozen=True)
 class Interval:
     """A 95 % interval."""
@@ -100,21 +97,21 @@ def metric_of(kind: TaskKind, name: MetricName, *, num_outputs: int) -> Metric:
 
 
 def seed_interval(values: Sequence[float], *, low: float = -np.inf, high: float = np.inf) -> Interval:
-    """Of the mean over seeds, by Student's t; two values or more.
+    """Of the mean over seeds, by Student's t.
 
     Args:
         values: of the seeds.
-        low: the smallest value that there is, where the interval ends at the latest.
-        high: likewise the largest.
+        low: of the metric's range, to which the interval is cut.
+        high: likewise.
 
     Raises:
         ValueError: fewer than two values.
     """
     if len(values) < 2:
         raise ValueError("one seed says nothing of the spread over seeds")
-    array = np.asarray(values, dtype=np.float64)
-    half = student.ppf((1 + _LEVEL) / 2, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array))
-    return Interval(max(low, float(array.mean() - half)), min(high, float(array.mean() + half)))
+    mean = float(np.mean(values))
+    half = float(stats.t.ppf((1 + _LEVEL) / 2, len(values) - 1) * stats.sem(values))
+    return Interval(max(low, mean - half), min(high, mean + half))
 
 
 def bootstrap_interval(
@@ -163,17 +160,15 @@ def permutation_test(
 ) -> float:
     """Probability of a difference as large if it did not matter which network made which prediction.
 
-    It is about these networks on other test items: how much a training run with another seed would differ is
-    no part of it.
-
     For each test item, by a fair coin, the predictions of both models are swapped; the statistic is the
-    difference of the metric's means over seeds.
+    difference of the metric's means over seeds. It is about these networks on other test items: how much a
+    training run with another seed would differ is no part of it.
 
     Args:
         metric: a function of labels and scores.
         labels: (N,) of the same items for both.
         first: of each seed, scores of those items.
-        second: likewise; a model of one seed is held against every seed of the other, and of unequal numbers
+        second: likewise; a model of one seed is compared with every seed of the other, and of unequal numbers
             as many are used as both have.
         rng: tosses the coins.
         resamples: how often.
@@ -203,7 +198,7 @@ def permutation_test(
     probability = (1 + int((drawn >= observed - 1e-12).sum())) / (1 + resamples)
     spread = np.sqrt(np.mean(drawn**2))
     if drawn.max() < observed - 1e-12 and spread > 0:
-        probability = min(probability, float(2 * normal.sf(observed / spread)))
+        probability = min(probability, float(2 * stats.norm.sf(observed / spread)))
     return probability
 
 
@@ -212,12 +207,12 @@ def holm(probabilities: Sequence[float]) -> list[float]:
 
     Source: Holm 1979, Scand J Stat 6:65.
     """
-    order = np.argsort(probabilities, kind="stable")
-    corrected, so_far = [0.0] * len(probabilities), 0.0
-    for place, index in enumerate(order.tolist()):
-        so_far = max(so_far, min(1.0, probabilities[index] * (len(probabilities) - place)))
-        corrected[index] = so_far
-    return corrected
+    sizes = np.asarray(probabilities, dtype=np.float64)
+    order = np.argsort(sizes, kind="stable")
+    corrected = np.empty_like(sizes)
+    corrected[order] = np.maximum.accumulate(sizes[order] * np.arange(len(sizes), 0, -1))
+    bounded: list[float] = corrected.clip(max=1.0).tolist()
+    return bounded
 
 
 def mean_ranks(values: Sequence[Sequence[float]]) -> list[float]:
@@ -227,7 +222,5 @@ def mean_ranks(values: Sequence[Sequence[float]]) -> list[float]:
         values: a row for each task, higher better; a column for each model; NaN ranks last.
     """
     table = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=-np.inf)
-    better = (table[:, None, :] > table[:, :, None]).sum(axis=2)
-    tied = (table[:, None, :] == table[:, :, None]).sum(axis=2)
-    means: list[float] = (better + (tied + 1) / 2).mean(axis=0).tolist()
+    means: list[float] = stats.rankdata(-table, axis=1).mean(axis=0).tolist()
     return means

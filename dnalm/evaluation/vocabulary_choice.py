@@ -1,4 +1,4 @@
-"""Which number of merges tells the next bases best: mean rank over k, a table, a picture."""
+"""Which number of merges predicts the next bases best: mean rank over k, a table, a picture."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
-from dnalm.durable import atomic_write
+from dnalm.evaluation.plots import new_figure, save_figure
 from dnalm.tables import csv_text, markdown_text
 
 _MISSING = "-"
@@ -20,15 +18,15 @@ _MISSING = "-"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How well a model of one tokenizer tells the next k bases.
+    """How well a model of one tokenizer predicts the next k bases.
 
     Attributes:
         tokenizer: as in the table.
         merges: of a BPE; None for fixed k-mers.
-        k: bases that are told.
+        k: bases that are predicted.
         status: how the job ended.
         accuracy: on the test rows; None where it is not known.
-        majority: that of always saying the most frequent k-mer of training.
+        majority: that of always predicting the most frequent k-mer of training.
         rows: test rows.
         run: the run directory.
     """
@@ -121,13 +119,11 @@ def plot_choice(outcomes: Sequence[Outcome], target: Path) -> bool:
     ks = sorted({each.k for each in known})
     if not ks:
         return False
-    figure = Figure(figsize=(3.4 * len(ks) + 0.6, 3.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(3.4 * len(ks) + 0.6, 3.4)
     for panel, k in zip(figure.subplots(1, len(ks), squeeze=False)[0], ks, strict=True):
         _draw(panel, [each for each in known if each.k == k])
         panel.set(title=f"next {k} bases", xlabel="merges", ylabel="accuracy, %")
-    with atomic_write(target) as beside:
-        figure.savefig(beside, dpi=120)
+    save_figure(figure, target, dpi=120)
     return True
 
 

@@ -1,15 +1,14 @@
-"""Do vectors fall into the classes of a label that nobody told them?
+"""What vectors know without having been trained on it: the classes of a label, and orthologs between species.
 
-Vectors are scaled to unit variance per dimension; k-means makes as many clusters as there are labels. The
-adjusted Rand index tells how well clusters match labels (1 the same, 0 as by chance; Hubert & Arabie 1985),
-the silhouette how far each label lies from the others (-1 to 1; Rousseeuw 1987).
+Clusters: vectors are scaled to unit variance per dimension; k-means makes as many clusters as there are
+labels. The adjusted Rand index measures how well clusters match labels (1 the same, 0 as by chance; Hubert &
+Arabie 1985), the silhouette how far each label lies from the others (-1 to 1; Rousseeuw 1987).
 
-R rows, D width.
+Ortholog retrieval: whether a region's nearest one in another species is that of the same gene, among the
+genes that both have. Nearness is the cosine of vectors that are centred on their species' mean over those
+genes, which takes out what a whole genome's composition adds to every vector.
 
-Ortholog retrieval: is a region's nearest one in another species that of the same gene?
-
-Of two species the genes that both have are compared. Nearness is the cosine of vectors that are centred on
-their species' mean over those genes, which takes out what a whole genome's composition adds to every vector.
+R rows, G genes, D width.
 """
 
 from __future__ import annotations
@@ -23,21 +22,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score, silhouette_samples
 from sklearn.preprocessing import StandardScaler
 
-from dnalm.durable import atomic_write
 from dnalm.errors import DataError
+from dnalm.evaluation.plots import new_figure, save_figure
 
 Floats = npt.NDArray[np.floating[Any]]
 _STARTS, _MOST_ROWS = 10, 20_000  # of k-means; silhouettes need a distance of each pair
+_BLOCK = 1024  # rows of the table of similarities at a time
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Clustering:
     """How vectors and labels agree.
 
@@ -55,7 +53,7 @@ class Clustering:
 
 
 def check_labels(labels: Sequence[str | None], *, where: str) -> list[str]:
-    """Refuse labels that no clusters can be held against.
+    """Refuse labels that clusters cannot be compared with.
 
     Raises:
         DataError: CLUS-01, one is missing, there are fewer than two or as many as rows, or too many rows.
@@ -96,10 +94,10 @@ def cluster(vectors: Floats, labels: Sequence[str], *, seed: int) -> Clustering:
     silhouettes = silhouette_samples(scaled, labels)
     of_label = np.array(labels)
     return Clustering(
-        float(adjusted_rand_score(labels, clusters)),
-        float(silhouettes.mean()),
-        {name: float(silhouettes[of_label == name].mean()) for name in names},
-        clusters.astype(np.int64),
+        rand=float(adjusted_rand_score(labels, clusters)),
+        silhouette=float(silhouettes.mean()),
+        by_label={name: float(silhouettes[of_label == name].mean()) for name in names},
+        clusters=clusters.astype(np.int64),
     )
 
 
@@ -140,8 +138,7 @@ def plot_clusters(
         seed: of UMAP.
     """
     names, of_label = sorted(set(labels)), np.array(labels)
-    figure = Figure(figsize=(10, 4.4 * len(spaces)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 4.4 * len(spaces))
     panels = figure.subplots(len(spaces), 2, squeeze=False)
     for row, (space, (vectors, found)) in zip(panels, spaces.items(), strict=True):
         for axes, method in zip(row, ("pca", "umap"), strict=True):
@@ -152,12 +149,7 @@ def plot_clusters(
             axes.set(xticks=[], yticks=[], title=f"{space}, {method.upper()}")
         row[0].set_xlabel(f"adjusted Rand index {found.rand:.3f}, silhouette {found.silhouette:.3f}")
     panels[0, 1].legend(markerscale=3, fontsize=8)
-    for target in targets:
-        with atomic_write(target) as beside:
-            figure.savefig(beside, dpi=110, metadata={"Date": None} if target.suffix == ".svg" else None)
-
-
-_BLOCK = 1024  # rows of the table of similarities at a time
+    save_figure(figure, *targets)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +165,7 @@ class SpeciesRegions:
     vectors: Floats
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Retrieval:
     """How often genes of one species find their orthologs in another.
 
@@ -221,8 +213,7 @@ def plot_retrieval(found: Mapping[str, Sequence[Retrieval]], targets: Sequence[P
         targets: the pictures to write.
     """
     pairs = [f"{one.query} in {one.target}" for one in next(iter(found.values()))]
-    figure = Figure(figsize=(8, 1 + 0.16 * len(pairs) * (len(found) + 1)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 1 + 0.16 * len(pairs) * (len(found) + 1))
     axes = figure.subplots()
     height = 0.8 / len(found)
     for number, (name, rows) in enumerate(found.items()):
@@ -232,9 +223,7 @@ def plot_retrieval(found: Mapping[str, Sequence[Retrieval]], targets: Sequence[P
     axes.set(xlim=(0, 1), xlabel="share of genes whose nearest region is the ortholog's")
     axes.invert_yaxis()
     axes.legend(fontsize=8)
-    for target in targets:
-        with atomic_write(target) as beside:
-            figure.savefig(beside, dpi=110, metadata={"Date": None} if target.suffix == ".svg" else None)
+    save_figure(figure, *targets)
 
 
 def _retrieve(query: str, target: str, species: Mapping[str, SpeciesRegions]) -> Retrieval:
@@ -245,12 +234,12 @@ def _retrieve(query: str, target: str, species: Mapping[str, SpeciesRegions]) ->
     mine, found = (np.array(rows) for rows in zip(*shared, strict=True))
     ranks = ortholog_ranks(ours.vectors[mine], theirs.vectors[found])
     return Retrieval(
-        query,
-        target,
-        len(ranks),
-        float((ranks == 1).mean()),
-        float((ranks <= 10).mean()),
-        float((1 / ranks).mean()),
+        query=query,
+        target=target,
+        num_genes=len(ranks),
+        top1=float((ranks == 1).mean()),
+        top10=float((ranks <= 10).mean()),
+        mean_reciprocal_rank=float((1 / ranks).mean()),
     )
 
 

@@ -1,6 +1,6 @@
-"""Pictures of what was looked into, each as PNG and SVG.
+"""Pictures of attention, mutagenesis, dependencies and motifs, each as PNG and SVG.
 
-Logos: bases drawn as letters of a height, stacked, the largest outside.
+Logos show bases as stacked letters of a height, the largest outside.
 """
 
 from __future__ import annotations
@@ -9,21 +9,19 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import PathPatch
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
-from dnalm.durable import atomic_write
 from dnalm.evaluation.inference import Floats
 from dnalm.evaluation.interpretation.reader import Mutagenesis
 from dnalm.evaluation.interpretation.regions import Region
 from dnalm.evaluation.interpretation.seqlets import FoundMotif, Match, Table
+from dnalm.evaluation.plots import new_figure, save_figure
 from dnalm.genome.alphabet import UNKNOWN
 
 COLOURS = {"A": "#2a9d3a", "C": "#2a5fc4", "G": "#e0a100", "T": "#cf2f2f"}
@@ -87,7 +85,7 @@ def draw_mutagenesis(region: Region, found: Mutagenesis, stem: Path) -> None:
     """What the model expects (letters, bits), how much it prefers what stands there, and every effect."""
     first, last = region.inner
     width = max(6.0, 1.6 + _INCHES_A_BASE * (last - first))
-    figure = _figure(width, 7.5)
+    figure = new_figure(width, 7.5)
     expected, preferred, own, near = figure.subplots(4, 1, height_ratios=[1.2, 1.2, 1, 1], sharex=True)
     probabilities = np.exp(found.log_p_R4)
     bits = 2 + (probabilities * found.log_p_R4).sum(axis=1, keepdims=True) / np.log(2)
@@ -129,7 +127,7 @@ def _draw_effects(axes: Axes, region: Region, effects_R4: Floats, title: str) ->
 
 def draw_dependency(region: Region, map_RR: Floats, stem: Path) -> None:
     """The map, with the bases along both sides where there is room."""
-    figure = _figure(7.5, 6.5)
+    figure = new_figure(7.5, 6.5)
     axes = figure.subplots()
     first, last = region.start - 0.5, region.start + len(map_RR) - 0.5
     off = map_RR[~np.eye(len(map_RR), dtype=bool)]
@@ -162,7 +160,7 @@ def draw_attention(region: Region, maps: Sequence[Floats], stem: Path) -> None:
     shown = maps[:_MOST_LAYERS]
     columns = min(4, len(shown))
     rows = -(-len(shown) // columns)
-    figure = _figure(3.4 * columns + 0.8, 3.3 * rows + 0.6)
+    figure = new_figure(3.4 * columns + 0.8, 3.3 * rows + 0.6)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     first = region.position(0) - 0.5
     last = first + len(region.codes)
@@ -186,7 +184,7 @@ def draw_attention(region: Region, maps: Sequence[Floats], stem: Path) -> None:
 def draw_heads(means: Mapping[str, Floats], stem: Path) -> None:
     """Numbers of every head, means over the regions: a panel each, layers by heads."""
     some = next(iter(means.values()))
-    figure = _figure((1.2 + max(1.6, 0.3 * some.shape[1])) * len(means), 1.2 + max(1.6, 0.3 * len(some)))
+    figure = new_figure((1.2 + max(1.6, 0.3 * some.shape[1])) * len(means), 1.2 + max(1.6, 0.3 * len(some)))
     panels = figure.subplots(1, len(means), squeeze=False)[0]
     for axes, (name, values) in zip(panels, means.items(), strict=True):
         image = axes.imshow(values, cmap="viridis", aspect="auto", interpolation="nearest")
@@ -202,7 +200,7 @@ def draw_motifs(
     found: Sequence[FoundMotif], matches: Sequence[Match], known: Mapping[str, Table], stem: Path
 ) -> None:
     """Found motifs as logos, the nearest known one beside each, where known ones were given."""
-    figure = _figure(8.5 if matches else 4.5, max(2.0, 1.15 * len(found)))
+    figure = new_figure(8.5 if matches else 4.5, max(2.0, 1.15 * len(found)))
     panels = figure.subplots(max(1, len(found)), 2 if matches else 1, squeeze=False)
     for row, motif in enumerate(found):
         _draw_motif(panels[row, 0], motif.frequencies, f"{motif.name}: {motif.num_seqlets} places")
@@ -232,18 +230,5 @@ def _title(region: Region) -> str:
     return region.name if len(region.name) < 60 else f"{region.name[:57]}…"
 
 
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def _save(figure: Figure, stem: Path) -> None:
-    """Write both files; the same figure gives the same bytes."""
-    with atomic_write(stem.with_name(f"{stem.name}.png")) as beside:
-        figure.savefig(beside, dpi=110)
-    with (
-        mpl.rc_context({"svg.hashsalt": "dnalm"}),
-        atomic_write(stem.with_name(f"{stem.name}.svg")) as beside,
-    ):
-        figure.savefig(beside, metadata={"Date": None})
+    save_figure(figure, *(stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")))

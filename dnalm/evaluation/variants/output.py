@@ -262,7 +262,6 @@ def score_file(
     store: GenomeStore,
     found: Survey,
     names: tuple[str, ...],
-    max_allele_bp: int,
     workers: int,
     lock: OutputLock,
 ) -> tuple[DoneParts, str | None]:
@@ -271,12 +270,10 @@ def score_file(
     Returns:
         The parts, which the caller removes when it needs them no more, and why a VCF has no index.
     """
-    contract = plan.contract(
-        genome=store.fingerprint, variants_sha256=found.sha256, max_allele_bp=max_allele_bp
-    )
+    contract = plan.contract(genome=store.fingerprint, variants_sha256=found.sha256)
     folder = PartFolder.begin(out, ".json", contract)
     judged = (
-        [judge(record, found.aliases, store, max_allele_bp=max_allele_bp) for record in records]
+        [judge(record, found.aliases, store, max_allele_bp=plan.max_allele_bp) for record in records]
         for records in parts_of(read_records(variants, found.form))
     )
     with progress_bar("Scoring", total=found.num_records, unit="variants") as advance:

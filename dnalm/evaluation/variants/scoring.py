@@ -56,6 +56,7 @@ class ScoringPlan:
         window_bp: bases around a variant; fewer where they make more tokens than the model takes. If absent
             those of the windows or sequences that the model was trained on, where its folder says, else 512.
         pll_bp: of `pll`.
+        max_allele_bp: longer alleles are not scored.
         batch_tokens: tokens of a batch.
         device: where to compute.
     """
@@ -66,6 +67,7 @@ class ScoringPlan:
     layers: tuple[int, ...] = ()
     window_bp: int | None = None
     pll_bp: int = 64
+    max_allele_bp: int = 50
     batch_tokens: int = 2048
     device: Device = "auto"
 
@@ -111,7 +113,7 @@ class ScoringPlan:
             raise _wrong("score", f"score={list(self.scores)}", expected, "write score=[llr,pll]")
         return [made[name] for name in self.scores]
 
-    def contract(self, *, genome: str, variants_sha256: str, max_allele_bp: int) -> dict[str, object]:
+    def contract(self, *, genome: str, variants_sha256: str) -> dict[str, object]:
         """What results depend on: equal contracts, equal results."""
         return {
             "model": _checksum(self.model.folder()),
@@ -125,7 +127,7 @@ class ScoringPlan:
             "pll_bp": self.pll_bp,
             "batch_tokens": self.batch_tokens,
             "device": self.device,
-            "max_allele_bp": max_allele_bp,
+            "max_allele_bp": self.max_allele_bp,
         }
 
 
