@@ -1,10 +1,9 @@
-"""`dnalm benchmark`: every task of a benchmark with every model and seed, and the table of it.
+"""`dnalm benchmark`: every task of a benchmark with every model and seed, and the tables of it.
 
 The folder holds a run directory and a log for each job, the ledger of the sweep with its own `table.csv`,
 the tables of the benchmark, `benchmark.md`, `.csv`, `.tex` and `.html`, written anew after every job, and at
-the end `leakage.json`, `heatmap.png` and `tasks.png`.
-
-The jobs of a benchmark: the one place where the command line of a task, a model and a seed is made.
+the end `leakage.json`, `heatmap.png` and `tasks.png`. `Work` is the one place where the command line of a
+task, a model and a seed is made.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ from dnalm.evaluation.benchmark import (
     ANY_FAMILY,
     PARTS,
     Benchmark,
-    Judge,
+    Comparison,
+    Leaderboard,
     PreparedTask,
-    Standing,
     read_outcome,
     read_published,
     read_recipes,
     write_report,
 )
 from dnalm.evaluation.benchmark.leakage import Leakage, leakage_of
-from dnalm.evaluation.benchmark.report import Outcome, plot_standing
+from dnalm.evaluation.benchmark.report import Outcome, plot_leaderboard
 from dnalm.grants import program
 from dnalm.limits import NOT_EMPTY, Jobs
 from dnalm.models import Pretrained
@@ -63,7 +62,7 @@ UNTRAINED = "random"
 _WITHOUT_CHANCE = ("kmer_logistic",)  # one seed says all of it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Work:
     """A task, a model and a seed.
 
@@ -92,7 +91,7 @@ class Work:
 
     @property
     def overrides(self) -> dict[str, str]:
-        """What tells it from other jobs of the benchmark."""
+        """What distinguishes it from other jobs of the benchmark."""
         return {"task": self.task.task.name, "model": self.model, "seed": str(self.seed)}
 
     def line(self) -> list[str]:
@@ -156,9 +155,18 @@ def all_work(
     config_dir: Path | None = None,
 ) -> list[Work]:
     """Every task with every model and every seed, from 1."""
-    known = {model: (weights_checksum(model), recipe_family(model)) for model in models}
+    checksums = {model: weights_checksum(model) for model in models}
+    families = {model: recipe_family(model) for model in models}
     return [
-        Work(task, model, seed, *known[model], words, config_dir)
+        Work(
+            task=task,
+            model=model,
+            seed=seed,
+            checksum=checksums[model],
+            family=families[model],
+            words=words,
+            config_dir=config_dir,
+        )
         for task in tasks
         for model in models
         for seed in range(1, (1 if model in _WITHOUT_CHANCE else seeds) + 1)
@@ -166,7 +174,7 @@ def all_work(
 
 
 def weights_checksum(model: str) -> str:
-    """Sha256 of the weights of a pretrained model; empty where there is none, which its job will tell."""
+    """Sha256 of the weights of a pretrained model; empty where there is none, which its job reports."""
     if model in (*CLASSICAL, UNTRAINED):
         return ""
     try:
@@ -178,7 +186,7 @@ def weights_checksum(model: str) -> str:
 def recipe_family(model: str) -> str:
     """The family whose published recipes a model is fine-tuned by: `dnabert`, `dnabert2`, `nt`, or any.
 
-    DNABERT and GROVER share BERT's layers; overlapping k-mers tell DNABERT.
+    DNABERT and GROVER share BERT's layers; overlapping k-mers mark DNABERT.
     """
     if model in (*CLASSICAL, UNTRAINED):
         return ANY_FAMILY
@@ -270,7 +278,7 @@ def benchmark(
         check=lambda job: by_id[job.id].what_is_wrong(),
     )
     write_leakage(folder / "leakage.json", leakage)
-    if plot_standing(reporter.standing, folder):
+    if plot_leaderboard(reporter.leaderboard, folder):
         stdout.print(f"pictures: {folder / 'heatmap.png'}, {folder / 'tasks.png'}")
     stdout.print(f"benchmark: {folder / 'benchmark.md'}, .csv, .tex, .html")
     if code:
@@ -294,7 +302,7 @@ def write_leakage(path: Path, leakage: Mapping[str, Sequence[Leakage]]) -> None:
 
 
 class Reporter:
-    """Writes the tables of what jobs have left; what it has read of a finished job it remembers.
+    """Writes the tables of what jobs have left; a finished job is read once.
 
     Args:
         folder: where.
@@ -314,7 +322,7 @@ class Reporter:
     ) -> None:
         self._folder, self._name, self._work = folder, benchmark.name, work
         tasks = list({each.task.task.name: each.task.task for each in work.values()}.values())
-        self._judge = Judge(tasks, models)
+        self._comparison = Comparison(tasks, models)
         self._leakage = leakage
         self._published = read_published(benchmark.published)
         self._read: dict[str, Outcome] = {}
@@ -342,9 +350,9 @@ class Reporter:
                 )
                 if outcome is not None:
                     self._read[name] = outcome
-        write_report(self._folder, self._name, self.standing, self._published, failures, self._leakage)
+        write_report(self._folder, self._name, self.leaderboard, self._published, failures, self._leakage)
 
     @property
-    def standing(self) -> Standing:
+    def leaderboard(self) -> Leaderboard:
         """After the jobs that are done."""
-        return self._judge.standing(list(self._read.values()))
+        return self._comparison.leaderboard(list(self._read.values()))

@@ -1,6 +1,6 @@
 """Judging a trained model: baselines, statistics and reports."""
 
-from dnalm.evaluation.comparison import CountModels, Judgement, count, judge
+from dnalm.evaluation.baselines import CountModels, Judgement, count, judge
 from dnalm.evaluation.plots import plot_training
 from dnalm.evaluation.statistics import PairedDifference, paired_difference
 

@@ -1,18 +1,16 @@
-"""What a classical baseline is: it learns classes, chooses by a validation set, and answers.
+"""Classical baselines of labelled tasks: logistic regression on k-mer counts, and a small network.
 
-k-mer counts and logistic regression: what composition alone says of a sequence.
+A baseline learns classes, chooses by the validation set, and predicts probabilities.
 
-A sequence is its counts of overlapping k-mers, scaled to length 1; k-mers with an N count nothing. The
-strength of the penalty is the one of the lowest loss on the validation set.
+`KmerLogistic`: what composition alone says of a sequence. A sequence is its counts of overlapping k-mers,
+scaled to length 1; k-mers with an N count nothing. The strength of the penalty is the one of the lowest loss
+on the validation set.
 
-A small convolutional network, trained from scratch: what motifs and their places say of a sequence.
+`SmallCnn`, trained from scratch: what motifs and their places say of a sequence. Two layers of filters over
+one-hot bases, the maximum over each eighth of the sequence, so that places are roughly known, a linear layer.
+Weights of the epoch of the lowest validation loss are kept.
 
-Two layers of filters over one-hot bases, the maximum over each eighth of the sequence, so that places are
-roughly known, a linear layer. Weights of the epoch of the lowest validation loss are kept.
-
-S sequences, L bases of the longest, C classes.
-
-Overlapping k-mers of sequences: as numbers, and how often each stands in them.
+S sequences, R rows, L bases of the longest, C classes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Long work in parts, each a durable file once it is done, by this process or by several.
+"""Resumable output: long work in parts, each a durable file once it is done, by one process or by several.
 
     <out>.parts/contract.json                        what the results depend on
     <out>.parts/000012.<contract>.<content><ending>  the 13th part, named by the contract's and its own sha256
@@ -8,7 +8,8 @@ missing; a part holds the same whoever computes it, so the whole is the same to 
 contract are deleted, and a worker of a killed command that writes one late writes it under a name that is
 not read. A part is read only if its content is what its name says.
 
-The file that a command is told to write: refused before any work where it cannot be, then locked.
+`opened_output` refuses a file that cannot be written before any work, and locks it; `PartFolder.begin`,
+`work_on` and `DoneParts` then do the work.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -38,6 +40,7 @@ from dnalm.paths import BESIDE
 State = TypeVar("State")
 Part = TypeVar("Part", bound=Sized)
 PartIn = TypeVar("PartIn", bound=Sized, contravariant=True)
+_OF_ZARR = {"zarr.json", "vectors"}
 _CONTRACT_DIGITS, _CONTENT_DIGITS = 12, 16  # of the sha256 in a part's name
 _PART = re.compile(r"(?P<number>\d{6,})\.(?P<contract>[0-9a-f]{12})\.(?P<content>[0-9a-f]{16})\.\w+")
 _EARLIER_PART = re.compile(r"\d{6,}\.(json|parquet)")  # of a dnalm that named parts by number alone
@@ -46,7 +49,7 @@ _UNFINISHED = re.compile(r"\.(contract\.json|\d{6,}\.[0-9a-f]{12})\.\d+")
 
 @dataclass(frozen=True)
 class PartFolder:
-    """Where the parts of an output lie; small, for every process is given it.
+    """Where the parts of an output lie; small, since every process gets it.
 
     Attributes:
         out: the output.
@@ -158,7 +161,7 @@ def remove_parts(out: Path) -> None:
 
 
 def check_parts(out: Path) -> None:
-    """Hold what is at the place of an output's parts against what dnalm writes there.
+    """Refuse to write where something else than an output's parts lies.
 
     Raises:
         ConfigError: CFG-52, something else is there.
@@ -193,18 +196,13 @@ def _is_named_after(path: Path, sha256: str) -> bool:
 
 
 class PartWork(Protocol[State, PartIn]):
-    """What is done with parts; small, for every process is given it."""
+    """What is done with parts; small, since every process gets it."""
 
     def open(self) -> State:
         """What a process needs to begin, a model as a rule."""
 
     def do(self, state: State, folder: PartFolder, number: int, part: PartIn) -> None:
         """Compute a part and keep it in the folder."""
-
-
-@dataclass(frozen=True)
-class _Opened(Generic[State]):
-    state: State
 
 
 def work_on(
@@ -231,7 +229,7 @@ def work_on(
         CheckpointError: PART-01, a part is gone.
     """
     kept, total, number = folder.kept(), 0, -1
-    opened, running = None, deque[tuple[int, Future[None]]]()
+    open_once, running = cache(work.open), deque[tuple[int, Future[None]]]()
     threads, held = max(1, torch.get_num_threads() // workers), lock.descriptor
     pools = worker_pool(workers, _start, threads, held=held) if workers > 1 else nullcontext()
     try:
@@ -241,8 +239,7 @@ def work_on(
                 if number in kept and _is_whole(kept[number]):
                     advance(len(part))
                 elif pool is None:
-                    opened = opened or _Opened(work.open())
-                    work.do(opened.state, folder, number, part)
+                    work.do(open_once(), folder, number, part)
                     advance(len(part))
                 else:
                     if len(running) >= 2 * workers:
@@ -311,12 +308,9 @@ def _killed(folder: PartFolder) -> DistributedError:
     )
 
 
-_OF_ZARR = {"zarr.json", "vectors"}
-
-
 @contextmanager
 def opened_output(out: Path, endings: Sequence[str]) -> Iterator[OutputLock]:
-    """Hold a file's name against what can be written, and lock it, with what is written beside it.
+    """Refuse a file that cannot be written, else lock it with what is written beside it.
 
     Args:
         out: the file; its folder is made, and removed again if nothing is written into it.

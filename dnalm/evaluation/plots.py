@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dnalm.durable import atomic_write
-from dnalm.evaluation.comparison import Judgement
+from dnalm.evaluation.baselines import Judgement
 from dnalm.genome.tracks import JoinedTrack
 from dnalm.tokenizers import Tokenizer
 from dnalm.tokenizers.statistics import TokenStatistics

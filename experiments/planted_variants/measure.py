@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from dnalm.data import MultispeciesCorpus, SplitByContig
-from dnalm.evaluation.comparison import count
+from dnalm.evaluation.baselines import count
 from dnalm.evaluation.statistics import bootstrap_interval, metric_of
 from dnalm.genome.store import GenomeStore
 from dnalm.simulation.settings import Clade

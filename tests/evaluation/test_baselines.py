@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dnalm.evaluation import Judgement, PairedDifference, count, judge, paired_difference
-from dnalm.evaluation.comparison import SIDE
+from dnalm.evaluation.baselines import SIDE
 from dnalm.genome.store import GenomeStore, open_or_build
 from tests.conftest import random_sequence
 
@@ -39,7 +39,7 @@ def test_counting_in_chunks_loses_no_context(make_store: MakeStore, monkeypatch:
     store = make_store({"chr1": random_sequence(5000)})
     regions = np.array([[0, 5000]])
     whole = count([(store, regions)])
-    monkeypatch.setattr("dnalm.evaluation.comparison._CHUNK", 97)
+    monkeypatch.setattr("dnalm.evaluation.baselines._CHUNK", 97)
     assert (count([(store, regions)]).context_counts == whole.context_counts).all()
 
 

@@ -1,18 +1,14 @@
-"""A benchmark: its tasks, where their files are, and the tables that its runs read.
+"""A benchmark: its list of tasks, where their files are, and the tables that every model reads.
 
-Whatever the published form, every task is written once into the cache as `train.csv`, `val.csv` and
-`test.csv` with columns sequence and label, labels as numbers from 0. So every model reads the same rows, and
-a task is known by the checksum of what it holds.
+A list is a TSV in `conf/benchmark/` with the columns `task`; `path` below `benchmark.root`, `hub_path` below
+the hub repository (both with `{split}` for the split's name); `sha256` of the rows of all splits where it is
+known; `labels`, how many; `length` of the longest sequence in bases; `metric`; `recipe`. Lines that begin
+with `#` say where the numbers are from.
 
-A task as it was published, and as it lies in the cache: three tables, read alike by every model.
-
-Which tasks a benchmark has: one TSV each in `conf/benchmark/`, read and checked.
-
-Columns: `task`; `path` below `benchmark.root`, `hub_path` below the hub repository (both with `{split}` for
-the split's name); `sha256` of the rows of all splits where it is known; `labels`, how many; `length` of the
-longest sequence in bases; `metric`; `recipe`. Lines that begin with `#` say where the numbers are from.
-
-Where the files of a benchmark are: in a local folder laid out as published, or on the hub at a commit.
+Files are in a local folder laid out as published, or on the hub at a commit. Whatever the published form,
+every task is written once into the cache as `train.csv`, `val.csv` and `test.csv` with columns sequence and
+label, labels as numbers from 0. So every model reads the same rows, and a task is known by the checksum of
+what it holds.
 """
 
 from __future__ import annotations
@@ -41,9 +37,13 @@ from dnalm.simulation.simulate import find_or_simulate
 from dnalm.tables import replace_text
 
 ANY_FAMILY = "*"  # of models whose family has no recipe of its own
+PARTS: tuple[Part, ...] = ("train", "val", "test")
+_TENTH = 10
+_SEED = 1  # of the tenths that stand in for splits that are not published
+_SHOWN = 12  # missing files that are named
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ListedTask:
     """One row of a list.
 
@@ -154,11 +154,6 @@ def _error(where: str, found: str, expected: str) -> ConfigError:
     )
 
 
-PARTS: tuple[Part, ...] = ("train", "val", "test")
-_TENTH = 10
-_SEED = 1  # of the tenths that stand in for splits that are not published
-
-
 @dataclass(frozen=True)
 class Columns:
     """Names of the columns of a table."""
@@ -167,7 +162,7 @@ class Columns:
     label: str = "label"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PreparedTask:
     """A task that can be run.
 
@@ -245,7 +240,7 @@ def checksum(splits: Mapping[str, LabelledTable], classes: Sequence[str]) -> str
     return digest.hexdigest()
 
 
-def leave(
+def write_tables(
     folder: Path, task: ListedTask, tables: Sequence[LabelledTable], classes: Sequence[str], *, sha256: str
 ) -> PreparedTask:
     """Write the three tables where they are not there yet.
@@ -264,7 +259,7 @@ def leave(
                 folder.mkdir(parents=True, exist_ok=True)
                 lines = [f"{sequence},{label}\n" for sequence, label in _rows(rows)]
                 replace_text(path, "".join(["sequence,label\n", *lines]))
-    return PreparedTask(task, folder, sha256, tuple(classes))
+    return PreparedTask(task=task, folder=folder, sha256=sha256, classes=tuple(classes))
 
 
 def _divided(tables: Sequence[LabelledTable]) -> list[TablePart]:
@@ -281,9 +276,6 @@ def _divided(tables: Sequence[LabelledTable]) -> list[TablePart]:
 def _rows(part: TablePart) -> Iterator[tuple[str, int]]:
     for row, label in zip(part.rows, np.asarray(part.labels), strict=True):
         yield to_text(part.table.sequence(int(row))).upper(), int(label)
-
-
-_SHOWN = 12  # missing files that are named
 
 
 @dataclass
@@ -370,9 +362,6 @@ class Source:
         )
 
 
-_MOST_SPLITS = 3
-
-
 class Benchmark:
     """A published benchmark.
 
@@ -404,7 +393,7 @@ class Benchmark:
         published: tuple[str, ...] = (),
         cache: CachePath | None = None,
     ) -> None:
-        if not 1 <= len(splits) <= _MOST_SPLITS:
+        if not 1 <= len(splits) <= len(PARTS):
             raise ValueError(f"splits has {len(splits)} names; one, two or three are read")
         self.name, self.tasks = name, read_tasks(tasks)
         self.columns, self.splits, self.published = columns, splits, published
@@ -431,7 +420,7 @@ class Benchmark:
         return [task for task in self.tasks if names is None or task.name in names]
 
     def prepare(self, tasks: Sequence[ListedTask]) -> list[PreparedTask]:
-        """Read the tasks and leave their tables in the cache.
+        """Read the tasks and write their tables into the cache.
 
         Raises:
             DataError: BENCH-04 to 06, CSV-01 to 12: files are missing, hold something else than was
@@ -484,4 +473,4 @@ class Benchmark:
                 fix="put the published files there, or use a list of your own whose sha256 is empty",
             )
         folder = self._folder / f"{task.name.replace('/', '_')}-{found[:12]}"
-        return leave(folder, task, tables, classes, sha256=found)
+        return write_tables(folder, task, tables, classes, sha256=found)

@@ -1,20 +1,12 @@
-"""The tables of a benchmark, in words: Markdown, LaTeX and HTML to be read, CSV with everything.
-
-`write_report` replaces each file at once, so that whoever reads finds a whole table, old or new.
-
-How models stand on the tasks of a benchmark: means, intervals, ranks, and tests between models.
+"""What the jobs of a benchmark have left, compared: a leaderboard, its tables and pictures.
 
 All of it is a pure function of what jobs have left. Resampling is seeded by the names of task and models, so
-neither the order in which jobs end nor a restart changes a digit.
+neither the order in which jobs end nor a restart changes a digit. `write_report` replaces each file at once:
+Markdown, LaTeX and HTML to be read, CSV with everything.
 
-What a job of a benchmark has left: its figures, its answers, and what made them.
-
-Pictures of a benchmark: a map of all numbers, and each task with its intervals.
-
-Published results beside ours: the CSVs of `experiments/published/`, transcribed, each with its source.
-
-Lines that begin with `#` say where the numbers are from; one of them, `# scale: 100`, what they were
-multiplied by. Columns: `task`, then one for each model; an empty cell was not published.
+Published results stand beside ours: the CSVs of `experiments/published/`, transcribed. Their lines that begin
+with `#` say where the numbers are from; one of them, `# scale: 100`, what they were multiplied by. Columns:
+`task`, then one for each model; an empty cell was not published.
 """
 
 from __future__ import annotations
@@ -33,13 +25,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import yaml
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from dnalm.durable import atomic_write
 from dnalm.errors import ConfigError
 from dnalm.evaluation.benchmark.benchmark import ListedTask
 from dnalm.evaluation.benchmark.leakage import SHARED, Leakage
+from dnalm.evaluation.plots import new_figure, save_figure
 from dnalm.evaluation.statistics import (
     Interval,
     Labels,
@@ -55,10 +45,14 @@ from dnalm.evaluation.statistics import (
 from dnalm.paths import published_folder
 from dnalm.tables import csv_text, html_text, latex_text, markdown_text, replace_text
 
-_PROVENANCE = "model/dnalm.yaml"
+LEVEL = 0.05  # of a difference that is not put down to chance
+_LABEL = 28  # letters of a model's name that are shown; of a long path its end
+_COLUMNS = 4  # of pictures of tasks
+_DARK = 0.45  # of the colour scale, below which letters are white
+_SCALE = "# scale:"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Outcome:
     """A task, a model and a seed that ran to the end.
 
@@ -130,7 +124,7 @@ def _made_with(run: Path, config: dict[str, Any], summary: dict[str, Any]) -> di
     kept = {name: value for name, value in config.items() if name != "run"}
     text = json.dumps(kept, sort_keys=True)
     try:
-        versions = yaml.safe_load((run / _PROVENANCE).read_text())
+        versions = yaml.safe_load((run / "model" / "dnalm.yaml").read_text())
     except OSError:
         versions = {"versions": summary.get("versions", {}), "precision": "32-true"}
     listed = {"dnalm": versions.get("dnalm"), **versions["versions"]}
@@ -141,18 +135,7 @@ def _made_with(run: Path, config: dict[str, Any], summary: dict[str, Any]) -> di
     }
 
 
-def by_cell(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
-    """Outcomes of each task and model, by seed."""
-    cells: dict[tuple[str, str], list[Outcome]] = {}
-    for outcome in sorted(outcomes, key=lambda each: each.seed):
-        cells.setdefault((outcome.task, outcome.model), []).append(outcome)
-    return cells
-
-
-LEVEL = 0.05
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """A model on a task.
 
@@ -178,7 +161,7 @@ class Cell:
         return fmean(self.values.values())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pair:
     """Two models on the tasks that both have.
 
@@ -199,9 +182,9 @@ class Pair:
     worse: int
 
 
-@dataclass(frozen=True)
-class Standing:
-    """A benchmark so far.
+@dataclass(frozen=True, kw_only=True)
+class Leaderboard:
+    """A benchmark, as far as its jobs are done.
 
     Attributes:
         tasks: those that were asked for.
@@ -228,8 +211,8 @@ class Standing:
 
 
 @dataclass
-class Judge:
-    """Computes standings; what it has resampled it remembers.
+class Comparison:
+    """Compares models; what it has resampled is kept for the next leaderboard.
 
     Args:
         tasks: of the benchmark.
@@ -238,11 +221,14 @@ class Judge:
 
     tasks: Sequence[ListedTask]
     models: Sequence[str]
-    _known: dict[tuple[object, ...], object] = field(default_factory=dict)
+    _intervals: dict[tuple[str, ...], Interval] = field(default_factory=dict, repr=False)
+    _probabilities: dict[tuple[str, ...], float] = field(default_factory=dict, repr=False)
 
-    def standing(self, outcomes: Sequence[Outcome]) -> Standing:
-        """The standing after these jobs."""
-        grouped = by_cell(outcomes)
+    def leaderboard(self, outcomes: Sequence[Outcome]) -> Leaderboard:
+        """The leaderboard after these jobs."""
+        grouped: dict[tuple[str, str], list[Outcome]] = {}
+        for outcome in sorted(outcomes, key=lambda each: each.seed):
+            grouped.setdefault((outcome.task, outcome.model), []).append(outcome)
         cells = {
             (task.name, model): self._cell(task, grouped[task.name, model])
             for task in self.tasks
@@ -253,7 +239,7 @@ class Judge:
             task.name for task in self.tasks if all((task.name, model) in cells for model in self.models)
         ]
         table = [[cells[name, model].mean for model in self.models] for name in whole]
-        return Standing(
+        return Leaderboard(
             tasks=self.tasks,
             models=self.models,
             cells=cells,
@@ -278,13 +264,12 @@ class Judge:
             low = -1.0 if task.metric == "mcc" else 0.0
             return seed_interval([each.value for each in outcomes], low=low, high=1.0)
         (only,) = outcomes
-        key = ("interval", task.name, only.model, only.seed)
-        if key not in self._known:
-            rng = _random(*map(str, key))
-            self._known[key] = bootstrap_interval(_metric(task), only.labels, only.scores, rng)
-        found = self._known[key]
-        assert isinstance(found, Interval), "an interval is remembered by this key"
-        return found
+        key = ("interval", task.name, only.model, str(only.seed))
+        if key not in self._intervals:
+            self._intervals[key] = bootstrap_interval(
+                _metric(task), only.labels, only.scores, _generator(key)
+            )
+        return self._intervals[key]
 
     def _pairs(self, grouped: Mapping[tuple[str, str], Sequence[Outcome]]) -> list[Pair]:
         """All pairs of models that have a task in common; one correction for all tests of the table."""
@@ -316,61 +301,48 @@ class Judge:
 
     def _probability(self, task: ListedTask, one: Sequence[Outcome], other: Sequence[Outcome]) -> float:
         seeds = tuple(tuple(each.seed for each in side) for side in (one, other))
-        key = ("pair", task.name, one[0].model, other[0].model, seeds)
-        if key not in self._known:
-            self._known[key] = permutation_test(
+        key = ("pair", task.name, one[0].model, other[0].model, str(seeds))
+        if key not in self._probabilities:
+            self._probabilities[key] = permutation_test(
                 _metric(task),
                 one[0].labels,
                 [each.scores for each in one],
                 [each.scores for each in other],
-                _random(*map(str, key)),
+                _generator(key),
             )
-        found = self._known[key]
-        assert isinstance(found, float), "a probability is remembered by this key"
-        return found
+        return self._probabilities[key]
 
 
 def _metric(task: ListedTask) -> Metric:
     return metric_of(task.kind, task.metric, num_outputs=task.labels)
 
 
-def _random(*words: str) -> np.random.Generator:
+def _generator(words: Sequence[str]) -> np.random.Generator:
     digest = hashlib.sha256("\0".join(words).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "little"))
 
 
-_LABEL = 28  # letters of a model's name that are shown; of a long path its end
-_COLUMNS = 4
-_DARK = 0.45  # of the colour scale, below which letters are white
-
-
-def plot_standing(standing: Standing, folder: Path) -> bool:
+def plot_leaderboard(board: Leaderboard, folder: Path) -> bool:
     """Draw `heatmap.png` and `tasks.png`.
 
     Args:
-        standing: of the benchmark.
+        board: to draw.
         folder: where.
 
     Returns:
         Whether there was anything to draw.
     """
-    if not standing.cells:
+    if not board.cells:
         return False
-    _draw_map(standing, folder / "heatmap.png")
-    _draw_tasks(standing, folder / "tasks.png")
+    _draw_map(board, folder / "heatmap.png")
+    _draw_tasks(board, folder / "tasks.png")
     return True
 
 
-def _draw_map(standing: Standing, target: Path) -> None:
-    values = np.full((len(standing.tasks), len(standing.models)), np.nan)
-    for row, task in enumerate(standing.tasks):
-        for column, model in enumerate(standing.models):
-            if cell := standing.cells.get((task.name, model)):
-                values[row, column] = cell.mean
-    figure = Figure(
-        figsize=(3 + 1.3 * len(standing.models), 1.8 + 0.35 * len(standing.tasks)), layout="constrained"
-    )
-    FigureCanvasAgg(figure)
+def _draw_map(board: Leaderboard, target: Path) -> None:
+    cells = [[board.cells.get((task.name, model)) for model in board.models] for task in board.tasks]
+    values = np.array([[np.nan if cell is None else cell.mean for cell in row] for row in cells])
+    figure = new_figure(3 + 1.3 * len(board.models), 1.8 + 0.35 * len(board.tasks))
     panel = figure.subplots()
     low = min(0.0, float(np.nanmin(values))) if np.isfinite(values).any() else 0.0
     image = panel.imshow(values, vmin=low, vmax=1.0, cmap="viridis", aspect="auto")
@@ -378,52 +350,46 @@ def _draw_map(standing: Standing, target: Path) -> None:
         if np.isfinite(value):
             dark = (value - low) / (1.0 - low) < _DARK
             panel.text(column, row, f"{value:.3f}", ha="center", va="center", color="w" if dark else "k")
-    panel.set_xticks(range(len(standing.models)), model_titles(standing.models), rotation=30, ha="right")
-    panel.set_yticks(range(len(standing.tasks)), [f"{task.name} ({task.metric})" for task in standing.tasks])
+    panel.set_xticks(range(len(board.models)), model_titles(board.models), rotation=30, ha="right")
+    panel.set_yticks(range(len(board.tasks)), [f"{task.name} ({task.metric})" for task in board.tasks])
     figure.colorbar(image, label="test set")
-    with atomic_write(target) as beside:
-        figure.savefig(beside, dpi=120)
+    save_figure(figure, target, dpi=120)
 
 
-def _draw_tasks(standing: Standing, target: Path) -> None:
-    columns = min(_COLUMNS, len(standing.tasks))
-    rows = -(-len(standing.tasks) // columns)
-    height = 1.2 + 0.3 * len(standing.models)
-    figure = Figure(figsize=(2 + 2.6 * columns, height * rows), layout="constrained")
-    FigureCanvasAgg(figure)
+def _draw_tasks(board: Leaderboard, target: Path) -> None:
+    columns = min(_COLUMNS, len(board.tasks))
+    rows = -(-len(board.tasks) // columns)
+    height = 1.2 + 0.3 * len(board.models)
+    figure = new_figure(2 + 2.6 * columns, height * rows)
     panels = list(figure.subplots(rows, columns, squeeze=False, sharey=True).flat)
-    for panel, task in zip(panels, standing.tasks, strict=False):
-        _draw_task(panel, standing, task)
-    for panel in panels[len(standing.tasks) :]:
+    for panel, task in zip(panels, board.tasks, strict=False):
+        _draw_task(panel, board, task)
+    for panel in panels[len(board.tasks) :]:
         panel.set_axis_off()
-    with atomic_write(target) as beside:
-        figure.savefig(beside, dpi=120)
+    save_figure(figure, target, dpi=120)
 
 
-def _draw_task(panel: Axes, standing: Standing, task: ListedTask) -> None:
+def _draw_task(panel: Axes, board: Leaderboard, task: ListedTask) -> None:
     """A row for each model: every seed a dot, the mean, its interval as far as the metric goes."""
-    for place, model in enumerate(standing.models):
-        cell = standing.cells.get((task.name, model))
+    for place, model in enumerate(board.models):
+        cell = board.cells.get((task.name, model))
         if cell is None or not np.isfinite(cell.mean):
             continue
         low, high = max(cell.interval.low, -1.0), min(cell.interval.high, 1.0)
         panel.plot([low, high], [place, place], color=f"C{place % 10}", linewidth=2)
         panel.plot(list(cell.values.values()), [place] * len(cell.values), ".", color="0.5", markersize=4)
         panel.plot([cell.mean], [place], "o", color=f"C{place % 10}")
-    panel.set_yticks(range(len(standing.models)), model_titles(standing.models))
-    panel.set_ylim(len(standing.models) - 0.5, -0.5)
+    panel.set_yticks(range(len(board.models)), model_titles(board.models))
+    panel.set_ylim(len(board.models) - 0.5, -0.5)
     panel.set(title=task.name, xlabel=task.metric)
     panel.grid(axis="x", color="0.9")
 
 
 def model_titles(models: Sequence[str]) -> list[str]:
-    """Names of models without their folders, where these do not tell two apart."""
+    """Names of models without their folders, where two are still told apart."""
     names = [PurePath(model).name for model in models]
-    told = [name if names.count(name) == 1 else model for name, model in zip(names, models, strict=True)]
-    return [name if len(name) <= _LABEL else f"…{name[1 - _LABEL :]}" for name in told]
-
-
-_SCALE = "# scale:"
+    shown = [name if names.count(name) == 1 else model for name, model in zip(names, models, strict=True)]
+    return [name if len(name) <= _LABEL else f"…{name[1 - _LABEL :]}" for name in shown]
 
 
 @dataclass(frozen=True)
@@ -484,7 +450,6 @@ def _error(name: str, found: str, expected: str) -> ConfigError:
     )
 
 
-_OURS = "ours"
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <style>body{{font:14px sans-serif;margin:2em}}table{{border-collapse:collapse;margin:1.5em 0}}
@@ -507,7 +472,7 @@ class Sheet:
 def write_report(
     folder: Path,
     name: str,
-    standing: Standing,
+    board: Leaderboard,
     published: Sequence[Published],
     failures: Mapping[tuple[str, str], str],
     leakage: Mapping[str, Sequence[Leakage]],
@@ -517,12 +482,12 @@ def write_report(
     Args:
         folder: where.
         name: of the benchmark.
-        standing: so far.
+        board: as far as jobs are done.
         published: results of papers on its tasks.
         failures: why jobs of a task and model are not done, where they failed.
         leakage: between the parts of each task.
     """
-    sheets = [_results(standing, failures), *_beside(standing, published), _costs(standing), _pairs(standing)]
+    sheets = [_results(board, failures), *_beside(board, published), _costs(board), _pairs(board)]
     sheets.append(_leaks(leakage))
     sheets = [sheet for sheet in sheets if sheet.rows]
     parts = [f"## {sheet.caption}\n\n{markdown_text(sheet.names, sheet.rows)}" for sheet in sheets]
@@ -531,37 +496,37 @@ def write_report(
     replace_text(folder / "benchmark.tex", "\n".join(tex))
     tables = "".join(html_text(sheet.names, sheet.rows, caption=sheet.caption) for sheet in sheets)
     replace_text(folder / "benchmark.html", _PAGE.format(title=f"Benchmark {name}", tables=tables))
-    replace_text(folder / "benchmark.csv", csv_text(_everything(standing, published, failures)))
+    replace_text(folder / "benchmark.csv", csv_text(_everything(board, published, failures)))
 
 
-def _results(standing: Standing, failures: Mapping[tuple[str, str], str]) -> Sheet:
+def _results(board: Leaderboard, failures: Mapping[tuple[str, str], str]) -> Sheet:
     rows = []
-    for task in standing.tasks:
+    for task in board.tasks:
         cells = []
-        for model in standing.models:
-            cell = standing.cells.get((task.name, model))
+        for model in board.models:
+            cell = board.cells.get((task.name, model))
             failed = failures.get((task.name, model), "").partition(":")[0]
             if cell is None:
                 cells.append(failed)
             else:
-                star = "*" if cell.mean == standing.best(task.name) else ""
+                star = "*" if cell.mean == board.best(task.name) else ""
                 partly = f", a seed {failed}" if failed else ""
                 cells.append(f"{number(cell.mean)}{star} {_interval(cell)}{partly}")
         rows.append([task.name, task.metric, *cells])
-    if standing.whole:
-        count = f"mean of {len(standing.whole)}"
-        rows.append([count, "", *(number(standing.averages[model]) for model in standing.models)])
-        rows.append(["mean rank", "", *(f"{standing.ranks[model]:.2f}" for model in standing.models)])
+    if board.whole:
+        count = f"mean of {len(board.whole)}"
+        rows.append([count, "", *(number(board.averages[model]) for model in board.models)])
+        rows.append(["mean rank", "", *(f"{board.ranks[model]:.2f}" for model in board.models)])
     caption = (
         "Results on the test sets: mean over seeds (95 % interval by Student's t; of one seed by the "
         "bootstrap over test sequences); * is the best"
     )
-    return Sheet(caption, ["task", "metric", *standing.models], rows)
+    return Sheet(caption, ["task", "metric", *board.models], rows)
 
 
-def _beside(standing: Standing, published: Sequence[Published]) -> list[Sheet]:
+def _beside(board: Leaderboard, published: Sequence[Published]) -> list[Sheet]:
     """Published numbers, and by how much the best of ours differs."""
-    tasks = [task.name for task in standing.tasks]
+    tasks = [task.name for task in board.tasks]
     sheets = []
     for source in dict.fromkeys(each.source for each in published):
         values = {(each.task, each.model): each.value for each in published if each.source == source}
@@ -569,7 +534,7 @@ def _beside(standing: Standing, published: Sequence[Published]) -> list[Sheet]:
         rows = []
         for task in tasks:
             if any((task, model) in values for model in models):
-                ours = standing.best(task)
+                ours = board.best(task)
                 shown = [_against(values.get((task, model)), ours) for model in models]
                 rows.append([task, number(ours), *shown])
         caption = f"Published ({source}), in brackets what the best of ours has more or less"
@@ -583,10 +548,10 @@ def _against(value: float | None, ours: float) -> str:
     return number(value) + (f" ({ours - value:+.4f})" if np.isfinite(ours) else "")
 
 
-def _costs(standing: Standing) -> Sheet:
+def _costs(board: Leaderboard) -> Sheet:
     rows = []
-    for model in standing.models:
-        cells = [cell for (_, name), cell in standing.cells.items() if name == model]
+    for model in board.models:
+        cells = [cell for (_, name), cell in board.cells.items() if name == model]
         if cells:
             seconds = sum(cell.seconds for cell in cells) / len(cells)
             memory = max(cell.peak_memory for cell in cells) / 2**20
@@ -598,7 +563,7 @@ def _costs(standing: Standing) -> Sheet:
     return Sheet("Recipes and cost", names, rows)
 
 
-def _pairs(standing: Standing) -> Sheet:
+def _pairs(board: Leaderboard) -> Sheet:
     rows = [
         [
             pair.first,
@@ -607,7 +572,7 @@ def _pairs(standing: Standing) -> Sheet:
             *map(str, (pair.better, pair.worse, len(pair.probabilities))),
             ", ".join(f"{task} {value:.2g}" for task, value in pair.probabilities.items()),
         ]
-        for pair in standing.pairs
+        for pair in board.pairs
     ]
     caption = (
         "Paired permutation tests over test sequences; p is corrected for all tests of this table (Holm); "
@@ -619,17 +584,8 @@ def _pairs(standing: Standing) -> Sheet:
 
 
 def _leaks(leakage: Mapping[str, Sequence[Leakage]]) -> Sheet:
-    names = [
-        "task",
-        "rows of",
-        "are in",
-        "rows",
-        "same",
-        "distinct",
-        "other strand",
-        "near",
-        "same, other label",
-    ]
+    names = ["task", "rows of", "are in", "rows", "same", "distinct", "other strand", "near"]
+    names += ["same, other label"]
     rows = [
         [task, each.part, each.other]
         + [str(n) for n in (each.rows, each.exact, each.distinct, each.reverse, each.near, each.other_label)]
@@ -644,34 +600,39 @@ def _leaks(leakage: Mapping[str, Sequence[Leakage]]) -> Sheet:
 
 
 def _everything(
-    standing: Standing, published: Sequence[Published], failures: Mapping[tuple[str, str], str]
+    board: Leaderboard, published: Sequence[Published], failures: Mapping[tuple[str, str], str]
 ) -> list[list[str]]:
-    made_by = sorted({name for cell in standing.cells.values() for name in cell.provenance})
+    """A row for each task and model, ours and published, and the names of the columns above."""
+    made_by = sorted({name for cell in board.cells.values() for name in cell.provenance})
+    rows: list[dict[str, str]] = []
+    for task in board.tasks:
+        named = {"task": task.name, "metric": task.metric}
+        for model in board.models:
+            cell, error = board.cells.get((task.name, model)), failures.get((task.name, model), "")
+            if cell is not None or error:
+                figures = {} if cell is None else {**_figures(cell), **cell.provenance}
+                rows.append({**named, "model": model, "from": "ours", "error": error, **figures})
+        rows += [
+            {**named, "model": each.model, "from": each.source, "mean": repr(each.value)}
+            for each in published
+            if each.task == task.name
+        ]
     names = ["task", "metric", "model", "from", "mean", "low", "high", "values", "seeds", "seconds"]
-    rows = [[*names, "peak_memory", "parameters", "error", *made_by]]
-    for task in standing.tasks:
-        for model in standing.models:
-            head = [task.name, task.metric, model, _OURS]
-            cell = standing.cells.get((task.name, model))
-            error = failures.get((task.name, model), "")
-            if cell is not None:
-                rows.append(
-                    [*head, *_figures(cell), error, *(cell.provenance.get(each, "") for each in made_by)]
-                )
-            elif error:
-                rows.append([*head, *[""] * (len(names) - len(head) + 2), error, *[""] * len(made_by)])
-        for each in published:
-            if each.task == task.name:
-                head = [task.name, task.metric, each.model, each.source, repr(each.value)]
-                rows.append(head + [""] * (len(rows[0]) - len(head)))
-    return rows
+    names += ["peak_memory", "parameters", "error", *made_by]
+    return [names, *([row.get(name, "") for name in names] for row in rows)]
 
 
-def _figures(cell: Cell) -> list[str]:
-    numbers = (cell.mean, cell.interval.low, cell.interval.high)
-    values, seeds = cell.values.values(), cell.values.keys()
-    lists = (" ".join(map(repr, values)), " ".join(map(str, seeds)))
-    return [*map(repr, numbers), *lists, *map(repr, (cell.seconds, cell.peak_memory, cell.parameters))]
+def _figures(cell: Cell) -> dict[str, str]:
+    return {
+        "mean": repr(cell.mean),
+        "low": repr(cell.interval.low),
+        "high": repr(cell.interval.high),
+        "values": " ".join(map(repr, cell.values.values())),
+        "seeds": " ".join(map(str, cell.values)),
+        "seconds": repr(cell.seconds),
+        "peak_memory": repr(cell.peak_memory),
+        "parameters": repr(cell.parameters),
+    }
 
 
 def number(value: float) -> str:

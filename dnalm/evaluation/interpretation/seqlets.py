@@ -1,17 +1,16 @@
-"""Motifs in a model's own words: short stretches that it knows better than chance, piled up where alike.
+"""Motifs in a model's own words, known motifs that resemble them, and how well a model knows known sites.
 
 A base's score is log2 of the probability that the model gives it, all tokens over it hidden, over its
 frequency in the text: what the model knows of it. The best windows are the seqlets. From the best one on,
 each gathers the seqlets that resemble it on either strand within a few bases' shift; enough of them make a
-motif, whose counts are those of the bases that stand there. A plain method of our own: it knows neither
-gaps nor several lengths.
+motif, whose counts are those of the bases that stand there. It knows neither gaps nor several lengths.
+
+The method is ours: TF-MoDISco (tangermeme, modisco-lite) clusters attributions of a predicted output, here
+scores are likelihoods, and dnalm does not depend on these packages; the planted motifs are found
+(`experiments/grammar`). TOMTOM and FIMO are those of memelite (Schreiber's rewriting of the MEME suite's;
+Gupta et al. 2007, Grant et al. 2011).
 
 R bases of a text, W of a window, S seqlets.
-
-Known motifs beside what a model knows: which found motif resembles which, and how well sites are known.
-
-TOMTOM and FIMO are those of memelite (Schreiber's rewriting of the MEME suite's; Gupta et al. 2007, Grant
-et al. 2011).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `dnalm interpret` leaves: each study reads regions one by one and writes data and pictures beside.
+"""What `dnalm interpret` writes: each study reads regions one by one and writes data, and pictures beside.
 
 Pictures are drawn of the first `MOST_PICTURES` regions, data are written of all.
 """
@@ -57,7 +57,7 @@ class Study:
         reader: the model.
         regions: read as they come.
         folder: where to write.
-        done: told of every region that is done.
+        done: called for every region that is done.
     """
 
     reader: Reader
@@ -116,9 +116,9 @@ def study_mutagenesis(study: Study, *, neighbours_bp: int) -> Summary:
                 ref, row = int(region.codes[place]), place - region.inner[0]
                 log_p, effect, near = found.log_p_R4[row], found.effect_R4[row], found.neighbours_R4[row]
                 for alt in (base for base in range(4) if base != ref):
-                    told = (log_p[ref], log_p[alt], effect[alt], near[alt])
+                    figures = (log_p[ref], log_p[alt], effect[alt], near[alt])
                     where = [region.name, region.contig, region.position(place), "ACGT"[ref], "ACGT"[alt]]
-                    write([*where, *(f"{value:.6f}" for value in told)])
+                    write([*where, *(f"{value:.6f}" for value in figures)])
                     num_rows += 1
             num_regions += 1
             if stem:
@@ -169,10 +169,10 @@ def study_motifs(study: Study, *, known: dict[str, Table] | None) -> Summary:
         ) as write:
             for row in scan(texts, scores, known, threshold=_SITE_P_VALUE):
                 write([value if isinstance(value, str) else f"{value:.6g}" for value in astuple(row)])
-    told = np.concatenate(scores)
+    bits = np.concatenate(scores)
     return {
         "regions": len(texts),
-        "mean_score_bits": float(np.nanmean(told)),
+        "mean_score_bits": float(np.nanmean(bits)),
         "seqlets": len(seqlets),
         "found": len(found),
         "matched": sum(match.e_value <= 0.05 for match in matches),
@@ -196,13 +196,13 @@ def _write_found(folder: Path, found: list[FoundMotif], matches: list[Match]) ->
     with table_writer(folder / "found.tsv", header, delimiter="\t") as write:
         for motif in found:
             match = by_name.get(motif.name)
-            told: list[Any] = [""] * 5
+            matched: list[Any] = [""] * 5
             if match:
-                told = [
+                matched = [
                     match.known,
                     f"{match.p_value:.3g}",
                     f"{match.e_value:.3g}",
                     match.overlap,
                     match.strand,
                 ]
-            write([motif.name, motif.consensus, motif.num_seqlets, f"{motif.mean_score:.4f}", *told])
+            write([motif.name, motif.consensus, motif.num_seqlets, f"{motif.mean_score:.4f}", *matched])

@@ -1,13 +1,11 @@
-"""Writing scored variants: VCF with our INFO fields, a table of tabs, or Parquet, in the order of the input.
+"""A file of variants to a scored file: VCF with our INFO fields, a table of tabs, or Parquet.
 
-A VCF keeps its header, its lines and their INFO. Tables have one row for each ALT: the columns of the
-input (of a VCF the first five), then the scores, then `skipped` with the reason where there are none.
+Records stay in the order of the input. A VCF keeps its header, its lines and their INFO. Tables have one row
+for each ALT: the columns of the input (of a VCF the first five), then the scores, then `skipped` with the
+reason where there are none.
 
-A file of variants to a scored file: survey, parts, output; `durable_parts` tells what a kill leaves.
-
-Scoring a file in parts of fixed size; see `durable_parts` for what a kill leaves.
-
-A part is JSON: for each record, for each ALT, its numbers or a reason.
+Alleles are scored in parts of fixed size; `evaluation.parts` says what a kill leaves. A part is JSON: for
+each record, for each ALT, its numbers or a reason.
 """
 
 from __future__ import annotations
@@ -34,8 +32,14 @@ from dnalm.genome.variants import Allele, Form, Reason, Record, Survey, judge, r
 from dnalm.lock import OutputLock
 from dnalm.tables import row_writer
 
+OutputKind = Literal["vcf", "tsv", "parquet"]
+_KINDS: dict[str, OutputKind] = {".vcf.gz": "vcf", ".tsv": "tsv", ".parquet": "parquet"}
+ENDINGS = tuple(_KINDS)
+_OURS = "DNALM_"
+_TBI_BP = 1 << 29  # longer contigs do not fit into a .tbi
 PART_RECORDS = 250
 Entry = str | list[float]  # a reason, or the numbers
+Scored = tuple[Record, list[Entry]]
 Judged = list[list[Allele | Reason]]  # of each record, of each ALT
 
 
@@ -77,14 +81,6 @@ def parts_of(records: Iterable[Record]) -> Iterator[tuple[Record, ...]]:
     rest = iter(records)
     while part := tuple(islice(rest, PART_RECORDS)):
         yield part
-
-
-Scored = tuple[Record, list[Entry]]
-OutputKind = Literal["vcf", "tsv", "parquet"]
-_KINDS: dict[str, OutputKind] = {".vcf.gz": "vcf", ".tsv": "tsv", ".parquet": "parquet"}
-ENDINGS = tuple(_KINDS)
-_OURS = "DNALM_"
-_TBI_BP = 1 << 29  # longer contigs do not fit into a .tbi
 
 
 def output_kind(out: Path, form: Form) -> OutputKind:
@@ -144,7 +140,7 @@ def _index(out: Path, longest_bp: int) -> str | None:
             try:
                 pysam.tabix_index(str(out), preset="vcf", force=True, csi=is_csi, index=str(beside))
                 beside.replace(out.with_name(out.name + (".csi" if is_csi else ".tbi")))
-            except OSError as error:  # of positions that the header does not tell, such as END
+            except OSError as error:  # of positions that the header does not give, such as END
                 reason = str(error)
             else:
                 return None
@@ -164,7 +160,7 @@ def _write_vcf(path: Path, form: Form, names: tuple[str, ...], scored: Iterable[
     skip = f"{_OURS}SKIP"
     ours = (*fields.values(), skip)
     header = form.header or ("##fileformat=VCFv4.3", "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO")
-    told = [
+    declared = [
         *(
             f'##INFO=<ID={field},Number=A,Type=Float,Description="dnalm {name}, both strands averaged">'
             for name, field in fields.items()
@@ -173,7 +169,7 @@ def _write_vcf(path: Path, form: Form, names: tuple[str, ...], scored: Iterable[
     ]
     kept = [line for line in header[:-1] if not any(line.startswith(f"##INFO=<ID={name},") for name in ours)]
     with pysam.BGZFile(str(path), "wb", None) as file:
-        file.write(("\n".join([*kept, *told, header[-1]]) + "\n").encode())
+        file.write(("\n".join([*kept, *declared, header[-1]]) + "\n").encode())
         for record, entries in scored:
             columns = list(record.fields if form.kind == "vcf" else (*record.fields[:5], ".", ".", "."))
             columns[7] = _info(columns[7], _values(names, entries), tuple(fields.values()), skip)
@@ -210,7 +206,7 @@ def rows_of(form: Form, scored: Iterable[Scored]) -> Iterator[tuple[list[str], E
 
 
 def _table_columns(form: Form, names: tuple[str, ...]) -> list[str]:
-    """A name of ours that the input has already is told apart by `dnalm_`."""
+    """A name of ours that the input has already begins with `dnalm_`."""
     old = list(form.columns[:5] if form.kind == "vcf" else form.columns)
     return [*old, *(f"dnalm_{name}" if name in old else name for name in (*names, "skipped"))]
 

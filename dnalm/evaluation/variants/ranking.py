@@ -1,10 +1,10 @@
-"""Scores held against labels: AUROC, AUPRC or Spearman, with intervals, over all and by group.
+"""Scores compared with labels: AUROC, AUPRC or Spearman, with intervals, over all and by group.
 
 Alleles of one group, such as those of one element of an assay, are not independent: with groups, the interval
 over all alleles draws whole groups, and a further row has the mean over groups with Student's interval of it.
 
-Labels 0 and 1 ask whether scores rank the ones first; a ratio is turned round for that, for an allele that a
-model finds unlikely is the suspicious one, as is the dot product. Other labels are values: their rank
+Labels 0 and 1 ask whether scores rank the ones first; ratios and dot products are negated for that, since an
+allele that a model finds unlikely is the suspicious one. Other labels are values: their rank
 correlation with the scores as they are, and of the sizes of both.
 """
 
@@ -32,7 +32,7 @@ _SEED = 0
 _spearman = metric_of("regression", "spearman", num_outputs=1)
 _CORRELATIONS: dict[str, Metric] = {
     "spearman": _spearman,
-    "spearman_of_sizes": lambda true, told: _spearman(np.abs(true), np.abs(told)),
+    "spearman_of_sizes": lambda true, scores: _spearman(np.abs(true), np.abs(scores)),
 }
 _RANKINGS: dict[str, Metric] = {
     "auroc": metric_of("binary", "auroc", num_outputs=2),

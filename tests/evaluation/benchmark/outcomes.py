@@ -12,7 +12,16 @@ ROWS = 40
 
 def listed(name: str, *, labels: int = 2) -> ListedTask:
     """A task of a list."""
-    return ListedTask(name, f"{name}/{{split}}.csv", "", "", labels, 100, "mcc", "short")
+    return ListedTask(
+        name=name,
+        path=f"{name}/{{split}}.csv",
+        hub_path="",
+        sha256="",
+        labels=labels,
+        length=100,
+        metric="mcc",
+        recipe="short",
+    )
 
 
 def outcome(task: ListedTask, model: str, seed: int, *, right: float = 0.8) -> Outcome:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dnalm.evaluation.benchmark import Judge, Published, read_published, write_report
+from dnalm.evaluation.benchmark import Comparison, Published, read_published, write_report
 from dnalm.evaluation.benchmark.leakage import Leakage
-from dnalm.evaluation.benchmark.report import model_titles, plot_standing
+from dnalm.evaluation.benchmark.report import model_titles, plot_leaderboard
 from tests.evaluation.benchmark.outcomes import listed, outcome
 
 TASKS = [listed("a_1"), listed("b")]
@@ -24,9 +24,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("report")
     failures = {("b", "random"): "oom: killed for want of memory", ("a_1", "random"): "timeout: stopped"}
     leakage = {"a_1": [Leakage("test", "train", 40, 3, 2, 1, 4, 0)]}
-    standing = Judge(TASKS, MODELS).standing(OUTCOMES)
+    standing = Comparison(TASKS, MODELS).leaderboard(OUTCOMES)
     write_report(place, "toy", standing, PUBLISHED, failures, leakage)
-    assert plot_standing(standing, place)
+    assert plot_leaderboard(standing, place)
     return place
 
 
@@ -81,7 +81,7 @@ def test_markdown_and_html_hold_the_same_cells(folder: Path) -> None:
 
 
 def test_published_numbers_stand_beside_ours_with_the_difference(folder: Path) -> None:
-    standing = Judge(TASKS, MODELS).standing(OUTCOMES)
+    standing = Comparison(TASKS, MODELS).leaderboard(OUTCOMES)
     text = (folder / "benchmark.md").read_text()
     ours = standing.best("a_1")
     assert f"| a\\_1 | {ours:.4f} | 0.5000 ({ours - 0.5:+.4f}) |" in text
@@ -112,10 +112,10 @@ def test_models_are_drawn_without_the_folders_that_tell_nothing() -> None:
 
 
 def test_an_empty_standing_is_a_table_too_and_no_picture(tmp_path: Path) -> None:
-    standing = Judge(TASKS, MODELS).standing([])
+    standing = Comparison(TASKS, MODELS).leaderboard([])
     write_report(tmp_path, "toy", standing, [], {}, {})
     assert "| b | mcc |  |  |" in (tmp_path / "benchmark.md").read_text()
-    assert not plot_standing(standing, tmp_path)
+    assert not plot_leaderboard(standing, tmp_path)
 
 
 def test_the_transcribed_means_of_gue_are_the_published_ones() -> None:

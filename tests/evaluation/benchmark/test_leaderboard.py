@@ -1,4 +1,4 @@
-"""Standings are functions of outcomes alone; means, ranks and tests are those of independent computations."""
+"""A leaderboard is a function of outcomes alone; means, ranks and tests are as computed independently."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from dnalm.evaluation.benchmark import Judge
+from dnalm.evaluation.benchmark import Comparison
 from tests.evaluation.benchmark.outcomes import listed, outcome
 
 TASKS = [listed("a"), listed("b", labels=3), listed("c")]
@@ -17,13 +17,14 @@ ALL = [outcome(task, model, seed) for task in TASKS for model in MODELS for seed
 @given(st.permutations(range(len(ALL))), st.integers(0, len(ALL)))
 @settings(max_examples=8)
 def test_neither_order_nor_a_restart_changes_a_digit(order: list[int], cut: int) -> None:
-    judge = Judge(TASKS, MODELS)
-    judge.standing([ALL[place] for place in order[:cut]])
-    assert judge.standing([ALL[place] for place in order]) == Judge(TASKS, MODELS).standing(ALL)
+    comparison = Comparison(TASKS, MODELS)
+    comparison.leaderboard([ALL[place] for place in order[:cut]])
+    found = comparison.leaderboard([ALL[place] for place in order])
+    assert found == Comparison(TASKS, MODELS).leaderboard(ALL)
 
 
 def test_means_intervals_and_costs() -> None:
-    cell = Judge(TASKS, MODELS).standing(ALL).cells["a", "random"]
+    cell = Comparison(TASKS, MODELS).leaderboard(ALL).cells["a", "random"]
     values = [each.value for each in ALL if (each.task, each.model) == ("a", "random")]
     assert cell.values == {1: values[0], 2: values[1]}
     assert cell.mean == pytest.approx(np.mean(values))
@@ -34,30 +35,30 @@ def test_means_intervals_and_costs() -> None:
 
 
 def test_one_seed_has_the_interval_of_its_test_items() -> None:
-    cell = Judge(TASKS, MODELS).standing([ALL[0]]).cells["a", "runs/x"]
+    cell = Comparison(TASKS, MODELS).leaderboard([ALL[0]]).cells["a", "runs/x"]
     assert -1 <= cell.interval.low < cell.mean < cell.interval.high <= 1
 
 
 def test_ranks_and_averages_go_over_tasks_that_all_models_have() -> None:
     some = [each for each in ALL if (each.task, each.model) != ("b", "random")]
-    standing = Judge(TASKS, MODELS).standing(some)
-    assert standing.whole == ["a", "c"]
-    means = [[standing.cells[task, model].mean for model in MODELS] for task in ("a", "c")]
-    assert [standing.averages[model] for model in MODELS] == pytest.approx(np.mean(means, axis=0))
+    board = Comparison(TASKS, MODELS).leaderboard(some)
+    assert board.whole == ["a", "c"]
+    means = [[board.cells[task, model].mean for model in MODELS] for task in ("a", "c")]
+    assert [board.averages[model] for model in MODELS] == pytest.approx(np.mean(means, axis=0))
     ranks = stats.rankdata(-np.array(means), axis=1).mean(axis=0)
-    assert [standing.ranks[model] for model in MODELS] == pytest.approx(ranks)
+    assert [board.ranks[model] for model in MODELS] == pytest.approx(ranks)
 
 
 def test_a_better_model_is_seen_to_be_better_and_an_equal_one_is_not() -> None:
     tasks = [listed("a"), listed("b")]
     outcomes = [outcome(task, "good", 1, right=1.0) for task in tasks]
     outcomes += [outcome(task, "poor", seed, right=0.0) for task in tasks for seed in (1, 2)]
-    (pair,) = Judge(tasks, ["good", "poor"]).standing(outcomes).pairs
+    (pair,) = Comparison(tasks, ["good", "poor"]).leaderboard(outcomes).pairs
     assert (pair.better, pair.worse) == (2, 0)
     assert pair.difference > 0.5
     same = [outcome(task, "good", seed, right=1.0) for task in tasks for seed in (1, 2)]
     same += [outcome(task, "fine", seed, right=1.0) for task in tasks for seed in (1, 2)]
-    (pair,) = Judge(tasks, ["good", "fine"]).standing(same).pairs
+    (pair,) = Comparison(tasks, ["good", "fine"]).leaderboard(same).pairs
     assert (pair.better, pair.worse, set(pair.probabilities.values())) == (0, 0, {1.0})
 
 
@@ -65,11 +66,11 @@ def test_one_correction_holds_for_all_tasks_and_pairs_of_a_table() -> None:
     tasks, models = [listed("a"), listed("b")], ["good", "fair", "poor"]
     right = dict(zip(models, (1.0, 0.9, 0.0), strict=True))
     outcomes = [outcome(task, model, 1, right=right[model]) for task in tasks for model in models]
-    judge = Judge(tasks, models)
-    pairs = judge.standing(outcomes).pairs
+    comparison = Comparison(tasks, models)
+    pairs = comparison.leaderboard(outcomes).pairs
     of = {(each.task, each.model): [each] for each in outcomes}
     raw = {
-        (pair.first, pair.second, task.name): judge._probability(
+        (pair.first, pair.second, task.name): comparison._probability(
             task, of[task.name, pair.first], of[task.name, pair.second]
         )
         for pair in pairs
@@ -82,7 +83,7 @@ def test_one_correction_holds_for_all_tasks_and_pairs_of_a_table() -> None:
     assert [found[key] for key in order] == pytest.approx(np.maximum.accumulate(steps))
 
 
-def test_no_outcomes_are_an_empty_standing() -> None:
-    standing = Judge(TASKS, MODELS).standing([])
-    assert (standing.cells, standing.averages, standing.pairs) == ({}, {}, [])
-    assert np.isnan(standing.best("a"))
+def test_no_outcomes_are_an_empty_leaderboard() -> None:
+    board = Comparison(TASKS, MODELS).leaderboard([])
+    assert (board.cells, board.averages, board.pairs) == ({}, {}, [])
+    assert np.isnan(board.best("a"))

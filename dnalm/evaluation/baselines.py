@@ -1,11 +1,8 @@
-"""How a masked model compares with the count models, base by base.
+"""What a masked language model of DNA must beat, base by base: two count models of the same text.
 
-What a masked language model of DNA must beat: two count models of the same text.
-
-Order 0 knows how frequent each base is. The context model knows how frequent each base is between
-the four bases on its left and the four on its right, which it always sees, even where the masked
-model sees nothing. Both are counted on the training regions and judged on the model's own hidden
-bases.
+Order 0 knows how frequent each base is. The context model knows how frequent each base is between the four
+bases on its left and the four on its right, which it always sees, even where the masked model sees nothing.
+Both are counted on the training regions and evaluated on the model's own hidden bases.
 """
 
 from __future__ import annotations
