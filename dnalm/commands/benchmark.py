@@ -240,7 +240,7 @@ def benchmark(
     sweep: BenchmarkFolder,
     launcher: LocalLauncher | SlurmLauncher,
     config_dir: Path | None,
-    config: dict[str, object],  # noqa: ARG001 -- every command is given it
+    config: dict[str, object],  # noqa: ARG001 -- every command gets it
     tasks: Annotated[tuple[str, ...], NOT_EMPTY] | None = None,
     seeds: Jobs = 3,
     finetune: tuple[str, ...] = (),

@@ -1,4 +1,4 @@
-"""`dnalm cluster`: do a model's vectors fall into the classes of a label that it was never told?
+"""`dnalm cluster`: do a model's vectors fall into the classes of a label that it has not seen?
 
 The run directory holds `embeddings.parquet`; `clusters.csv` (adjusted Rand index, silhouette over all rows
 and by label, of the model and of k-mer frequencies); `clusters.png` and `clusters.svg`; `summary.json` with
@@ -97,12 +97,12 @@ def clusters(
         pictures = [run.path / f"clusters.{kind}" for kind in ("png", "svg")]
         plot_clusters(spaces, labels, pictures, seed=seed)
         counts = {name: labels.count(name) for name in sorted(set(labels))}
-        told = {"label": label, "labels": counts, "rows": len(labels), "k": k, "seed": seed}
+        about = {"label": label, "labels": counts, "rows": len(labels), "k": k, "seed": seed}
         figures = {
             name: {"rand": found.rand, "silhouette": found.silhouette, "by_label": found.by_label}
             for name, (_, found) in spaces.items()
         }
-        path = run.write_summary({**told, "figures": figures})
+        path = run.write_summary({**about, "figures": figures})
         for name, (_, found) in spaces.items():
             stdout.print(f"{name}: adjusted Rand index {found.rand:.3f}, silhouette {found.silhouette:.3f}")
         for note in source.notes:

@@ -54,7 +54,7 @@ def embed(
     workers: Processes = 1,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> None:
-    """Embed a file of sequences, or go on with it, and say where the vectors are.
+    """Embed a file of sequences, from where a killed command ended, and say where the vectors are.
 
     Args:
         model: a run, a model directory or a published model.
@@ -102,10 +102,10 @@ def embed(
     with embedding(source, out, plan, workers=workers) as found:
         for note in source.notes:
             stdout.print(note)
-        _tell(found, config, time.monotonic() - began)
+        _report(found, config, time.monotonic() - began)
 
 
-def _tell(found: EmbeddedFile, config: dict[str, object], seconds: float) -> None:
+def _report(found: EmbeddedFile, config: dict[str, object], seconds: float) -> None:
     summary = {
         "out": str(found.path),
         "sequences": found.num_sequences,

@@ -97,11 +97,11 @@ def score(
             variants, out, plan=plan, store=store, found=found, names=names, workers=workers, lock=lock
         )
         figures = rank(scored_records(variants, found, done), truth, names) if truth else []
-        _tell(out, found, store, names, figures, no_index, config, time.monotonic() - began)
+        _report(out, found, store, names, figures, no_index, config, time.monotonic() - began)
         done.remove()
 
 
-def _tell(
+def _report(
     out: Path,
     found: Survey,
     store: GenomeStore,
@@ -132,8 +132,8 @@ def _tell(
     path = out.with_name(out.name + ".summary.json")
     write_text(path, json.dumps(summary, indent=2, default=str) + "\n")
     reasons = ", ".join(f"{number} {reason}" for reason, number in found.reasons.items())
-    told = f", {skipped} not ({reasons})" if skipped else ""
-    stdout.print(f"{found.num_alleles - skipped:,} alleles scored{told}: {out}")
+    rest = f", {skipped} not ({reasons})" if skipped else ""
+    stdout.print(f"{found.num_alleles - skipped:,} alleles scored{rest}: {out}")
     if found.undeclared:
         stdout.print(f"INFO fields that the header does not declare: {', '.join(found.undeclared)}")
     if found.miscounted:

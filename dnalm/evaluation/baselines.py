@@ -119,7 +119,7 @@ def _contexts_at(store: GenomeStore, position_X: Integers) -> tuple[Integers, np
 Flags = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Judgement:
     """Bits per base on the same hidden bases.
 

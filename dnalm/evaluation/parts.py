@@ -324,7 +324,7 @@ def opened_output(out: Path, endings: Sequence[str]) -> Iterator[OutputLock]:
         CheckpointError: CKPT-12, another process writes it.
     """
     if not out.name.endswith(tuple(endings)):
-        raise _refused(f"{out}: a name that does not tell its form", endings)
+        raise _refused(f"{out}: a name with no known ending", endings)
     if beside := next((ending for ending in BESIDE if out.name.endswith(ending)), None):
         raise _refused(f"{out}: {beside} is the name of what another output has beside it", endings)
     if out.is_dir() and not _is_own_zarr(out):

@@ -144,7 +144,7 @@ def test_labels_are_ranked_over_all_and_by_group(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "out", "code", "sentence"),
     [
-        ([], "out.txt", 2, "CFG-52 out: {folder}/out.txt: a name that does not tell its form"),
+        ([], "out.txt", 2, "CFG-52 out: {folder}/out.txt: a name with no known ending"),
         (["layers=[1]"], "o.tsv", 2, "CFG-50 layers: layers=[1] without score=distance"),
         (["score=[distance]", "layers=[9]"], "o.tsv", 2, "CFG-50 layers: layer 9 of a model of 1"),
         (["score=[llr,llr]"], "o.tsv", 2, "CFG-05 score: llr: given twice"),

@@ -161,5 +161,7 @@ def test_thirty_windows_give_a_verdict() -> None:
 
 def _judgement(windows: int) -> Judgement:
     of = _difference(windows)
-    plain = Judgement(2 * windows, 1.25, 2.0, 2.0, of, of)
+    plain = Judgement(
+        hidden_bases=2 * windows, model=1.25, order0=2.0, two_sided=2.0, over_order0=of, over_two_sided=of
+    )
     return replace(plain, species={"yeast": plain})

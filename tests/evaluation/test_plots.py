@@ -25,7 +25,14 @@ def drawn(rows: str, steps: int, folder: Path, patch: pytest.MonkeyPatch) -> Fig
     patch.setattr(Figure, "savefig", keep)
     (folder / "metrics.csv").write_text(HEADER + rows)
     difference = PairedDifference(-0.1, 0.01, 100)
-    judgement = Judgement(500, 1.8, 1.9, 1.9, difference, difference)
+    judgement = Judgement(
+        hidden_bases=500,
+        model=1.8,
+        order0=1.9,
+        two_sided=1.9,
+        over_order0=difference,
+        over_two_sided=difference,
+    )
     plot_training(folder / "metrics.csv", judgement, folder / "loss.png", steps=steps)
     return figures[0]
 

@@ -1,6 +1,6 @@
-"""What of a judging set a model has seen in training: the same sequences, the other strand, near duplicates.
+"""Leakage: what of a test set is in the training set, as it is, on the other strand, or nearly so.
 
-Near duplicates share half of their k-mers or more, strands not told apart. They are looked for by MinHash:
+Near duplicates share half of their k-mers or more, on either strand. They are looked for by MinHash:
 each sequence has a signature of fixed size, those that agree in a band of it are compared k-mer by k-mer, so
 that memory grows with the number of sequences alone. What is counted is certain; a pair that shares just half
 is found with a probability of 0.98, one that shares two thirds practically always.
@@ -30,7 +30,7 @@ _SEED = 1
 Hashes = npt.NDArray[np.uint32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Leakage:
     """What rows of one part share with another.
 
@@ -98,7 +98,16 @@ def _between(
         any(shared_kmers(table, row, there, int(each)) >= SHARED for each in candidates)
         for row, candidates in _candidates(signatures[part], np.array(rest, np.int64), signatures[other])
     )
-    return Leakage(part, other, len(table), exact, len(known), reverse, near, conflicts)
+    return Leakage(
+        part=part,
+        other=other,
+        rows=len(table),
+        exact=exact,
+        distinct=len(known),
+        reverse=reverse,
+        near=near,
+        other_label=conflicts,
+    )
 
 
 def _digest(table: LabelledTable, row: int, *, reverse: bool = False) -> bytes:

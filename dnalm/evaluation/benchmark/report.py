@@ -386,13 +386,13 @@ def _draw_task(panel: Axes, board: Leaderboard, task: ListedTask) -> None:
 
 
 def model_titles(models: Sequence[str]) -> list[str]:
-    """Names of models without their folders, where two are still told apart."""
+    """Names of models without their folders, where all names still differ."""
     names = [PurePath(model).name for model in models]
     shown = [name if names.count(name) == 1 else model for name, model in zip(names, models, strict=True)]
     return [name if len(name) <= _LABEL else f"…{name[1 - _LABEL :]}" for name in shown]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Published:
     """One number of a paper.
 
@@ -429,7 +429,8 @@ def read_published(names: Sequence[str]) -> list[Published]:
         for row in csv.DictReader(line for line in lines if line and not line.startswith("#")):
             for model, text in row.items():
                 if model != "task" and text:
-                    found.append(Published(row["task"], model, _number(name, text) / scale, name))
+                    value = _number(name, text) / scale
+                    found.append(Published(task=row["task"], model=model, value=value, source=name))
     return found
 
 

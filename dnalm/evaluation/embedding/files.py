@@ -97,7 +97,7 @@ ENDINGS = (".parquet", ".npy", ".zarr")
 _CHUNK_ROWS = 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EmbeddedFile:
     """What was written.
 
@@ -150,7 +150,13 @@ def embedding(
         with progress_bar("Embedding", total=None) as advance:
             done = work_on(parts_of(source), folder, plan, workers=workers, advance=advance, lock=lock)
         num_rows = _write(out, done, schema)
-        yield EmbeddedFile(out, done.num_items, num_rows, reader.encoder.hidden_size, contract)
+        yield EmbeddedFile(
+            path=out,
+            num_sequences=done.num_items,
+            num_rows=num_rows,
+            width=reader.encoder.hidden_size,
+            contract=contract,
+        )
         done.remove()
 
 

@@ -50,7 +50,7 @@ from dnalm.tokenizers.protocol import mean_over_tokens
 _BED_COLUMNS = ("chrom", "start", "end", "name", "score", "strand")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class NamedSequence:
     """A sequence and where it is from.
 
@@ -177,7 +177,9 @@ class SequenceInput:
                 where=f"{self.path}:{record.line}",
                 notes=self._notes,
             )
-            yield NamedSequence(record.name, codes, where, record.name, 0, len(codes))
+            yield NamedSequence(
+                id=record.name, codes=codes, where=where, contig=record.name, start=0, end=len(codes)
+            )
 
     def _bed(self) -> Iterator[NamedSequence]:
         assert self.reference is not None, "checked above"
@@ -207,7 +209,9 @@ class SequenceInput:
             )
             name = str(number if self.id is None else row.values[self.id])
             kept = tuple(None if row.values[key] is None else str(row.values[key]) for key in self.keep)
-            yield NamedSequence(name, codes, where, None, 0, len(codes), kept=kept)
+            yield NamedSequence(
+                id=name, codes=codes, where=where, contig=None, start=0, end=len(codes), kept=kept
+            )
 
 
 def _bed_column(row: BedRow, column: str) -> str:

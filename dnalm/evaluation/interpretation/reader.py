@@ -131,7 +131,7 @@ def training_window(model: LoadedModel) -> int:
     return model.tokenizer.length_in_bases(min(limits)) if limits else _DEFAULT_BP
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HeadSummary:
     """What a head does with one sequence; rows that are no base's are left out, means over the others.
 
@@ -230,7 +230,7 @@ def substitute(codes: Codes, place: int, base: int) -> Codes:
 
 
 def saturate(reader: Reader, region: Region, *, neighbours_bp: int) -> Mutagenesis:
-    """Judge every substitution of a region.
+    """Compute the effect of every substitution of a region.
 
     Args:
         reader: the model.

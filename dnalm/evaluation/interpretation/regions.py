@@ -17,7 +17,7 @@ from dnalm.genome.store import open_or_build
 _FILE_NAME = re.compile(r"[^A-Za-z0-9.+-]+")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Region:
     """A stretch of DNA with what lies around it.
 
@@ -109,12 +109,12 @@ def _read_bed(path: Path, reference: Path, flank_bp: int, cache: Path | None) ->
     for number, row in enumerate(BedReader(path, store), start=1):
         first, last = max(0, row.start - flank_bp), min(row.contig.length, row.end + flank_bp)
         yield Region(
-            number,
-            row.title,
-            row.contig.name,
-            row.start,
-            bases(store.fetch(row.contig.name, first, last)),
-            (row.start - first, row.end - first),
+            number=number,
+            name=row.title,
+            contig=row.contig.name,
+            start=row.start,
+            codes=bases(store.fetch(row.contig.name, first, last)),
+            inner=(row.start - first, row.end - first),
         )
 
 
@@ -122,7 +122,14 @@ def _read_fasta(path: Path) -> Iterator[Region]:
     for number, record in enumerate(read_records(path), start=1):
         where = f"{path}:{record.line}"
         codes = bases(read_codes(record.sequence, column=record.name, where=where, notes=Notes()))
-        yield Region(number, record.name, record.name, 0, codes, (0, len(codes)))
+        yield Region(
+            number=number,
+            name=record.name,
+            contig=record.name,
+            start=0,
+            codes=codes,
+            inner=(0, len(codes)),
+        )
 
 
 def _with_bases(region: Region, path: Path) -> Region:

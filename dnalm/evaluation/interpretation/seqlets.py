@@ -31,10 +31,10 @@ WIDTH, _MARGIN = 11, 4  # bases of a seqlet, and around it, into which alignment
 _ALIKE = 0.65  # least cosine to the motif so far
 _ROUNDS = 3  # of gathering, each with the profile of the one before
 _TINY = 1e-12
-_TRIM_BITS = 0.35  # columns at the ends that tell less are cut
+_TRIM_BITS = 0.35  # columns at the ends with less information are cut
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class FoundMotif:
     """A pile of seqlets.
 
@@ -74,7 +74,7 @@ def scores_in_bits(texts: Sequence[Codes], log_p: Sequence[Floats]) -> list[Floa
     """
     counts = np.bincount(np.concatenate(list(texts)), minlength=5)[:4] + 1
     logs = np.append(np.log2(counts / counts.sum()), np.nan)
-    return [told / np.log(2) - logs[codes] for codes, told in zip(texts, log_p, strict=True)]
+    return [row / np.log(2) - logs[codes] for codes, row in zip(texts, log_p, strict=True)]
 
 
 def find_seqlets(scores: Sequence[Floats], *, most: int) -> list[tuple[int, int, float]]:
@@ -137,7 +137,8 @@ def pile_up(
             continue
         free[members] = False
         mean = float(np.mean([seqlets[member][2] for member in members]))
-        motifs.append(FoundMotif(f"found{len(motifs) + 1}", trimmed, len(members), mean))
+        name = f"found{len(motifs) + 1}"
+        motifs.append(FoundMotif(name=name, counts_W4=trimmed, num_seqlets=len(members), mean_score=mean))
     return motifs
 
 
@@ -220,7 +221,7 @@ def _one_hot(codes: Codes) -> Floats:
 Table = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Match:
     """A found motif and the known one that is nearest.
 
@@ -241,7 +242,7 @@ class Match:
     strand: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SiteKnowledge:
     """How well a model knows the sites of a known motif.
 
@@ -279,12 +280,12 @@ def compare(found: Sequence[FoundMotif], known: Mapping[str, Table]) -> list[Mat
     best = p_values.argmin(axis=1)
     return [
         Match(
-            motif.name,
-            names[at],
-            float(p_values[row, at]),
-            min(float(len(names)), float(p_values[row, at]) * len(names)),
-            int(overlaps[row, at]),
-            "-" if strands[row, at] else "+",
+            found=motif.name,
+            known=names[at],
+            p_value=float(p_values[row, at]),
+            e_value=min(float(len(names)), float(p_values[row, at]) * len(names)),
+            overlap=int(overlaps[row, at]),
+            strand="-" if strands[row, at] else "+",
         )
         for row, (motif, at) in enumerate(zip(found, best, strict=True))
     ]
@@ -328,8 +329,15 @@ def scan(
 def _knowledge(name: str, num_sites: int, inside: npt.NDArray[np.bool_], values: Floats) -> SiteKnowledge:
     known = ~np.isnan(values)
     within, without = values[inside & known], values[~inside & known]
-    if not len(within) or not len(without):
-        return SiteKnowledge(name, num_sites, math.nan, math.nan, math.nan)
-    wins = stats.mannwhitneyu(within, without, method="asymptotic").statistic
-    auroc = float(wins) / len(within) / len(without)
-    return SiteKnowledge(name, num_sites, float(within.mean()), float(without.mean()), auroc)
+    inside_bits = outside_bits = auroc = math.nan
+    if len(within) and len(without):
+        wins = stats.mannwhitneyu(within, without, method="asymptotic").statistic
+        auroc = float(wins) / len(within) / len(without)
+        inside_bits, outside_bits = float(within.mean()), float(without.mean())
+    return SiteKnowledge(
+        known=name,
+        num_sites=num_sites,
+        inside_bits=inside_bits,
+        outside_bits=outside_bits,
+        auroc=auroc,
+    )

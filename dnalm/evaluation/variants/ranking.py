@@ -40,7 +40,7 @@ _RANKINGS: dict[str, Metric] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Labels:
     """Where the label and the group of an allele are.
 
@@ -86,7 +86,14 @@ class Labels:
             if name in found.miscounted and name not in found.form.columns:
                 raise _miscounted(variants, found, name)
         table = None if labels in known else _read_table(Path(labels), store)
-        return cls(variants, found.form, found.aliases, labels, group, table)
+        return cls(
+            path=variants,
+            form=found.form,
+            aliases=found.aliases,
+            label=labels,
+            group=group,
+            table=table,
+        )
 
     def label_of(self, record: Record, place: int) -> float:
         """Of an ALT of a record; NaN if it has none."""

@@ -38,7 +38,10 @@ def test_the_averages_of_gue_are_the_published_ones() -> None:
 def test_scale_and_empty_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "paper.csv").write_text("# A paper\n# scale: 100\ntask,x,y\na,50,\nb,,25\n")
     monkeypatch.setattr("dnalm.evaluation.benchmark.report.published_folder", lambda: tmp_path)
-    expected = [Published("a", "x", 0.5, "paper.csv"), Published("b", "y", 0.25, "paper.csv")]
+    expected = [
+        Published(task="a", model="x", value=0.5, source="paper.csv"),
+        Published(task="b", model="y", value=0.25, source="paper.csv"),
+    ]
     assert read_published(["paper.csv"]) == expected
 
 

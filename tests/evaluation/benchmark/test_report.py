@@ -16,14 +16,15 @@ TASKS = [listed("a_1"), listed("b")]
 ODD = "=cmd()|<b>&_{x}$%"
 MODELS = [ODD, "random"]
 OUTCOMES = [outcome(TASKS[0], model, seed) for model in MODELS for seed in (1, 2)]
-PUBLISHED = [Published("a_1", "NT", 0.5, "paper.csv"), Published("elsewhere", "NT", 0.5, "paper.csv")]
+PUBLISHED = [Published(task=task, model="NT", value=0.5, source="paper.csv") for task in ("a_1", "elsewhere")]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("report")
     failures = {("b", "random"): "oom: killed for want of memory", ("a_1", "random"): "timeout: stopped"}
-    leakage = {"a_1": [Leakage("test", "train", 40, 3, 2, 1, 4, 0)]}
+    counts = {"rows": 40, "exact": 3, "distinct": 2, "reverse": 1, "near": 4, "other_label": 0}
+    leakage = {"a_1": [Leakage(part="test", other="train", **counts)]}
     standing = Comparison(TASKS, MODELS).leaderboard(OUTCOMES)
     write_report(place, "toy", standing, PUBLISHED, failures, leakage)
     assert plot_leaderboard(standing, place)

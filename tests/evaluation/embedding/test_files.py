@@ -227,7 +227,7 @@ def test_a_sequence_too_long_to_hold_is_refused(tmp_path: Path) -> None:
 def test_outputs_and_columns_that_cannot_be_are_refused_before_any_work(tmp_path: Path) -> None:
     source = write_inputs(tmp_path)["fasta"]
     with pytest.raises(
-        ConfigError, match=r"CFG-52 out: .*out.txt: a name that does not tell its form; .* ends in .parquet"
+        ConfigError, match=r"CFG-52 out: .*out.txt: a name with no known ending; .* ends in .parquet"
     ):
         embed_file(source, tmp_path / "out.txt", plan(tmp_path))
     with pytest.raises(ConfigError, match=r"CFG-52 out: .* what another output has beside it"):

@@ -40,4 +40,5 @@ def random_codes(length: int, seed: int = 0) -> Codes:
 
 
 def region_of(codes: Codes, first: int = 0, last: int | None = None) -> Region:
-    return Region(1, "x", "chr1", 100, codes, (first, len(codes) if last is None else last))
+    inner = (first, len(codes) if last is None else last)
+    return Region(number=1, name="x", contig="chr1", start=100, codes=codes, inner=inner)

@@ -21,7 +21,11 @@ KNOWN = {f"m{number}": table_of(word) for number, word in enumerate(WORDS)}
 def test_a_found_motif_is_recognised_on_either_strand() -> None:
     counts = (100 * table_of(WORDS[0])).astype(np.int64)
     turned = counts[::-1, ::-1]
-    matches = compare([FoundMotif("a", counts, 100, 1.0), FoundMotif("b", turned, 100, 1.0)], KNOWN)
+    found = [
+        FoundMotif(name=name, counts_W4=table, num_seqlets=100, mean_score=1.0)
+        for name, table in (("a", counts), ("b", turned))
+    ]
+    matches = compare(found, KNOWN)
     assert [(match.known, match.strand) for match in matches] == [("m0", "+"), ("m0", "-")]
     assert all(match.e_value < 1e-3 for match in matches)
     assert all(match.e_value == match.p_value * len(KNOWN) for match in matches)

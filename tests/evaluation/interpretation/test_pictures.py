@@ -42,8 +42,8 @@ def test_unknown_bases_leave_gaps(unknown: list[int], tmp_path: Path) -> None:
 
 def test_no_motif_and_motifs_with_their_matches(tmp_path: Path) -> None:
     draw_motifs([], [], {}, tmp_path / "none")
-    found = FoundMotif("found1", np.eye(4, dtype=np.int64) * 9, 9, 1.0)
-    match = Match("found1", "a & b", 0.1, 0.2, 4, "-")
+    found = FoundMotif(name="found1", counts_W4=np.eye(4, dtype=np.int64) * 9, num_seqlets=9, mean_score=1.0)
+    match = Match(found="found1", known="a & b", p_value=0.1, e_value=0.2, overlap=4, strand="-")
     draw_motifs([found], [match], {"a & b": np.full((3, 4), 0.25)}, tmp_path / "one")
     assert "a &amp; b (-), E = 0.2" in (tmp_path / "one.svg").read_text()
     assert (tmp_path / "none.png").is_file()
