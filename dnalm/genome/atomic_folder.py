@@ -25,21 +25,32 @@ from dnalm.system_errors import disk_reason
 _BUILDING = ".building-"
 
 
+def acquire_lock(target: Path, holder: Callable[[], str]) -> FileLock:
+    """Lock the place of a file or folder, whose parents are made; print who holds the lock if it is held.
+
+    Raises:
+        NotImplementedError: the file system has no locks.
+        OSError: the parent is not writable.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(_lock_path(target.parent, target.name))
+    try:
+        lock.acquire(timeout=0.2)
+    except Timeout:
+        stderr.print(f"Waiting for {holder()} ...")
+        lock.acquire()
+    return lock
+
+
 @contextmanager
 def locked(target: Path) -> Iterator[None]:
-    """Hold the lock of a folder's place; say whom one waits for.
+    """Hold the lock of a folder's place; print who holds it meanwhile.
 
     Raises:
         DataError: STORE-09 (the parent is not writable), STORE-11 (no locks there).
     """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(_lock_path(target.parent, target.name))
-        try:
-            lock.acquire(timeout=0.2)
-        except Timeout:
-            stderr.print(f"Waiting for {_holder(target)}, which is building {target.name} ...")
-            lock.acquire()
+        lock = acquire_lock(target, lambda: f"{_holder(target)}, which is building {target.name}")
     except NotImplementedError as error:
         fix = "put the cache on a local disk"
         raise store_error(

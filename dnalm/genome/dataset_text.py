@@ -127,7 +127,7 @@ def _write(rows: Iterable[Mapping[str, Any]], column: str, target: Path, source:
                     advance(_EVERY)
         except DataError:
             raise
-        except Exception as error:  # reading goes on while rows are drawn
+        except Exception as error:  # reading continues while rows are drawn
             if errno_of(error) in DISK_FULL:
                 raise
             raise _error(

@@ -1,24 +1,20 @@
-"""A file of another host in a folder: downloaded once, verified, whole at its name or not there at all.
+"""Files of other hosts: downloaded once, verified, whole at their name or not there at all.
 
-A download grows in `.<name>.part` beside its place and is renamed when its checksum is right, so a
-killed one goes on later. What lies at the name already, put there by hand, is verified and never
-changed. `.<name>.verified` notes a file's size, time of change and checksum, so that nothing is read
-or asked for again. Of a file whose checksum nobody has published, the one it came with is noted and said.
+A download grows in `.<name>.part` beside its place and is renamed when its checksum is right, so a killed one
+resumes later. A file that lies at the name already, put there by hand, is verified and never changed.
+`.<name>.verified` notes a file's size, time of change and checksum, so that nothing is read or requested
+again. Where nobody has published a checksum, the file's own is noted and printed.
 
-Bring a file over HTTP, going on where an earlier attempt ended, and trying again where that may help.
+A checksum is written `md5:<hex>` or `sha256:<hex>`. Where it is not known beforehand, the publisher's list of
+checksums is: UCSC's md5sum.txt, NCBI's md5checksums.txt.
 
-pooch verifies files but always starts at the first byte, so the transfer itself is written here on
-requests, the library below pooch. Bytes are taken as they lie on the server: a `.fa.gz` that is
-sent as compressed text would otherwise be unpacked on the way and fail its checksum. What the server calls
-the version of a file (ETag, or else its date) lies beside the partial one, so that no file is put together
-of two versions.
+The transfer is written on requests: pooch always starts at the first byte, and urllib3's Retry neither
+resumes a body that breaks off nor counts attempts anew while bytes arrive. Bytes are kept as they lie on the
+server: a `.fa.gz` that is sent as compressed text would otherwise be unpacked on the way and fail its
+checksum. What the server calls the version of a file (ETag, or else its date) lies beside the partial one, so
+that no file is put together of two versions.
 
-A file of another host: where it is, and the checksum that proves it.
-
-A checksum is spelled `md5:<hex>` or `sha256:<hex>`, as pooch spells it. Where it is not known
-beforehand, the publisher's list of checksums is: UCSC's md5sum.txt, NCBI's md5checksums.txt.
-
-Recipes of `dnalm fetch`: what can be downloaded by name. They are data, and stand in `conf/download/`.
+Recipes of `dnalm fetch`, what can be downloaded by name, are data and stand in `conf/download/`.
 """
 
 from __future__ import annotations
@@ -38,14 +34,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import platformdirs
-import pooch
 import requests
 import urllib3
-from filelock import FileLock, Timeout
 
 from dnalm.console import progress_bar, stderr
 from dnalm.durable import DISK_FULL, file_sha256, size_text
 from dnalm.errors import DataError
+from dnalm.genome.atomic_folder import acquire_lock
 from dnalm.paths import config_folder
 
 SCHEMES = ("http", "https")
@@ -64,13 +59,10 @@ class Checksum:
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.digest}"
 
-    def matches(self, path: Path) -> bool:
-        """Whether a file has it; reads the whole file."""
-        return self.of(path) == self
-
     def of(self, path: Path) -> Checksum:
         """A file's checksum by the same algorithm."""
-        return Checksum(self.algorithm, pooch.file_hash(str(path), alg=self.algorithm))
+        with path.open("rb") as file:
+            return Checksum(self.algorithm, hashlib.file_digest(file, self.algorithm).hexdigest())
 
 
 def parse_checksum(text: str) -> Checksum:
@@ -88,7 +80,7 @@ def parse_checksum(text: str) -> Checksum:
 def find_checksum(text: str, name: str) -> Checksum | None:
     """The checksum of a file in a list as `md5sum` and `sha256sum` write them: digest, blanks, name.
 
-    The algorithm is told by the digest's length. None where no line names the file.
+    The digest's length says which algorithm it is of. None where no line names the file.
     """
     for line in text.splitlines():
         entry = _LIST_LINE.fullmatch(line.strip())
@@ -100,7 +92,7 @@ def find_checksum(text: str, name: str) -> Checksum | None:
 
 
 def check_name(name: str) -> str:
-    """Give back a name that is safe as a file's or folder's, below the one it is put in.
+    """Return a name that is safe as a file's or folder's, below the one it is put in.
 
     Raises:
         ValueError: it holds anything but letters, digits and `. _ -`, or starts with one of these.
@@ -112,7 +104,7 @@ def check_name(name: str) -> str:
 
 
 def check_url(url: str) -> str:
-    """Give back an address that may be downloaded from.
+    """Return an address that may be downloaded from.
 
     Raises:
         ValueError: another scheme than http and https, no host, a password, or no plain file name at
@@ -240,8 +232,7 @@ def transfer(url: str, part: Path, *, patience: Patience) -> None:
             if not error.passing or failures >= patience.attempts:
                 raise
             wait_s = min(max(patience.wait_s * 2 ** (failures - 1), error.wait_s), _LONGEST_WAIT_S)
-            told = f"{url}: {error}; attempt {failures + 1} of {patience.attempts} in {wait_s:g} s"
-            stderr.print(told)
+            stderr.print(f"{url}: {error}; attempt {failures + 1} of {patience.attempts} in {wait_s:g} s")
             time.sleep(wait_s)
 
 
@@ -254,12 +245,12 @@ def _attempt(url: str, part: Path, *, timeout_s: float) -> None:
             headers["If-Range"] = _version_path(part).read_text()
     try:
         with requests.get(url, headers=headers, stream=True, timeout=timeout_s) as response:
-            _check_way(url, response)
+            _check_redirects(url, response)
             if start and response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 return _check_whole(response, part)
             _check_status(response)
             if response.status_code != HTTPStatus.PARTIAL_CONTENT:
-                start = 0  # the whole file: this server does not go on from the middle
+                start = 0  # the whole file: this server does not send parts
             elif _content_range(response, "start") != str(start):
                 raise TransferError("FETCH-02", "it sends another part than asked", passing=False)
             if not start:
@@ -321,7 +312,7 @@ def _check_whole(response: requests.Response, part: Path) -> None:
     _version_path(part).unlink(missing_ok=True)
 
 
-def _check_way(url: str, response: requests.Response) -> None:
+def _check_redirects(url: str, response: requests.Response) -> None:
     """Follow redirects among http and https only, and never from https to http."""
     allowed = SCHEMES if url.startswith("http:") else ("https",)
     for address in (step.url for step in [*response.history, response]):
@@ -361,7 +352,7 @@ def _size(path: Path) -> int:
         return 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Download:
     """A verified file: where it is, its checksum and size, and whether it was downloaded just now."""
 
@@ -372,7 +363,7 @@ class Download:
 
 
 def download(remote: RemoteFile, folder: Path, *, patience: Patience) -> Download:
-    """Have a file in a folder: as it lies there, or downloaded.
+    """Download a file into a folder, unless it lies there already.
 
     Args:
         remote: the file.
@@ -418,14 +409,8 @@ def download_folder(url: str, cache: Path | None = None) -> Path:
 
 @contextmanager
 def _locked(target: Path) -> Iterator[None]:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(target.parent / f".{target.name}.lock")
     try:
-        try:
-            lock.acquire(timeout=0.2)
-        except Timeout:
-            stderr.print(f"Waiting for another process, which is downloading {target.name} ...")
-            lock.acquire()
+        lock = acquire_lock(target, lambda: f"another process, which is downloading {target.name}")
     except NotImplementedError as error:
         raise DataError(
             "FETCH-09",
@@ -481,9 +466,7 @@ def _accept(target: Path, expected: Checksum) -> Download:
 def _download(remote: RemoteFile, target: Path, expected: Checksum, patience: Patience) -> Download:
     part = target.parent / f".{target.name}.part"
     transfer(remote.url, part, patience=patience)
-    if not expected.matches(
-        part
-    ):  # perhaps begun with another version of the file: once more, from the start
+    if expected.of(part) != expected:  # perhaps begun with another version: once more, from the start
         stderr.print(f"{remote.name} fails its checksum, so it is downloaded once more ...")
         part.unlink()
         transfer(remote.url, part, patience=patience)
@@ -503,7 +486,7 @@ def _download(remote: RemoteFile, target: Path, expected: Checksum, patience: Pa
 
 
 def _unverified(remote: RemoteFile, target: Path, patience: Patience) -> Download:
-    """The file as it lies there or as the server sends it; its checksum is said, for nobody has told it."""
+    """The file as it lies there or as the server sends it; its own checksum is printed, as none is published."""
     is_new = not target.exists()
     if is_new:
         part = target.parent / f".{target.name}.part"
@@ -526,7 +509,7 @@ def _note(target: Path, checksum: Checksum, *, is_new: bool, is_verified: bool =
         "is_verified": is_verified,
     }
     _note_path(target).write_text(json.dumps(fields) + "\n")
-    return Download(target, checksum, status.st_size, is_new)
+    return Download(path=target, checksum=checksum, num_bytes=status.st_size, is_new=is_new)
 
 
 def _read_note(remote: RemoteFile, target: Path) -> Download | None:
@@ -537,7 +520,7 @@ def _read_note(remote: RemoteFile, target: Path) -> Download | None:
         same = (status.st_size, status.st_mtime_ns) == (fields["num_bytes"], fields["mtime_ns"])
         same = same and (fields.get("is_verified", True) or not remote.needs_list)
         if same and remote.checksum in (None, checksum):
-            return Download(target, checksum, status.st_size, is_new=False)
+            return Download(path=target, checksum=checksum, num_bytes=status.st_size, is_new=False)
     return None
 
 
@@ -549,7 +532,7 @@ def _unreachable(remote: RemoteFile, folder: Path, error: TransferError) -> Data
     """What to put where by hand."""
     known = [f"{remote.num_bytes:,} bytes"] if remote.num_bytes else []
     known += [str(remote.checksum)] if remote.checksum else []
-    told = f" ({', '.join(known)})" if known else ""
+    details = f" ({', '.join(known)})" if known else ""
     listed = f" and {remote.checksum_url} as {folder / remote.list_name}" if remote.needs_list else ""
     verified = " to have it verified" if remote.checksum or remote.needs_list else ""
     return DataError(
@@ -557,7 +540,7 @@ def _unreachable(remote: RemoteFile, folder: Path, error: TransferError) -> Data
         where=remote.url,
         found=str(error),
         expected="a server that sends the file",
-        fix=f"try again later, or bring {remote.url}{told} by other means and put it as "
+        fix=f"try again later, or bring {remote.url}{details} by other means and put it as "
         f"{folder / remote.name}{listed}, then run this again{verified}",
     )
 

@@ -79,7 +79,7 @@ class _Lines(NamedTuple):
     starts: Ints
     stops: Ints
     is_header: npt.NDArray[np.bool_]
-    num_ended: int  # n, or n - 1 where the last line goes on in the next buffer
+    num_ended: int  # n, or n - 1 where the last line continues in the next buffer
 
 
 class FastaReader:

@@ -1,4 +1,4 @@
-"""Having many genomes and their tracks on disk: side by side, and one fault stops no other."""
+"""Download and build many genomes and their tracks, several at a time; one that fails stops no other."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class GenomePlan:
 class _Faults:
     """What went wrong with one genome, as text, for it must travel between processes."""
 
-    told: tuple[str, ...] = ()
+    messages: tuple[str, ...] = ()
     unreached: bool = False
 
 
@@ -55,7 +55,7 @@ def prepare_genomes(
     workers: int,
     patience: Patience = Patience(),  # noqa: B008 -- a frozen value
 ) -> None:
-    """Download and build what is not there, verify what is; each is whole or absent, so a rerun goes on.
+    """Download and build what is not there, verify what is; each is whole or absent, so a rerun resumes.
 
     A host that was not reached is tried once for each further genome, and not waited for.
 
@@ -78,8 +78,8 @@ def prepare_genomes(
         def note(name: str, found: _Faults) -> None:
             if found.unreached:
                 unreached.add(plans[name].host)
-            if found.told:
-                faults[name] = "; ".join(found.told)
+            if found.messages:
+                faults[name] = "; ".join(found.messages)
                 stderr.print(f"{name}: {faults[name]}")
             advance(1)
 
@@ -121,20 +121,20 @@ _KILLED = _Faults(("a process was killed, perhaps for want of memory; run again 
 
 
 def _prepare(plan: GenomePlan, cache: Path | None, patience: Patience) -> _Faults:
-    """Have one genome and its tracks; a track that fails stops no other."""
+    """Download and build one genome and its tracks; a track that fails stops no other."""
     try:
         if plan.remote is not None:
             download(plan.remote, plan.path.parent, patience=patience)
         store = open_or_build(plan.path, cache)
     except DnalmError as error:
         return _Faults((str(error),), unreached=error.code == _UNREACHED)
-    told = []
+    messages = []
     for name, recipe in plan.tracks.items():
         try:
             recipe.prepare(store, track_cache(cache))
         except DnalmError as error:
-            told.append(f"track {name}: {error}")
-    return _Faults(tuple(told))
+            messages.append(f"track {name}: {error}")
+    return _Faults(tuple(messages))
 
 
 def track_cache(cache: Path | None) -> Path | None:
@@ -143,11 +143,11 @@ def track_cache(cache: Path | None) -> Path | None:
 
 
 def _failed(faults: Mapping[str, str], plans: Collection[str]) -> DataError:
-    told = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
+    messages = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
     return DataError(
         "DATA-02",
         where="data.genomes",
-        found=f"{len(faults)} of {len(plans)} genomes failed: {told}",
+        found=f"{len(faults)} of {len(plans)} genomes failed: {messages}",
         expected="genomes that can be read",
         fix="mend or leave out these; the others are prepared and stay so",
     )

@@ -1,6 +1,4 @@
-"""One line of a species manifest: its cells checked one by one, and what they mean together.
-
-The manifest of a multi-species corpus: a tab-separated table, one genome a line.
+"""The manifest of a multi-species corpus: a tab-separated table, one genome a line; and their download.
 
 The first line that is neither blank nor a comment (`#`) names the columns, in any order; `-` or
 nothing says that a value is absent.
@@ -15,9 +13,7 @@ nothing says that a value is absent.
 | split | `train`, `validation` or `test`: the whole genome; absent: the run divides it |
 | taxon | a group, for reports |
 
-CRLF and a byte-order mark are accepted, and gzip.
-
-Have every genome of a manifest on disk; one that fails does not stop the others.
+CRLF and a byte-order mark are accepted, and gzip. A genome whose download fails does not stop the others.
 """
 
 from __future__ import annotations
@@ -34,7 +30,6 @@ from dnalm.console import stderr
 from dnalm.errors import DataError
 from dnalm.genome.download import (
     Checksum,
-    Download,
     Patience,
     RemoteFile,
     check_name,
@@ -42,14 +37,17 @@ from dnalm.genome.download import (
     parse_checksum,
 )
 from dnalm.genome.store import check_source
-from dnalm.genome.text import SPECIES, read_lines
+from dnalm.genome.text import SPECIES, Line, read_lines
 from dnalm.tables import replace_text
 
 SpeciesSplit = Literal["train", "validation", "test"]
 ABSENT = "-"
+COLUMNS = ("name", "path", "url", "checksum", "weight", "split", "taxon")
+_HEADER = f"a header line with the columns {', '.join(COLUMNS)}, separated by tabs"
+_HOPELESS = ("FETCH-07", "FETCH-08", "FETCH-09")  # the folder is at fault, so every genome would fail
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SpeciesEntry:
     """One genome of a corpus; exactly one of `path` and `remote` is given.
 
@@ -75,105 +73,6 @@ class SpeciesEntry:
     line: int
 
 
-@dataclass(frozen=True)
-class Place:
-    """A line of a file, or the file where `line` is None."""
-
-    path: Path
-    line: int | None
-
-    def error(self, code: str, found: str, expected: str, fix: str) -> DataError:
-        """An error that says where it is."""
-        where = str(self.path) if self.line is None else f"{self.path}:{self.line}"
-        return DataError(code, where=where, found=found, expected=expected, fix=fix)
-
-    def refused(self, code: str, error: ValueError, fix: str) -> DataError:
-        """An error from one that says `what is found; what is expected`."""
-        found, _, expected = str(error).partition("; ")
-        return self.error(code, found, expected, fix)
-
-
-def read_entry(place: Place, cells: Mapping[str, str]) -> SpeciesEntry:
-    """Check a row.
-
-    Args:
-        place: where it is.
-        cells: text by column.
-
-    Raises:
-        DataError: MANI-07, 09 to 12 or 14; see `read_species_manifest`.
-    """
-    value = {name: None if cell in ("", ABSENT) else cell for name, cell in cells.items()}
-    try:
-        name = check_name(cells["name"])
-    except ValueError as error:
-        raise place.refused("MANI-07", error, "rename the genome") from error
-    local, url, checksum = value["path"], value["url"], value["checksum"]
-    if (local is None) == (url is None):
-        found = f"{'neither' if local is None else 'both'} of path and url is given"
-        raise place.error("MANI-09", found, "one of both", "write - in the column that is not meant")
-    assert place.line is not None, "a row has a line"
-    return SpeciesEntry(
-        name=name,
-        path=None if local is None else place.path.parent / local,
-        remote=None if url is None else _remote(place, url, checksum),
-        checksum=None if checksum is None or local is None else str(_checksum(place, checksum)),
-        weight=_weight(place, value["weight"]),
-        split=_split(place, value["split"]),
-        taxon=value["taxon"],
-        line=place.line,
-    )
-
-
-def _remote(place: Place, url: str, checksum: str | None) -> RemoteFile:
-    if checksum is None:
-        expected = "md5:…, sha256:… or the address of a list that names the file"
-        fix = "take it from where the file is published, such as NCBI's md5checksums.txt"
-        raise place.error("MANI-11", "a url without checksum", expected, fix)
-    listed = "://" in checksum
-    known = None if listed else _checksum(place, checksum)
-    try:
-        return RemoteFile(url, known, checksum if listed else None)
-    except ValueError as error:
-        fix = "correct the address, or download the file yourself and name it as path"
-        raise place.refused("MANI-10", error, fix) from error
-
-
-def _checksum(place: Place, text: str) -> Checksum:
-    try:
-        return parse_checksum(text)
-    except ValueError as error:
-        raise place.refused("MANI-11", error, "correct the checksum") from error
-
-
-def _weight(place: Place, text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = math.nan
-    if not 0 < weight < math.inf:
-        fix = "correct it, or write - in every line to weigh genomes by length"
-        raise place.error("MANI-12", f"weight is {text}", "a number above 0", fix)
-    return weight
-
-
-def _split(place: Place, text: str | None) -> SpeciesSplit | None:
-    known = get_args(SpeciesSplit)
-    if text is not None and text not in known:
-        nearest = difflib.get_close_matches(text, known, n=1)
-        fix = f"did you mean {nearest[0]}?" if nearest else "write - to let the run divide the genome"
-        raise place.error("MANI-14", f"split is {text}", f"{', '.join(known)} or -", fix)
-    return cast("SpeciesSplit | None", text)
-
-
-__all__ = ["COLUMNS", "SpeciesEntry", "SpeciesSplit", "read_species_manifest", "write_species_manifest"]
-
-COLUMNS = ("name", "path", "url", "checksum", "weight", "split", "taxon")
-_HEADER = f"a header line with the columns {', '.join(COLUMNS)}, separated by tabs"
-
-
 def read_species_manifest(path: Path) -> tuple[SpeciesEntry, ...]:
     """Read and check a manifest; files named in it are not looked at.
 
@@ -187,25 +86,28 @@ def read_species_manifest(path: Path) -> tuple[SpeciesEntry, ...]:
             only, 14 a split, 15 no genomes.
     """
     rows = _rows(path)
-    number, header = next(rows, (1, []))
-    _check_header(Place(path, number), header)
+    place, header = next(rows, (Line(path, 1, ""), []))
+    _check_header(place, header)
     entries: list[SpeciesEntry] = []
     lines: dict[str, int] = {}
-    for number, cells in rows:
-        place = Place(path, number)
+    for place, cells in rows:
         if len(cells) != len(header):
             fix = "separate cells by single tabs, and write - where there is no value"
             raise place.error("MANI-06", f"{len(cells)} cells", f"{len(header)}, as in the header", fix)
-        entry = read_entry(place, dict(zip(header, cells, strict=True)))
-        first = lines.setdefault(entry.name.casefold(), number)
-        if first != number:
+        entry = _read_entry(place, dict(zip(header, cells, strict=True)))
+        first = lines.setdefault(entry.name.casefold(), entry.line)
+        if first != entry.line:
             found = f"{entry.name} is on line {first} too"
             raise place.error("MANI-08", found, "names that differ in more than case", "rename one of them")
         entries.append(entry)
     if not entries:
         fix = "fill the manifest; the comments of a template say how"
-        raise Place(path, number).error("MANI-15", "no genomes", "a line for each, after the header", fix)
-    _check_all_weighted(path, entries)
+        raise place.error("MANI-15", "no genomes", "a line for each, after the header", fix)
+    without = [entry for entry in entries if entry.weight is None]
+    if 0 < len(without) < len(entries):
+        found = f"{without[0].name} has no weight, and others have"
+        fix = "weigh every genome, or write - for all to weigh them by length"
+        raise Line(path, without[0].line, "").error("MANI-13", found, "weights for all or for none", fix)
     return tuple(entries)
 
 
@@ -227,44 +129,6 @@ def write_species_manifest(path: Path, entries: Iterable[SpeciesEntry]) -> None:
         )
         lines.append("\t".join(ABSENT if cell is None else str(cell) for cell in cells))
     replace_text(path, "\n".join(lines) + "\n")
-
-
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Number and cells of the lines that hold any."""
-    for _, number, line, _ in read_lines(path, SPECIES):
-        if line.strip() and not line.startswith("#"):
-            yield number, [cell.strip() for cell in line.split("\t")]
-
-
-def _check_header(place: Place, header: list[str]) -> None:
-    others = [sign for sign in (";", ",") if len(header) == 1 and sign in header[0]]
-    if others:
-        fix = "save the table tab-separated (TSV)"
-        raise place.error("MANI-04", f"columns separated by {others[0]!r}", "tabs", fix)
-    missing = [name for name in COLUMNS if name not in header]
-    if len(missing) == len(COLUMNS):
-        raise place.error("MANI-03", "no header", _HEADER, "copy the header from a template")
-    for name in header:
-        if header.count(name) > 1:
-            raise place.error("MANI-05", f"column {name!r} twice", _HEADER, "remove one of them")
-        if name not in COLUMNS:
-            nearest = difflib.get_close_matches(name, missing, n=1)
-            fix = f"did you mean {nearest[0]}?" if nearest else "remove it; remarks go into # lines"
-            raise place.error("MANI-05", f"unknown column {name!r}", _HEADER, fix)
-    if missing:
-        fix = "add it, with - where there is no value"
-        raise place.error("MANI-05", f"no column {missing[0]!r}", _HEADER, fix)
-
-
-def _check_all_weighted(path: Path, entries: list[SpeciesEntry]) -> None:
-    without = [entry for entry in entries if entry.weight is None]
-    if 0 < len(without) < len(entries):
-        found = f"{without[0].name} has no weight, and others have"
-        fix = "weigh every genome, or write - for all to weigh them by length"
-        raise Place(path, without[0].line).error("MANI-13", found, "weights for all or for none", fix)
-
-
-_HOPELESS = ("FETCH-07", "FETCH-08", "FETCH-09")  # the folder is at fault, so every genome would fail
 
 
 @dataclass(frozen=True)
@@ -298,7 +162,7 @@ def download_species(entries: Sequence[SpeciesEntry], folder: Path, *, patience:
         host = urlsplit(entry.remote.url).netloc if entry.remote else ""
         once = replace(patience, attempts=1)
         try:
-            outcome = _have(entry, folder, once if host in unreached else patience)
+            outcome = _download(entry, folder, once if host in unreached else patience)
         except DataError as error:
             if error.code in _HOPELESS:
                 raise
@@ -310,14 +174,14 @@ def download_species(entries: Sequence[SpeciesEntry], folder: Path, *, patience:
     return outcomes
 
 
-def _have(entry: SpeciesEntry, folder: Path, patience: Patience) -> Outcome:
+def _download(entry: SpeciesEntry, folder: Path, patience: Patience) -> Outcome:
     if entry.remote is None:
         assert entry.path is not None, "an entry has one of both"
         path = entry.path.absolute()
         check_source(path)
         _check_local(path, entry)
         return Outcome(replace(entry, path=path))
-    got: Download = download(entry.remote, folder / entry.name, patience=patience)
+    got = download(entry.remote, folder / entry.name, patience=patience)
     check_source(got.path)
     local = replace(entry, path=got.path, remote=None, checksum=str(got.checksum))
     return Outcome(local, got.is_new)
@@ -336,3 +200,102 @@ def _check_local(path: Path, entry: SpeciesEntry) -> None:
             expected=f"{expected}",
             fix="correct the file or the manifest's checksum",
         )
+
+
+def _rows(path: Path) -> Iterator[tuple[Line, list[str]]]:
+    """The lines that hold cells, and these."""
+    for line in read_lines(path, SPECIES):
+        if line.text.strip() and not line.text.startswith("#"):
+            yield line, [cell.strip() for cell in line.text.split("\t")]
+
+
+def _check_header(place: Line, header: list[str]) -> None:
+    others = [sign for sign in (";", ",") if len(header) == 1 and sign in header[0]]
+    if others:
+        fix = "save the table tab-separated (TSV)"
+        raise place.error("MANI-04", f"columns separated by {others[0]!r}", "tabs", fix)
+    missing = [name for name in COLUMNS if name not in header]
+    if len(missing) == len(COLUMNS):
+        raise place.error("MANI-03", "no header", _HEADER, "copy the header from a template")
+    for name in header:
+        if header.count(name) > 1:
+            raise place.error("MANI-05", f"column {name!r} twice", _HEADER, "remove one of them")
+        if name not in COLUMNS:
+            nearest = difflib.get_close_matches(name, missing, n=1)
+            fix = f"did you mean {nearest[0]}?" if nearest else "remove it; remarks go into # lines"
+            raise place.error("MANI-05", f"unknown column {name!r}", _HEADER, fix)
+    if missing:
+        fix = "add it, with - where there is no value"
+        raise place.error("MANI-05", f"no column {missing[0]!r}", _HEADER, fix)
+
+
+def _read_entry(place: Line, cells: Mapping[str, str]) -> SpeciesEntry:
+    """Check a row, given as text by column; MANI-07, 09 to 12 and 14."""
+    value = {name: None if cell in ("", ABSENT) else cell for name, cell in cells.items()}
+    try:
+        name = check_name(cells["name"])
+    except ValueError as error:
+        raise _refused(place, "MANI-07", error, "rename the genome") from error
+    local, url, checksum = value["path"], value["url"], value["checksum"]
+    if (local is None) == (url is None):
+        found = f"{'neither' if local is None else 'both'} of path and url is given"
+        raise place.error("MANI-09", found, "one of both", "write - in the column that is not meant")
+    return SpeciesEntry(
+        name=name,
+        path=None if local is None else place.path.parent / local,
+        remote=None if url is None else _remote(place, url, checksum),
+        checksum=None if checksum is None or local is None else str(_checksum(place, checksum)),
+        weight=_weight(place, value["weight"]),
+        split=_split(place, value["split"]),
+        taxon=value["taxon"],
+        line=place.number,
+    )
+
+
+def _remote(place: Line, url: str, checksum: str | None) -> RemoteFile:
+    if checksum is None:
+        expected = "md5:…, sha256:… or the address of a list that names the file"
+        fix = "take it from where the file is published, such as NCBI's md5checksums.txt"
+        raise place.error("MANI-11", "a url without checksum", expected, fix)
+    listed = "://" in checksum
+    known = None if listed else _checksum(place, checksum)
+    try:
+        return RemoteFile(url, known, checksum if listed else None)
+    except ValueError as error:
+        fix = "correct the address, or download the file yourself and name it as path"
+        raise _refused(place, "MANI-10", error, fix) from error
+
+
+def _checksum(place: Line, text: str) -> Checksum:
+    try:
+        return parse_checksum(text)
+    except ValueError as error:
+        raise _refused(place, "MANI-11", error, "correct the checksum") from error
+
+
+def _weight(place: Line, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = math.nan
+    if not 0 < weight < math.inf:
+        fix = "correct it, or write - in every line to weigh genomes by length"
+        raise place.error("MANI-12", f"weight is {text}", "a number above 0", fix)
+    return weight
+
+
+def _split(place: Line, text: str | None) -> SpeciesSplit | None:
+    known = get_args(SpeciesSplit)
+    if text is not None and text not in known:
+        nearest = difflib.get_close_matches(text, known, n=1)
+        fix = f"did you mean {nearest[0]}?" if nearest else "write - to let the run divide the genome"
+        raise place.error("MANI-14", f"split is {text}", f"{', '.join(known)} or -", fix)
+    return cast("SpeciesSplit | None", text)
+
+
+def _refused(place: Line, code: str, error: ValueError, fix: str) -> DataError:
+    """An error from one that says `what is found; what is expected`."""
+    found, _, expected = str(error).partition("; ")
+    return place.error(code, found, expected, fix)

@@ -4,17 +4,9 @@
     unknown.npy    (R, 2) int64, the maximal runs of unknown bases, sorted, counted over all contigs
     manifest.json  contigs, counts, the source's checksum, the two files' checksums
 
-Made by `building`. All coordinates are 0-based and half-open, on the forward strand.
-
-The manifest of a genome store: what the folder holds, and the checksums that prove it.
-
-Writes the arrays of a genome store as its bases stream by, in bounded memory.
-
-Building a genome store: streaming, checked, atomic, and by one process only (see `atomic_folder`).
-
-Which file a genome is read from, judged before any work starts.
-
-Holding the files of a folder against the sizes and checksums of its manifest, for every kind of store.
+All coordinates are 0-based and half-open, on the forward strand. A store is built from FASTA or 2bit in
+bounded memory, whole or not at all, and by one process only (see `atomic_folder`); its source is checked
+before any work starts.
 """
 
 from __future__ import annotations
@@ -64,7 +56,7 @@ class Contig:
     length: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """What `manifest.json` says.
 

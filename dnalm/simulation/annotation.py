@@ -1,40 +1,27 @@
-"""Sequence and annotation files of a species: FASTA, GFF3, motifs, repeats, orthologs.
+"""The files of a simulated clade: sequence, annotations, measurements, labelled tasks, variants, README.
 
 GFF3 and VCF count from 1 and include the last base; BED and everything inside count from 0 and exclude it.
 
-What experiments would measure along a genome: chromatin states per tissue, and conservation.
-
-States tile every contig, one BED9 file per species and tissue. Where several apply, the first of this list
-wins: TSS (promoter), Enh (an enhancer that is active in the tissue), Ins (insulator), Tx (gene), Het
-(repeat or assembly gap), Quies (all else). An enhancer that lacks the tissue's master motif is quiescent
-there, so the states are a function of the DNA.
-
-Conservation is `-log2(max(rate, 1/32))` plus normal noise, where rate is the simulated relative rate of
-substitution of the site: about 0 where DNA is neutral, up to 5 where nothing may change. Bases without an
-alignment (inserted since the ancestor, or N) have no value.
-
-Labelled sequences from the first species: promoters, enhancers, splice sites.
-
-`tasks/<task>/{train,dev,test}.csv` with columns sequence, label, contig, start, end, strand; sequences are
-read on `strand`. Splits are whole contigs, so nothing leaks. Positive and negative windows are equally
-many: negatives are genomic, free of the element, and chosen among random windows for the most similar GC.
-
-Windows with an N are left out.
-
-- promoter: 300 bases, from 200 before the TSS; 1 promoter, 0 none.
-- enhancer: 250 bases around the enhancer, off its middle by up to 20; 1 enhancer, 0 none.
-- splice: 120 bases with the exon-intron border in the middle; 1 donor, 2 acceptor, 0 a GT or AG at the same
+- Chromatin states tile every contig, one BED9 file per species and tissue. Where several apply, the first of
+  this list wins: TSS (promoter), Enh (an enhancer that is active in the tissue), Ins (insulator), Tx (gene),
+  Het (repeat or assembly gap), Quies (all else). An enhancer that lacks the tissue's master motif is
+  quiescent there, so the states are a function of the DNA.
+- Conservation is `-log2(max(rate, 1/32))` plus normal noise, where rate is the simulated relative rate of
+  substitution of the site: about 0 where DNA is neutral, up to 5 where nothing may change. Bases without an
+  alignment (inserted since the ancestor, or N) have no value.
+- Tasks, from the first species: `tasks/<task>/{train,dev,test}.csv` with columns sequence, label, contig,
+  start, end, strand; sequences are read on `strand`. Splits are whole contigs, so nothing leaks. Positive and
+  negative windows are equally many: negatives are genomic, free of the element, and chosen among random
+  windows for the most similar GC. Windows with an N are left out.
+  promoter: 300 bases, from 200 before the TSS; 1 promoter, 0 none.
+  enhancer: 250 bases around the enhancer, off its middle by up to 20; 1 enhancer, 0 none.
+  splice: 120 bases with the exon-intron border in the middle; 1 donor, 2 acceptor, 0 a GT or AG at the same
   place that is no splice site (as many as donors and acceptors together).
-
-Single-base variants on the first species whose effect is known.
-
-`motif`: at a core position of a factor's or promoter's site, to the base that lowers its score most.
-`splice`: at the GT or AG of an intron. `neutral`: between genes, outside repeats and elements; each is the
-partner (INFO PAIR) of a functional one, with the same REF, the same ALT and similar GC around it, so that
-neither composition nor the kind of change tells the classes apart. DELTA is the change of the site's score
-in bits, LABEL 1 for functional and 0 for neutral.
-
-The README that lies beside a simulated clade: what is planted, where, how much, in which file.
+- Variants on the first species, single bases whose effect is known. `motif`: at a core position of a factor's
+  or promoter's site, to the base that lowers its score most. `splice`: at the GT or AG of an intron.
+  `neutral`: between genes, outside repeats and elements; each is the partner (INFO PAIR) of a functional one,
+  with the same REF, the same ALT and similar GC around it, so that neither composition nor the kind of change
+  tells the classes apart. DELTA is the change of the site's score in bits, LABEL 1 for functional.
 """
 
 from __future__ import annotations

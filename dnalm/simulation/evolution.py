@@ -1,19 +1,13 @@
-"""From the ancestor to the species: substitutions, insertions and deletions along the tree.
+"""The ancestral genome, and how it becomes the species: substitutions, insertions, deletions along the tree.
 
-Substitutions follow HKY85 with a relative rate for every kind of site. Selection refuses a change that
-would stop a protein or take a planted motif below its threshold. Insertions and deletions fall in
-unconstrained DNA only, so frames, motifs and their spacing stay whole. Every genome knows where each
-ancestral base went, which is how annotations follow it.
+Ancestor: contigs lie end to end in one block, `Ancestor.edges` says where each begins. Walking a contig, a
+repeat is placed whenever its family falls behind its share; otherwise the next element of the current
+neighbourhood (some enhancers, perhaps an insulator, a gene) is.
 
-Source: Hasegawa, Kishino & Yano 1985, J. Mol. Evol. 22.
-
-The ancestral genome: elements laid along every contig, with unconstrained DNA between them.
-
-Contigs lie end to end in one block; `Ancestor.edges` says where each begins. Walking a contig, a repeat is
-placed whenever its family falls behind its share; otherwise the next element of the current neighbourhood
-(some enhancers, perhaps an insulator, a gene) is.
-
-One species of the clade: its contigs, its DNA, and its annotations in its own coordinates.
+Evolution: substitutions follow HKY85 (Hasegawa, Kishino & Yano 1985, J. Mol. Evol. 22) with a relative rate
+for every kind of site. Selection refuses a change that would stop a protein or take a planted motif below its
+threshold. Insertions and deletions fall in unconstrained DNA only, so frames, motifs and their spacing stay
+whole. Every genome knows where each ancestral base went, which is how annotations follow it.
 """
 
 from __future__ import annotations

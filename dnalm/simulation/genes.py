@@ -1,16 +1,15 @@
-"""Genes: promoter, untranslated ends, coding exons, introns, polyadenylation signal.
+"""Genes, enhancers and insulators: what they consist of, and how they are written over background DNA.
 
-Layout on the gene's own strand, with the transcription start site (TSS) at `UPSTREAM_BP`:
+A gene on its own strand, with the transcription start site (TSS) at `UPSTREAM_BP`:
 
     promoter | 5'UTR ATG codons | GT intron AG | codons stop 3'UTR AATAAA 10-30 bases
 
 A TATA promoter has its box about 30 bases before the TSS; the others are CpG-rich and hold more factor
 sites. Both have an initiator over the TSS.
 
-Enhancers and insulators: motifs in a set order, on set strands, at set distances.
-
-The rule that a model can be asked about: an enhancer is active in a tissue exactly if it holds that
-tissue's master motif. The other motifs of its grammar are shared between tissues.
+Enhancers and insulators hold motifs in a set order, on set strands, at set distances. The rule that a model
+can be asked about: an enhancer is active in a tissue exactly if it holds that tissue's master motif. The
+other motifs of its grammar are shared between tissues.
 """
 
 from __future__ import annotations

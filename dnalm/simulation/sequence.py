@@ -1,30 +1,20 @@
-"""A stretch of ancestral DNA with everything known about it, and how one is put into another.
+"""Simulated DNA before it evolves: background, blocks with annotations, motifs, codons, repeat families.
 
 Genes, enhancers and repeat copies are built as blocks read 5' to 3' on their own strand, then pasted into
 the genome's block on either strand. Coordinates are 0-based, half-open, on the block's forward strand.
 
-The motifs that the simulation plants: short patterns with a score, as weight matrices over A, C, G, T.
-
-A motif is written as its IUPAC consensus. The letters that a position allows share `PURITY`, the others
-share the rest; N allows all alike. A site's score is its log-likelihood ratio against uniform bases, in
-bits, and a planted site keeps at most one mismatch: its score stays at or above `Motif.threshold` in every
-species. The patterns are the textbook consensus of well-known factors, made a little stricter so that a
-genome of a few megabases teaches them.
-
-Codons: which ones stop, and how often a gene uses each of the others.
-
-The frequencies are those of human genes, per thousand (Codon Usage Database, Nakamura et al. 2000), in the
-order T, C, A, G of the textbook's table.
-
-DNA that means nothing: isochores of different GC, with the short-range habits of real genomes.
-
-Every base depends on the two before it. CpG is rare, TpG and CpA are common in exchange, and runs of A and
-of T prolong themselves; the weights are the same on both strands.
-
-Repeat families: one consensus each, many diverged copies, soft-masked as RepeatMasker leaves them.
-
-A SINE is about 300 bases with an A-rich tail, a LINE 1 kb whose copies have lost a part of their 5' end,
-a simple repeat a run of a unit of 2-6 bases. Species inherit the copies and diverge further.
+- A motif is written as its IUPAC consensus. The letters that a position allows share `PURITY`, the others
+  share the rest; N allows all alike. A site's score is its log-likelihood ratio against uniform bases, in
+  bits, and a planted site keeps at most one mismatch: its score stays at or above `Motif.threshold` in every
+  species. The patterns are the textbook consensus of well-known factors, made a little stricter so that a
+  genome of a few megabases teaches them.
+- Codons are used as human genes use them, per thousand (Codon Usage Database, Nakamura et al. 2000), in the
+  order T, C, A, G of the textbook's table.
+- Background: isochores of different GC. Every base depends on the two before it: CpG is rare, TpG and CpA are
+  common in exchange, runs of A and of T prolong themselves; the weights are the same on both strands.
+- Repeats: a SINE is about 300 bases with an A-rich tail, a LINE 1 kb whose copies have lost a part of their
+  5' end, a simple repeat a run of a unit of 2-6 bases; soft-masked as RepeatMasker leaves them. Species
+  inherit the copies and diverge further.
 """
 
 from __future__ import annotations

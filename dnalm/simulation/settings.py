@@ -1,12 +1,9 @@
-"""What a simulated clade is made of: every number with its unit and where it is from.
+"""What a simulated clade is made of: every number with its unit and where it is from; and its species tree.
 
-`Clade` holds plain values only, so that a YAML file can fill it; it checks them when it is made.
-Two clades with equal parameters write the same bytes.
-
-A species tree in Newick form, such as `((a:0.1,b:0.1):0.05,c:0.2);`.
-
-Branch lengths are expected substitutions per neutral site. Inner names are kept nowhere, since only
-leaves have files; leaf names become file names and are held to letters, digits, `_`, `.` and `-`.
+`Clade` holds plain values only, so that a YAML file can fill it; it checks them when it is made. Two clades
+with equal parameters write the same bytes. The tree is written in Newick form, such as
+`((a:0.1,b:0.1):0.05,c:0.2);`: branch lengths are expected substitutions per neutral site, only leaves need
+names, and these become file names.
 """
 
 from __future__ import annotations

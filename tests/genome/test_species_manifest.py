@@ -41,9 +41,15 @@ def test_entries_are_typed_and_in_order(tmp_path: Path) -> None:
     )
     path = table(tmp_path, "# a comment", "", row(weight="0.5"), remote)
     yeast, coli = read_species_manifest(path)
-    assert yeast == SpeciesEntry("yeast", tmp_path / "yeast.fa", None, None, 0.5, "train", "fungi", 4)
+    assert yeast == SpeciesEntry(
+        name="yeast", path=tmp_path / "yeast.fa", remote=None, checksum=None,
+        weight=0.5, split="train", taxon="fungi", line=4,
+    )  # fmt: skip
     file = RemoteFile("https://host/e.fa.gz", parse_checksum(SUM))
-    assert coli == SpeciesEntry("E.coli_K-12", None, file, None, 2.0, None, "fungi", 5)
+    assert coli == SpeciesEntry(
+        name="E.coli_K-12", path=None, remote=file, checksum=None,
+        weight=2.0, split=None, taxon="fungi", line=5,
+    )  # fmt: skip
 
 
 def test_a_checksum_may_be_the_address_of_a_list(tmp_path: Path) -> None:
