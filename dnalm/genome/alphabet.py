@@ -17,10 +17,25 @@ SOFT_MASK = np.uint8(0b1000)
 _LETTERS = np.frombuffer(b"ACGTN???acgtn???", dtype=np.uint8)
 _COMPLEMENT = np.array([T, G, C, A, UNKNOWN, 5, 6, 7], dtype=np.uint8)
 _COMPLEMENT = np.concatenate([_COMPLEMENT, _COMPLEMENT | SOFT_MASK])
-_CODES = np.full(256, 255, dtype=np.uint8)
-for _code, _letter in enumerate(b"ACGTN"):
-    _CODES[_letter] = _code
-    _CODES[_letter + 32] = _code | SOFT_MASK
+
+AMBIGUOUS = "RYSWKMBDHV"  # IUPAC letters for two or three bases, stored as N
+FIRST_AMBIGUOUS = 16  # in LETTER_TABLE: 16 + i for the i-th of them, 32 + i in lower case
+ILLEGAL = 255
+
+
+def _letter_tables() -> tuple[bytes, bytes]:
+    table, stored = bytearray([ILLEGAL]) * 256, bytearray(range(256))
+    for code, letter in enumerate("ACGTN"):
+        table[ord(letter)], table[ord(letter.lower())] = code, code | int(SOFT_MASK)
+    for index, letter in enumerate(AMBIGUOUS):
+        upper, lower = FIRST_AMBIGUOUS + index, 2 * FIRST_AMBIGUOUS + index
+        table[ord(letter)], table[ord(letter.lower())] = upper, lower
+        stored[upper], stored[lower] = UNKNOWN, UNKNOWN | int(SOFT_MASK)
+    return bytes(table), bytes(stored)
+
+
+# For bytes.translate: letters to codes that keep ambiguous and illegal letters apart, those to stored codes.
+LETTER_TABLE, STORED_TABLE = _letter_tables()
 
 
 def bases(codes: Codes) -> Codes:
@@ -57,28 +72,8 @@ def from_text(text: str) -> Codes:
     Raises:
         ValueError: any other letter, with its position.
     """
-    codes = _CODES[np.frombuffer(text.encode("utf-8"), dtype=np.uint8)]
-    bad = np.flatnonzero(codes == 255)
+    codes = np.frombuffer(bytearray(text.encode().translate(LETTER_TABLE)), dtype=np.uint8)
+    bad = np.flatnonzero(codes >= FIRST_AMBIGUOUS)
     if bad.size:
         raise ValueError(f"{text[bad[0]]!r} at position {bad[0]} is none of A, C, G, T, N")
     return codes
-
-
-AMBIGUOUS = "RYSWKMBDHV"  # IUPAC letters for two or three bases, stored as N
-FIRST_AMBIGUOUS = 16  # in LETTER_TABLE: 16 + i for the i-th of them, 32 + i in lower case
-ILLEGAL = 255
-
-
-def _letter_tables() -> tuple[bytes, bytes]:
-    table, stored = bytearray([ILLEGAL]) * 256, bytearray(range(256))
-    for code, letter in enumerate("ACGTN"):
-        table[ord(letter)], table[ord(letter.lower())] = code, code | int(SOFT_MASK)
-    for index, letter in enumerate(AMBIGUOUS):
-        upper, lower = FIRST_AMBIGUOUS + index, 2 * FIRST_AMBIGUOUS + index
-        table[ord(letter)], table[ord(letter.lower())] = upper, lower
-        stored[upper], stored[lower] = UNKNOWN, UNKNOWN | int(SOFT_MASK)
-    return bytes(table), bytes(stored)
-
-
-# For bytes.translate: letters to codes that keep ambiguous and illegal letters apart, those to stored codes.
-LETTER_TABLE, STORED_TABLE = _letter_tables()

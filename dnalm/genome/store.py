@@ -45,6 +45,10 @@ from dnalm.genome.twobit import TwoBitReader, is_twobit
 
 FORMAT_VERSION = 1
 BASES_FILE, UNKNOWN_FILE, MANIFEST_FILE = "bases.bin", "unknown.npy", "manifest.json"
+_FLUSH_BYTES = 1 << 20
+_SEARCHED_NAMES = 5000  # of contigs, for names like one that is not there
+_GZIP_RATIO = 3  # bases a byte; real genomes give 3.1 to 4, so this is no overestimate
+_SUFFIXES = (".gz", ".bgz", ".fa", ".fasta", ".fna", ".fas", ".2bit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,175 @@ class Manifest:
         return manifest
 
 
-def read_manifest(path: Path) -> tuple[str, Manifest]:
+class GenomeStore:
+    """A genome, read-only. Holds a path and a manifest; the arrays are mapped on first use in each process.
+
+    So a store may be opened before workers are forked, or be sent to spawned ones: none of them
+    shares a file position with another.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self._path, self._manifest = path, manifest
+        self._maps: tuple[int, np.memmap[Any, np.dtype[np.uint8]]] | None = None
+
+    @classmethod
+    def open(cls, path: Path, *, verify: bool = True) -> GenomeStore:
+        """Open a store's folder.
+
+        Args:
+            path: the folder.
+            verify: compare checksums, which reads every byte; done once for each process and store.
+                Sizes are compared always.
+
+        Raises:
+            DataError: STORE-01 (no manifest), 02 (unreadable manifest), 03 (another format version),
+                04 (file missing), 05 (size differs), 06 (checksum differs).
+        """
+        path = Path(path)
+        text, manifest = _read_manifest(path)
+
+        def fault(case: str, found: str, expected: str) -> DataError:
+            return _broken(f"STORE-{case}", path, found, expected, manifest)
+
+        check_files(path, text, manifest.files, verify=verify, fault=fault)
+        return cls(path, manifest)
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._path
+
+    @property
+    def contigs(self) -> tuple[Contig, ...]:
+        """The contigs in the order of the source."""
+        return self._manifest.contigs
+
+    @cached_property
+    def intervals(self) -> npt.NDArray[np.int64]:
+        """The contigs as half-open intervals of `codes`, (C, 2)."""
+        rows = [(contig.offset, contig.offset + contig.length) for contig in self.contigs]
+        return np.array(rows, dtype=np.int64)
+
+    @property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """Where each contig begins in `codes`, (C,)."""
+        return self.intervals[:, 0]
+
+    @property
+    def num_bases(self) -> int:
+        """Bases of all contigs."""
+        return self._manifest.num_bases
+
+    @property
+    def source(self) -> FileSum:
+        """The file the store was built from."""
+        return self._manifest.source
+
+    @property
+    def base_counts(self) -> dict[str, int]:
+        """Bases by letter A, C, G, T, N in either case; they sum to `num_bases`."""
+        return dict(self._manifest.base_counts)
+
+    @property
+    def ambiguous_counts(self) -> dict[str, int]:
+        """How many of the N were which IUPAC letter in the source."""
+        return dict(self._manifest.ambiguous_counts)
+
+    @property
+    def num_soft_masked(self) -> int:
+        """Bases in lower case."""
+        return self._manifest.num_soft_masked
+
+    @property
+    def num_unknown(self) -> int:
+        """Bases that are N."""
+        return self._manifest.num_unknown
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that tell genomes apart: their bases, soft-mask and contig table."""
+        table = [(contig.name, contig.length) for contig in self.contigs]
+        identity = json.dumps([self._manifest.files[0].sha256, table])
+        return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+    @property
+    def codes(self) -> np.memmap[Any, np.dtype[np.uint8]]:
+        """(num_bases,) codes of all contigs end to end, read-only.
+
+        Raises:
+            DataError: STORE-04, the file is gone.
+        """
+        if self._maps is None or self._maps[0] != os.getpid():
+            try:
+                bases = np.memmap(self._path / BASES_FILE, dtype=np.uint8, mode="r", shape=(self.num_bases,))
+            except FileNotFoundError as error:
+                found = f"{BASES_FILE} has been deleted since the store was opened"
+                raise _broken("STORE-04", self._path, found, "a store that stays", self._manifest) from error
+            self._maps = os.getpid(), bases
+        return self._maps[1]
+
+    @cached_property
+    def unknown_runs(self) -> npt.NDArray[np.int64]:
+        """(R, 2) maximal runs of unknown bases in `codes`, sorted; a run may cross from contig to contig."""
+        runs: npt.NDArray[np.int64] = np.load(self._path / UNKNOWN_FILE, mmap_mode="r", allow_pickle=False)
+        return runs
+
+    def contig(self, name: str) -> Contig:
+        """The contig of a name.
+
+        Raises:
+            DataError: STORE-07, there is none; the message has the nearest names.
+        """
+        if name not in self._contig_of:
+            raise DataError(
+                "STORE-07",
+                where=str(self._path),
+                found=f"there is no contig `{name}`",
+                expected=f"one of the {len(self.contigs)} contigs of {self.source.name}",
+                fix=f"did you mean {nearest_names(name, self)}?",
+            )
+        return self._contig_of[name]
+
+    def fetch(self, name: str, start: int, end: int) -> Codes:
+        """Bases [start, end) of a contig as (end - start,) codes, read-only.
+
+        Raises:
+            DataError: STORE-07, there is no such contig.
+            ValueError: the interval does not lie within it.
+        """
+        contig = self.contig(name)
+        if not 0 <= start <= end <= contig.length:
+            raise ValueError(f"{name}:{start}-{end} does not lie within [0, {contig.length})")
+        return self.codes[contig.offset + start : contig.offset + end].view(np.ndarray)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._contig_of
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._contig_of)
+
+    @cached_property
+    def _contig_of(self) -> dict[str, Contig]:
+        return {contig.name: contig for contig in self.contigs}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_path": self._path, "_manifest": self._manifest, "_maps": None}
+
+    def __repr__(self) -> str:
+        return f"GenomeStore({str(self._path)!r}, {len(self.contigs)} contigs, {self.num_bases} bases)"
+
+
+def nearest_names(name: str, store: GenomeStore) -> str:
+    """Up to three contig names like an unknown one, such as `chr1` for `1`, to end an error with."""
+    alike = {name.lower(), f"chr{name}".lower(), name.lower().removeprefix("chr")}
+    names = [contig.name for contig in store.contigs]
+    near = [known for known in names if known.lower() in alike]
+    near += difflib.get_close_matches(name, names[:_SEARCHED_NAMES], n=3, cutoff=0.5)
+    near += [] if near else names
+    return " or ".join(f"`{known}`" for known in list(dict.fromkeys(near))[:3])
+
+
+def _read_manifest(path: Path) -> tuple[str, Manifest]:
     """The manifest in a store's folder, as text and as value.
 
     Raises:
@@ -124,29 +296,179 @@ def read_manifest(path: Path) -> tuple[str, Manifest]:
         text = (path / MANIFEST_FILE).read_text(encoding="utf-8")
     except OSError as error:
         found = f"{MANIFEST_FILE} is missing or unreadable ({error.strerror})"
-        raise broken("STORE-01", path, found, "a genome store has one") from error
+        raise _broken("STORE-01", path, found, "a genome store has one") from error
     except UnicodeDecodeError as error:
-        raise broken("STORE-02", path, f"{MANIFEST_FILE} is damaged", "UTF-8 text") from error
+        raise _broken("STORE-02", path, f"{MANIFEST_FILE} is damaged", "UTF-8 text") from error
     try:
         fields = json.loads(text)
         version = fields.get("version") if isinstance(fields, dict) else None
         if isinstance(version, int) and version != FORMAT_VERSION:
             found = f"the store has format version {version}"
-            raise broken("STORE-03", path, found, f"version {FORMAT_VERSION}")
+            raise _broken("STORE-03", path, found, f"version {FORMAT_VERSION}")
         return text, Manifest.from_json(text)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         found = f"{MANIFEST_FILE} is damaged ({type(error).__name__}: {error})"
-        raise broken("STORE-02", path, found, "the JSON that dnalm wrote") from error
+        raise _broken("STORE-02", path, found, "the JSON that dnalm wrote") from error
 
 
-def broken(code: str, path: Path, found: str, expected: str, manifest: Manifest | None = None) -> DataError:
+def _broken(code: str, path: Path, found: str, expected: str, manifest: Manifest | None = None) -> DataError:
     """A store that cannot be used as it is: STORE-01 to STORE-06."""
     source = manifest.source.name if manifest else "its source"
     fix = f"delete the folder, it is rebuilt from {source}"
     return DataError(code, where=str(path), found=found, expected=expected, fix=fix)
 
 
-_FLUSH_BYTES = 1 << 20
+_verified: set[tuple[object, ...]] = set()  # folders whose checksums this process has compared
+
+
+def check_files(
+    path: Path,
+    manifest: str,
+    files: Sequence[FileSum],
+    *,
+    verify: bool,
+    fault: Callable[[str, str, str], DataError],
+) -> None:
+    """Compare sizes, and checksums once for each process and state of the folder.
+
+    Args:
+        path: the folder.
+        manifest: the text of its manifest.
+        files: what the manifest says of its files.
+        verify: compare checksums too, which reads every byte.
+        fault: makes the error of a case, `04` to `06`, from what was found and what is expected.
+
+    Raises:
+        DataError: 04 (a file is missing), 05 (its size differs), 06 (its checksum differs).
+    """
+    state: list[object] = [path.resolve(), hashlib.sha256(manifest.encode()).digest()]
+    for entry in files:
+        try:
+            status = (path / entry.name).stat()
+        except OSError as error:
+            found = f"{entry.name} is missing or unreadable ({error.strerror})"
+            raise fault("04", found, "all files of its manifest") from error
+        if status.st_size != entry.num_bytes:
+            found = f"{entry.name} has {status.st_size} bytes"
+            raise fault("05", found, f"{entry.num_bytes} by its manifest")
+        state += [status.st_ino, status.st_mtime_ns]
+    if verify and tuple(state) not in _verified:
+        for entry in files:
+            if file_sha256(path / entry.name) != entry.sha256:
+                raise fault("06", f"the checksum of {entry.name} differs", "the one in its manifest")
+        _verified.add(tuple(state))
+
+
+def open_or_build(source: Path, cache: Path | None = None, *, verify: bool = True) -> GenomeStore:
+    """The store of a genome, built on first use.
+
+    A source counts as the same while its resolved path, size and time of change are the same: its
+    bytes are not hashed again on every opening, which would cost seconds a gigabyte. A file edited
+    with all three kept would go unnoticed.
+
+    Args:
+        source: FASTA, 2bit, or the folder of a store, which is opened as it is.
+        cache: folder of stores; the user's cache if not given.
+        verify: compare the checksums of a store that is there, which reads every byte.
+
+    Raises:
+        DataError: the source is unusable (FASTA-.., TWOBIT-..), the store is damaged (STORE-01 to
+            06), or cannot be written (STORE-09 to 11).
+    """
+    source = Path(source)
+    check_source(source)
+    if _is_store(source):
+        return GenomeStore.open(source, verify=verify)
+    cache = Path(cache) if cache else platformdirs.user_cache_path("dnalm") / "genomes"
+    target = cache / _store_name(source)
+    if not target.exists():
+        with locked(target):
+            if not target.exists():
+                return _build(source, target, chunk_bytes=CHUNK_BYTES)
+    return GenomeStore.open(target, verify=verify)
+
+
+def build_store(source: Path, target: Path, *, chunk_bytes: int = CHUNK_BYTES) -> GenomeStore:
+    """Build a store at a place where nothing is.
+
+    Args:
+        source: FASTA (plain, gzip, bgzip) or 2bit.
+        target: the folder to make; its parents are made too.
+        chunk_bytes: text read at a time. About 20 times as much memory is used.
+
+    Raises:
+        DataError: as `open_or_build`; STORE-08, the target exists.
+    """
+    source, target = Path(source), Path(target)
+    check_source(source)
+    with locked(target):
+        if target.exists():
+            fix = "delete it or choose another place"
+            raise store_error("STORE-08", target, "already exists", "a new folder", fix)
+        return _build(source, target, chunk_bytes=chunk_bytes)
+
+
+def _store_name(source: Path) -> str:
+    status = source.stat()
+    identity = f"{source.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+    stem = source.name
+    while Path(stem).suffix in _SUFFIXES:
+        stem = Path(stem).stem
+    return f"{stem[:100]}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+
+
+def _build(source: Path, target: Path, *, chunk_bytes: int) -> GenomeStore:
+    """Build at a place where nothing is; called with the lock held."""
+
+    def explain(error: OSError) -> DataError | None:
+        if not error.filename or Path(error.filename) != source:
+            return None
+        found = f"cannot be read ({error.strerror})"
+        return store_error("FASTA-28", source, found, "a readable file", "check the file and its disk")
+
+    build_folder(
+        target,
+        lambda folder: _write(source, folder, chunk_bytes=chunk_bytes),
+        needed_bytes=_estimate_num_bases(source),
+        space="space for one byte a base",
+        explain=explain,
+    )
+    return GenomeStore.open(target, verify=False)
+
+
+def _write(source: Path, folder: Path, *, chunk_bytes: int) -> None:
+    before = source.stat()
+    with progress_bar(f"Reading {source.name}", total=before.st_size, in_bytes=True) as advance:
+        digest = hashlib.sha256()
+
+        def on_read(piece: bytes) -> None:
+            digest.update(piece)
+            advance(len(piece))
+
+        index = index_path(source)
+        has_index = index.is_file()
+        reader: FastaReader | TwoBitReader
+        if _has_twobit_magic(source):
+            reader = TwoBitReader(source, chunk_bytes=chunk_bytes, on_read=advance)
+        else:
+            reader = FastaReader(source, keep_records=has_index, chunk_bytes=chunk_bytes, on_read=on_read)
+        with StoreWriter(folder) as writer:
+            for name, codes in reader:
+                writer.add(name, codes)
+            content = writer.finish()
+    if isinstance(reader, FastaReader) and has_index:
+        check_index(index, reader)
+    sha256 = digest.hexdigest() if isinstance(reader, FastaReader) else file_sha256(source)
+    after = source.stat()
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        fix = "wait until it is written, then try again"
+        raise store_error("STORE-12", source, "the file changed while it was read", "a file at rest", fix)
+    manifest = Manifest(
+        ambiguous_counts=dict(sorted(reader.ambiguous.items())),
+        source=FileSum(source.name, before.st_size, sha256),
+        **content,
+    )
+    write_text(folder / MANIFEST_FILE, manifest.to_json())
 
 
 class Content(TypedDict):
@@ -268,226 +590,6 @@ def _write_header(file: BinaryIO, num_runs: int) -> None:
     np.lib.format.write_array_header_1_0(file, fields)
 
 
-_verified: set[tuple[object, ...]] = set()  # folders whose checksums this process has compared
-
-
-def check_files(
-    path: Path,
-    manifest: str,
-    files: Sequence[FileSum],
-    *,
-    verify: bool,
-    fault: Callable[[str, str, str], DataError],
-) -> None:
-    """Compare sizes, and checksums once for each process and state of the folder.
-
-    Args:
-        path: the folder.
-        manifest: the text of its manifest.
-        files: what the manifest says of its files.
-        verify: compare checksums too, which reads every byte.
-        fault: makes the error of a case, `04` to `06`, from what was found and what is expected.
-
-    Raises:
-        DataError: 04 (a file is missing), 05 (its size differs), 06 (its checksum differs).
-    """
-    state: list[object] = [path.resolve(), hashlib.sha256(manifest.encode()).digest()]
-    for entry in files:
-        try:
-            status = (path / entry.name).stat()
-        except OSError as error:
-            found = f"{entry.name} is missing or unreadable ({error.strerror})"
-            raise fault("04", found, "all files of its manifest") from error
-        if status.st_size != entry.num_bytes:
-            found = f"{entry.name} has {status.st_size} bytes"
-            raise fault("05", found, f"{entry.num_bytes} by its manifest")
-        state += [status.st_ino, status.st_mtime_ns]
-    if verify and tuple(state) not in _verified:
-        for entry in files:
-            if file_sha256(path / entry.name) != entry.sha256:
-                raise fault("06", f"the checksum of {entry.name} differs", "the one in its manifest")
-        _verified.add(tuple(state))
-
-
-_SEARCHED_NAMES = 5000
-
-
-class GenomeStore:
-    """A genome, read-only. Holds a path and a manifest; the arrays are mapped on first use in each process.
-
-    So a store may be opened before workers are forked, or be sent to spawned ones: none of them
-    shares a file position with another.
-    """
-
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        self._path, self._manifest = path, manifest
-        self._maps: tuple[int, np.memmap[Any, np.dtype[np.uint8]]] | None = None
-
-    @classmethod
-    def open(cls, path: Path, *, verify: bool = True) -> GenomeStore:
-        """Open a store's folder.
-
-        Args:
-            path: the folder.
-            verify: compare checksums, which reads every byte; done once for each process and store.
-                Sizes are compared always.
-
-        Raises:
-            DataError: STORE-01 (no manifest), 02 (unreadable manifest), 03 (another format version),
-                04 (file missing), 05 (size differs), 06 (checksum differs).
-        """
-        path = Path(path)
-        text, manifest = read_manifest(path)
-
-        def fault(case: str, found: str, expected: str) -> DataError:
-            return broken(f"STORE-{case}", path, found, expected, manifest)
-
-        check_files(path, text, manifest.files, verify=verify, fault=fault)
-        return cls(path, manifest)
-
-    @property
-    def path(self) -> Path:
-        """The folder."""
-        return self._path
-
-    @property
-    def contigs(self) -> tuple[Contig, ...]:
-        """The contigs in the order of the source."""
-        return self._manifest.contigs
-
-    @cached_property
-    def intervals(self) -> npt.NDArray[np.int64]:
-        """The contigs as half-open intervals of `codes`, (C, 2)."""
-        rows = [(contig.offset, contig.offset + contig.length) for contig in self.contigs]
-        return np.array(rows, dtype=np.int64)
-
-    @property
-    def offsets(self) -> npt.NDArray[np.int64]:
-        """Where each contig begins in `codes`, (C,)."""
-        return self.intervals[:, 0]
-
-    @property
-    def num_bases(self) -> int:
-        """Bases of all contigs."""
-        return self._manifest.num_bases
-
-    @property
-    def source(self) -> FileSum:
-        """The file the store was built from."""
-        return self._manifest.source
-
-    @property
-    def base_counts(self) -> dict[str, int]:
-        """Bases by letter A, C, G, T, N in either case; they sum to `num_bases`."""
-        return dict(self._manifest.base_counts)
-
-    @property
-    def ambiguous_counts(self) -> dict[str, int]:
-        """How many of the N were which IUPAC letter in the source."""
-        return dict(self._manifest.ambiguous_counts)
-
-    @property
-    def num_soft_masked(self) -> int:
-        """Bases in lower case."""
-        return self._manifest.num_soft_masked
-
-    @property
-    def num_unknown(self) -> int:
-        """Bases that are N."""
-        return self._manifest.num_unknown
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """16 hex digits that tell genomes apart: their bases, soft-mask and contig table."""
-        table = [(contig.name, contig.length) for contig in self.contigs]
-        identity = json.dumps([self._manifest.files[0].sha256, table])
-        return hashlib.sha256(identity.encode()).hexdigest()[:16]
-
-    @property
-    def codes(self) -> np.memmap[Any, np.dtype[np.uint8]]:
-        """(num_bases,) codes of all contigs end to end, read-only.
-
-        Raises:
-            DataError: STORE-04, the file is gone.
-        """
-        if self._maps is None or self._maps[0] != os.getpid():
-            try:
-                bases = np.memmap(self._path / BASES_FILE, dtype=np.uint8, mode="r", shape=(self.num_bases,))
-            except FileNotFoundError as error:
-                found = f"{BASES_FILE} has been deleted since the store was opened"
-                raise broken("STORE-04", self._path, found, "a store that stays", self._manifest) from error
-            self._maps = os.getpid(), bases
-        return self._maps[1]
-
-    @cached_property
-    def unknown_runs(self) -> npt.NDArray[np.int64]:
-        """(R, 2) maximal runs of unknown bases in `codes`, sorted; a run may cross from contig to contig."""
-        runs: npt.NDArray[np.int64] = np.load(self._path / UNKNOWN_FILE, mmap_mode="r", allow_pickle=False)
-        return runs
-
-    def contig(self, name: str) -> Contig:
-        """The contig of a name.
-
-        Raises:
-            DataError: STORE-07, there is none; the message has the nearest names.
-        """
-        if name not in self._contig_of:
-            raise DataError(
-                "STORE-07",
-                where=str(self._path),
-                found=f"there is no contig `{name}`",
-                expected=f"one of the {len(self.contigs)} contigs of {self.source.name}",
-                fix=f"did you mean {nearest_names(name, self)}?",
-            )
-        return self._contig_of[name]
-
-    def fetch(self, name: str, start: int, end: int) -> Codes:
-        """Bases [start, end) of a contig as (end - start,) codes, read-only.
-
-        Raises:
-            DataError: STORE-07, there is no such contig.
-            ValueError: the interval does not lie within it.
-        """
-        contig = self.contig(name)
-        if not 0 <= start <= end <= contig.length:
-            raise ValueError(f"{name}:{start}-{end} does not lie within [0, {contig.length})")
-        return self.codes[contig.offset + start : contig.offset + end].view(np.ndarray)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._contig_of
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._contig_of)
-
-    @cached_property
-    def _contig_of(self) -> dict[str, Contig]:
-        return {contig.name: contig for contig in self.contigs}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_path": self._path, "_manifest": self._manifest, "_maps": None}
-
-    def __repr__(self) -> str:
-        return f"GenomeStore({str(self._path)!r}, {len(self.contigs)} contigs, {self.num_bases} bases)"
-
-
-def nearest_names(name: str, store: GenomeStore) -> str:
-    """Up to three contig names like an unknown one, such as `chr1` for `1`, to end an error with."""
-    alike = {name.lower(), f"chr{name}".lower(), name.lower().removeprefix("chr")}
-    names = [contig.name for contig in store.contigs]
-    near = [known for known in names if known.lower() in alike]
-    near += difflib.get_close_matches(name, names[:_SEARCHED_NAMES], n=3, cutoff=0.5)
-    near += [] if near else names
-    return " or ".join(f"`{known}`" for known in list(dict.fromkeys(near))[:3])
-
-
-_GZIP_RATIO = 3  # bases a byte; real genomes give 3.1 to 4, so this is no overestimate
-
-
-def is_store(source: Path) -> bool:
-    """Whether a source is the folder of a built store."""
-    return (source / MANIFEST_FILE).is_file()
-
-
 def check_source(source: Path) -> None:
     """Look whether a genome can be read, without reading more than its beginning.
 
@@ -498,7 +600,7 @@ def check_source(source: Path) -> None:
         DataError: FASTA-28 (missing, a folder, not a regular file, not readable), or what its first
             bytes, its index or its manifest show to be wrong.
     """
-    if is_store(source):
+    if _is_store(source):
         GenomeStore.open(source, verify=False)
         return
     try:
@@ -524,15 +626,20 @@ def check_source(source: Path) -> None:
         read_index(index_path(source))
 
 
-def estimate_num_bases(source: Path) -> int:
+def _is_store(source: Path) -> bool:
+    """Whether a source is the folder of a built store."""
+    return (source / MANIFEST_FILE).is_file()
+
+
+def _estimate_num_bases(source: Path) -> int:
     """About how many bases a source holds, rather too few than too many."""
     num_bytes = source.stat().st_size
-    if has_twobit_magic(source):
+    if _has_twobit_magic(source):
         return 4 * num_bytes * 9 // 10  # the rest is blocks
     return num_bytes * 9 // 10 if compression(source) == "plain" else _GZIP_RATIO * num_bytes
 
 
-def has_twobit_magic(source: Path) -> bool:
+def _has_twobit_magic(source: Path) -> bool:
     """Whether a source is 2bit, by its first bytes; it is FASTA otherwise."""
     return is_twobit(_read_head(source))
 
@@ -548,118 +655,3 @@ def _read_head(source: Path) -> bytes:
 def _unreadable(source: Path, found: str, fix: str) -> DataError:
     expected = "a readable FASTA or 2bit file"
     return DataError("FASTA-28", where=str(source), found=found, expected=expected, fix=fix)
-
-
-_SUFFIXES = (".gz", ".bgz", ".fa", ".fasta", ".fna", ".fas", ".2bit")
-
-
-def open_or_build(source: Path, cache: Path | None = None, *, verify: bool = True) -> GenomeStore:
-    """The store of a genome, built on first use.
-
-    A source counts as the same while its resolved path, size and time of change are the same: its
-    bytes are not hashed again on every opening, which would cost seconds a gigabyte. A file edited
-    with all three kept would go unnoticed.
-
-    Args:
-        source: FASTA, 2bit, or the folder of a store, which is opened as it is.
-        cache: folder of stores; the user's cache if not given.
-        verify: compare the checksums of a store that is there, which reads every byte.
-
-    Raises:
-        DataError: the source is unusable (FASTA-.., TWOBIT-..), the store is damaged (STORE-01 to
-            06), or cannot be written (STORE-09 to 11).
-    """
-    source = Path(source)
-    check_source(source)
-    if is_store(source):
-        return GenomeStore.open(source, verify=verify)
-    cache = Path(cache) if cache else platformdirs.user_cache_path("dnalm") / "genomes"
-    target = cache / _store_name(source)
-    if not target.exists():
-        with locked(target):
-            if not target.exists():
-                return _build(source, target, chunk_bytes=CHUNK_BYTES)
-    return GenomeStore.open(target, verify=verify)
-
-
-def build_store(source: Path, target: Path, *, chunk_bytes: int = CHUNK_BYTES) -> GenomeStore:
-    """Build a store at a place where nothing is.
-
-    Args:
-        source: FASTA (plain, gzip, bgzip) or 2bit.
-        target: the folder to make; its parents are made too.
-        chunk_bytes: text read at a time. About 20 times as much memory is used.
-
-    Raises:
-        DataError: as `open_or_build`; STORE-08, the target exists.
-    """
-    source, target = Path(source), Path(target)
-    check_source(source)
-    with locked(target):
-        if target.exists():
-            fix = "delete it or choose another place"
-            raise store_error("STORE-08", target, "already exists", "a new folder", fix)
-        return _build(source, target, chunk_bytes=chunk_bytes)
-
-
-def _store_name(source: Path) -> str:
-    status = source.stat()
-    identity = f"{source.resolve()}|{status.st_size}|{status.st_mtime_ns}"
-    stem = source.name
-    while Path(stem).suffix in _SUFFIXES:
-        stem = Path(stem).stem
-    return f"{stem[:100]}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
-
-
-def _build(source: Path, target: Path, *, chunk_bytes: int) -> GenomeStore:
-    """Build at a place where nothing is; called with the lock held."""
-
-    def explain(error: OSError) -> DataError | None:
-        if not error.filename or Path(error.filename) != source:
-            return None
-        found = f"cannot be read ({error.strerror})"
-        return store_error("FASTA-28", source, found, "a readable file", "check the file and its disk")
-
-    build_folder(
-        target,
-        lambda folder: _write(source, folder, chunk_bytes=chunk_bytes),
-        needed_bytes=estimate_num_bases(source),
-        space="space for one byte a base",
-        explain=explain,
-    )
-    return GenomeStore.open(target, verify=False)
-
-
-def _write(source: Path, folder: Path, *, chunk_bytes: int) -> None:
-    before = source.stat()
-    with progress_bar(f"Reading {source.name}", total=before.st_size, in_bytes=True) as advance:
-        digest = hashlib.sha256()
-
-        def on_read(piece: bytes) -> None:
-            digest.update(piece)
-            advance(len(piece))
-
-        index = index_path(source)
-        has_index = index.is_file()
-        reader: FastaReader | TwoBitReader
-        if has_twobit_magic(source):
-            reader = TwoBitReader(source, chunk_bytes=chunk_bytes, on_read=advance)
-        else:
-            reader = FastaReader(source, keep_records=has_index, chunk_bytes=chunk_bytes, on_read=on_read)
-        with StoreWriter(folder) as writer:
-            for name, codes in reader:
-                writer.add(name, codes)
-            content = writer.finish()
-    if isinstance(reader, FastaReader) and has_index:
-        check_index(index, reader)
-    sha256 = digest.hexdigest() if isinstance(reader, FastaReader) else file_sha256(source)
-    after = source.stat()
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        fix = "wait until it is written, then try again"
-        raise store_error("STORE-12", source, "the file changed while it was read", "a file at rest", fix)
-    manifest = Manifest(
-        ambiguous_counts=dict(sorted(reader.ambiguous.items())),
-        source=FileSum(source.name, before.st_size, sha256),
-        **content,
-    )
-    write_text(folder / MANIFEST_FILE, manifest.to_json())
