@@ -22,7 +22,7 @@ from dnalm.simulation.simulate import clade_folder, find_or_simulate, grow, is_f
 IN_ANOTHER_PROCESS = """
 import json, sys
 from pathlib import Path
-from dnalm.genome.clade import Clade, simulate
+from dnalm.simulation import Clade, simulate
 simulate(Clade(**json.loads(sys.argv[1])), Path(sys.argv[2]))
 """
 
