@@ -240,7 +240,7 @@ def test_an_address_ends_in_a_plain_file_name(url: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["nt_multispecies", "dnabert2_multispecies"])
 def test_a_template_lacks_only_genomes_and_its_example_is_one(name: str, tmp_path: Path) -> None:
-    template = config_folder() / f"recipe/{name}.tsv"
+    template = config_folder() / f"download/{name}.tsv"
     assert refusal(template).startswith(f"MANI-15 {name}.tsv:")
     text = template.read_text()
     example = next(line for line in text.splitlines() if "\t" in line and line.startswith("# "))
