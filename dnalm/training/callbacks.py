@@ -98,7 +98,7 @@ class MetricsFile(Logger):
                 raise
             if not self._warned:
                 stderr.print(
-                    f"Not written yet: {translate(error)} Training goes on; rows wait for the next save."
+                    f"Not written yet: {translate(error)} Training continues; rows wait for the next save."
                 )
             self._warned = True
         else:
@@ -134,7 +134,7 @@ def save_logger(logger: Logger) -> None:
     except OSError as error:
         if (reason := disk_reason(error.errno, None)) is None:
             raise
-        stderr.print(f"Not saved: what {logger.name} logs, for {reason.found}. Training goes on.")
+        stderr.print(f"Not saved: what {logger.name} logs, for {reason.found}. Training continues.")
 
 
 def _read(path: Path) -> list[dict[str, str]]:

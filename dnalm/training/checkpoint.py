@@ -452,7 +452,7 @@ def _check_finite(value: object, where: str) -> None:
             _check_finite(part, f"{where}[{number}]")
     elif isinstance(value, float) and not math.isfinite(value):
         raise NumericsError(
-            "CKPT-08",
+            "NUM-04",
             where=where,
             found=str(value),
             expected="finite values only",

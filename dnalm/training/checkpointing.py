@@ -157,7 +157,7 @@ class Checkpointing(Callback):
         )
         if on_ranks:
             raise NumericsError(
-                "CKPT-08",
+                "NUM-04",
                 where=f"step {step}",
                 found=f"{bad[0]} has values that are not finite"
                 if bad

@@ -2,9 +2,9 @@
 
     python experiments/house/measure.py [FOLDER ...]
 
-Each FOLDER is a checkout; this one if none is given. Prints a table with a column for each: source files and lines,
-lines by package, the median file, the 90th percentile of functions, files and lines that `dnalm/commands/pretrain.py`
-reaches by imports, and private functions that are called exactly once.
+Each FOLDER is a checkout; this one if none is given. Prints a table with a column for each: source files and
+lines, lines by package, the median file, the 90th percentile of functions, files and lines that
+`dnalm/commands/pretrain.py` reaches by imports, and private functions that are called exactly once.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _places(module: str) -> tuple[Path, Path]:
 
 
 def private_functions(trees: dict[Path, ast.Module]) -> tuple[int, int]:
-    """How many functions of modules have a private name, and how many of those are named once in their file."""
+    """How many functions of modules have a private name, and how many of them their file names once."""
     private = once = 0
     for tree in trees.values():
         named = Counter(

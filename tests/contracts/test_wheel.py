@@ -34,7 +34,7 @@ def test_every_config_lies_inside_the_package_and_nothing_else_is_shipped(unpack
         str(path.relative_to(unpacked / "dnalm/conf")) for path in (unpacked / "dnalm/conf").rglob("*.*")
     }
     assert shipped == {str(path.relative_to(ROOT / "conf")) for path in (ROOT / "conf").rglob("*.*")}
-    assert "recipe/nt_multispecies.tsv" in shipped
+    assert "download/nt_multispecies.tsv" in shipped
     assert (unpacked / "dnalm/published/gue_dnabert2_table4.csv").is_file()
     tops = {path.name for path in unpacked.iterdir()}
     assert {name for name in tops if not name.endswith(".dist-info")} == {"dnalm"}
@@ -61,7 +61,7 @@ def leaves(node: object) -> Iterator[object]:
 def test_every_file_that_a_config_names_is_in_the_wheel(unpacked: Path) -> None:
     named = files_named_by_configs()
     assert ("conf/benchmark/nt.yaml", "nt_18_tasks.csv") in named
-    assert ("conf/recipe/nt_multispecies.yaml", "nt_multispecies.tsv") in named
+    assert ("conf/download/nt_multispecies.yaml", "nt_multispecies.tsv") in named
     shipped = {path.name for path in (unpacked / "dnalm").rglob("*") if path.is_file()}
     assert [(config, name) for config, name in named if name not in shipped] == []
 

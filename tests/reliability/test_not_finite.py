@@ -81,7 +81,7 @@ def test_a_weight_that_is_not_finite_is_never_saved(policy: str, code: int, own:
     assert [state["step"] for state in states] == ([5] if code else [10, 12])
     told = {
         "raise": "NUM-01 optimizer step 6, rank ",
-        "skip": "CKPT-08 step 10: ",
+        "skip": "NUM-04 step 10: ",
         "rollback": "back to step 5",
     }
     assert told[policy] in said

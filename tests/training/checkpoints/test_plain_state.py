@@ -44,5 +44,5 @@ def test_numbers_that_are_not_finite_are_refused(value: float, folder: Checkpoin
     with pytest.raises(NumericsError) as caught:
         folder.finish(15, {"metrics": {"val_loss": value}})
     assert caught.value.exit_code == 5
-    assert str(caught.value).startswith(f"CKPT-08 state.metrics.val_loss: {value}; finite values only. Fix: ")
+    assert str(caught.value).startswith(f"NUM-04 state.metrics.val_loss: {value}; finite values only. Fix: ")
     assert names(folder.path) == ["step-00000005", "step-00000010"]
