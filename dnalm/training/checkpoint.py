@@ -264,7 +264,7 @@ class CheckpointFolder:
         Raises:
             SaveFailed: CKPT-13, 14, or how the disk spoilt it; older checkpoints are as they were, but where
                 the disk is full only the two newest good ones are left.
-            NumericsError: CKPT-08, the state holds a number that is not finite.
+            NumericsError: NUM-04, the state holds a number that is not finite.
         """
         target, folder = self.path / f"step-{step:08d}", self._writing(step)
         with self._cleaning(step):
@@ -437,7 +437,7 @@ def spell_state(state: Mapping[str, Any]) -> str:
 
     Raises:
         TypeError: something in it is no JSON type.
-        NumericsError: CKPT-08, a number is not finite.
+        NumericsError: NUM-04, a number is not finite.
     """
     _check_finite(state, "state")
     return json.dumps(state, indent=1, sort_keys=True) + "\n"

@@ -131,7 +131,7 @@ class Checkpointing(Callback):
         """Write a checkpoint of the last complete step, on all ranks; nothing before the first.
 
         Raises:
-            NumericsError: CKPT-08, a weight is not finite; nothing is kept.
+            NumericsError: NUM-04, a weight is not finite; nothing is kept.
             CheckpointError: saving has failed too often; CKPT-15, another folder lies at the run's path.
         """
         step = trainer.global_step

@@ -62,7 +62,7 @@ def test_going_on_after_any_step_gives_the_same_bytes(
 def test_rows_that_a_full_disk_does_not_take_wait_for_the_next_save(
     full: range, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Training goes on, one line says why rows are missing, and the file is that of a disk with room."""
+    """Training continues, one line says why rows are missing, and the file is that of a disk with room."""
     whole, cut = MetricsFile(tmp_path / "whole.csv"), MetricsFile(tmp_path / "cut.csv")
     log(whole, range(12))
     whole.finalize("success")
@@ -80,5 +80,5 @@ def test_rows_that_a_full_disk_does_not_take_wait_for_the_next_save(
     assert cut.path.read_bytes() == whole.path.read_bytes()
     said = capsys.readouterr().err
     assert said.count("Not written yet: DISK-01 ") == 1
-    assert "Training goes on" in said
+    assert "Training continues" in said
     assert "Traceback" not in said
