@@ -26,8 +26,7 @@ from dnalm.genome.tracks import TrackStore
 from dnalm.limits import Processes
 from dnalm.paths import CachePath, Input, InputName, InputPath
 from dnalm.simulation.settings import Clade
-from dnalm.simulation.simulate import find_or_simulate
-from dnalm.simulation.tracks import clade_tracks
+from dnalm.simulation.simulate import clade_tracks, find_or_simulate
 from dnalm.tokenizers import TrainingText
 
 T = TypeVar("T")

@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from dnalm.console import progress_bar
 from dnalm.errors import ConfigError, DataError
+from dnalm.genome.track_recipes import IntervalLabels, RegionClasses, Signal, TrackRecipe
 from dnalm.simulation.annotation import (
     TASKS,
     describe,
@@ -38,6 +39,14 @@ from dnalm.simulation.annotation import (
 from dnalm.simulation.evolution import Ancestor, Species, build_ancestor, evolve
 from dnalm.simulation.genes import MASTERS
 from dnalm.simulation.settings import FORMAT_VERSION, Clade
+
+KNOWLEDGE = (
+    "enhancer",
+    "insulator",
+    "gene",
+    "exon",
+    "CDS",
+)  # those of LOGO's eleven types in the GFF3
 
 _MANIFEST = "clade.json"
 
@@ -185,3 +194,27 @@ def _write_manifest(clade: Clade, folder: Path) -> None:
     }
     text = json.dumps(manifest, indent=2, sort_keys=True)
     write_lines(folder / _MANIFEST, text.splitlines())
+
+
+def clade_tracks(clade: Clade, folder: Path, species: str) -> dict[str, TrackRecipe]:
+    """Gene regions, chromatin states of every tissue, features, and of the first species conservation.
+
+    Args:
+        clade: the parameters.
+        folder: where its files lie.
+        species: whose tracks.
+
+    Returns:
+        `region` of kind classes, `chromatin` of kind labels (`tissue/state`), `knowledge` of kind labels
+        (`gff/type`), `conservation` of kind values.
+    """
+    states = {tissue: folder / f"{species}.{tissue}.states.bed" for tissue in MASTERS}
+    gff = folder / f"{species}.gff3"
+    tracks: dict[str, TrackRecipe] = {
+        "region": RegionClasses(gff=gff),
+        "chromatin": IntervalLabels(files=states, label_by="class"),
+        "knowledge": IntervalLabels(files={"gff": gff}, label_by="class", classes=list(KNOWLEDGE)),
+    }
+    if species == clade.species[0]:
+        tracks["conservation"] = Signal(file=folder / "conservation.bw")
+    return tracks

@@ -251,5 +251,5 @@ def test_a_model_without_a_head_predicts_nothing(folder: Path, capsys: pytest.Ca
 
 def test_a_tokenizer_is_chosen_as_in_every_command(folder: Path) -> None:
     assert run(folder, "own.tsv") == 0
-    assert run(folder, "given.tsv", "tokenizer=kmer", "tokenizer.k=3") == 0
+    assert run(folder, "given.tsv", "tokenizer=kmer3") == 0
     assert (folder / "own.tsv").read_bytes() == (folder / "given.tsv").read_bytes()

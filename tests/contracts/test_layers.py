@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,38 @@ def test_files_and_functions_are_short_and_well_named(path: Path) -> None:
             assert node.args.kwarg is None or node.name == "make", f"**kwargs in {node.name}"
             length = (node.end_lineno or 0) - node.lineno + 1
             assert length <= 80, f"{node.name} has {length} lines"
+
+
+def test_no_file_is_a_paragraph_of_another() -> None:
+    """Under 60 lines, and a single other file imports it: it belongs there."""
+    importers = {path: {other for other, found in graph().items() if path in found} for path in graph()}
+    short = [path for path in FILES if path.read_text().count("\n") < 60 and path.stem[:2] != "__"]
+    assert [path for path in short if len(importers[path]) == 1] == []
+
+
+def test_no_circle_of_imports() -> None:
+    """Of files; a package's `__init__` hands names on, and is no part of a circle."""
+    left = {path: found for path, found in graph().items() if path.stem != "__init__"}
+    while free := [path for path, found in left.items() if not found & left.keys()]:
+        for path in free:
+            del left[path]
+    assert {str(path.relative_to(ROOT)) for path in left} == set()
+
+
+@cache
+def graph() -> dict[Path, frozenset[Path]]:
+    """The files that each file imports from, at the top or within a function."""
+    places = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in FILES}
+    places |= {name.removesuffix(".__init__"): path for name, path in places.items()}
+    found: dict[Path, set[Path]] = {path: set() for path in FILES}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module in places:
+                names = [
+                    places.get(f"{node.module}.{alias.name}", places[node.module]) for alias in node.names
+                ]
+                found[path] |= {*names} - {path}
+    return {path: frozenset(others) for path, others in found.items()}
 
 
 def test_package_inits_only_reexport() -> None:

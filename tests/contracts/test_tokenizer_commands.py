@@ -94,7 +94,7 @@ def test_several_genomes_are_read_by_their_weights(capsys: pytest.CaptureFixture
     Path("a.fa").write_text(f">chr1\n{random_sequence(9000)}\n")
     Path("b.fa").write_text(f">chr1\n{random_sequence(9000, 1)}\n")
     words = ["data=multispecies", "data.genomes={a: a.fa, b: b.fa}", "data.weights={a: 3, b: 1}"]
-    words += ["data.cache=cache", "kind.piece_bp=100", "bpe.vocab_size=20", "run.dir=out"]
+    words += ["data.cache=cache", "bpe.piece_bp=100", "bpe.vocab_size=20", "run.dir=out"]
     _, out, _ = run(capsys, "tokenizer", "train", *words)
     assert summary_of(out)["bases_read"] == {"a": 9000, "b": 3000}
 
@@ -236,7 +236,7 @@ def test_help_lists_both_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert "tokenizer inspect  show how a tokenizer reads genomes" in text
 
 
-def test_help_of_training_lists_the_kinds(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_of_training_lists_the_recipes(capsys: pytest.CaptureFixture[str]) -> None:
     _, text, _ = run(capsys, "tokenizer", "train", "--help")
     assert text.startswith("dnalm tokenizer train: learn a BPE vocabulary on genomes\n")
-    assert "  kind         bpe, dnabert2, grover\n" in text
+    assert "  bpe          dnabert2, grover, plain\n" in text

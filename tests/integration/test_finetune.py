@@ -24,7 +24,7 @@ from dnalm.training.model_directory import load_finetuned
 from tests.conftest import random_sequence
 
 SMALL = ["model=random", "model.hidden_size=16", "model.num_layers=1", "model.num_heads=2"]
-SMALL += ["model.intermediate_size=32", "tokenizer=kmer", "tokenizer.k=3", "budget=tiny", "steps=6"]
+SMALL += ["model.intermediate_size=32", "tokenizer=kmer3", "budget=tiny", "steps=6"]
 SMALL += ["batch.global_size=8", "batch.micro_size=4", "trainer.validate_every=2", "trainer.log_every=1"]
 KINDS = {
     "binary": [],

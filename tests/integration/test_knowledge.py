@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from dnalm.cli import main
 from dnalm.models import Packed, load_pretrained
-from dnalm.simulation.tracks import KNOWLEDGE
+from dnalm.simulation.simulate import KNOWLEDGE
 from tests.integration.test_multitask import on_clade
 from tests.integration.test_pretrain import program
 

@@ -33,7 +33,7 @@ def _tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["tokenizer=kmer", "tokenizer.k=3"], ["tokenizer=logo", "sequences.average_strands=true"]]
+    "words", [["tokenizer=kmer3"], ["tokenizer=logo", "sequences.average_strands=true"]]
 )
 def test_figures_are_of_bases_and_follow_from_the_predictions(words: list[str]) -> None:
     program("finetune", *SMALL, *TASK, *words, "sequences.reverse_complement=true", "run.dir=run")
