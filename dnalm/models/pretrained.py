@@ -224,7 +224,7 @@ def save_pretrained(
         tensors[classes.head_guard] = torch.zeros(0)
     if bad := not_finite(tensors):
         raise NumericsError(
-            "CKPT-08",
+            "NUM-04",
             where=str(folder),
             found=f"weights that are not finite: {_some(bad)}",
             expected="finite weights only",

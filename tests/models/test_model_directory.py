@@ -137,7 +137,7 @@ def test_weights_that_are_not_finite_are_not_written(model: MaskedLM, tmp_path: 
     with pytest.raises(NumericsError) as caught:
         save_pretrained(model, tmp_path / "new")
     assert str(caught.value) == (
-        f"CKPT-08 {tmp_path}/new: weights that are not finite: cls.predictions.bias; finite weights only. "
+        f"NUM-04 {tmp_path}/new: weights that are not finite: cls.predictions.bias; finite weights only. "
         "Fix: go back to a checkpoint from before the training diverged."
     )
     assert not (tmp_path / "new").exists()
