@@ -32,9 +32,7 @@ def _tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 table.writerow([text, text.translate(str.maketrans("GT", "nn"))])
 
 
-@pytest.mark.parametrize(
-    "words", [["tokenizer=kmer3"], ["tokenizer=logo", "sequences.average_strands=true"]]
-)
+@pytest.mark.parametrize("words", [["tokenizer=kmer3"], ["tokenizer=logo", "sequences.average_strands=true"]])
 def test_figures_are_of_bases_and_follow_from_the_predictions(words: list[str]) -> None:
     program("finetune", *SMALL, *TASK, *words, "sequences.reverse_complement=true", "run.dir=run")
     summary = json.loads(Path("run/summary.json").read_text())
