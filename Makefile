@@ -3,12 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-wheel test-reliability check clean
+.PHONY: demo test test-all test-wheel test-reliability check clean
 
 demo: .venv/installed ## pretrain a tiny DNABERT-6 on the simulated clade
 	$(BIN)/dnalm pretrain experiment=dnabert size=tiny data=demo run.dir=runs/demo run.replace=true
 
-test: .venv/installed-dev ## every test
+test: .venv/installed-dev ## what takes ten minutes on two cores; it says what it leaves out
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not long and not slow'
+	@echo "left out: killed runs, several processes, whole commands (tests/conftest.py, SLOW); make test-all runs them"
+
+test-all: .venv/installed-dev ## every test
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-wheel: ## every command of the wheel, installed with its runtime dependencies alone

@@ -19,7 +19,27 @@ settings.load_profile("dnalm")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+SLOW = (  # killed runs, several processes, whole commands: more than half the time of all tests
+    "tests/reliability/",
+    "tests/integration/",
+    "tests/commands/test_benchmark.py",
+    "tests/commands/test_embed.py",
+    "tests/commands/test_score.py",
+    "tests/data/test_loading.py",
+    "tests/evaluation/benchmark/test_leaderboard.py",
+    "tests/evaluation/test_durable_parts.py",
+    "tests/evaluation/variants/test_scorer.py",
+    "tests/sweeps/test_sweep.py",
+)
+
 SHARED = Path(__file__).resolve().parents[2] / "shared/data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make test` leaves out."""
+    for item in items:
+        if item.nodeid.startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
