@@ -515,7 +515,7 @@ def _check_names(argument: str, names: Iterable[str], species: Sequence[Species]
 def _check_tracks(tracks: Mapping[str, object], species: Sequence[Species]) -> None:
     """Refuse tracks that are no mapping of known genomes to recipes of one kind."""
     for name, recipes in tracks.items():
-        example = f"data.tracks.{name}={{{species[0].name}: {{_target_: dnalm.genome.tracks.…}}}}"
+        example = f"data.tracks.{name}={{{species[0].name}: {{_target_: dnalm.genome.track_recipes.…}}}}"
         if not isinstance(recipes, Mapping):
             raise ValueError(  # noqa: TRY004 -- the config's fault, as all that it gives
                 f"tracks.{name} is one {type(recipes).__name__}; each genome has its own: {example}"

@@ -237,7 +237,7 @@ def test_tracks_that_are_not_wanted_are_not_made(genomes: dict[str, str | Path],
         (
             {"region": "small.bed"},
             "tracks.region is one IntervalClasses; each genome has its own: data.tracks.region={small: "
-            "{_target_: dnalm.genome.tracks.…}}",
+            "{_target_: dnalm.genome.track_recipes.…}}",
         ),
         (
             {"region": {}},
