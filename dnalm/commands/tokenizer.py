@@ -1,8 +1,8 @@
 """`dnalm tokenizer`: learn a vocabulary, look at how a tokenizer reads genomes, choose a number of merges.
 
 `train` learns a BPE vocabulary on one's own genomes. `inspect` shows how a tokenizer reads genomes, in
-figures and as a picture. `select` chooses how many merges a BPE has, by next-k-mer prediction: one list of merges is
-learned on the genomes' training parts; for each number of merges, and for fixed k-mers end to end, a small
+figures and as a picture. `select` chooses how many merges a BPE has, by next-k-mer prediction: one
+list of merges is learned on the genomes' training parts; for each number of merges, and for fixed k-mers end to end, a small
 model is pretrained, and then fine-tuned to predict the next k bases, for each k. These are two rounds of
 jobs, each in a process of its own; the same command again runs only what is missing or failed.
 
