@@ -1,15 +1,16 @@
 """`dnalm tokenizer`: learn a vocabulary, look at how a tokenizer reads genomes, choose a number of merges.
 
 `train` learns a BPE vocabulary on one's own genomes. `inspect` shows how a tokenizer reads genomes, in
-figures and as a picture. `select` chooses how many merges a BPE has, by next-k-mer prediction: one
-list of merges is learned on the genomes' training parts; for each number of merges, and for fixed k-mers end to end, a small
-model is pretrained, and then fine-tuned to predict the next k bases, for each k. These are two rounds of
-jobs, each in a process of its own; the same command again runs only what is missing or failed.
+figures and as a picture. `select` chooses how many merges a BPE has, by next-k-mer prediction: one list
+of merges is learned on the genomes' training parts; for each number of merges, and for fixed k-mers end
+to end, a small model is pretrained, and then fine-tuned to predict the next k bases, for each k. These
+are two rounds of jobs, each in a process of its own; the same command again runs only what is missing or
+failed.
 
 The folder of `select` holds `tokenizer/` (the longest list), `jobs/` (a run directory each), `table.csv`,
-`table.md`, `plot.png` and `summary.json`, which has `chosen` (number of merges, null if no count has every
-accuracy), `mean_rank` (by number of merges), `accuracy` (by tokenizer and k) and `statuses` (jobs by how they
-ended).
+`table.md`, `plot.png` and `summary.json`, which has `chosen` (number of merges, null if no count has
+every accuracy), `mean_rank` (by number of merges), `accuracy` (by tokenizer and k) and `statuses` (jobs
+by how they ended).
 
 Source: GROVER (Sanabria et al. 2024), which took the best accuracy across k; here that is the mean rank.
 """
