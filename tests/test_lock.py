@@ -18,7 +18,7 @@ from dnalm import lock
 from dnalm.errors import CheckpointError
 from dnalm.lock import OutputLock
 from dnalm.training.run_directory import RunLock
-from tests.training.checkpoints.library import in_a_process, names
+from tests.training.checkpoint_library import in_a_process, names
 
 
 def lock_and_die(path: Path) -> None:

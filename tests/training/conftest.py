@@ -5,7 +5,7 @@ import pytest
 
 from dnalm import faults
 from dnalm.training.checkpoint import CheckpointFolder
-from tests.training.checkpoints.library import save
+from tests.training.checkpoint_library import save
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from dnalm import faults
 from dnalm.errors import CheckpointError
 from dnalm.training import checkpoint as module
 from dnalm.training.checkpoint import CheckpointFolder, SaveFailed, SavePolicy, disk_errors
-from tests.training.checkpoints.library import fill, in_a_process, names, save, steps
+from tests.training.checkpoint_library import fill, in_a_process, names, save, steps
 
 POINTS = ["before_mkdir", "after_mkdir", "writing", "after_state", "after_manifest", "before_rename"]
 

@@ -12,8 +12,8 @@ import pytest
 from dnalm.genome.alphabet import is_unknown
 from dnalm.genome.store import GenomeStore, open_or_build
 from dnalm.genome.track_recipes import IntervalLabels
-from tests.genome.tracks.conftest import NUM_BASES, Write
-from tests.genome.tracks.test_recipes import letter_column, whole
+from tests.genome.conftest import NUM_BASES, Write
+from tests.genome.test_track_recipes import letter_column, whole
 
 GFF = [
     "##gff-version 3",

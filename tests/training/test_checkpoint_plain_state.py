@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dnalm.errors import NumericsError
 from dnalm.training.checkpoint import CheckpointFolder, spell_state
-from tests.training.checkpoints.library import fill, names
+from tests.training.checkpoint_library import fill, names
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -13,7 +13,7 @@ import pytest
 
 from dnalm.errors import CheckpointError
 from dnalm.training.checkpoint import CheckpointFolder, choose, open_checkpoint
-from tests.training.checkpoints.library import in_a_process, names, save
+from tests.training.checkpoint_library import in_a_process, names, save
 
 FILES = [
     "MANIFEST.json",

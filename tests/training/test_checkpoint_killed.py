@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dnalm.training.checkpoint import CheckpointFolder, choose
-from tests.training.checkpoints.library import fill, in_a_process, names, save, save_in_a_process, steps
+from tests.training.checkpoint_library import fill, in_a_process, names, save, save_in_a_process, steps
 
 WRITING = [f"writing:{hit}" for hit in (1, 2, 3)]
 BEFORE = ["before_mkdir", "after_mkdir", *WRITING, "after_state", "after_manifest", "before_rename"]

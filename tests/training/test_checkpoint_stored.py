@@ -18,7 +18,7 @@ from dnalm import faults
 from dnalm.errors import CheckpointError
 from dnalm.lock import Process, _birth
 from dnalm.training.checkpoint import CheckpointFolder, Retention, choose, open_checkpoint
-from tests.training.checkpoints.library import in_a_process, names, save, steps
+from tests.training.checkpoint_library import in_a_process, names, save, steps
 
 
 def test_the_last_the_best_and_every_nth_are_kept(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from dnalm.genome import tracks as building
 from dnalm.genome.store import GenomeStore, build_store, open_or_build
 from dnalm.genome.track_recipes import IntervalClasses, IntervalLabels, Signal
 from dnalm.genome.tracks import TrackContent, TrackManifest, TrackStore
-from tests.genome.tracks.conftest import NUM_BASES, Write
+from tests.genome.conftest import NUM_BASES, Write
 
 LINES = ("chr1 2 4 a 5", "chr1 4 20 b 7", "chr2 0 20 c 1")
 

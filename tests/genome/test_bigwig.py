@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from dnalm.errors import DataError
 from dnalm.genome.bigwig import BigWigReader
 from dnalm.genome.store import GenomeStore, build_store
-from tests.genome.annotations.write_bigwig import HEADER_BYTES, BigWig
+from tests.genome.write_bigwig import HEADER_BYTES, BigWig
 
 LENGTHS = {"chr1": 4000, "chr2": 3000}
 SMALL = BigWig(

@@ -19,7 +19,7 @@ from dnalm.simulation.annotation import STATES, conservation, paint_states
 from dnalm.simulation.genes import MASTERS
 from dnalm.simulation.settings import Clade
 from dnalm.simulation.simulate import grow, simulate
-from tests.genome.tracks.conftest import CONTIGS, NUM_BASES, UNKNOWN, Write
+from tests.genome.conftest import CONTIGS, NUM_BASES, UNKNOWN, Write
 from tests.simulation.conftest import SMALL_TREE
 
 NAN = np.nan
