@@ -17,11 +17,11 @@ from dnalm.evaluation.classical import kmer_frequencies
 from dnalm.evaluation.embedding import (
     EmbeddingPlan,
     EmbeddingRecipe,
-    SequenceInput,
     embed_file,
     read_embeddings,
 )
 from dnalm.evaluation.embedding.clusters import Clustering, check_labels, cluster, plot_clusters
+from dnalm.evaluation.sequence_inputs import SequenceInput
 from dnalm.limits import Processes, Seed
 from dnalm.models import Pretrained
 from dnalm.paths import CachePath, InputPath

@@ -20,10 +20,10 @@ from dnalm.evaluation.embedding import (
     EmbeddingRecipe,
     PoolingKind,
     Resolution,
-    SequenceInput,
     embedding,
     summary_path,
 )
+from dnalm.evaluation.sequence_inputs import SequenceInput
 from dnalm.limits import Processes, Tokens, WindowBases
 from dnalm.models import Pretrained
 from dnalm.paths import CachePath, InputPath, OutputFile

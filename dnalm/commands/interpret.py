@@ -11,7 +11,7 @@ from typing import Literal
 
 from dnalm.console import progress_bar, stdout
 from dnalm.evaluation.inference import LoadedModel
-from dnalm.evaluation.interpretation import Reader, read_regions
+from dnalm.evaluation.interpretation import Reader
 from dnalm.evaluation.interpretation.studies import (
     MOST_PICTURES,
     Study,
@@ -21,6 +21,7 @@ from dnalm.evaluation.interpretation.studies import (
     study_motifs,
     study_mutagenesis,
 )
+from dnalm.evaluation.sequence_inputs import SequenceInput
 from dnalm.genome.meme import read_meme
 from dnalm.limits import FlankBases, Tokens, WindowBases
 from dnalm.models import Pretrained
@@ -40,6 +41,8 @@ def interpret(
     run: RunDirectory,
     config: dict[str, object],
     reference: InputPath | None = None,
+    sequence: str = "sequence",
+    id: str | None = None,  # noqa: A002 -- the key's name
     window_bp: WindowBases | None = None,
     neighbours_bp: FlankBases = 5,
     known: InputPath | None = None,
@@ -51,11 +54,13 @@ def interpret(
 
     Args:
         model: a run, a model directory or a published model.
-        input: the regions: FASTA, or BED with `reference`.
+        input: the regions: BED with `reference`, FASTA, or a table: CSV, TSV, JSONL, Parquet.
         what: the study.
         run: the folder to leave.
         config: the composed config.
-        reference: the genome of a BED file: FASTA, 2bit or store.
+        reference: the genome of a BED: FASTA, 2bit or store.
+        sequence: of a table: the column of sequences.
+        id: of a table: the column of names; rows are numbered from 0 if absent.
         window_bp: bases that the model reads at a time, around the base that is hidden; those of its
             training windows if absent.
         neighbours_bp: of mutagenesis, how far its effects on other bases are followed.
@@ -65,7 +70,7 @@ def interpret(
         batch_tokens: tokens of a batch.
 
     Raises:
-        ConfigError: INT-02, INT-03, a key that this input has no use for.
+        ConfigError: CFG-54, the input's kind is not known, or does not fit `reference`.
         DataError: the input cannot be read, or holds a region longer than a window where it is read whole
             (INT-01).
         CheckpointError: the model cannot be read, or its tokens see only one side.
@@ -74,11 +79,20 @@ def interpret(
         motifs = read_meme(known) if known else None
         loaded = LoadedModel.open(model, tokenizer=tokenizer)
         reader = Reader(loaded, window_bp=window_bp, batch_tokens=batch_tokens)
-        flank_bp = 0 if what == "attention" else reader.window_bp // 2
-        regions = read_regions(input, reference=reference, flank_bp=flank_bp, cache=cache)
+        regions = SequenceInput(
+            path=input,
+            reference=reference,
+            cache=cache,
+            sequence=sequence,
+            id=id,
+            max_bp=None,
+            has_max_bp=False,
+            flank_bp=0 if what == "attention" else reader.window_bp // 2,
+            follow_strand=False,
+        )
         run.create(config)
         with progress_bar(f"Looking at {input.name}", total=None) as done:
-            study = Study(reader, regions, run.path, done)
+            study = Study(reader=reader, regions=regions, folder=run.path, done=done)
             studies = {
                 "attention": lambda: study_attention(study),
                 "mutagenesis": lambda: study_mutagenesis(study, neighbours_bp=neighbours_bp),
@@ -87,6 +101,8 @@ def interpret(
             }
             found: Summary = studies[what]()
         path = run.write_summary({"what": what, "model": model.source, "input": str(input), **found})
+        for note in regions.notes:
+            stdout.print(note)
         stdout.print(", ".join(f"{name} {readable(value)}" for name, value in found.items()))
         stdout.print(f"data and pictures (of at most {MOST_PICTURES} regions): {run.path}")
         stdout.print(f"summary: {path}")

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from dnalm.evaluation.classical import kmer_frequencies
-from dnalm.evaluation.embedding import EmbeddingPlan, EmbeddingRecipe, SequenceInput
+from dnalm.evaluation.embedding import EmbeddingPlan, EmbeddingRecipe
 from dnalm.evaluation.embedding.clusters import cluster
+from dnalm.evaluation.sequence_inputs import SequenceInput
 from dnalm.models import Pretrained
 
 BATCH, HALVES = 400, 20

@@ -23,11 +23,11 @@ from dnalm.evaluation.classical import kmer_frequencies
 from dnalm.evaluation.embedding import (
     EmbeddingPlan,
     EmbeddingRecipe,
-    SequenceInput,
     embed_file,
     read_embeddings,
 )
 from dnalm.evaluation.embedding.clusters import Retrieval, SpeciesRegions, plot_retrieval, retrieve_orthologs
+from dnalm.evaluation.sequence_inputs import SequenceInput
 from dnalm.genome.gff import GffReader
 from dnalm.genome.store import open_or_build
 from dnalm.models import Pretrained

@@ -105,6 +105,25 @@ def test_motifs_of_two_short_regions_are_none(folder: Path, tmp_path: Path) -> N
     assert (run / "found.png").is_file()
 
 
+def test_a_table_is_read_as_its_fasta_is(folder: Path, tmp_path: Path) -> None:
+    (folder / "t.csv").write_text("name,dna\none,ACGTTGCA\ntwo,GATTACA\n")
+    (folder / "t.fa").write_text(">one\nACGTTGCA\n>two\nGATTACA\n")
+    for kind, more in (("csv", ["sequence=dna", "id=name"]), ("fa", [])):
+        given = [f"model={folder}/model", f"input={folder}/t.{kind}", f"run.dir={tmp_path / kind}"]
+        assert program("interpret", "what=mutagenesis", *given, *more) == 0
+    tables = [(tmp_path / kind / "mutagenesis.tsv").read_bytes() for kind in ("csv", "fa")]
+    assert tables[0] == tables[1]
+
+
+def test_a_region_of_nothing_but_n_is_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "n.fa").write_text(">empty\nNNNN\n")
+    given = [f"model={folder}/model", f"input={folder}/n.fa", f"run.dir={tmp_path / 'run'}"]
+    assert program("interpret", "what=motifs", *given) == 3
+    assert "no base but N in empty; a region with known bases" in capsys.readouterr().err
+
+
 def test_a_region_too_long_to_be_read_whole_is_told(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,10 +11,8 @@ from dnalm.evaluation.embedding.files import (
 )
 from dnalm.evaluation.embedding.reader import (
     EmbeddingRecipe,
-    NamedSequence,
     PoolingKind,
     Resolution,
-    SequenceInput,
     SequenceReader,
     TokenStates,
 )
@@ -24,10 +22,8 @@ __all__ = [
     "EmbeddingPlan",
     "EmbeddingRecipe",
     "Embeddings",
-    "NamedSequence",
     "PoolingKind",
     "Resolution",
-    "SequenceInput",
     "SequenceReader",
     "TokenStates",
     "embed_file",

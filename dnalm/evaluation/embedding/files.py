@@ -24,8 +24,6 @@ from dnalm.console import progress_bar
 from dnalm.durable import reserve, sync
 from dnalm.evaluation.embedding.reader import (
     EmbeddingRecipe,
-    NamedSequence,
-    SequenceInput,
     SequenceReader,
     rows_of,
     schema_of,
@@ -33,6 +31,7 @@ from dnalm.evaluation.embedding.reader import (
 )
 from dnalm.evaluation.inference import Device, LoadedModel
 from dnalm.evaluation.parts import DoneParts, PartFolder, opened_output, work_on
+from dnalm.evaluation.sequence_inputs import NamedSequence, SequenceInput
 from dnalm.genome.store import open_or_build
 from dnalm.models import Pretrained
 from dnalm.tokenizers import Tokenizer

@@ -10,7 +10,6 @@ from dnalm.evaluation.interpretation.reader import (
     summarize,
     to_bases,
 )
-from dnalm.evaluation.interpretation.regions import Region, read_regions
 from dnalm.evaluation.interpretation.seqlets import FoundMotif, find_seqlets, pile_up, scores_in_bits
 
 __all__ = [
@@ -19,11 +18,9 @@ __all__ = [
     "HiddenBase",
     "Mutagenesis",
     "Reader",
-    "Region",
     "dependency_map",
     "find_seqlets",
     "pile_up",
-    "read_regions",
     "saturate",
     "scores_in_bits",
     "summarize",

@@ -19,9 +19,9 @@ from matplotlib.transforms import Affine2D
 
 from dnalm.evaluation.inference import Floats
 from dnalm.evaluation.interpretation.reader import Mutagenesis
-from dnalm.evaluation.interpretation.regions import Region
 from dnalm.evaluation.interpretation.seqlets import FoundMotif, Match, Table
 from dnalm.evaluation.plots import new_figure, save_figure
+from dnalm.evaluation.sequence_inputs import NamedSequence
 from dnalm.genome.alphabet import UNKNOWN
 
 COLOURS = {"A": "#2a9d3a", "C": "#2a5fc4", "G": "#e0a100", "T": "#cf2f2f"}
@@ -81,7 +81,7 @@ _HEAD_TITLES = {  # of the numbers of `HeadSummary`
 }
 
 
-def draw_mutagenesis(region: Region, found: Mutagenesis, stem: Path) -> None:
+def draw_mutagenesis(region: NamedSequence, found: Mutagenesis, stem: Path) -> None:
     """What the model expects (letters, bits), how much it prefers what stands there, and every effect."""
     first, last = region.inner
     width = max(6.0, 1.6 + _INCHES_A_BASE * (last - first))
@@ -95,11 +95,11 @@ def draw_mutagenesis(region: Region, found: Mutagenesis, stem: Path) -> None:
     preferred.set(ylabel="nats", title="base that stands there, by what it exceeds the others' mean")
     _draw_effects(own, region, found.effect_R4, "effect of a substitution: log p(ALT) - log p(REF), nats")
     _draw_effects(near, region, found.neighbours_R4, "effect on the bases nearby: sum of log p, nats")
-    near.set_xlabel(f"{region.contig}, counted from 0")
+    near.set_xlabel(f"{region.coordinate_name}, counted from 0")
     _save(figure, stem)
 
 
-def _preference(region: Region, found: Mutagenesis) -> Floats:
+def _preference(region: NamedSequence, found: Mutagenesis) -> Floats:
     """Height of the base that stands there: minus the mean effect of the three others."""
     codes = region.codes[slice(*region.inner)]
     heights = np.zeros((len(codes), 4))
@@ -108,7 +108,7 @@ def _preference(region: Region, found: Mutagenesis) -> Floats:
     return heights
 
 
-def _draw_effects(axes: Axes, region: Region, effects_R4: Floats, title: str) -> None:
+def _draw_effects(axes: Axes, region: NamedSequence, effects_R4: Floats, title: str) -> None:
     most = max(float(np.nanmax(np.abs(effects_R4), initial=0)), 1e-6)
     first = region.start - 0.5
     image = axes.imshow(
@@ -125,7 +125,7 @@ def _draw_effects(axes: Axes, region: Region, effects_R4: Floats, title: str) ->
     axes.figure.colorbar(image, ax=axes, pad=0.01)
 
 
-def draw_dependency(region: Region, map_RR: Floats, stem: Path) -> None:
+def draw_dependency(region: NamedSequence, map_RR: Floats, stem: Path) -> None:
     """The map, with the bases along both sides where there is room."""
     figure = new_figure(7.5, 6.5)
     axes = figure.subplots()
@@ -149,7 +149,7 @@ def draw_dependency(region: Region, map_RR: Floats, stem: Path) -> None:
     _save(figure, stem)
 
 
-def draw_attention(region: Region, maps: Sequence[Floats], stem: Path) -> None:
+def draw_attention(region: NamedSequence, maps: Sequence[Floats], stem: Path) -> None:
     """A map for each layer, mean of its heads, from base to base.
 
     Args:
@@ -226,8 +226,8 @@ def _draw_motif(axes: Axes, table_W4: Floats, title: str) -> None:
     axes.set_title(title, fontsize=8)
 
 
-def _title(region: Region) -> str:
-    return region.name if len(region.name) < 60 else f"{region.name[:57]}…"
+def _title(region: NamedSequence) -> str:
+    return region.id if len(region.id) < 60 else f"{region.id[:57]}…"
 
 
 def _save(figure: Figure, stem: Path) -> None:

@@ -23,7 +23,7 @@ import torch
 
 from dnalm.errors import CheckpointError, DataError
 from dnalm.evaluation.inference import Floats, InferenceQueue, LoadedModel
-from dnalm.evaluation.interpretation.regions import Region
+from dnalm.evaluation.sequence_inputs import NamedSequence
 from dnalm.genome.alphabet import UNKNOWN, Codes
 from dnalm.tokenizers.protocol import Ids, covering_tokens
 
@@ -229,7 +229,7 @@ def substitute(codes: Codes, place: int, base: int) -> Codes:
     return changed
 
 
-def saturate(reader: Reader, region: Region, *, neighbours_bp: int) -> Mutagenesis:
+def saturate(reader: Reader, region: NamedSequence, *, neighbours_bp: int) -> Mutagenesis:
     """Compute the effect of every substitution of a region.
 
     Args:
@@ -247,7 +247,7 @@ def saturate(reader: Reader, region: Region, *, neighbours_bp: int) -> Mutagenes
     return Mutagenesis(log_p_R4, effect_R4, neighbours_R4)
 
 
-def _of_neighbours(reader: Reader, region: Region, reach: int) -> Floats:
+def _of_neighbours(reader: Reader, region: NamedSequence, reach: int) -> Floats:
     codes, (first, last) = region.codes, region.inner
     near = list(range(max(0, first - reach), min(len(codes), last + reach)))
     near = [place for place in near if codes[place] != UNKNOWN]
@@ -265,7 +265,7 @@ def _of_neighbours(reader: Reader, region: Region, reach: int) -> Floats:
     return changes
 
 
-def expectations(reader: Reader, region: Region) -> Floats:
+def expectations(reader: Reader, region: NamedSequence) -> Floats:
     """(R, 4) log-probabilities of each base of a region, each hidden by itself; NaN at N."""
     first, last = region.inner
     log_p_R4 = np.full((last - first, 4), np.nan)
@@ -274,7 +274,7 @@ def expectations(reader: Reader, region: Region) -> Floats:
     return log_p_R4
 
 
-def of_text(reader: Reader, region: Region) -> Floats:
+def of_text(reader: Reader, region: NamedSequence) -> Floats:
     """(R,) log-probability of the base that stands at each place of a region; NaN at N."""
     codes = region.codes[slice(*region.inner)]
     known = np.flatnonzero(codes != UNKNOWN)
@@ -283,7 +283,7 @@ def of_text(reader: Reader, region: Region) -> Floats:
     return log_p_R
 
 
-def dependency_map(reader: Reader, region: Region) -> Floats:
+def dependency_map(reader: Reader, region: NamedSequence) -> Floats:
     """(R, R), row i and column j: the largest change of any base's log2-odds at j by any substitution at i.
 
     The base at j is hidden, so this is what the others reveal of it. The diagonal is 0, and so is what lies

@@ -5,6 +5,7 @@ Pictures are drawn of the first `MOST_PICTURES` regions, data are written of all
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dnalm.durable import atomic_write
+from dnalm.errors import DataError
 from dnalm.evaluation.inference import Floats
 from dnalm.evaluation.interpretation import pictures
 from dnalm.evaluation.interpretation.reader import (
@@ -24,7 +26,6 @@ from dnalm.evaluation.interpretation.reader import (
     summarize,
     to_bases,
 )
-from dnalm.evaluation.interpretation.regions import Region
 from dnalm.evaluation.interpretation.seqlets import (
     FoundMotif,
     Match,
@@ -36,8 +37,8 @@ from dnalm.evaluation.interpretation.seqlets import (
     scan,
     scores_in_bits,
 )
+from dnalm.evaluation.sequence_inputs import NamedSequence
 from dnalm.faults import fault
-from dnalm.genome.alphabet import Codes
 from dnalm.genome.meme import write_meme
 from dnalm.tables import table_writer
 
@@ -45,32 +46,48 @@ MOST_PICTURES = 24
 _STRONGEST = 100  # pairs of bases of a region that the table of dependencies lists
 _MOST_SEQLETS, _MOST_MOTIFS, _LEAST_SEQLETS = 4_000, 30, 20
 _SITE_P_VALUE = 1e-4  # FIMO's own
-Done = Callable[[int], None]
 Summary = dict[str, object]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """A study's inputs.
 
     Attributes:
         reader: the model.
-        regions: read as they come.
+        regions: sequences on the forward strand, read as they come.
         folder: where to write.
         done: called for every region that is done.
     """
 
     reader: Reader
-    regions: Iterable[Region]
+    regions: Iterable[NamedSequence]
     folder: Path
-    done: Done
+    done: Callable[[int], None]
 
-    def each(self) -> Iterator[tuple[Region, Path | None]]:
-        """The regions, each with where its picture goes, or None once there are enough."""
-        for number, region in enumerate(self.regions):
+    def each(self) -> Iterator[tuple[NamedSequence, Path, bool]]:
+        """The regions, each with the path of its files without their endings, and whether it is drawn.
+
+        Raises:
+            DataError: INT-04, a region holds no base but N.
+        """
+        for number, region in enumerate(self.regions, start=1):
             fault("interpret.region")
-            yield region, self.folder / region.file_name if number < MOST_PICTURES else None
+            if not region.known():
+                raise DataError(
+                    "INT-04",
+                    where=region.where,
+                    found=f"no base but N in {region.id}",
+                    expected="a region with known bases",
+                    fix="leave it out",
+                )
+            yield region, self.folder / file_name(number, region.id), number <= MOST_PICTURES
             self.done(1)
+
+
+def file_name(number: int, name: str) -> str:
+    """Number and name of a region, without letters that file names may not have."""
+    return f"{number:04d}-{re.sub(r'[^A-Za-z0-9.+-]+', '_', name)[:80]}"
 
 
 def study_attention(study: Study) -> Summary:
@@ -80,13 +97,13 @@ def study_attention(study: Study) -> Summary:
     with table_writer(
         study.folder / "heads.tsv", ["region", "layer", "head", *names], delimiter="\t"
     ) as write:
-        for region, stem in study.each():
-            study.reader.check_length(region.codes, where=region.name)
+        for region, stem, is_drawn in study.each():
+            study.reader.check_length(region.codes, where=region.id)
             spans = study.reader.tokenizer.spans(region.codes, study.reader.tokenizer.encode(region.codes))
             layers = list(study.reader.attention(region.codes))
             size = len(region.codes)
             of_bases = [np.stack([to_bases(head, spans, size) for head in layer]) for layer in layers]
-            with atomic_write(study.folder / f"{region.file_name}.npz") as beside:
+            with atomic_write(stem.with_name(f"{stem.name}.npz")) as beside:
                 np.savez_compressed(
                     beside,
                     tokens=np.stack(layers),
@@ -96,8 +113,8 @@ def study_attention(study: Study) -> Summary:
             summaries.append([[summarize(head, spans, size) for head in layer] for layer in layers])
             for layer, heads in enumerate(summaries[-1], start=1):
                 for head, summary in enumerate(heads, start=1):
-                    write([region.name, layer, head, *(f"{value:.6g}" for value in astuple(summary))])
-            if stem:
+                    write([region.id, layer, head, *(f"{value:.6g}" for value in astuple(summary))])
+            if is_drawn:
                 pictures.draw_attention(region, [maps.mean(axis=0) for maps in of_bases], stem)
     values = np.array([[[astuple(head) for head in layer] for layer in region] for region in summaries])
     means = dict(zip(names, np.moveaxis(values.mean(axis=0), -1, 0), strict=True))
@@ -110,18 +127,24 @@ def study_mutagenesis(study: Study, *, neighbours_bp: int) -> Summary:
     header = ["region", "contig", "position", "ref", "alt", "log_p_ref", "log_p_alt", "effect", "neighbours"]
     num_regions = num_rows = 0
     with table_writer(study.folder / "mutagenesis.tsv", header, delimiter="\t") as write:
-        for region, stem in study.each():
+        for region, stem, is_drawn in study.each():
             found = saturate(study.reader, region, neighbours_bp=neighbours_bp)
             for place in region.known():
                 ref, row = int(region.codes[place]), place - region.inner[0]
                 log_p, effect, near = found.log_p_R4[row], found.effect_R4[row], found.neighbours_R4[row]
                 for alt in (base for base in range(4) if base != ref):
                     figures = (log_p[ref], log_p[alt], effect[alt], near[alt])
-                    where = [region.name, region.contig, region.position(place), "ACGT"[ref], "ACGT"[alt]]
+                    where = [
+                        region.id,
+                        region.coordinate_name,
+                        region.position(place),
+                        "ACGT"[ref],
+                        "ACGT"[alt],
+                    ]
                     write([*where, *(f"{value:.6f}" for value in figures)])
                     num_rows += 1
             num_regions += 1
-            if stem:
+            if is_drawn:
                 pictures.draw_mutagenesis(region, found, stem)
     return {"regions": num_regions, "substitutions": num_rows}
 
@@ -131,33 +154,29 @@ def study_dependency(study: Study) -> Summary:
     header = ["region", "contig", "substituted", "hidden", "distance", "log2_odds"]
     num_regions = 0
     with table_writer(study.folder / "strongest.tsv", header, delimiter="\t") as write:
-        for region, stem in study.each():
+        for region, stem, is_drawn in study.each():
             map_RR = dependency_map(study.reader, region)
-            with atomic_write(study.folder / f"{region.file_name}.npz") as beside:
+            with atomic_write(stem.with_name(f"{stem.name}.npz")) as beside:
                 np.savez_compressed(beside, dependency=map_RR, start=region.start)
             flat = np.nan_to_num(map_RR, nan=-1.0).ravel()
             for index in np.argsort(-flat, kind="stable")[:_STRONGEST]:
                 row, column = divmod(int(index), len(map_RR))
                 if row != column and flat[index] >= 0:
                     pair = [region.start + row, region.start + column, column - row]
-                    write([region.name, region.contig, *pair, f"{flat[index]:.6f}"])
+                    write([region.id, region.coordinate_name, *pair, f"{flat[index]:.6f}"])
             num_regions += 1
-            if stem:
+            if is_drawn:
                 pictures.draw_dependency(region, map_RR, stem)
     return {"regions": num_regions}
 
 
 def study_motifs(study: Study, *, known: dict[str, Table] | None) -> Summary:
     """`scores.tsv`, `found.meme`, `found.tsv`, `found.png`, and, with known motifs, `sites.tsv`."""
-    texts: list[Codes] = []
-    log_p: list[Floats] = []
-    seen: list[Region] = []
-    for region, _ in study.each():
-        texts.append(region.codes[slice(*region.inner)])
-        log_p.append(of_text(study.reader, region))
-        seen.append(region)
+    seen = [(region, of_text(study.reader, region)) for region, _, _ in study.each()]
+    regions, log_p = [region for region, _ in seen], [values for _, values in seen]
+    texts = [region.codes[slice(*region.inner)] for region in regions]
     scores = scores_in_bits(texts, log_p)
-    _write_scores(study.folder / "scores.tsv", seen, scores)
+    _write_scores(study.folder / "scores.tsv", regions, scores)
     seqlets = find_seqlets(scores, most=_MOST_SEQLETS)
     found = pile_up(texts, scores, seqlets, most=_MOST_MOTIFS, least_seqlets=_LEAST_SEQLETS)
     matches = compare(found, known) if found and known else []
@@ -179,13 +198,13 @@ def study_motifs(study: Study, *, known: dict[str, Table] | None) -> Summary:
     }
 
 
-def _write_scores(path: Path, regions: list[Region], scores: list[Floats]) -> None:
+def _write_scores(path: Path, regions: list[NamedSequence], scores: list[Floats]) -> None:
     with table_writer(path, ["region", "contig", "position", "base", "bits"], delimiter="\t") as write:
         for region, row in zip(regions, scores, strict=True):
             for place in region.known():
                 value = row[place - region.inner[0]]
                 base = "ACGT"[region.codes[place]]
-                write([region.name, region.contig, region.position(place), base, f"{value:.5f}"])
+                write([region.id, region.coordinate_name, region.position(place), base, f"{value:.5f}"])
 
 
 def _write_found(folder: Path, found: list[FoundMotif], matches: list[Match]) -> None:

@@ -16,13 +16,13 @@ from dnalm.errors import ConfigError, DataError
 from dnalm.evaluation.embedding import (
     EmbeddingPlan,
     EmbeddingRecipe,
-    SequenceInput,
     SequenceReader,
     embed_file,
     read_embeddings,
 )
 from dnalm.evaluation.embedding import files as parts
 from dnalm.evaluation.inference import LoadedModel
+from dnalm.evaluation.sequence_inputs import SequenceInput
 from dnalm.genome.alphabet import from_text, reverse_complement, to_text
 from dnalm.models import Pretrained
 from tests.conftest import random_sequence

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from dnalm.evaluation.inference import LoadedModel
-from dnalm.evaluation.interpretation import Reader, Region
+from dnalm.evaluation.interpretation import Reader
+from dnalm.evaluation.sequence_inputs import NamedSequence
 from dnalm.genome.alphabet import Codes
 from dnalm.models import Encoder, MaskedLM
 from dnalm.tokenizers import Tokenizer
@@ -39,6 +40,14 @@ def random_codes(length: int, seed: int = 0) -> Codes:
     return np.random.default_rng(seed).integers(0, 4, length).astype(np.uint8)
 
 
-def region_of(codes: Codes, first: int = 0, last: int | None = None) -> Region:
-    inner = (first, len(codes) if last is None else last)
-    return Region(number=1, name="x", contig="chr1", start=100, codes=codes, inner=inner)
+def region_of(codes: Codes, first: int = 0, last: int | None = None) -> NamedSequence:
+    last = len(codes) if last is None else last
+    return NamedSequence(
+        id="x",
+        codes=codes,
+        where="x.bed:1",
+        contig="chr1",
+        start=100,
+        end=100 + last - first,
+        flanks=(first, len(codes) - last),
+    )
