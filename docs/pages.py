@@ -161,6 +161,8 @@ def config_page() -> str:
 def _keys(title: str, built: Callable[..., Any]) -> list[str]:
     documented = built.__doc__ or ""
     texts = _arguments(documented) or _arguments(getattr(built, "__init__", None).__doc__ or "")
+    for base in getattr(built, "__mro__", ())[1:]:
+        texts = _arguments(vars(base).get("__doc__") or "") | texts
     rows = []
     for name, parameter in inspect.signature(built).parameters.items():
         if name != "config":

@@ -15,7 +15,7 @@ from dnalm import __version__
 from dnalm.console import stdout
 from dnalm.data.labelled import Division, TablePart, Task, divide
 from dnalm.evaluation.classical import Fitted, KmerLogistic, SmallCnn, refuse_other_kinds
-from dnalm.evaluation.predictions import Scores, write_predictions
+from dnalm.evaluation.finetuning_report import Scores, write_predictions
 from dnalm.limits import Seed
 from dnalm.tables import readable
 from dnalm.training import RunDirectory, peak_memory_bytes

@@ -10,6 +10,7 @@ know, components and their makers, is compared by annotation: `_fits`.
 from __future__ import annotations
 
 import collections.abc
+import dataclasses
 import functools
 import hashlib
 import inspect
@@ -282,9 +283,9 @@ def _types_of(target: Any) -> dict[str, Any]:  # noqa: ANN401
 
     Some libraries import names for annotations only, so that they cannot be read at run time.
     """
-    function = target.__init__ if inspect.isclass(target) else target
-    try:
-        return typing.get_type_hints(function, include_extras=True)
+    is_plain_class = inspect.isclass(target) and not dataclasses.is_dataclass(target)
+    try:  # of a dataclass those of its fields, each read where its class is written
+        return typing.get_type_hints(target.__init__ if is_plain_class else target, include_extras=True)
     except (NameError, TypeError):
         ours = getattr(target, "__module__", "").startswith("dnalm.")
         assert not ours, f"{target} has annotations that cannot be read"
@@ -520,7 +521,8 @@ def build(node: Node, *, key: str = "") -> Any:  # noqa: ANN401
 def run_command(node: Node, *, command: str, given: Mapping[str, object]) -> Any:  # noqa: ANN401
     """Build the components of a command's config, then call the command.
 
-    What the components refuse is a mistake in the config; what the command raises is not.
+    What the components refuse is a mistake in the config; what the command raises is not. A root is a
+    function, or a class of runs that train.
 
     Args:
         node: a command's whole config, which `check` has accepted.
@@ -531,7 +533,8 @@ def run_command(node: Node, *, command: str, given: Mapping[str, object]) -> Any
         ConfigError: a component refuses its values.
     """
     root = resolve(node["_target_"], key="", command=command)
-    return root(**_arguments(node, root, key=""), **given)
+    made = root(**_arguments(node, root, key=""), **given)
+    return made.train() if inspect.isclass(root) else made
 
 
 def _arguments(node: Node, target: Callable[..., Any], *, key: str) -> dict[str, Any]:

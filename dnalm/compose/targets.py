@@ -31,8 +31,8 @@ from dnalm.errors import ConfigError
 from dnalm.limits import LayerWidth
 
 ROOTS = {  # by command; `sweep` is the root of `-m`
-    "pretrain": "dnalm.commands.pretrain.pretrain",
-    "finetune": "dnalm.commands.finetune.finetune",
+    "pretrain": "dnalm.commands.pretrain.PretrainCommand",
+    "finetune": "dnalm.commands.finetune.FinetuneCommand",
     "baseline": "dnalm.commands.baseline.baseline",
     "benchmark": "dnalm.commands.benchmark.benchmark",
     "prepare": "dnalm.commands.prepare.prepare",
@@ -400,5 +400,6 @@ def _is_dataclass(node: ast.ClassDef) -> bool:
 
 
 def _base(path: Path, base: ast.expr) -> tuple[Path, ast.ClassDef] | None:
-    found = _in_module(path, base.id, _MOST_HOPS) if isinstance(base, ast.Name) else None
+    named = base.value if isinstance(base, ast.Subscript) else base  # of a generic class
+    found = _in_module(path, named.id, _MOST_HOPS) if isinstance(named, ast.Name) else None
     return (found[0], found[1]) if found is not None and isinstance(found[1], ast.ClassDef) else None

@@ -7,7 +7,7 @@ from dnalm.training.optim import InverseSquareRoot, LinearWarmupDecay, Schedule
 from dnalm.training.pretraining import HiddenBits, MaskedLMTraining, MultiObjectiveTraining, inform_embeddings
 from dnalm.training.run_directory import RunDirectory
 from dnalm.training.step import TrainingPlan
-from dnalm.training.trainer import TrainerRecipe, quiet_frameworks
+from dnalm.training.trainer import TrainerRecipe
 
 __all__ = [
     "HiddenBits",
@@ -25,6 +25,5 @@ __all__ = [
     "Tuning",
     "inform_embeddings",
     "peak_memory_bytes",
-    "quiet_frameworks",
     "write_model_directory",
 ]

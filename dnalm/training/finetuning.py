@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,10 +29,11 @@ import torch
 import torch.distributed as dist
 from filelock import FileLock
 from lightning.pytorch import Callback, seed_everything
-from pydantic import PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from dnalm.console import progress_bar
+from dnalm.data import Corpus
 from dnalm.data.labelled import (
     AnyTask,
     Division,
@@ -41,11 +43,13 @@ from dnalm.data.labelled import (
     Part,
     SequenceRecipe,
     TaskKind,
+    divide,
 )
 from dnalm.data.labelled.module import SequenceData
 from dnalm.data.labelled.samples import Vectors
 from dnalm.durable import atomic_write
 from dnalm.errors import ConfigError
+from dnalm.limits import Steps
 from dnalm.models import (
     Encoder,
     HeadShape,
@@ -230,6 +234,11 @@ class FinetuneModule(StepTraining):
         division: what trains, chooses and judges.
         plan: how steps are taken.
         balanced: let every class count the same in the loss.
+
+    Attributes:
+        num_parameters: of the network, an adapter's among them.
+        num_trained: those that train.
+        verdicts: by part, of the last test.
     """
 
     def __init__(
@@ -238,7 +247,10 @@ class FinetuneModule(StepTraining):
         super().__init__(model, plan)
         self.model: SequenceModel
         self.task, self.division = task, division
-        self.verdicts: dict[Part, Verdict] = {}  # of the last test
+        parameters = list(model.parameters())
+        self.num_parameters = sum(parameter.numel() for parameter in parameters)
+        self.num_trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+        self.verdicts: dict[Part, Verdict] = {}
         self._answers = Answers()
         self._tested: list[Answers] = []
         labels = torch.from_numpy(division.train.labels)
@@ -397,14 +409,17 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
     """A run of fine-tuning on labelled sequences.
 
     Args:
-        model: what is fine-tuned: a pretrained model, or what makes one that has learned nothing.
-        tokenizer: bases to ids; that of the model's folder if absent, or overlapping 6-mers.
-        task: what is asked.
-        division: what trains, chooses and judges.
+        model: the pretrained model, or what makes one that has learned nothing.
+        task: what is asked: tables, columns, the meaning of labels, the metric.
+        tuning: what of the model trains, and which checkpoint is left.
+        data: the genomes of a task that reads genomes; others have tables.
+        tokenizer: bases to ids; that of the model if absent, overlapping 6-mers where it has none.
         sequences: how sequences are read.
-        tuning: what trains.
+        epochs: how often each row is seen.
+        steps: optimizer steps, in place of epochs.
 
     Attributes:
+        division: what trains, chooses and judges.
         best_step: of the weights that are left, once they are chosen.
 
     Raises:
@@ -415,15 +430,20 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
     shorter = "tuning=probe trains a head alone; epochs=1 or steps=300 is a shorter run"
 
     model: Pretrained | Callable[..., Encoder]
-    tokenizer: Tokenizer | None
     task: AnyTask
-    division: Division
-    sequences: SequenceRecipe
     tuning: Tuning
+    data: Corpus | None = None
+    tokenizer: Tokenizer | None = None
+    sequences: SequenceRecipe = SequenceRecipe()  # noqa: RUF009 -- it is frozen
+    epochs: PositiveFloat = 3.0
+    steps: Steps | None = None
 
     def __post_init__(self) -> None:
         self.tuning.check(self.trainer)
         super().__post_init__()
+        self.division = divide(self.task, seed=self.seed, data=self.data)
+        whole = math.ceil(self.epochs * len(self.division.train) / self.batch.global_size)
+        self.num_steps = self.steps or whole
         self.best_step = 0
         self._spare: MaskedLM | None = None  # loaded to see how long sequences may be
 
@@ -435,7 +455,7 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
         """Those of the config, and early stopping if it is asked for."""
         early = []
         if self.tuning.patience is not None:
-            early = [EarlyStop(self.directory.metrics, *self.criterion(), self.tuning.patience)]
+            early = [EarlyStop(self.run.metrics, *self.criterion(), self.tuning.patience)]
         return [*super().callbacks(), *early]
 
     def prepare(self) -> SequenceData:
@@ -480,7 +500,7 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
             }
         plan = StepPlan(
             optimizer=self.optim,
-            schedule=self.schedule,
+            schedule=self.schedule(total_steps=self.num_steps),
             seed=self.seed,
             global_batch=self.batch.global_size,
             stop_flags=self.stop_flags,
@@ -544,7 +564,7 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
 
         head = below("head.")
         write_model_directory(
-            self.directory.model,
+            self.run.model,
             model=module.model.backbone,
             weights=below("backbone.") if weights is not None else None,
             tokenizer=data.tokenizer,

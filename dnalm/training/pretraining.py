@@ -46,10 +46,21 @@ from dnalm.data.batch import MASKED_TOKENS
 from dnalm.data.module import GenomeData
 from dnalm.data.targets import AbsentTrack
 from dnalm.errors import ConfigError
+from dnalm.limits import Steps
 from dnalm.models import Encoder, MaskedLM, Packed
 from dnalm.tokenizers import BpeRecipe, Tokenizer
 from dnalm.training.model_directory import write_model_directory
-from dnalm.training.objectives import LossWeights, ObjectiveSet, Scores, TrackTask, check_sources, make_tasks
+from dnalm.training.objectives import (
+    LossWeights,
+    MaskedTokens,
+    ObjectiveSet,
+    Scores,
+    TrackObjective,
+    TrackTask,
+    WeightingName,
+    check_sources,
+    make_tasks,
+)
 from dnalm.training.optim import parameter_groups
 from dnalm.training.run import Contract, Run
 from dnalm.training.step import StepTotals, StepTraining, TrainingPlan
@@ -422,8 +433,11 @@ class Pretraining(Run[GenomeData, MaskedLMTraining]):
         windows: how long windows are and where they come from.
         masking: what is hidden.
         model: makes the encoder, or loads a model to continue from.
-        objectives: what is learned, and from what.
-        embedding_init: `informed` lets the embeddings of a new model begin as `inform_embeddings` has them.
+        steps: optimizer steps.
+        embedding_init: how embeddings begin: random rows, or with what is known of bases and places.
+        objectives: what is learned, by name; masked tokens alone if absent.
+        weighting: whether the weights of objectives are fixed, or learned with the model.
+        inputs: names of tracks of labels or classes that the model reads beside every token (LOGO).
     """
 
     command = "pretrain"
@@ -434,8 +448,16 @@ class Pretraining(Run[GenomeData, MaskedLMTraining]):
     windows: WindowRecipe
     masking: Masking
     model: Callable[..., Encoder | MaskedLM]
-    objectives: ObjectiveSet
+    steps: Steps
     embedding_init: Literal["normal", "informed"] = "normal"
+    objectives: dict[str, MaskedTokens | TrackObjective] | None = None
+    weighting: WeightingName = "fixed"
+    inputs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.num_steps = self.steps
+        self.learned = ObjectiveSet(self.objectives, self.weighting, self.inputs)
+        super().__post_init__()
 
     def prepare(self) -> GenomeData:
         """The genomes prepared and divided, their windows laid out.
@@ -450,13 +472,13 @@ class Pretraining(Run[GenomeData, MaskedLMTraining]):
             masking=self.masking,
             batch=self.batch,
             seed=self.seed,
-            targets=self.objectives.targets,
-            inputs=self.objectives.inputs,
+            targets=self.learned.targets,
+            inputs=self.learned.inputs,
         )
         genome.prepare_data()
         genome.setup("fit")
         tracks = [opened.tracks for opened in genome.opened]
-        check_sources(self.objectives.inputs, self.objectives.on_tracks, tracks)
+        check_sources(self.learned.inputs, self.learned.on_tracks, tracks)
         return genome
 
     def build(self, data: GenomeData) -> MaskedLMTraining:
@@ -468,7 +490,7 @@ class Pretraining(Run[GenomeData, MaskedLMTraining]):
             token_bases=data.tokenizer.token_bases,
             overlap=data.tokenizer.overlap,
             optimizer=self.optim,
-            schedule=self.schedule,
+            schedule=self.schedule(total_steps=self.num_steps),
             seed=self.seed,
             global_batch=self.batch.global_size,
             species=names if 1 < len(names) <= _LOGGED else (),
@@ -477,14 +499,14 @@ class Pretraining(Run[GenomeData, MaskedLMTraining]):
             parallel=self.trainer.parallel,
             exact=self.trainer.strategy == "exact",
         )
-        if not self.objectives.on_tracks:
+        if not self.learned.on_tracks:
             return MaskedLMTraining(network, plan)
         return MultiObjectiveTraining(
             network,
             plan=plan,
-            tasks=make_tasks(self.objectives.on_tracks, data, network.encoder),
-            masked_tokens=self.objectives.masked_tokens,
-            weights=self.objectives.weights,
+            tasks=make_tasks(self.learned.on_tracks, data, network.encoder),
+            masked_tokens=self.learned.masked_tokens,
+            weights=self.learned.weights,
         )
 
     def _network(self, data: GenomeData) -> MaskedLM:
@@ -526,7 +548,7 @@ class Pretraining(Run[GenomeData, MaskedLMTraining]):
     ) -> None:
         """Write the model directory, the heads of objectives on tracks beside the model."""
         write_model_directory(
-            self.directory.model,
+            self.run.model,
             model=module.model,
             weights=weights,
             tokenizer=data.tokenizer,

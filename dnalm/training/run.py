@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
@@ -34,6 +35,7 @@ from dnalm.console import stderr, stdout
 from dnalm.data import BatchPlan
 from dnalm.errors import CheckpointError, ConfigError, NumericsError
 from dnalm.grants import program
+from dnalm.limits import Seed
 from dnalm.models import has_weights
 from dnalm.training.callbacks import MetricsFile, ProgressBar, Throughput
 from dnalm.training.checkpoint import CheckpointFolder, SavePolicy, choose, open_checkpoint
@@ -58,7 +60,7 @@ from dnalm.training.optim import Schedule
 from dnalm.training.run_directory import RunDirectory, RunLock
 from dnalm.training.step import StepTraining
 from dnalm.training.stop_flags import LossHistory, RolledBack, RunStopped
-from dnalm.training.trainer import TrainerRecipe
+from dnalm.training.trainer import TrainerRecipe, quiet_frameworks
 
 Contract = dict[str, str | int | float | bool | None]
 Data = TypeVar("Data", bound=LightningDataModule)
@@ -96,20 +98,22 @@ class Run(ABC, Generic[Data, Module]):
     """One process's part of a run. Subclasses fill in what is trained on what, and what is left at the end.
 
     Args:
-        directory: the run directory.
-        trainer: how the run is computed.
+        run: the run directory.
+        trainer: how the run is computed, by how many processes.
         batch: the batch arithmetic.
         optim: makes the optimizer from parameter groups.
-        schedule: factor of the learning rate by optimizer step.
-        steps: optimizer steps.
-        seed: of everything random.
+        schedule: makes the factor of the learning rate by step.
         config: the composed config.
         logger: makes a further logger beside `metrics.csv`.
-        resume: `auto`, `never`, or the path of a checkpoint to start from.
-        resume_allow: fields of the contract that may have changed, or prefixes of them, such as `masking`.
-        began: `time.perf_counter()` at the start of the command.
+        seed: of everything random.
+        resume: `auto` continues a run that lies in the run directory, `never` refuses to; a path starts the
+            run from the checkpoint there.
+        resume_allow: what may have changed since the checkpoint, of what decides which samples are seen:
+            fields of the contract, or prefixes of them, such as `masking`.
 
     Attributes:
+        num_steps: optimizer steps in all.
+        began: `time.perf_counter()` when the command started.
         ranks: the place of this process among those of the run.
         stop_flags: what all ranks decide together.
         throughput: counts tokens and seconds.
@@ -126,27 +130,27 @@ class Run(ABC, Generic[Data, Module]):
     command: ClassVar[str]  # starts the processes of the run
     shorter: ClassVar[str]  # how a run is made shorter, said where it will take hours
 
-    directory: RunDirectory
+    run: RunDirectory
     trainer: TrainerRecipe
     batch: BatchPlan
     optim: Callable[..., Optimizer]
-    schedule: Schedule
-    steps: int
-    seed: int
+    schedule: Callable[..., Schedule]
     config: dict[str, object]
     logger: Callable[..., Logger] | None = None
+    seed: Seed = 1
     resume: str = "auto"
-    resume_allow: Collection[str] = ()
-    began: float
+    resume_allow: tuple[str, ...] = ()
+    num_steps: int = field(init=False)
 
     def __post_init__(self) -> None:
+        self.began = time.perf_counter()
         self.trainer.check(self.batch)
         started = self.trainer.ranks()
         self.launches, self.ranks = started is None, started or Ranks()
         self.stop_flags, self.throughput, self.start = self.trainer.stop_flags(), Throughput(), Start()
         metric, mode = self.criterion()
         self.checkpoints = CheckpointFolder(
-            self.directory.checkpoints,
+            self.run.checkpoints,
             keep_last=self.trainer.keep_checkpoints,
             keep_best=self.trainer.keep_best,
             keep_every=self.trainer.keep_every,
@@ -223,6 +227,7 @@ class Run(ABC, Generic[Data, Module]):
             NumericsError: NUM-02, the run has come to its end and has diverged.
             SystemExit: a signal has stopped the run, with 130 or 143.
         """
+        quiet_frameworks()
         try:
             exit_code = self._train_with_others() if self.ranks.world_size > 1 else self._train_alone()
             if self.losses.get("diverged"):
@@ -245,17 +250,17 @@ class Run(ABC, Generic[Data, Module]):
         self._claim()
         data = self.prepare()
         self.module = self.build(data)
-        with RunLock(self.directory.path) as lock, self.directory.undone_if_refused(lock):
+        with RunLock(self.run.path) as lock, self.run.undone_if_refused(lock):
             start = self._choose_start(data)
             if self._is_complete(start):
-                self.losses = self.directory.read_summary() or {}
+                self.losses = self.run.read_summary() or {}
                 return 0
             if self.launches:
                 del self.module  # each process builds its own
                 return launch(
-                    [*program(self.command), "--config", str(self.directory.path / "config.yaml")],
+                    [*program(self.command), "--config", str(self.run.path / "config.yaml")],
                     num_ranks=self.trainer.world_size,
-                    folder=self.directory.ranks,
+                    folder=self.run.ranks,
                     start=start.checkpoint,
                     held=(lock.descriptor,),
                 )
@@ -264,7 +269,7 @@ class Run(ABC, Generic[Data, Module]):
 
     def _train_with_others(self) -> int:
         """Join the other processes, start where the first of them says, and train; the exit code."""
-        dump_stacks_on_request(self.directory.ranks, self.ranks.rank)
+        dump_stacks_on_request(self.run.ranks, self.ranks.rank)
         recipe = self.trainer
         join(self.ranks, recipe.cluster, device=recipe.device, timeout_s=recipe.timeout_s)
         if launched_by_us():
@@ -289,16 +294,16 @@ class Run(ABC, Generic[Data, Module]):
         self._claim()
         data = self.prepare()
         self.build(data)
-        lock = RunLock(self.directory.path).__enter__()
+        lock = RunLock(self.run.path).__enter__()
         try:
-            with self.directory.undone_if_refused(lock):
+            with self.run.undone_if_refused(lock):
                 return str(self._choose_start(data).checkpoint or "")
         except BaseException:
             lock.__exit__()
             raise
 
     def _claim(self) -> None:
-        self.directory.claim(self.config, resumable=self.resume != "never")
+        self.run.claim(self.config, resumable=self.resume != "never")
 
     def _choose_start(self, data: Data) -> Start:
         """Choose where to start, make the run directory, whose lock is held, and print both.
@@ -309,25 +314,25 @@ class Run(ABC, Generic[Data, Module]):
             CheckpointError: no checkpoint that is there is valid.
         """
         self._claim()  # again, for another process may have come first
-        is_new = self.directory.replace or not self.directory.begun
+        is_new = self.run.replace or not self.run.begun
         if not is_new:
             self.checkpoints.remove_leftovers()
-        start, path = self._find_start(data, is_new=is_new), self.directory.path
-        if self.directory.replace and start.checkpoint and start.checkpoint.is_relative_to(path):
+        start, path = self._find_start(data, is_new=is_new), self.run.path
+        if self.run.replace and start.checkpoint and start.checkpoint.is_relative_to(path):
             raise ConfigError(
                 "CFG-23",
                 where="resume",
                 found=f"{start.checkpoint}, in the run that run.replace=true moves away",
                 expected="a checkpoint of another run",
-                fix=f"leave run.replace out, or choose another {self.directory.key}",
+                fix=f"leave run.replace out, or choose another {self.run.key}",
             )
         if not is_new and self._is_complete(start):
             sentence = (
-                f"run {path} is complete: {self.steps:,} steps. Extend it by a larger steps=…, or start it "
-                f"anew by run.replace=true or under another {self.directory.key}"
+                f"run {path} is complete: {self.num_steps:,} steps. Extend it by a larger steps=…, or start "
+                f"it anew by run.replace=true or under another {self.run.key}"
             )
         else:
-            self.directory.create(self.config)
+            self.run.create(self.config)
             sentence = start.describe(path)
         stdout.print(f"computing on {self.trainer.place}")
         stdout.print(sentence)
@@ -345,33 +350,33 @@ class Run(ABC, Generic[Data, Module]):
         if found is None:
             return Start()
         check_contract(found.state["contract"], self.contract(data), self.resume_allow, where=str(found.path))
-        if found.step > self.steps:
+        if found.step > self.num_steps:
             raise ConfigError(
                 "CFG-26",
                 where="steps",
-                found=f"{self.steps}, and {found.path} is of step {found.step}",
+                found=f"{self.num_steps}, and {found.path} is of step {found.step}",
                 expected="at least the steps that are done",
-                fix=f"raise steps, or start a new run under another {self.directory.key}",
+                fix=f"raise steps, or start a new run under another {self.run.key}",
             )
         return Start(step=found.step, checkpoint=found.path, state=found.state, rejected=rejected)
 
     def _is_complete(self, start: Start) -> bool:
         """Whether nothing is left to do."""
-        summary = self.directory.read_summary()
+        summary = self.run.read_summary()
         if summary is None or self.resume != "auto":
             return False
         asked = summary.get("steps")
-        return asked == self.steps and start.step == summary.get("steps_done", asked)
+        return asked == self.num_steps and start.step == summary.get("steps_done", asked)
 
     def _train_from(self, start: Start, data: Data) -> None:
         """Fit, leave the model directory, finish."""
         self.start, self._contract = start, self.contract(data)
-        self._folder = RunFolder(self.directory.path)
+        self._folder = RunFolder(self.run.path)
         self.stop_flags.left_out = list(start.state.get("left_out", ()))
         self.throughput.load(start.state.get("throughput", {}))
         if self.ranks.first:
             self.introduce(data, self.module)
-            if not has_weights(self.directory.model):
+            if not has_weights(self.run.model):
                 self.write_model(data, self.module, weights=None, heads={}, steps=start.step)
         self._fit(data)
         self.losses = self.module.losses.summary()
@@ -381,8 +386,8 @@ class Run(ABC, Generic[Data, Module]):
 
     def _fit(self, data: Data) -> None:
         """Train to the last step and validate it, rolling back over steps that are left out."""
-        metrics = MetricsFile(self.directory.metrics, self._folder)
-        loggers = [metrics, *([self.logger(save_dir=self.directory.path)] if self.logger else [])]
+        metrics = MetricsFile(self.run.metrics, self._folder)
+        loggers = [metrics, *([self.logger(save_dir=self.run.path)] if self.logger else [])]
         while True:
             self.module.losses = LossHistory(**self.start.state.get("losses", {}))
             metrics.drop_rows_after(self.start.step)
@@ -410,10 +415,10 @@ class Run(ABC, Generic[Data, Module]):
     def _make_fitter(self, loggers: list[Logger]) -> Trainer:
         recipe = self.trainer
         assert self._folder is not None, "the run has started"
-        times = SaveTimes(recipe.checkpoint_every, recipe.validate_every, self.steps)
+        times = SaveTimes(recipe.checkpoint_every, recipe.validate_every, self.num_steps)
         return recipe.make(
             batch=self.batch,
-            steps=self.steps,
+            steps=self.num_steps,
             loggers=loggers,
             callbacks=[
                 self.throughput,
@@ -424,7 +429,7 @@ class Run(ABC, Generic[Data, Module]):
                     self.checkpoints, times, self.stop_flags, self._describe, SavePolicy(), self._folder
                 ),
             ],
-            root=self.directory.path,
+            root=self.run.path,
             stop_flags=self.stop_flags,
             resumed_step=self.start.step,
         )
@@ -457,16 +462,16 @@ class Run(ABC, Generic[Data, Module]):
         """What to try next where the run has diverged; None where it has not."""
         if not self.losses.get("diverged"):
             return None
-        return f"the same, but {self._lower_rate()} {self.directory.another}"
+        return f"the same, but {self._lower_rate()} {self.run.another}"
 
     def _diverged(self) -> NumericsError:
         return NumericsError(
             "NUM-02",
-            where=str(self.directory.path),
+            where=str(self.run.path),
             found=f"the run diverged: its training loss began at {self.losses['first_train_loss']:.4g} and "
             f"ended at {self.losses['end_train_loss']:.4g}",
             expected="a loss that ends below its start",
-            fix=f"try {self._lower_rate()} {self.directory.another}, or a longer schedule.warmup_steps",
+            fix=f"try {self._lower_rate()} {self.run.another}, or a longer schedule.warmup_steps",
         )
 
     def _lower_rate(self) -> str:
@@ -477,12 +482,12 @@ class Run(ABC, Generic[Data, Module]):
 
     def _report(self, error: Exception) -> tuple[Exception, int | None]:
         """The error a user can act on, and the exit code if this rank has reported it to the launcher."""
-        if not self.directory.undone and (lost := self._folder_fault()):
+        if not self.run.undone and (lost := self._folder_fault()):
             return lost, lost.exit_code
-        if self.launches or not self.directory.begun:
+        if self.launches or not self.run.begun:
             return error, None
-        reason = translate_worker_error(error, self.directory.ranks, self.ranks.rank)
-        return reason, report_crash(self.directory.ranks, self.ranks.rank, reason).exit_code
+        reason = translate_worker_error(error, self.run.ranks, self.ranks.rank)
+        return reason, report_crash(self.run.ranks, self.ranks.rank, reason).exit_code
 
     def _folder_fault(self) -> CheckpointError | None:
         """What has become of the run directory, if it is not where it was when the run started."""

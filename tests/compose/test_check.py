@@ -277,7 +277,7 @@ def test_components_of_the_stack_are_admitted(target: str) -> None:
 def test_a_component_of_another_kind_is_refused(
     argument: str, node: dict[str, Any], message: str | None
 ) -> None:
-    command = {"_target_": "dnalm.commands.pretrain.pretrain", "_partial_": True, argument: node}
+    command = {"_target_": "dnalm.commands.pretrain.PretrainCommand", "_partial_": True, argument: node}
     if message is None:
         check(command, command="pretrain")
     else:

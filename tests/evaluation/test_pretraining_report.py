@@ -5,8 +5,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnalm.evaluation.objectives import describe_track, objective_figures, objective_sentences
 from dnalm.evaluation.plots import plot_tracks
+from dnalm.evaluation.pretraining_report import describe_track, objective_figures, objective_sentences
 from dnalm.genome.tracks import JoinedTrack, TrackStatistics, join_statistics
 from dnalm.training.objectives import Scores
 

@@ -1,0 +1,155 @@
+"""What a fine-tuning says of itself: what trains on what, and at its end its answers and how good they are.
+
+`predictions.parquet` has a row for each of the test set, in its order, from which any metric can be computed.
+Columns: `id`; `label`, or `label_<column>` for each of a multi-label task (`label_<column>_0` and so on where
+one column lists them); `score`, the probability of the second of two classes or the value of a regression, or
+`score_0` to `score_k`, the probabilities of more classes or of the labels in their order. Of more than 64
+classes a row has `predicted`, the most probable one, `score`, its probability, and `score_of_label`, that of
+the right one. Of segmentation there is a row for each base, with `base`, its place in the sequence from 0.
+
+`summary.json` has `task`, `kind`, `metric` (the name of the declared one), `test` and `val` (every metric
+of that kind of task by name, and `loss`; null where it is not defined), `score` (the declared metric on the
+test set), `majority` (the accuracy there of the most frequent class of training), `rows` and `data` (number
+and checksum, by part), `steps`, `steps_done`, `diverged` (with `first_train_loss` and
+`end_train_loss`, by which that is judged), `best_step` (of the checkpoint that is left), `seed`, `model`,
+`seconds`, `parameters`, `trained_parameters`, `tokens_per_s` and `peak_memory` (bytes).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dnalm.console import stdout
+from dnalm.data.labelled import AnyTask, TablePart
+from dnalm.data.labelled.module import SequenceData
+from dnalm.data.labelled.table import label_names
+from dnalm.durable import atomic_write
+from dnalm.paths import as_typed
+from dnalm.training.callbacks import peak_memory_bytes
+from dnalm.training.finetuning import FinetuneModule, Finetuning, Verdict
+
+_MOST_CLASSES = 20  # whose numbers are listed one by one
+_MOST_COLUMNS = 64
+Scores = npt.NDArray[np.float64]
+
+
+def introduce_finetuning(finetuning: Finetuning, data: SequenceData, module: FinetuneModule) -> None:
+    """Print what trains on what, and how the labels are balanced."""
+    total, trained = module.num_parameters, module.num_trained
+    stdout.print(f"model of {total:,} parameters, of which {trained:,} train, {finetuning.num_steps:,} steps")
+    for name, rows in data.division.parts.items():
+        lengths = rows.lengths
+        stdout.print(
+            f"{name}: {len(rows):,} sequences of {lengths.min():,} to {lengths.max():,} bases from "
+            f"{rows.table.source}; {_balance(data, rows.labels)}",
+        )
+    for note in data.division.notes:
+        stdout.print(note)
+
+
+def report_finetuning(finetuning: Finetuning, data: SequenceData, module: FinetuneModule) -> None:
+    """Write predictions and the summary, and print how good the model is, on the first process."""
+    if not finetuning.ranks.first:
+        return
+    run = finetuning.run
+    predictions = run.path / "predictions.parquet"
+    write_predictions(predictions, data.task, data.division.test, module.verdicts["test"].scores.numpy())
+    summary = run.write_summary(_summary(finetuning, data, module))
+    for part in ("val", "test"):
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in module.verdicts[part].figures.items())
+        stdout.print(f"{part}: {figures}")
+    stdout.print(f"the metric of {data.task.title} is {data.task.declared}")
+    stdout.print(f"model directory: {run.model}")
+    stdout.print(f"predictions: {predictions}")
+    following = f"dnalm embed {as_typed('model', run.as_path)} input=sequences.fa out=vectors.parquet"
+    twin = "the same with model=random, which shows what pretraining gave"
+    stdout.print(f"next: {finetuning.retry or f'{following}; or {twin}'}")
+    stdout.print(f"summary: {summary}")
+
+
+def _summary(finetuning: Finetuning, data: SequenceData, module: FinetuneModule) -> dict[str, object]:
+    model = finetuning.config["model"]
+    return {
+        "task": data.task.title,
+        "kind": data.task.kind,
+        "metric": data.task.declared,
+        "score": _figures(module.verdicts["test"])[data.task.declared],
+        "majority": _majority(data),
+        "test": _figures(module.verdicts["test"]),
+        "val": _figures(module.verdicts["val"]),
+        "rows": {name: len(rows) for name, rows in data.division.parts.items()},
+        "data": {name: rows.fingerprint for name, rows in data.division.parts.items()},
+        "steps": finetuning.num_steps,
+        "steps_done": finetuning.fitter.global_step,
+        **finetuning.losses,
+        "best_step": finetuning.best_step,
+        "seed": finetuning.seed,
+        "model": model.get("source", "random") if isinstance(model, dict) else "random",
+        "tokens_per_s": round(finetuning.throughput.tokens_per_s),
+        "peak_memory": peak_memory_bytes(),
+        "parameters": module.num_parameters,
+        "trained_parameters": module.num_trained,
+        "seconds": round(time.perf_counter() - finetuning.began, 1),
+    }
+
+
+def _balance(data: SequenceData, labels: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> str:
+    if data.task.kind == "regression":
+        values = labels.astype(np.float64)
+        return f"values {values.mean():.4g} with standard deviation {values.std():.4g}"
+    if data.task.kind == "multilabel":
+        return "labels " + ", ".join(f"{share:.1%}" for share in labels.astype(np.float64).mean(axis=0))
+    counts = np.bincount(labels.astype(np.int64), minlength=data.division.num_classes)
+    if len(counts) > _MOST_CLASSES:
+        return f"{len(counts):,} classes, the most frequent of {counts.max() / counts.sum():.2%}"
+    return "classes " + ", ".join(f"{number}: {count:,}" for number, count in enumerate(counts))
+
+
+def _majority(data: SequenceData) -> float | None:
+    """The accuracy on the test set of whoever always says the most frequent class of training."""
+    if data.task.kind not in ("binary", "multiclass", "segmentation"):
+        return None
+    train, test = data.division.train.labels, data.division.test.labels
+    return float((test == np.bincount(train.astype(np.int64)).argmax()).mean())
+
+
+def _figures(verdict: Verdict) -> dict[str, float | None]:
+    figures: list[tuple[str, float]] = [*verdict.figures.items(), ("loss", verdict.loss)]
+    return {name: value if math.isfinite(value) else None for name, value in figures}
+
+
+def write_predictions(path: Path, task: AnyTask, part: TablePart, scores: Scores) -> None:
+    """Write the table, whole or not at all.
+
+    Args:
+        path: the file.
+        task: whose columns name the labels.
+        part: the rows.
+        scores: (R,) or (R, O).
+    """
+    columns: dict[str, npt.NDArray[np.generic]] = {"id": part.names}
+    if part.table.per_base:
+        places = np.arange(part.lengths.sum()) - np.repeat(part.starts, part.lengths)
+        columns = {"id": np.repeat(part.names, part.lengths), "base": places}
+    if part.labels.ndim == 1:
+        columns["label"] = part.labels
+    else:
+        names = label_names(task.label_columns, part.labels.shape[1])
+        columns |= {f"label_{name}": part.labels[:, n] for n, name in enumerate(names)}
+    if scores.ndim > 1 and part.labels.ndim == 1 and scores.shape[1] > _MOST_COLUMNS:
+        best, rows = scores.argmax(axis=1), np.arange(len(scores))
+        columns |= {"predicted": best, "score": scores[rows, best]}
+        columns["score_of_label"] = scores[rows, part.labels.astype(np.int64)]
+    elif scores.ndim == 1:
+        columns["score"] = scores
+    else:
+        columns |= {f"score_{n}": scores[:, n] for n in range(scores.shape[1])}
+    with atomic_write(path) as beside:
+        pq.write_table(pa.table({name: pa.array(values) for name, values in columns.items()}), beside)
