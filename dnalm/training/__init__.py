@@ -4,9 +4,14 @@ from dnalm.training.callbacks import Ledger, MetricsFile, Throughput, peak_memor
 from dnalm.training.finetuning import Tuning
 from dnalm.training.model_directory import write_model_directory
 from dnalm.training.optim import InverseSquareRoot, LinearWarmupDecay, Schedule
-from dnalm.training.pretraining import HiddenBits, MaskedLMTraining, MultiObjectiveTraining, inform_embeddings
+from dnalm.training.pretraining import (
+    HiddenBits,
+    MaskedLMTraining,
+    MultiObjectiveTraining,
+    TrainingPlan,
+    inform_embeddings,
+)
 from dnalm.training.run_directory import RunDirectory
-from dnalm.training.step import TrainingPlan
 from dnalm.training.trainer import TrainerRecipe
 
 __all__ = [

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -63,7 +63,7 @@ from dnalm.training.objectives import (
 )
 from dnalm.training.optim import parameter_groups
 from dnalm.training.run import Contract, Run
-from dnalm.training.step import StepTotals, StepTraining, TrainingPlan
+from dnalm.training.step import StepPlan, StepTotals, StepTraining
 
 _TINY = torch.finfo(torch.float32).tiny
 
@@ -119,6 +119,23 @@ def bits_of_marginals(logits_MV: Tensor, indicator: Tensor, hidden: HiddenTensor
     counts = torch.bincount(hidden.pair_base_P, minlength=len(hidden.base_X))
     mean = (sums / counts).clamp_min(_TINY)
     return -mean.log() / math.log(2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan(StepPlan):
+    """What masked language modelling needs beside its network.
+
+    Args:
+        token_bases: (V, K) bases that each id spells, for bits per base.
+        overlap: neighbouring tokens that share a base; 1 where tokens tile the sequence.
+        species: names of the genomes that judge, if each is to be logged.
+        species_of: (W,) which of them each validation sample is of.
+    """
+
+    token_bases: npt.NDArray[np.uint8]
+    overlap: int
+    species: Sequence[str] = ()
+    species_of: npt.NDArray[np.int64] | None = None
 
 
 @dataclass

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import astuple, dataclass, field, fields
 from typing import TypeVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -54,23 +52,6 @@ class StepPlan:
     stop_flags: StopFlags = field(default_factory=StopFlags)
     parallel: Parallel = field(default_factory=Parallel)
     exact: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingPlan(StepPlan):
-    """What masked language modelling needs beside its network.
-
-    Args:
-        token_bases: (V, K) bases that each id spells, for bits per base.
-        overlap: neighbouring tokens that share a base; 1 where tokens tile the sequence.
-        species: names of the genomes that judge, if each is to be logged.
-        species_of: (W,) which of them each validation sample is of.
-    """
-
-    token_bases: npt.NDArray[np.uint8]
-    overlap: int
-    species: Sequence[str] = ()
-    species_of: npt.NDArray[np.int64] | None = None
 
 
 @dataclass
