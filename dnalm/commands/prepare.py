@@ -56,7 +56,7 @@ def prepare(
 
 
 def _figures(store: GenomeStore) -> dict[str, object]:
-    counts = store.base_counts
+    counts = store.manifest.base_counts
     known = sum(counts[base] for base in "ACGT")
     return {
         "store": str(store.path),
@@ -64,8 +64,8 @@ def _figures(store: GenomeStore) -> dict[str, object]:
         "contigs": len(store.contigs),
         "bases": store.num_bases,
         "base_counts": counts,
-        "ambiguous_letters_read_as_n": store.ambiguous_counts,
-        "soft_masked": store.num_soft_masked,
+        "ambiguous_letters_read_as_n": store.manifest.ambiguous_counts,
+        "soft_masked": store.manifest.num_soft_masked,
         "gc_content": (counts["G"] + counts["C"]) / known if known else None,
         "fingerprint": store.fingerprint,
     }

@@ -451,7 +451,7 @@ def _named_genomes(genomes: Mapping[str, str | Path], cache: Path | None) -> lis
     if not genomes:
         raise ValueError("genomes is empty; name at least one: data.genomes={yeast: sacCer3.fa.gz}")
     return [
-        _remote(name, RemoteFile(str(source)), cache)
+        _remote(name, RemoteFile(url=str(source)), cache)
         if "://" in str(source)
         else Species(name=name, path=Path(source))
         for name, source in genomes.items()

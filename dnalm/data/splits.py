@@ -15,7 +15,7 @@ import numpy as np
 
 from dnalm.data.windows import Integers
 from dnalm.errors import ConfigError, DataError
-from dnalm.genome.bed import flat_intervals, read_bed
+from dnalm.genome.bed import read_bed_table
 from dnalm.genome.contig_aliases import ContigAliases
 from dnalm.genome.intervals import cut_at, intersect, merge, subtract
 from dnalm.genome.store import Contig, GenomeStore
@@ -46,7 +46,7 @@ class Division:
             DataError: the file is malformed or names what the genome lacks; DATA-11, a side is left
                 without bases.
         """
-        regions = merge(flat_intervals(read_bed(bed, store), store))
+        regions = merge(read_bed_table(bed, store).intervals)
         sides = {"train": self.train, "validation": self.validation}
         inside = {name: intersect(side, regions) for name, side in sides.items()}
         for name, side in sides.items():
@@ -163,7 +163,7 @@ class SplitByRegion:
         Raises:
             DataError: the file is malformed or names what the genome lacks.
         """
-        validation = merge(flat_intervals(read_bed(self.bed, store), store))
+        validation = merge(read_bed_table(self.bed, store).intervals)
         return _divided(
             store,
             train=_without(store, validation, self.gap),

@@ -1,32 +1,42 @@
-"""Making a folder of a cache: whole or not at all, and by one process only.
+"""Folders of a cache: built whole or not at all, by one process only, and checked when they are opened.
 
 The folder is written hidden beside its place and renamed when it is complete and on disk, so that
 whatever is at the final name is whole. The lock of a place is held while building, so a hidden
 folder whose lock is free was left by a process that died, and is removed.
+
+A folder of arrays has a `manifest.json` with the sizes and checksums of its files (`FolderFormat`).
 """
 
 from __future__ import annotations
 
 import glob
+import hashlib
+import json
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
 from dnalm.console import stderr
-from dnalm.durable import size_text, sync
+from dnalm.durable import FileSum, file_sha256, size_text, sync
 from dnalm.errors import DataError
 from dnalm.system_errors import disk_reason
 
+Parsed = TypeVar("Parsed")
+MANIFEST_FILE = "manifest.json"
 _BUILDING = ".building-"
+_verified: set[tuple[object, ...]] = set()  # folders whose checksums this process has compared
 
 
-def acquire_lock(target: Path, holder: Callable[[], str]) -> FileLock:
-    """Lock the place of a file or folder, whose parents are made; print who holds the lock if it is held.
+@contextmanager
+def hold_lock(target: Path, holder: Callable[[], str]) -> Iterator[None]:
+    """Hold the lock of a file's or folder's place, whose parents are made; print who else holds it meanwhile.
 
     Raises:
         NotImplementedError: the file system has no locks.
@@ -39,29 +49,39 @@ def acquire_lock(target: Path, holder: Callable[[], str]) -> FileLock:
     except Timeout:
         stderr.print(f"Waiting for {holder()} ...")
         lock.acquire()
-    return lock
-
-
-@contextmanager
-def locked(target: Path) -> Iterator[None]:
-    """Hold the lock of a folder's place; print who holds it meanwhile.
-
-    Raises:
-        DataError: STORE-09 (the parent is not writable), STORE-11 (no locks there).
-    """
-    try:
-        lock = acquire_lock(target, lambda: f"{_holder(target)}, which is building {target.name}")
-    except NotImplementedError as error:
-        fix = "put the cache on a local disk"
-        raise store_error(
-            "STORE-11", target.parent, "files cannot be locked here", "a file system with locks", fix
-        ) from error
-    except OSError as error:
-        raise _not_writable(target.parent, error) from error
     try:
         yield
     finally:
         lock.release()
+
+
+def _lock_path(folder: Path, name: str) -> Path:
+    return folder / f".{name}.lock"
+
+
+@contextmanager
+def locked(target: Path) -> Iterator[None]:
+    """Hold the lock of a folder's place while it is built.
+
+    Raises:
+        DataError: STORE-09 (the parent is not writable), STORE-11 (no locks there).
+    """
+
+    def holder() -> str:
+        for folder in target.parent.glob(f".{glob.escape(target.name)}{_BUILDING}*"):
+            host, _, pid = folder.name.rpartition(_BUILDING)[2].rpartition("-")
+            return f"process {pid} on {host}, which is building {target.name}"
+        return f"another process, which is building {target.name}"
+
+    with ExitStack() as stack:  # only what locking raises is translated, not what is done under the lock
+        try:
+            stack.enter_context(hold_lock(target, holder))
+        except NotImplementedError as error:
+            found, fix = "files cannot be locked here", "put the cache on a local disk"
+            raise store_error("STORE-11", target.parent, found, "a file system with locks", fix) from error
+        except OSError as error:
+            raise _not_writable(target.parent, error) from error
+        yield
 
 
 def build_folder(
@@ -110,17 +130,6 @@ def store_error(code: str, where: Path, found: str, expected: str, fix: str) -> 
     return DataError(code, where=str(where), found=found, expected=expected, fix=fix)
 
 
-def _lock_path(folder: Path, name: str) -> Path:
-    return folder / f".{name}.lock"
-
-
-def _holder(target: Path) -> str:
-    for folder in target.parent.glob(f".{glob.escape(target.name)}{_BUILDING}*"):
-        host, _, pid = folder.name.rpartition(_BUILDING)[2].rpartition("-")
-        return f"process {pid} on {host}"
-    return "another process"
-
-
 def _remove_leftovers(target: Path) -> None:
     """Remove what killed processes left, in the place whose lock is held and wherever else a lock is free."""
     for folder in target.parent.glob(f".*{_BUILDING}*"):
@@ -142,3 +151,87 @@ def _not_writable(folder: Path, error: OSError) -> DataError:
     return store_error(
         "STORE-09", folder, found, "a cache folder you may write in", "choose another cache folder"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderFormat:
+    """A kind of folder whose `manifest.json` describes its files.
+
+    Attributes:
+        name: `format` in the manifest.
+        codes: what the codes of errors begin with: 01 (no manifest), 02 (damaged), 03 (another version),
+            04 (a file is missing), 05 (its size differs), 06 (its checksum differs).
+        noun: what messages call the folder.
+        version: `version` in the manifest.
+        source: what the folder can be rebuilt from, for messages.
+    """
+
+    name: str
+    codes: str
+    noun: str
+    version: int
+    source: str = "its source"
+
+    def read(self, path: Path, parse: Callable[[dict[str, Any]], Parsed]) -> tuple[str, Parsed]:
+        """The manifest in a folder, as text and as what `parse` makes of its fields.
+
+        Raises:
+            DataError: 01 to 03.
+        """
+        try:
+            text = (path / MANIFEST_FILE).read_text(encoding="utf-8")
+            fields = json.loads(text)
+            version = fields.pop("version")
+            if isinstance(version, int) and version != self.version:
+                found = f"the {self.noun} has format version {version}"
+                raise self.broken("03", path, found, f"version {self.version}")
+            if fields.pop("format") != self.name or version != self.version:
+                raise ValueError(f"not the manifest of a {self.noun}")
+            return text, parse(fields)
+        except OSError as error:
+            found = f"{MANIFEST_FILE} is missing or unreadable ({error.strerror})"
+            raise self.broken("01", path, found, f"a {self.noun} has one") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            found = f"{MANIFEST_FILE} is damaged ({type(error).__name__}: {error})"
+            raise self.broken("02", path, found, "the JSON that dnalm wrote") from error
+
+    def check_files(
+        self, path: Path, manifest: str, files: Sequence[FileSum], *, verify: bool, source: str = ""
+    ) -> None:
+        """Compare sizes, and checksums once for each process and state of the folder.
+
+        Args:
+            path: the folder.
+            manifest: the text of its manifest.
+            files: as the manifest lists them.
+            verify: compare checksums too, which reads every byte.
+            source: what this folder can be rebuilt from, where it is known by name.
+
+        Raises:
+            DataError: 04 to 06.
+        """
+        state: list[object] = [path.resolve(), hashlib.sha256(manifest.encode()).digest()]
+        for entry in files:
+            try:
+                status = (path / entry.name).stat()
+            except OSError as error:
+                found = f"{entry.name} is missing or unreadable ({error.strerror})"
+                raise self.broken("04", path, found, "all files of its manifest", source) from error
+            if status.st_size != entry.num_bytes:
+                found, expected = (
+                    f"{entry.name} has {status.st_size} bytes",
+                    f"{entry.num_bytes} by its manifest",
+                )
+                raise self.broken("05", path, found, expected, source)
+            state += [status.st_ino, status.st_mtime_ns]
+        if verify and tuple(state) not in _verified:
+            for entry in files:
+                if file_sha256(path / entry.name) != entry.sha256:
+                    found = f"the checksum of {entry.name} differs"
+                    raise self.broken("06", path, found, "the one in its manifest", source)
+            _verified.add(tuple(state))
+
+    def broken(self, case: str, path: Path, found: str, expected: str, source: str = "") -> DataError:
+        """A folder that cannot be used as it is."""
+        fix = f"delete the folder, it is rebuilt from {source or self.source}"
+        return store_error(f"{self.codes}-{case}", path, found, expected, fix)

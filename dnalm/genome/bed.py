@@ -1,5 +1,8 @@
 """BED of 3 columns and more, narrowPeak, broadPeak and bedGraph, checked line by line.
 
+`AnnotationReader` is what the readers of BED and of GFF share. Lines are checked one by one and not as arrays
+of columns, so that the error is about the first faulty line, whichever rule it breaks.
+
 Header lines (`track`, `browser`, `#`) and blank lines are skipped and counted, CRLF is accepted, an interval
 that occurs twice is noted; columns are separated by tabs, or by spaces on a line without tabs. Columns 4 and
 up may hold other things than BED's in files of other than 12, so only what is asked for is checked there, and
@@ -16,21 +19,23 @@ Formats: https://genome.ucsc.edu/FAQ/FAQformat.html
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from dnalm.genome.contig_aliases import ContigAliases
-from dnalm.genome.intervals import Interval, Intervals
+from dnalm.genome.intervals import Intervals
 from dnalm.genome.store import Contig, GenomeStore
-from dnalm.genome.text import BED, Line, OnRead, read_lines
+from dnalm.genome.text import BED, Line, OnRead, TextFormat, read_lines
 
 BedKind = Literal["bed", "narrowPeak", "broadPeak", "bedGraph"]
 OtherContigs = Literal["error", "skip"]
+Row = TypeVar("Row")
 _SUFFIXES: dict[str, BedKind] = {
     ".narrowpeak": "narrowPeak", ".broadpeak": "broadPeak", ".bedgraph": "bedGraph", ".bdg": "bedGraph",
     ".bg": "bedGraph",
@@ -90,12 +95,6 @@ def bed_kind(path: Path) -> BedKind:
     return _SUFFIXES.get(Path(name).suffix, "bed")
 
 
-def read_bed(path: Path, store: GenomeStore, *, other_contigs: OtherContigs = "error") -> list[Interval]:
-    """The intervals of a file, as `read_bed_table` reads them, with contigs named as in the genome."""
-    reader = BedReader(path, store, other_contigs=other_contigs)
-    return [Interval(row.contig.name, row.start, row.end) for row in reader]
-
-
 def read_bed_table(
     path: Path,
     store: GenomeStore,
@@ -105,16 +104,16 @@ def read_bed_table(
     other_contigs: OtherContigs = "error",
     on_read: OnRead | None = None,
 ) -> IntervalTable:
-    """Read a file of intervals.
+    """Read BED, narrowPeak, broadPeak or bedGraph.
 
     Args:
-        path: BED, narrowPeak, broadPeak or bedGraph, distinguished by suffix; plain, gzip or bgzip.
-        store: the genome the intervals must lie on; contig names may be aliases.
+        path: the file, and further arguments as of `AnnotationReader`.
+        store: the genome.
         value: the number to read: `score` (column 5; of bedGraph, column 4), `signalValue`, `pValue` or
             `qValue` of peaks, or any key of column 4 written `key=number`. `.` and `nan` are missing.
         names: read column 4 as a name; it must be there.
-        other_contigs: whether a contig that the genome lacks is an error or skipped and counted.
-        on_read: called with every piece of the file, which is read twice, for progress.
+        other_contigs: see there.
+        on_read: see there.
 
     Returns:
         The intervals in the order of the file.
@@ -133,63 +132,26 @@ def read_bed_table(
         )
         for row in reader
     )
-    return make_table(rows, path=path, aliases=reader.aliases, notes=reader.notes, duplicates="BED-14")
+    return reader.table(rows, duplicates="BED-14")
 
 
-def make_table(
-    rows: Iterable[tuple[int, int, int, str | None, float]],
-    *,
-    path: Path,
-    aliases: ContigAliases,
-    notes: Callable[[], list[str]],
-    duplicates: str | None = None,
-) -> IntervalTable:
-    """Collect rows as they are read, in 32 bytes each.
+class AnnotationReader(ABC, Generic[Row]):
+    """Iterates over the rows of a file of intervals, and afterwards knows what it skipped.
 
     Args:
-        rows: flat start, flat end, line, name or None, value.
-        path: their file.
-        aliases: its contigs.
-        notes: called after the last row.
-        duplicates: code of a note about intervals that repeat an earlier one with its name; none if None.
+        path: plain, gzip or bgzip; its suffix says the format.
+        store: the genome the intervals must lie on; contig names may be aliases.
+        other_contigs: whether a contig that the genome lacks is an error or skipped and counted.
+        on_read: called with every piece of the file, which is read twice, for progress.
+
+    Raises:
+        DataError: the codes of the format, naming the line.
     """
-    vocabulary: dict[str, int] = {}
-    numbered = (
-        (start, end, line, 0 if name is None else vocabulary.setdefault(name, len(vocabulary)), value)
-        for start, end, line, name, value in rows
-    )
-    dtype = [("start", "i8"), ("end", "i8"), ("line", "i8"), ("name", "i4"), ("value", "f4")]
-    table = np.fromiter(numbered, dtype=dtype)
-    said = notes()
-    if duplicates:
-        order = np.lexsort((table["name"], table["end"], table["start"]))
-        keys = np.column_stack([table[key][order] for key in ("start", "end", "name")])
-        repeats = np.flatnonzero((keys[1:] == keys[:-1]).all(axis=1))
-        if repeats.size:
-            first, second = table["line"][order[repeats[0] : repeats[0] + 2]].tolist()
-            said.append(
-                f"{duplicates} {path}:{second}: the interval is on line {first} too; "
-                f"{repeats.size} such lines in all"
-            )
-    contigs = {contig: aliases.find(name) for name, contig in aliases.table.items()}
-    return IntervalTable(
-        path=path,
-        intervals=np.column_stack([table["start"], table["end"]]),
-        names=table["name"].copy(),
-        vocabulary=tuple(vocabulary),
-        values=table["value"].copy(),
-        lines=table["line"].copy(),
-        contigs={name: contig for name, contig in contigs.items() if contig},
-        aliases=aliases.table,
-        notes=tuple(said),
-    )
 
-
-class BedReader:
-    """Iterates over the rows of a file, and afterwards knows what it skipped.
-
-    Args: as `read_bed_table`.
-    """
+    text_format: ClassVar[TextFormat]
+    contig_code: ClassVar[str]  # of an unknown contig
+    nouns: ClassVar[tuple[str, str]]  # what messages call rows: of an empty file, of skipped ones
+    aliases: ContigAliases
 
     def __init__(
         self,
@@ -199,49 +161,130 @@ class BedReader:
         other_contigs: OtherContigs = "error",
         on_read: OnRead | None = None,
     ) -> None:
-        self.path, self.kind, self._on_read = Path(path), bed_kind(Path(path)), on_read
+        self.path, self._on_read = Path(path), on_read
         self._skips_others = other_contigs == "skip"
-        self.num_headers = self.num_skipped = self.num_latin = 0
-        self.aliases = ContigAliases(store, (columns[0] for _, columns in self._data_lines()))
+        self.num_skipped = self._num_latin = 0
+        self._skipped_name = ""
+        self._survey(store)
 
-    def __iter__(self) -> Iterator[BedRow]:
-        self.num_skipped = num_rows = width = 0
+    def __iter__(self) -> Iterator[Row]:
+        self.num_skipped = self._num_latin = num_rows = 0
         for line, columns in self._data_lines():
-            _check_width(line, len(columns), width, self.kind)
-            width = len(columns)
+            self._num_latin += not line.is_utf8
             row = self._row(line, columns)
-            if row:
+            if row is not None:
                 num_rows += 1
                 yield row
-        if not num_rows and not self.num_skipped:
-            found, fix = "the file has no intervals", "give another file"
-            raise Line(self.path, 1, "").error("BED-11", found, "at least one line of a BED file", fix)
-        if not num_rows:
-            raise self.aliases.error("BED-06", str(self.path), columns[0])
+        if num_rows:
+            return
+        if self.num_skipped:
+            raise self.aliases.error(self.contig_code, str(self.path), self._skipped_name)
+        found, expected = (
+            f"the file has no {self.nouns[0]}",
+            f"at least one line of a {self.text_format.name}",
+        )
+        raise Line(self.path, 1, "").error(self.text_format.unreadable, found, expected, "give another file")
+
+    @abstractmethod
+    def _survey(self, store: GenomeStore) -> None:
+        """Read the file once, for what has to be known before the first row, such as `aliases`."""
+
+    @abstractmethod
+    def _data_lines(self) -> Iterator[tuple[Line, list[str]]]:
+        """The lines that hold rows, with their columns."""
+
+    @abstractmethod
+    def _row(self, line: Line, columns: list[str]) -> Row | None:
+        """What a line says, checked; None where its contig is skipped."""
+
+    def _find_contig(self, line: Line, name: str) -> Contig | None:
+        """The contig of a row; None where it is skipped."""
+        contig = self.aliases.find(name)
+        if contig is None:
+            if not (self._skips_others and self.aliases.is_unknown(name)):
+                raise self.aliases.error(self.contig_code, f"{line.path}:{line.number}", name)
+            self.num_skipped += 1
+            self._skipped_name = name
+        return contig
 
     def notes(self) -> list[str]:
-        """Sentences about skipped lines."""
+        """Sentences about what was skipped or looks odd."""
         notes = []
-        if self.num_headers:
-            notes.append(f"BED-08 {self.path}: {self.num_headers} header lines skipped")
         if self.num_skipped:
-            contigs = len(self.aliases.unknown)
-            notes.append(f"BED-06 {self.path}: {self.num_skipped} lines on {contigs} other contigs skipped")
-        if self.num_latin:
-            notes.append(f"BED-23 {self.path}: {self.num_latin} lines are not UTF-8, read as Latin-1")
+            skipped, contigs = f"{self.num_skipped} {self.nouns[1]}", len(self.aliases.unknown)
+            notes.append(f"{self.contig_code} {self.path}: {skipped} on {contigs} other contigs skipped")
+        if self._num_latin:
+            code = self.text_format.not_text
+            notes.append(f"{code} {self.path}: {self._num_latin} lines are not UTF-8, read as Latin-1")
         return notes
 
+    def table(
+        self, rows: Iterable[tuple[int, int, int, str | None, float]], *, duplicates: str | None = None
+    ) -> IntervalTable:
+        """Collect rows as they are read, in 32 bytes each.
+
+        Args:
+            rows: flat start, flat end, line, name or None, value.
+            duplicates: code of a note about intervals that repeat an earlier one with its name; none if None.
+        """
+        vocabulary: dict[str, int] = {}
+        numbered = (
+            (start, end, line, 0 if name is None else vocabulary.setdefault(name, len(vocabulary)), value)
+            for start, end, line, name, value in rows
+        )
+        dtype = [("start", "i8"), ("end", "i8"), ("line", "i8"), ("name", "i4"), ("value", "f4")]
+        table = np.fromiter(numbered, dtype=dtype)
+        notes = self.notes()
+        if duplicates:
+            order = np.lexsort((table["name"], table["end"], table["start"]))
+            keys = np.column_stack([table[key][order] for key in ("start", "end", "name")])
+            repeats = np.flatnonzero((keys[1:] == keys[:-1]).all(axis=1))
+            if repeats.size:
+                first, second = table["line"][order[repeats[0] : repeats[0] + 2]].tolist()
+                notes.append(
+                    f"{duplicates} {self.path}:{second}: the interval is on line {first} too; "
+                    f"{repeats.size} such lines in all"
+                )
+        contigs = {contig: self.aliases.find(name) for name, contig in self.aliases.table.items()}
+        return IntervalTable(
+            path=self.path,
+            intervals=np.column_stack([table["start"], table["end"]]),
+            names=table["name"].copy(),
+            vocabulary=tuple(vocabulary),
+            values=table["value"].copy(),
+            lines=table["line"].copy(),
+            contigs={name: contig for name, contig in contigs.items() if contig},
+            aliases=self.aliases.table,
+            notes=tuple(notes),
+        )
+
+
+class BedReader(AnnotationReader[BedRow]):
+    """Iterates over the rows of BED, narrowPeak, broadPeak or bedGraph (BED-01 to BED-25)."""
+
+    text_format, contig_code, nouns = BED, "BED-06", ("intervals", "lines")
+
+    def _survey(self, store: GenomeStore) -> None:
+        self.kind = bed_kind(self.path)
+        self.aliases = ContigAliases(store, (columns[0] for _, columns in self._data_lines()))
+
+    def notes(self) -> list[str]:
+        """Sentences about what was skipped."""
+        headers = [f"BED-08 {self.path}: {self.num_headers} header lines skipped"] if self.num_headers else []
+        return headers + super().notes()
+
     def _data_lines(self) -> Iterator[tuple[Line, list[str]]]:
-        """Lines with their columns, at tabs; at runs of spaces where a line has no tab."""
-        self.num_headers = self.num_latin = 0
-        for line in read_lines(self.path, BED, self._on_read):
+        """Columns are cut at tabs; at runs of spaces where a line has no tab."""
+        self.num_headers, self._width = 0, 0
+        for line in read_lines(self.path, self.text_format, self._on_read):
             if line.text.startswith("#") or line.text.split(maxsplit=1)[:1] in (["track"], ["browser"]):
                 self.num_headers += 1
             elif line.text.strip():
-                self.num_latin += not line.is_utf8
                 yield line, line.text.split("\t") if "\t" in line.text else line.text.split()
 
     def _row(self, line: Line, columns: list[str]) -> BedRow | None:
+        _check_width(line, len(columns), self._width, self.kind)
+        self._width = len(columns)
         start, end = _coordinate(line, columns[1]), _coordinate(line, columns[2])
         if start >= end:
             fix = "remove the line, or swap them if they are reversed"
@@ -251,16 +294,11 @@ class BedReader:
         if len(columns) == 12:
             _check_blocks(line, columns, start, end)
         if self.kind == "narrowPeak" and columns[9] != "-1" and _coordinate(line, columns[9]) >= end - start:
-            found, rule = (
-                f"peak {columns[9]} in column 10",
-                f"-1, or an offset below the length {end - start}",
-            )
+            found = f"peak {columns[9]} in column 10"
+            rule = f"-1, or an offset below the length {end - start}"
             raise line.error("BED-19", found, rule, "correct column 10")
-        contig = self.aliases.find(columns[0])
+        contig = self._find_contig(line, columns[0])
         if contig is None:
-            if not (self._skips_others and self.aliases.is_unknown(columns[0])):
-                raise self.aliases.error("BED-06", f"{line.path}:{line.number}", columns[0])
-            self.num_skipped += 1
             return None
         if end > contig.length:
             found = f"end {end} is past the end of `{columns[0]}`"
@@ -344,10 +382,3 @@ def _number(line: Line, text: str, place: str) -> float:
         fix = "write nan or remove the line where there is no value"
         raise line.error("BED-17", f"{text!r} {place} is not finite", "a finite number of 32 bits", fix)
     return value
-
-
-def flat_intervals(intervals: Sequence[Interval], store: GenomeStore) -> Intervals:
-    """Intervals of contigs as (R, 2) flat ones, in the same order."""
-    offsets = {contig.name: contig.offset for contig in store.contigs}
-    rows = [(offsets[i.contig] + i.start, offsets[i.contig] + i.end) for i in intervals]
-    return np.array(rows, dtype=np.int64).reshape(-1, 2)

@@ -20,8 +20,7 @@ file for another assembly of the species is noticed by lengths alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable
 
 from dnalm.errors import DataError
 from dnalm.genome.store import Contig, GenomeStore, nearest_names
@@ -75,40 +74,31 @@ class ContigAliases:
     Args:
         store: the genome.
         names: every name in the file, which decides whether its X is a numeral.
+
+    Attributes:
+        table: the genome's name of every name of the file that has one, in the order of the file.
+        unknown: the names of the file that the genome lacks, in the order of the file.
     """
 
     def __init__(self, store: GenomeStore, names: Iterable[str]) -> None:
         self._store = store
-        self._names = list(dict.fromkeys(names))
+        names = list(dict.fromkeys(names))
         contigs = [contig.name for contig in store.contigs]
         self._found: dict[str, list[str]] = {}  # contigs by the first step that finds any
-        for keys_of in (_itself, _plain_names, _numbers):
+        for keys_of in (_names_themselves, _plain_names, _numbers):
             index: dict[str, list[str]] = {}
             for contig, key in keys_of(contigs).items():
                 index.setdefault(key, []).append(contig)
-            for name, key in keys_of(self._names).items():
+            for name, key in keys_of(names).items():
                 if key in index:
                     self._found.setdefault(name, index[key])
-        known = [name for name in self._names if name in self._found]
-        known.sort(
-            key=lambda name: self._found[name] != [name]
-        )  # so that no alias claims a namesake's contig
-        self._claims: dict[str, str] = {}
-        for name in known:
-            if len(self._found[name]) == 1:
+        self.unknown = tuple(name for name in names if name not in self._found)
+        self._claims: dict[str, str] = {}  # names of the file by contig; a namesake goes before an alias
+        for name in sorted(names, key=lambda name: self._found.get(name) != [name]):
+            if len(self._found.get(name, [])) == 1:
                 self._claims.setdefault(self._found[name][0], name)
         table = {name: contig for contig, name in self._claims.items()}
-        self._table = {name: table[name] for name in self._names if name in table}
-
-    @property
-    def table(self) -> Mapping[str, str]:
-        """The genome's name of every name of the file that has one, in the order of the file."""
-        return MappingProxyType(self._table)
-
-    @property
-    def unknown(self) -> tuple[str, ...]:
-        """The names of the file that the genome lacks, in the order of the file."""
-        return tuple(name for name in self._names if name not in self._found)
+        self.table = {name: table[name] for name in names if name in table}
 
     def is_unknown(self, name: str) -> bool:
         """Whether the genome lacks a name of the file, rather than it being unclear which contig it is."""
@@ -116,7 +106,7 @@ class ContigAliases:
 
     def find(self, name: str) -> Contig | None:
         """The contig of a name of the file; None if the genome lacks it or it is not clear which it is."""
-        contig = self._table.get(name)
+        contig = self.table.get(name)
         return self._store.contig(contig) if contig else None
 
     def error(self, code: str, where: str, name: str) -> DataError:
@@ -136,7 +126,7 @@ class ContigAliases:
         return DataError(code, where=where, found=found, expected=expected, fix=fix)
 
 
-def _itself(names: list[str]) -> dict[str, str]:
+def _names_themselves(names: list[str]) -> dict[str, str]:
     return {name: name for name in names}
 
 

@@ -1,20 +1,19 @@
 """Files of other hosts: downloaded once, verified, whole at their name or not there at all.
 
-A download grows in `.<name>.part` beside its place and is renamed when its checksum is right, so a killed one
-resumes later. A file that lies at the name already, put there by hand, is verified and never changed.
-`.<name>.verified` notes a file's size, time of change and checksum, so that nothing is read or requested
-again. Where nobody has published a checksum, the file's own is noted and printed.
+A download grows in `.<name>.part` and is renamed when its checksum is right, so a killed one resumes later;
+the server's version of the file (ETag, or else its date) lies beside it, so that no file is put together of
+two versions. A file that lies at the name already, put there by hand, is verified and never changed.
+`.<name>.verified` notes size, time of change and checksum, so that nothing is read or requested again.
 
-A checksum is written `md5:<hex>` or `sha256:<hex>`. Where it is not known beforehand, the publisher's list of
-checksums is: UCSC's md5sum.txt, NCBI's md5checksums.txt.
+A checksum is written `md5:<hex>` or `sha256:<hex>`, or looked up in the publisher's list: UCSC's md5sum.txt,
+NCBI's md5checksums.txt. Where nobody has published one, the file's own is noted and printed.
 
 The transfer is written on requests: pooch always starts at the first byte, and urllib3's Retry neither
 resumes a body that breaks off nor counts attempts anew while bytes arrive. Bytes are kept as they lie on the
 server: a `.fa.gz` that is sent as compressed text would otherwise be unpacked on the way and fail its
-checksum. What the server calls the version of a file (ETag, or else its date) lies beside the partial one, so
-that no file is put together of two versions.
+checksum.
 
-Recipes of `dnalm fetch`, what can be downloaded by name, are data and stand in `conf/download/`.
+What `dnalm fetch` can download by name (`GenomeRecipe`, `ManifestRecipe`) stands in `conf/download/`.
 """
 
 from __future__ import annotations
@@ -26,8 +25,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -40,7 +38,7 @@ import urllib3
 from dnalm.console import progress_bar, stderr
 from dnalm.durable import DISK_FULL, file_sha256, size_text
 from dnalm.errors import DataError
-from dnalm.genome.atomic_folder import acquire_lock
+from dnalm.genome.atomic_folder import hold_lock
 from dnalm.paths import config_folder
 
 SCHEMES = ("http", "https")
@@ -107,8 +105,8 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_url(url: str) -> str:
-    """Return an address that may be downloaded from.
+def file_name_of(url: str) -> str:
+    """Return the file name at the end of an address that may be downloaded from.
 
     Raises:
         ValueError: another scheme than http and https, no host, a password, or no plain file name at
@@ -124,23 +122,18 @@ def check_url(url: str) -> str:
     if user is not None:
         raise ValueError(f"url of {host} holds a user name; only public files are downloaded")
     try:
-        check_name(_last_part(url))
+        return check_name(parts.path.rpartition("/")[2])
     except ValueError as error:
         raise ValueError(f"url is {url}; it does not end in a file name: its {error}") from error
-    return url
 
 
-def _last_part(url: str) -> str:
-    return urlsplit(url).path.rpartition("/")[2]
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RemoteFile:
     """A file and how it is verified.
 
     Args:
         url: http or https; its last part names the file.
-        checksum: what the file must come to; if absent, the list at `checksum_url` says it.
+        checksum: of the whole file; if absent, the list at `checksum_url` has it.
         checksum_url: a list of checksums that names the file; without either, nothing verifies the file.
         num_bytes: its size, for messages.
 
@@ -154,27 +147,19 @@ class RemoteFile:
     num_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        check_url(self.url)
-        if self.checksum_url is not None:
-            check_url(self.checksum_url)
-            if self.list_name == self.name:
-                raise ValueError(f"checksum_url and url both end in {self.name}; they are two files")
+        name = file_name_of(self.url)
+        if self.checksum_url is not None and file_name_of(self.checksum_url) == name:
+            raise ValueError(f"checksum_url and url both end in {name}; they are two files")
 
     @property
     def name(self) -> str:
         """The file's name."""
-        return _last_part(self.url)
+        return file_name_of(self.url)
 
     @property
-    def needs_list(self) -> bool:
-        """Whether the checksum is in a list that is to be read first."""
-        return self.checksum is None and self.checksum_url is not None
-
-    @property
-    def list_name(self) -> str:
-        """The name of the list of checksums; only where there is one."""
-        assert self.checksum_url is not None, "the file's checksum is known, no list is needed"
-        return _last_part(self.checksum_url)
+    def list_url(self) -> str | None:
+        """The list of checksums, if it has to be read."""
+        return self.checksum_url if self.checksum is None else None
 
 
 @dataclass(frozen=True)
@@ -220,16 +205,14 @@ def download(remote: RemoteFile, folder: Path, *, patience: Patience) -> Downloa
     if noted is not None:
         return noted
     try:
-        with _locked(target):
+        with hold_lock(target, lambda: f"another process, which is downloading {target.name}"):
             noted = _read_note(remote, target)  # another process may have been first
-            if noted is not None:
-                return noted
-            if remote.checksum is None and remote.checksum_url is None:
-                return _unverified(remote, target, patience)
-            expected = remote.checksum or _look_up(remote, folder, patience)
-            if target.exists():
-                return _accept(target, expected)
-            return _download(remote, target, expected, patience)
+            return noted or _verify_or_download(remote, target, patience)
+    except NotImplementedError as error:
+        fix = "choose a cache folder on a local disk"
+        raise _error(
+            "FETCH-09", folder, "files cannot be locked here", "a file system with locks", fix
+        ) from error
     except TransferError as error:
         raise _unreachable(remote, folder, error) from error
     except OSError as error:
@@ -247,97 +230,80 @@ def download_folder(url: str, cache: Path | None = None) -> Path:
     return downloads.absolute() / hashlib.sha256(url.encode()).hexdigest()[:12]
 
 
-@contextmanager
-def _locked(target: Path) -> Iterator[None]:
-    try:
-        lock = acquire_lock(target, lambda: f"another process, which is downloading {target.name}")
-    except NotImplementedError as error:
-        raise DataError(
-            "FETCH-09",
-            where=str(target.parent),
-            found="files cannot be locked here",
-            expected="a file system with locks",
-            fix="choose a cache folder on a local disk",
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+def _error(code: str, where: object, found: str, expected: str, fix: str) -> DataError:
+    return DataError(code, where=str(where), found=found, expected=expected, fix=fix)
 
 
-def _look_up(remote: RemoteFile, folder: Path, patience: Patience) -> Checksum:
-    """The checksum from the publisher's list: the one that lies in the folder, or else the server's."""
-    assert remote.checksum_url is not None, "asked for where there is a list"
-    path = folder / remote.list_name
-    if path.exists():
-        text, where = path.read_text(encoding="utf-8", errors="replace"), str(path)
-    else:
-        part = folder / f".{remote.list_name}.part"
-        part.unlink(missing_ok=True)
-        transfer(remote.checksum_url, part, patience=patience)
-        text, where = part.read_text(encoding="utf-8", errors="replace"), remote.checksum_url
-        part.unlink()
-    found = find_checksum(text, remote.name)
-    if found is None:
-        raise DataError(
-            "FETCH-06",
-            where=where,
-            found=f"no checksum of {remote.name}",
-            expected="a line with its md5 or sha256 and its name",
-            fix="give the checksum itself, as md5:… or sha256:…, from a source that you trust",
-        )
-    return found
-
-
-def _accept(target: Path, expected: Checksum) -> Download:
-    """Verify a file that was put there by hand."""
-    found = str(expected.of(target)) if target.is_file() else "no regular file"
-    if found != str(expected):
-        raise DataError(
-            "FETCH-05",
-            where=str(target),
-            found=f"the file that lies here is {found}",
-            expected=f"{expected}",
-            fix="replace it with the published file, or delete it to have it downloaded",
-        )
-    return _note(target, expected, is_new=False)
-
-
-def _download(remote: RemoteFile, target: Path, expected: Checksum, patience: Patience) -> Download:
-    part = target.parent / f".{target.name}.part"
+def _verify_or_download(remote: RemoteFile, target: Path, patience: Patience) -> Download:
+    part = _part(target)
+    expected = remote.checksum
+    if remote.list_url is not None:
+        expected = _look_up(remote.list_url, target, patience)
+    if expected is None:
+        return _unverified(remote, target, patience)
+    if target.exists():  # put there by hand
+        found = str(expected.of(target)) if target.is_file() else "no regular file"
+        if found != str(expected):
+            fix = "replace it with the published file, or delete it to have it downloaded"
+            raise _error("FETCH-05", target, f"the file that lies here is {found}", str(expected), fix)
+        return _note(target, expected, is_new=False)
     transfer(remote.url, part, patience=patience)
     if expected.of(part) != expected:  # perhaps begun with another version: once more, from the start
         stderr.print(f"{remote.name} fails its checksum, so it is downloaded once more ...")
         part.unlink()
         transfer(remote.url, part, patience=patience)
-    found = expected.of(part)
-    if found != expected:
+    actual = expected.of(part)
+    if actual != expected:
         part.unlink()
-        raise DataError(
-            "FETCH-04",
-            where=remote.url,
-            found=f"downloaded twice, and it is {found}",
-            expected=f"{expected}",
-            fix="ask who publishes the file which is right, or whether something on the way, such as a "
-            "proxy, changes it; nothing was kept",
+        fix = (
+            "ask who publishes the file which is right, or whether something on the way, such as a "
+            "proxy, changes it; nothing was kept"
         )
+        raise _error("FETCH-04", remote.url, f"downloaded twice, and it is {actual}", str(expected), fix)
     part.rename(target)
     return _note(target, expected, is_new=True)
+
+
+def _part(target: Path) -> Path:
+    return target.with_name(f".{target.name}.part")
+
+
+def _look_up(list_url: str, target: Path, patience: Patience) -> Checksum:
+    """The checksum from the publisher's list: the one that lies in the folder, or else the server's."""
+    path = target.with_name(file_name_of(list_url))
+    where: object = path
+    if path.exists():
+        text = path.read_text(encoding="utf-8", errors="replace")
+    else:
+        part, where = _part(path), list_url
+        part.unlink(missing_ok=True)
+        transfer(list_url, part, patience=patience)
+        text = part.read_text(encoding="utf-8", errors="replace")
+        part.unlink()
+    found = find_checksum(text, target.name)
+    if found is None:
+        expected = "a line with its md5 or sha256 and its name"
+        fix = "give the checksum itself, as md5:… or sha256:…, from a source that you trust"
+        raise _error("FETCH-06", where, f"no checksum of {target.name}", expected, fix)
+    return found
 
 
 def _unverified(remote: RemoteFile, target: Path, patience: Patience) -> Download:
     """The file as it lies there or as the server sends it; its checksum is printed, as none is published."""
     is_new = not target.exists()
     if is_new:
-        part = target.parent / f".{target.name}.part"
-        transfer(remote.url, part, patience=patience)
-        part.rename(target)
+        transfer(remote.url, _part(target), patience=patience)
+        _part(target).rename(target)
     checksum = Checksum("sha256", file_sha256(target))
     stderr.print(
         f"{remote.url}: no checksum is known, so nothing tells whether the file is as published; "
         f"it is {checksum}, which a manifest can hold it to",
     )
     return _note(target, checksum, is_new=is_new, is_verified=False)
+
+
+def _note_path(target: Path) -> Path:
+    return target.with_name(f".{target.name}.verified")
 
 
 def _note(target: Path, checksum: Checksum, *, is_new: bool, is_verified: bool = True) -> Download:
@@ -358,14 +324,10 @@ def _read_note(remote: RemoteFile, target: Path) -> Download | None:
         status, fields = target.stat(), json.loads(_note_path(target).read_text())
         checksum = parse_checksum(fields["checksum"])
         same = (status.st_size, status.st_mtime_ns) == (fields["num_bytes"], fields["mtime_ns"])
-        same = same and (fields.get("is_verified", True) or not remote.needs_list)
+        same = same and (fields.get("is_verified", True) or remote.list_url is None)
         if same and remote.checksum in (None, checksum):
             return Download(path=target, checksum=checksum, num_bytes=status.st_size, is_new=False)
     return None
-
-
-def _note_path(target: Path) -> Path:
-    return target.parent / f".{target.name}.verified"
 
 
 def _unreachable(remote: RemoteFile, folder: Path, error: TransferError) -> DataError:
@@ -373,31 +335,23 @@ def _unreachable(remote: RemoteFile, folder: Path, error: TransferError) -> Data
     known = [f"{remote.num_bytes:,} bytes"] if remote.num_bytes else []
     known += [str(remote.checksum)] if remote.checksum else []
     details = f" ({', '.join(known)})" if known else ""
-    listed = f" and {remote.checksum_url} as {folder / remote.list_name}" if remote.needs_list else ""
-    verified = " to have it verified" if remote.checksum or remote.needs_list else ""
-    return DataError(
-        error.code,
-        where=remote.url,
-        found=str(error),
-        expected="a server that sends the file",
-        fix=f"try again later, or bring {remote.url}{details} by other means and put it as "
-        f"{folder / remote.name}{listed}, then run this again{verified}",
+    listed = f" and {remote.list_url} as {folder / file_name_of(remote.list_url)}" if remote.list_url else ""
+    verified = " to have it verified" if remote.checksum or listed else ""
+    fix = (
+        f"try again later, or bring {remote.url}{details} by other means and put it as "
+        f"{folder / remote.name}{listed}, then run this again{verified}"
     )
+    return _error(error.code, remote.url, str(error), "a server that sends the file", fix)
 
 
 def not_written(folder: Path, error: OSError) -> DataError:
     """FETCH-07 or 08: what the operating system says of the folder of downloads."""
-    code, found, expected = "FETCH-07", "cannot be read or written", "a folder that is yours"
+    where, reason = error.filename or folder, error.strerror or error
+    fix = "choose another folder with cache=…, of a run data.cache=…"
     if error.errno in DISK_FULL:
-        code, found, expected = "FETCH-08", "the disk is full", "space for the file"
-    return DataError(
-        code,
-        where=str(error.filename or folder),
-        found=f"{found} ({error.strerror or error})",
-        expected=expected,
-        fix=("free space there, or " if code == "FETCH-08" else "")
-        + "choose another folder with cache=…, of a run data.cache=…",
-    )
+        found, fix = f"the disk is full ({reason})", f"free space there, or {fix}"
+        return _error("FETCH-08", where, found, "space for the file", fix)
+    return _error("FETCH-07", where, f"cannot be read or written ({reason})", "a folder that is yours", fix)
 
 
 class TransferError(Exception):
@@ -443,45 +397,71 @@ def transfer(url: str, part: Path, *, patience: Patience) -> None:
 
 
 def _attempt(url: str, part: Path, *, timeout_s: float) -> None:
-    start = _size(part)
+    """Ask once for what is missing, of the version of the file that the partial one is of."""
+    start, version = _size(part), part.with_name(f"{part.name}.version")
     headers = {"Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
-        if _version_path(part).exists():
-            headers["If-Range"] = _version_path(part).read_text()
+        if version.exists():
+            headers["If-Range"] = version.read_text()
     try:
         with requests.get(url, headers=headers, stream=True, timeout=timeout_s) as response:
             _check_redirects(url, response)
-            if start and response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                return _check_whole(response, part)
-            _check_status(response)
-            if response.status_code != HTTPStatus.PARTIAL_CONTENT:
-                start = 0  # the whole file: this server does not send parts
-            elif _content_range(response, "start") != str(start):
-                raise TransferError("FETCH-02", "it sends another part than asked", passing=False)
-            if not start:
-                _note_version(response, part)
-            _receive(response, part, start)
-            _version_path(part).unlink(missing_ok=True)
+            _write_answer(response, part, version, start)
     except requests.Timeout as error:
         raise TransferError("FETCH-01", f"its host does not answer in {timeout_s:g} s") from error
     except (requests.TooManyRedirects, ValueError) as error:  # such as a redirect to file://
         raise TransferError("FETCH-02", f"it redirects to nowhere ({error})", passing=False) from error
     except requests.RequestException as error:
         raise TransferError("FETCH-01", f"its host cannot be reached ({_root(error)})") from error
+    version.unlink(missing_ok=True)
 
 
-def _version_path(part: Path) -> Path:
-    return part.with_name(f"{part.name}.version")
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
-def _note_version(response: requests.Response, part: Path) -> None:
+def _check_redirects(url: str, response: requests.Response) -> None:
+    """Follow redirects among http and https only, and never from https to http."""
+    allowed = SCHEMES if url.startswith("http:") else ("https",)
+    for address in (step.url for step in [*response.history, response]):
+        if address.partition(":")[0] not in allowed:
+            raise TransferError("FETCH-02", f"it redirects to {address}", passing=False)
+
+
+def _write_answer(response: requests.Response, part: Path, version: Path, start: int) -> None:
+    """Append the bytes from `start` on, or begin anew where the server sends all of them."""
+    sent = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if start and response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        if sent and sent["total"] == str(start):
+            return  # the partial file is whole
+        part.unlink()
+        raise TransferError("FETCH-03", "the partial file is longer than the server's, so it starts over")
+    if not response.ok:
+        status, wait = response.status_code, response.headers.get("Retry-After", "")
+        raise TransferError(
+            "FETCH-02",
+            f"its host answers {status} {response.reason or ''}".strip(),
+            passing=status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR,
+            wait_s=float(wait) if wait.isdigit() else 0.0,
+        )
+    if response.status_code != HTTPStatus.PARTIAL_CONTENT:
+        start = 0
+    elif not sent or sent["start"] != str(start):
+        raise TransferError("FETCH-02", "it sends another part than asked", passing=False)
+    if not start:
+        _note_version(response, version)
+    _receive(response, part, start)
+
+
+def _note_version(response: requests.Response, path: Path) -> None:
     """Keep what tells this version of the file from a later one; a weak ETag does not, byte for byte."""
-    etag = response.headers.get("ETag", "")
-    version = response.headers.get("Last-Modified", "") if etag.startswith("W/") or not etag else etag
-    _version_path(part).unlink(missing_ok=True)
+    version = response.headers.get("ETag", "")
+    if not version or version.startswith("W/"):
+        version = response.headers.get("Last-Modified", "")
+    path.unlink(missing_ok=True)
     if version:
-        _version_path(part).write_text(version)
+        path.write_text(version)
 
 
 def _receive(response: requests.Response, part: Path, start: int) -> None:
@@ -502,43 +482,11 @@ def _receive(response: requests.Response, part: Path, start: int) -> None:
                 file.write(piece)
                 advance(len(piece))
         except urllib3.exceptions.HTTPError as error:
-            file.flush()
             promised = f" of {total:,}" if total is not None else ""
-            reason = f"the transfer ended after {_size(part):,}{promised} bytes"
+            reason = f"the transfer ended after {file.tell():,}{promised} bytes"
             raise TransferError("FETCH-03", reason) from error
         file.flush()
         os.fsync(file.fileno())
-
-
-def _check_whole(response: requests.Response, part: Path) -> None:
-    """The server has nothing after the partial file's end: it is whole, or of another file."""
-    if _content_range(response, "total") != str(_size(part)):
-        part.unlink()
-        raise TransferError("FETCH-03", "the partial file is longer than the server's, so it starts over")
-    _version_path(part).unlink(missing_ok=True)
-
-
-def _check_redirects(url: str, response: requests.Response) -> None:
-    """Follow redirects among http and https only, and never from https to http."""
-    allowed = SCHEMES if url.startswith("http:") else ("https",)
-    for address in (step.url for step in [*response.history, response]):
-        if address.partition(":")[0] not in allowed:
-            raise TransferError("FETCH-02", f"it redirects to {address}", passing=False)
-
-
-def _check_status(response: requests.Response) -> None:
-    status = response.status_code
-    if response.ok:
-        return
-    reason = f"its host answers {status} {response.reason or ''}".strip()
-    wait = response.headers.get("Retry-After", "")
-    passing = status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    raise TransferError("FETCH-02", reason, passing=passing, wait_s=float(wait) if wait.isdigit() else 0.0)
-
-
-def _content_range(response: requests.Response, field: str) -> str | None:
-    header = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-    return header[field] if header else None
 
 
 def _root(error: BaseException) -> str:
@@ -551,14 +499,7 @@ def _root(error: BaseException) -> str:
     return reason
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GenomeRecipe:
     """One genome.
 
@@ -590,8 +531,12 @@ class GenomeRecipe:
     @property
     def remote(self) -> RemoteFile:
         """The file."""
-        checksum = None if self.checksum is None else parse_checksum(self.checksum)
-        return RemoteFile(self.url, checksum, self.checksum_url, self.num_bytes)
+        return RemoteFile(
+            url=self.url,
+            checksum=None if self.checksum is None else parse_checksum(self.checksum),
+            checksum_url=self.checksum_url,
+            num_bytes=self.num_bytes,
+        )
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from typing import Literal
 from urllib.parse import unquote
 
 from dnalm.errors import DataError
-from dnalm.genome.bed import IntervalTable, OtherContigs, make_table
+from dnalm.genome.bed import AnnotationReader, IntervalTable, OtherContigs
 from dnalm.genome.contig_aliases import ContigAliases
 from dnalm.genome.store import Contig, GenomeStore
 from dnalm.genome.text import GFF, Line, OnRead, read_lines
@@ -117,7 +117,7 @@ def read_gff_table(
     other_contigs: OtherContigs = "error",
     on_read: OnRead | None = None,
 ) -> IntervalTable:
-    """Read a file of features; arguments and errors as of `GffReader`.
+    """Read a file of features; arguments as of `AnnotationReader`.
 
     Returns:
         A feature a row, named by its type; two rows for one that crosses the origin of a circular contig.
@@ -128,41 +128,24 @@ def read_gff_table(
         for feature in reader
         for start, end in feature.pieces
     )
-    return make_table(rows, path=path, aliases=reader.aliases, notes=reader.notes)
+    return reader.table(rows)
 
 
-class GffReader:
-    """Iterates over the features of a file, and afterwards knows what it skipped.
+class GffReader(AnnotationReader[GffFeature]):
+    """Iterates over the features of GFF3 or GTF (GFF-01 to GFF-24).
 
-    Args:
-        path: GFF3 or GTF, plain, gzip or bgzip. The format is inferred from the suffix; of a plain .gff, from
-            its directive or its first attributes.
-        store: the genome it annotates; contig names may be aliases.
-        other_contigs: whether a contig that the genome lacks is an error or skipped and counted.
-        on_read: called with every piece of the file, which is read twice, for progress.
-
-    Raises:
-        DataError: GFF-01 to GFF-24, naming the line.
+    The format is inferred from the suffix; of a plain .gff, from its directive or its first attributes.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        store: GenomeStore,
-        *,
-        other_contigs: OtherContigs = "error",
-        on_read: OnRead | None = None,
-    ) -> None:
-        self.path, self._on_read = Path(path), on_read
-        self._skips_others = other_contigs == "skip"
+    text_format, contig_code, nouns = GFF, "GFF-09", ("records", "features")
+
+    def _survey(self, store: GenomeStore) -> None:
         self._regions: dict[str, tuple[Line, int]] = {}  # where `##sequence-region` says that a contig ends
         self._has_version = False
-        self._reset()
         first = ""  # column 9 that shows which format it is of: neither empty nor a bare word
         names: dict[str, None] = {}
         circles: dict[str, str] = {}
-        for line in self._data_lines():
-            columns = line.text.split("\t", 9)
+        for _, columns in self._data_lines():
             name = unquote(columns[0])
             names[name] = None
             if len(columns) > 8:
@@ -190,47 +173,22 @@ class GffReader:
         """Contigs of the genome that the file names, in features or in `##sequence-region`."""
         return list(self.aliases.table.values())
 
-    def __iter__(self) -> Iterator[GffFeature]:
-        self._reset()
-        num_features = 0
-        columns: list[str] = []
-        for line in self._data_lines():
-            columns = line.text.split("\t")
-            feature = self._feature(line, columns)
-            if feature:
-                num_features += 1
-                yield feature
-        if not num_features and not self.num_skipped:
-            found, fix = "the file has no records", "give another file"
-            raise Line(self.path, 1, "").error("GFF-16", found, "at least one line of a GFF or GTF file", fix)
-        if not num_features:
-            raise self.aliases.error("GFF-09", str(self.path), unquote(columns[0]))
-
     def notes(self) -> list[str]:
         """Sentences about what was skipped or is missing."""
-        notes = []
-        if self.num_skipped:
-            contigs = len(self.aliases.unknown)
-            notes.append(
-                f"GFF-09 {self.path}: {self.num_skipped} features on {contigs} other contigs skipped"
-            )
+        notes = super().notes()
         if self._num_without_phase:
             notes.append(f"GFF-07 {self.path}: {self._num_without_phase} CDS lines have no phase")
         if self._num_unread:
             notes.append(f"GFF-04 {self.path}: {self._num_unread} attributes without a value passed over")
         if self._sequence:
             notes.append(f"GFF-06 {self.path}:{self._sequence.number}: sequence, not read")
-        if self._num_latin:
-            notes.append(f"GFF-23 {self.path}: {self._num_latin} lines are not UTF-8, read as Latin-1")
         return notes
 
-    def _reset(self) -> None:
-        self.num_skipped = self._num_without_phase = self._num_latin = self._num_unread = 0
+    def _data_lines(self) -> Iterator[tuple[Line, list[str]]]:
+        self._num_without_phase = self._num_unread = 0
         self._sequence: Line | None = None
-
-    def _data_lines(self) -> Iterator[Line]:
         in_sequence = False
-        for line in read_lines(self.path, GFF, self._on_read):
+        for line in read_lines(self.path, self.text_format, self._on_read):
             text = line.text
             if text.startswith(">"):
                 in_sequence, self._sequence = True, self._sequence or line
@@ -245,21 +203,17 @@ class GffReader:
                     self._regions[unquote(region[1])] = line, int(region[3])
             elif text.strip():
                 in_sequence = False
-                self._num_latin += not line.is_utf8
-                yield line
+                yield line, text.split("\t")
 
-    def _feature(self, line: Line, columns: list[str]) -> GffFeature | None:
+    def _row(self, line: Line, columns: list[str]) -> GffFeature | None:
         _check_columns(line, columns)
         start, end = int(columns[3]), int(columns[4])
         kind = sys.intern(_NAMES.get(columns[2], columns[2]))
         self._num_without_phase += columns[2] == "CDS" and columns[7] == "."
         attributes = self._attributes(line, columns[8], kind)
         name = unquote(columns[0])
-        contig = self.aliases.find(name)
+        contig = self._find_contig(line, name)
         if contig is None:
-            if not (self._skips_others and self.aliases.is_unknown(name)):
-                raise self.aliases.error("GFF-09", f"{line.path}:{line.number}", name)
-            self.num_skipped += 1
             return None
         if contig.name in self.circular and start > contig.length:
             start, end = start - contig.length, end - contig.length

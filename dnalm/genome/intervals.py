@@ -1,6 +1,6 @@
-"""Intervals on a genome, 0-based and half-open: named ones read from BED, and flat ones as arrays.
+"""Sets of intervals on a genome as arrays, 0-based and half-open.
 
-A flat interval counts bases from the beginning of a store, over all its contigs. A set of them is an
+An interval counts bases from the beginning of a store, over all its contigs. A set of them is an
 (R, 2) int64 array of starts and ends; functions here take any such array and return a canonical one:
 sorted, none empty, none touching another.
 """
@@ -8,36 +8,12 @@ sorted, none empty, none touching another.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 Intervals = npt.NDArray[np.int64]
 _Bools = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Interval:
-    """Bases `start` up to, not including, `end` of a contig, counted from 0.
-
-    Raises:
-        ValueError: it is empty or begins before 0.
-    """
-
-    contig: str
-    start: int
-    end: int
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.start < self.end:
-            raise ValueError(f"{self.contig}:{self.start}-{self.end} is empty or negative")
-
-    def __len__(self) -> int:
-        return self.end - self.start
-
-    def __str__(self) -> str:
-        return f"{self.contig}:{self.start}-{self.end}"
 
 
 def merge(intervals: Intervals) -> Intervals:
@@ -84,18 +60,6 @@ def cut_at(intervals: Intervals, places: Intervals) -> Intervals:
 def total_length(intervals: Intervals) -> int:
     """Bases covered, each counted once."""
     return int(np.diff(merge(intervals), axis=1).sum())
-
-
-def expand(intervals: Intervals, by: int, *, length: int) -> Intervals:
-    """Move both ends outwards, but not outside [0, length).
-
-    Args:
-        intervals: (R, 2) set.
-        by: bases to add at each end; negative ones shrink, and drop what gets empty.
-        length: bases of the store.
-    """
-    moved = merge(intervals) + np.array([-by, by])
-    return merge(moved.clip(0, length))
 
 
 def _combine(a: Intervals, b: Intervals, keep: Callable[[_Bools, _Bools], _Bools]) -> Intervals:

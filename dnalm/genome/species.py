@@ -260,7 +260,7 @@ def _remote(place: Line, url: str, checksum: str | None) -> RemoteFile:
     listed = "://" in checksum
     known = None if listed else _checksum(place, checksum)
     try:
-        return RemoteFile(url, known, checksum if listed else None)
+        return RemoteFile(url=url, checksum=known, checksum_url=checksum if listed else None)
     except ValueError as error:
         fix = "correct the address, or download the file yourself and name it as path"
         raise _refused(place, "MANI-10", error, fix) from error

@@ -16,11 +16,11 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, TypedDict
 
 import numpy as np
@@ -31,7 +31,7 @@ from dnalm.console import progress_bar
 from dnalm.durable import FileSum, file_sha256, write_text
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import BASE_MASK, SOFT_MASK, UNKNOWN, Codes
-from dnalm.genome.atomic_folder import build_folder, locked, store_error
+from dnalm.genome.atomic_folder import MANIFEST_FILE, FolderFormat, build_folder, locked, store_error
 from dnalm.genome.fasta import (
     HEAD_BYTES,
     FastaReader,
@@ -43,8 +43,7 @@ from dnalm.genome.fasta import (
 from dnalm.genome.text import CHUNK_BYTES, compression, read_chunks
 from dnalm.genome.twobit import TwoBitReader, is_twobit
 
-FORMAT_VERSION = 1
-BASES_FILE, UNKNOWN_FILE, MANIFEST_FILE = "bases.bin", "unknown.npy", "manifest.json"
+BASES_FILE, UNKNOWN_FILE = "bases.bin", "unknown.npy"
 _FLUSH_BYTES = 1 << 20
 _SEARCHED_NAMES = 5000  # of contigs, for names like one that is not there
 _GZIP_RATIO = 3  # bases a byte; real genomes give 3.1 to 4, so this is no overestimate
@@ -89,7 +88,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """Spell the manifest as JSON, a contig a line."""
-        fields = {"format": "dnalm genome", "version": FORMAT_VERSION, **vars(self)}
+        fields = {"format": FORMAT.name, "version": FORMAT.version, **vars(self)}
         fields |= {"source": asdict(self.source), "files": [asdict(file) for file in self.files]}
         del fields["contigs"]
         contigs = ",\n".join(
@@ -98,15 +97,12 @@ class Manifest:
         return f'{json.dumps(fields, indent=1)[:-2]},\n "contigs": [\n{contigs}\n]}}\n'
 
     @classmethod
-    def from_json(cls, text: str) -> Manifest:
-        """Read what `to_json` wrote.
+    def from_fields(cls, fields: dict[str, Any]) -> Manifest:
+        """Read what `to_json` wrote, format and version left out.
 
         Raises:
             ValueError, KeyError, TypeError: it is not that.
         """
-        fields: dict[str, Any] = json.loads(text)
-        if fields.pop("format") != "dnalm genome" or fields.pop("version") != FORMAT_VERSION:
-            raise ValueError("not a genome's manifest")
         bases, unknown = (FileSum(**entry) for entry in fields.pop("files"))
         contigs = tuple(Contig(*row) for row in fields.pop("contigs"))
         manifest = cls(
@@ -118,16 +114,26 @@ class Manifest:
         return manifest
 
 
+FORMAT = FolderFormat(name="dnalm genome", codes="STORE", noun="genome store", version=1)
+
+
 class GenomeStore:
-    """A genome, read-only. Holds a path and a manifest; the arrays are mapped on first use in each process.
+    """A genome, read-only; the arrays are mapped on first use.
 
     So a store may be opened before workers are forked, or be sent to spawned ones: none of them
     shares a file position with another.
+
+    Attributes:
+        path: the folder.
+        manifest: counts and checksums.
+        contigs: in the order of the source.
+        source: the file that the store was built from.
+        num_bases: of all contigs.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
-        self._path, self._manifest = path, manifest
-        self._maps: tuple[int, np.memmap[Any, np.dtype[np.uint8]]] | None = None
+        self.path, self.manifest = path, manifest
+        self.contigs, self.source, self.num_bases = manifest.contigs, manifest.source, manifest.num_bases
 
     @classmethod
     def open(cls, path: Path, *, verify: bool = True) -> GenomeStore:
@@ -143,23 +149,9 @@ class GenomeStore:
                 04 (file missing), 05 (size differs), 06 (checksum differs).
         """
         path = Path(path)
-        text, manifest = _read_manifest(path)
-
-        def fault(case: str, found: str, expected: str) -> DataError:
-            return _broken(f"STORE-{case}", path, found, expected, manifest)
-
-        check_files(path, text, manifest.files, verify=verify, fault=fault)
+        text, manifest = FORMAT.read(path, Manifest.from_fields)
+        FORMAT.check_files(path, text, manifest.files, source=manifest.source.name, verify=verify)
         return cls(path, manifest)
-
-    @property
-    def path(self) -> Path:
-        """The folder."""
-        return self._path
-
-    @property
-    def contigs(self) -> tuple[Contig, ...]:
-        """The contigs in the order of the source."""
-        return self._manifest.contigs
 
     @cached_property
     def intervals(self) -> npt.NDArray[np.int64]:
@@ -172,63 +164,30 @@ class GenomeStore:
         """Where each contig begins in `codes`, (C,)."""
         return self.intervals[:, 0]
 
-    @property
-    def num_bases(self) -> int:
-        """Bases of all contigs."""
-        return self._manifest.num_bases
-
-    @property
-    def source(self) -> FileSum:
-        """The file the store was built from."""
-        return self._manifest.source
-
-    @property
-    def base_counts(self) -> dict[str, int]:
-        """Bases by letter A, C, G, T, N in either case; they sum to `num_bases`."""
-        return dict(self._manifest.base_counts)
-
-    @property
-    def ambiguous_counts(self) -> dict[str, int]:
-        """How many of the N were which IUPAC letter in the source."""
-        return dict(self._manifest.ambiguous_counts)
-
-    @property
-    def num_soft_masked(self) -> int:
-        """Bases in lower case."""
-        return self._manifest.num_soft_masked
-
-    @property
-    def num_unknown(self) -> int:
-        """Bases that are N."""
-        return self._manifest.num_unknown
-
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that tell genomes apart: their bases, soft-mask and contig table."""
+        """16 hex digits that differ between genomes of other bases, soft-mask or contig table."""
         table = [(contig.name, contig.length) for contig in self.contigs]
-        identity = json.dumps([self._manifest.files[0].sha256, table])
+        identity = json.dumps([self.manifest.files[0].sha256, table])
         return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
-    @property
+    @cached_property
     def codes(self) -> np.memmap[Any, np.dtype[np.uint8]]:
         """(num_bases,) codes of all contigs end to end, read-only.
 
         Raises:
             DataError: STORE-04, the file is gone.
         """
-        if self._maps is None or self._maps[0] != os.getpid():
-            try:
-                bases = np.memmap(self._path / BASES_FILE, dtype=np.uint8, mode="r", shape=(self.num_bases,))
-            except FileNotFoundError as error:
-                found = f"{BASES_FILE} has been deleted since the store was opened"
-                raise _broken("STORE-04", self._path, found, "a store that stays", self._manifest) from error
-            self._maps = os.getpid(), bases
-        return self._maps[1]
+        try:
+            return np.memmap(self.path / BASES_FILE, dtype=np.uint8, mode="r", shape=(self.num_bases,))
+        except FileNotFoundError as error:
+            found = f"{BASES_FILE} has been deleted since the store was opened"
+            raise FORMAT.broken("04", self.path, found, "a store that stays", self.source.name) from error
 
     @cached_property
     def unknown_runs(self) -> npt.NDArray[np.int64]:
         """(R, 2) maximal runs of unknown bases in `codes`, sorted; a run may cross from contig to contig."""
-        runs: npt.NDArray[np.int64] = np.load(self._path / UNKNOWN_FILE, mmap_mode="r", allow_pickle=False)
+        runs: npt.NDArray[np.int64] = np.load(self.path / UNKNOWN_FILE, mmap_mode="r", allow_pickle=False)
         return runs
 
     def contig(self, name: str) -> Contig:
@@ -240,7 +199,7 @@ class GenomeStore:
         if name not in self._contig_of:
             raise DataError(
                 "STORE-07",
-                where=str(self._path),
+                where=str(self.path),
                 found=f"there is no contig `{name}`",
                 expected=f"one of the {len(self.contigs)} contigs of {self.source.name}",
                 fix=f"did you mean {nearest_names(name, self)}?",
@@ -269,11 +228,11 @@ class GenomeStore:
     def _contig_of(self) -> dict[str, Contig]:
         return {contig.name: contig for contig in self.contigs}
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_path": self._path, "_manifest": self._manifest, "_maps": None}
+    def __reduce__(self) -> tuple[type[GenomeStore], tuple[Path, Manifest]]:
+        return GenomeStore, (self.path, self.manifest)
 
     def __repr__(self) -> str:
-        return f"GenomeStore({str(self._path)!r}, {len(self.contigs)} contigs, {self.num_bases} bases)"
+        return f"GenomeStore({str(self.path)!r}, {len(self.contigs)} contigs, {self.num_bases} bases)"
 
 
 def nearest_names(name: str, store: GenomeStore) -> str:
@@ -284,79 +243,6 @@ def nearest_names(name: str, store: GenomeStore) -> str:
     near += difflib.get_close_matches(name, names[:_SEARCHED_NAMES], n=3, cutoff=0.5)
     near += [] if near else names
     return " or ".join(f"`{known}`" for known in list(dict.fromkeys(near))[:3])
-
-
-def _read_manifest(path: Path) -> tuple[str, Manifest]:
-    """The manifest in a store's folder, as text and as value.
-
-    Raises:
-        DataError: STORE-01 (missing), 02 (damaged), 03 (another format version).
-    """
-    try:
-        text = (path / MANIFEST_FILE).read_text(encoding="utf-8")
-    except OSError as error:
-        found = f"{MANIFEST_FILE} is missing or unreadable ({error.strerror})"
-        raise _broken("STORE-01", path, found, "a genome store has one") from error
-    except UnicodeDecodeError as error:
-        raise _broken("STORE-02", path, f"{MANIFEST_FILE} is damaged", "UTF-8 text") from error
-    try:
-        fields = json.loads(text)
-        version = fields.get("version") if isinstance(fields, dict) else None
-        if isinstance(version, int) and version != FORMAT_VERSION:
-            found = f"the store has format version {version}"
-            raise _broken("STORE-03", path, found, f"version {FORMAT_VERSION}")
-        return text, Manifest.from_json(text)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        found = f"{MANIFEST_FILE} is damaged ({type(error).__name__}: {error})"
-        raise _broken("STORE-02", path, found, "the JSON that dnalm wrote") from error
-
-
-def _broken(code: str, path: Path, found: str, expected: str, manifest: Manifest | None = None) -> DataError:
-    """A store that cannot be used as it is: STORE-01 to STORE-06."""
-    source = manifest.source.name if manifest else "its source"
-    fix = f"delete the folder, it is rebuilt from {source}"
-    return DataError(code, where=str(path), found=found, expected=expected, fix=fix)
-
-
-_verified: set[tuple[object, ...]] = set()  # folders whose checksums this process has compared
-
-
-def check_files(
-    path: Path,
-    manifest: str,
-    files: Sequence[FileSum],
-    *,
-    verify: bool,
-    fault: Callable[[str, str, str], DataError],
-) -> None:
-    """Compare sizes, and checksums once for each process and state of the folder.
-
-    Args:
-        path: the folder.
-        manifest: the text of its manifest.
-        files: what the manifest says of its files.
-        verify: compare checksums too, which reads every byte.
-        fault: makes the error of a case, `04` to `06`, from what was found and what is expected.
-
-    Raises:
-        DataError: 04 (a file is missing), 05 (its size differs), 06 (its checksum differs).
-    """
-    state: list[object] = [path.resolve(), hashlib.sha256(manifest.encode()).digest()]
-    for entry in files:
-        try:
-            status = (path / entry.name).stat()
-        except OSError as error:
-            found = f"{entry.name} is missing or unreadable ({error.strerror})"
-            raise fault("04", found, "all files of its manifest") from error
-        if status.st_size != entry.num_bytes:
-            found = f"{entry.name} has {status.st_size} bytes"
-            raise fault("05", found, f"{entry.num_bytes} by its manifest")
-        state += [status.st_ino, status.st_mtime_ns]
-    if verify and tuple(state) not in _verified:
-        for entry in files:
-            if file_sha256(path / entry.name) != entry.sha256:
-                raise fault("06", f"the checksum of {entry.name} differs", "the one in its manifest")
-        _verified.add(tuple(state))
 
 
 def open_or_build(source: Path, cache: Path | None = None, *, verify: bool = True) -> GenomeStore:
@@ -452,7 +338,7 @@ def _write(source: Path, folder: Path, *, chunk_bytes: int) -> None:
             reader = TwoBitReader(source, chunk_bytes=chunk_bytes, on_read=advance)
         else:
             reader = FastaReader(source, keep_records=has_index, chunk_bytes=chunk_bytes, on_read=on_read)
-        with StoreWriter(folder) as writer:
+        with closing(StoreWriter(folder)) as writer:
             for name, codes in reader:
                 writer.add(name, codes)
             content = writer.finish()
@@ -482,11 +368,7 @@ class Content(TypedDict):
 
 
 class StoreWriter:
-    """Writes `bases.bin` and `unknown.npy` into a folder.
-
-    Args:
-        folder: an empty folder.
-    """
+    """Writes `bases.bin` and `unknown.npy` into an empty folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -502,12 +384,8 @@ class StoreWriter:
         self._num_soft_masked = self._num_written = self._num_runs = 0
         self._run_start: int | None = None
 
-    def __enter__(self) -> StoreWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close both files."""
         self._bases.close()
         self._unknown.close()
 
@@ -562,13 +440,11 @@ class StoreWriter:
         while rest:  # an unbuffered write may take a part
             rest = rest[self._bases.write(rest) :]
         bases = block & BASE_MASK
-        num_known = 0
-        for code, letter in enumerate("ACGT"):
-            count = int(np.count_nonzero(bases == code))
+        counts = {letter: int(np.count_nonzero(bases == code)) for code, letter in enumerate("ACGT")}
+        for letter, count in counts.items():
             self._counts[letter] += count
-            num_known += count
         self._num_soft_masked += int(np.count_nonzero(block >= SOFT_MASK))
-        if num_known < block.size or self._run_start is not None:
+        if sum(counts.values()) < block.size or self._run_start is not None:
             self._find_runs(bases == UNKNOWN)
         self._num_written += block.size
 
@@ -603,21 +479,22 @@ def check_source(source: Path) -> None:
     if _is_store(source):
         GenomeStore.open(source, verify=False)
         return
+    expected, head = "a readable FASTA or 2bit file", b""
     try:
         mode = source.stat().st_mode
+        found, fix = "is no regular file, such as a pipe", "write it to disk first"
         if stat.S_ISDIR(mode):
-            raise _unreadable(source, "is a directory without a genome store", "give a file in it")
-        if not stat.S_ISREG(mode):
-            raise _unreadable(source, "is no regular file, such as a pipe", "write it to disk first")
-        head = _read_head(source)
+            found, fix = "is a directory without a genome store", "give a file in it"
+        if stat.S_ISREG(mode):
+            found, head = "", _read_head(source)
     except FileNotFoundError:
-        raise _unreadable(source, "not found", "check the path") from None
+        found, fix = "not found", "check the path"
     except PermissionError:
-        raise _unreadable(source, "permission denied", "make the file readable to you") from None
+        found, fix = "permission denied", "make the file readable to you"
     except OSError as error:
-        raise _unreadable(
-            source, f"cannot be read ({error.strerror})", "check the path and the disk"
-        ) from error
+        found, fix = f"cannot be read ({error.strerror})", "check the path and the disk"
+    if found:
+        raise store_error("FASTA-28", source, found, expected, fix)
     if is_twobit(head) or source.suffix == ".2bit":
         TwoBitReader(source)
         return
@@ -650,8 +527,3 @@ def _read_head(source: Path) -> bytes:
         return os.read(descriptor, HEAD_BYTES)
     finally:
         os.close(descriptor)
-
-
-def _unreadable(source: Path, found: str, fix: str) -> DataError:
-    expected = "a readable FASTA or 2bit file"
-    return DataError("FASTA-28", where=str(source), found=found, expected=expected, fix=fix)

@@ -2,12 +2,20 @@
 
 `IntervalClasses` (such as chromatin states of one tissue), `IntervalLabels` (any number a base: peaks, states
 of several tissues, features), `RegionClasses` (of a gene annotation) and `Signal` (a number a base, such as
-conservation). Codes of errors: TRACK-08 a class that is not listed, 09 two classes of one base, 10 too many
-classes, 14 (a note) a class that a file lacks; BED-24 overlapping values.
+conservation).
+
+Preparing a track makes it once for a genome, its files and its recipe, atomically and in one process only. It
+lies in a cache under a name that has a hash of its source files (path, size, time of change), the genome's
+fingerprint and the recipe with its arguments, so that any change of these makes another track.
+
+Codes of errors: TRACK-08 a class that is not listed, 09 two classes of one base, 10 too many classes, 11 a
+source is missing, 12 it changed meanwhile, 14 (a note) a class that a file lacks; BED-24 overlapping values.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,9 +26,12 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+import platformdirs
 
-from dnalm.console import progress_bar
+from dnalm.console import progress_bar, stderr
+from dnalm.durable import FileSum, file_sha256, sync, write_text
 from dnalm.errors import DataError
+from dnalm.genome.atomic_folder import MANIFEST_FILE, build_folder, locked, store_error
 from dnalm.genome.bed import IntervalTable, OtherContigs, bed_kind, read_bed_table
 from dnalm.genome.bigwig import BigWigReader
 from dnalm.genome.genes import REGION_CLASSES, UNKNOWN_REGION, find_regions, read_transcripts
@@ -28,24 +39,25 @@ from dnalm.genome.gff import GffReader, is_gff, read_gff_table
 from dnalm.genome.intervals import Intervals, contains, merge, subtract
 from dnalm.genome.store import Contig, GenomeStore
 from dnalm.genome.tracks import (
+    FORMAT,
     MISSING,
     VALUES_FILE,
     TrackContent,
     TrackKind,
+    TrackManifest,
     TrackStore,
     class_statistics,
     label_statistics,
     new_dense,
     paint,
     paint_values,
-    prepare_track,
     runs_of,
-    track_error,
     value_statistics,
     write_runs,
 )
 from dnalm.paths import InputPath
 
+_READING_RULES = 2  # raised where the same annotation file gives another track, so that no old one is read
 _MOST_CLASSES = 254
 _CHUNK_CELLS = 1 << 24  # runs times labels at a time
 _BIGWIG_SUFFIXES = (".bw", ".bigwig")
@@ -69,17 +81,52 @@ class _Recipe(ABC):
 
         Raises:
             DataError: BED-01 to BED-25, GFF-01 to GFF-25 or BW-01 to BW-15 of a source; TRACK-08 to 10, its
-                classes are not usable; or as `prepare_track`.
+                classes are not usable; 11, a source is missing; 12, it changed meanwhile; 01 to 06, what lies
+                in the cache is damaged; STORE-09 to 11, the cache cannot be written.
         """
-        return prepare_track(
-            lambda folder: self._write(store, folder),
-            store,
-            cache,
-            recipe={"recipe": type(self).__name__, **vars(self)},
-            sources=self._sources(),
-            needed_bytes=self._needed_bytes(store),
-            verify=verify,
+        sources = self._sources()
+        recipe = {"recipe": type(self).__name__, **vars(self)}
+        plain = json.loads(json.dumps(recipe, default=lambda path: path.name))  # `sources` has whole paths
+        identity = [FORMAT.version, _READING_RULES, store.fingerprint, plain, _identities(sources)]
+        digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
+        cache = Path(cache) if cache else platformdirs.user_cache_path("dnalm") / "tracks"
+        target = cache / f"{plain['recipe']}-{sources[0].name.split('.')[0][:60]}-{digest}"
+        if not target.exists():
+            with locked(target):
+                if not target.exists():
+                    build_folder(
+                        target,
+                        lambda folder: self._write_all(store, folder, plain),
+                        needed_bytes=self._needed_bytes(store),
+                        space="space for the arrays of a track",
+                    )
+                    track = TrackStore.open(target, store, verify=False)
+                    for note in track.manifest.notes:
+                        stderr.print(note)
+                    return track
+        return TrackStore.open(target, store, verify=verify)
+
+    def _write_all(self, store: GenomeStore, folder: Path, recipe: dict[str, Any]) -> None:
+        """Write the arrays and their manifest into an empty folder."""
+        sources = self._sources()
+        before = _identities(sources)
+        content = self._write(store, folder)
+        sums = tuple(FileSum(path.name, path.stat().st_size, file_sha256(path)) for path in sources)
+        if _identities(sources) != before:
+            found, fix = "a source file changed while it was read", "wait until it is written, then try again"
+            raise store_error("TRACK-12", sources[0], found, "files at rest", fix)
+        files = [folder / name for name in content.file_names]
+        for path in files:
+            sync(path)
+        manifest = TrackManifest(
+            **vars(content),
+            genome=store.fingerprint,
+            genome_name=store.source.name,
+            recipe=recipe,
+            sources=sums,
+            files=tuple(FileSum(path.name, path.stat().st_size, file_sha256(path)) for path in files),
         )
+        write_text(folder / MANIFEST_FILE, manifest.to_json())
 
     @abstractmethod
     def _sources(self) -> Sequence[Path]: ...
@@ -88,7 +135,20 @@ class _Recipe(ABC):
         return store.num_bases
 
     @abstractmethod
-    def _write(self, store: GenomeStore, folder: Path) -> TrackContent: ...
+    def _write(self, store: GenomeStore, folder: Path) -> TrackContent:
+        """Write the arrays."""
+
+
+def _identities(sources: Sequence[Path]) -> list[tuple[str, int, int]]:
+    found = []
+    for source in sources:
+        try:
+            status = source.stat()
+        except OSError as error:
+            reason, rule = f"the file cannot be read ({error.strerror})", "a readable annotation file"
+            raise store_error("TRACK-11", source, reason, rule, "check the path") from error
+        found.append((str(source.resolve()), status.st_size, status.st_mtime_ns))
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +197,6 @@ class IntervalClasses(_Recipe):
             kind="classes",
             encoding="dense",
             names=names,
-            files=(folder / VALUES_FILE,),
             statistics=class_statistics(dense, names),
             aliases={name: contig for table in tables.values() for name, contig in table.aliases.items()},
             notes=tuple(note for table in tables.values() for note in table.notes),
@@ -214,11 +273,11 @@ def _check_classes(names: tuple[str, ...], found: set[str], path: Path) -> None:
     unknown = natural_order(found - set(names))
     if unknown:
         reason = f"class {unknown[0]!r} is in the file, and {len(unknown) - 1} others that are not listed"
-        raise track_error("TRACK-08", path, reason, f"one of {', '.join(names[:20])}", "add it to classes")
+        raise store_error("TRACK-08", path, reason, f"one of {', '.join(names[:20])}", "add it to classes")
     if len(names) > _MOST_CLASSES:
         reason = f"there are {len(names)} classes, such as {names[0]!r}"
         fix = "use the column that holds a class, or class_by=file"
-        raise track_error("TRACK-10", path, reason, f"at most {_MOST_CLASSES}", fix)
+        raise store_error("TRACK-10", path, reason, f"at most {_MOST_CLASSES}", fix)
 
 
 def _check_free(
@@ -304,12 +363,11 @@ class IntervalLabels(_Recipe):
             absent = self._absent(table)
             known += [_NONE if name in absent else covered for name in (classes if by_class else [None])]
         with progress_bar("Writing labels", total=store.num_bases) as advance:
-            files = write_runs(folder, _runs(holds, known, advance))
+            write_runs(folder, _runs(holds, known, advance))
         return TrackContent(
             kind="labels",
             encoding="runs",
             names=names,
-            files=files,
             statistics=label_statistics(folder, names, store.num_bases),
             aliases={name: contig for table in tables.values() for name, contig in table.aliases.items()},
             notes=tuple(note for table in tables.values() for note in self._notes(table)),
@@ -388,9 +446,8 @@ class RegionClasses(_Recipe):
             kind="classes",
             encoding="dense",
             names=REGION_CLASSES,
-            files=(folder / VALUES_FILE,),
             statistics=class_statistics(dense, REGION_CLASSES),
-            aliases=reader.aliases.table,
+            aliases=dict(reader.aliases.table),
             notes=tuple(reader.notes()),
         )
 
@@ -430,16 +487,14 @@ class Signal(_Recipe):
         statistics = value_statistics(dense)
         num_runs = sum(len(starts) for starts, _ in runs_of(dense))
         is_small = _TIMES_SMALLER * _RUN_BYTES * num_runs < _VALUE_BYTES * dense.size
-        files: tuple[Path, ...] = (folder / VALUES_FILE,)
         if is_small:
-            files = write_runs(folder, runs_of(dense))
+            write_runs(folder, runs_of(dense))
             del dense
             (folder / VALUES_FILE).unlink()
         return TrackContent(
             kind="values",
             encoding="runs" if is_small else "dense",
             names=(),
-            files=files,
             statistics=statistics,
             aliases=aliases,
             notes=tuple(notes),

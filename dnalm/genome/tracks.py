@@ -11,12 +11,7 @@ tissues x 13 states of human chr22 take 0.8 MB so, and would take 462 MB bit-pac
 whichever is smaller. Coordinates are flat ones of the genome store, on the forward strand; whoever reads the
 reverse strand reverses the first axis of what is read.
 
-Preparing a track makes it once for a genome, its files and its recipe, atomically and in one process only. It
-lies in a cache under a name that has a hash of its source files (path, size, time of change), the genome's
-fingerprint and the recipe with its arguments, so that any change of these makes another track.
-
-Codes of errors: TRACK-01 to 07 of a track's folder, 11 a source is missing, 12 it changed meanwhile, 13 two
-genomes have other labels.
+Codes of errors: TRACK-01 to 07 of a track's folder, 13 two genomes have other labels.
 """
 
 from __future__ import annotations
@@ -24,36 +19,32 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import platformdirs
 
-from dnalm.console import stderr
-from dnalm.durable import FileSum, file_sha256, reserve, write_text
+from dnalm.durable import FileSum, reserve
 from dnalm.errors import DataError
-from dnalm.genome.atomic_folder import build_folder, locked
+from dnalm.genome.atomic_folder import FolderFormat, store_error
 from dnalm.genome.intervals import Intervals
-from dnalm.genome.store import MANIFEST_FILE, GenomeStore, check_files
+from dnalm.genome.store import GenomeStore
 
 MISSING = 255  # of classes and labels; values have NaN
 VALUES_FILE, STARTS_FILE, ROWS_FILE = "values.bin", "starts.bin", "rows.bin"
 TrackArray = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 TrackKind = Literal["classes", "labels", "values"]
 Encoding = Literal["dense", "runs"]
-_VERSION = 1
-_READING_RULES = 2  # raised where the same annotation file gives another track, so that no old one is read
 _CHUNK = 1 << 22  # bases, or rows, at a time
 _NAMED = 5  # labels that a message names
-_Maps = tuple[npt.NDArray[Any], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrackStatistics:
     """How a track fills its genome, for class balance before training.
 
@@ -68,8 +59,8 @@ class TrackStatistics:
 
     num_bases: int
     num_covered: int
-    positive_bases: dict[str, int]
-    covered_bases: dict[str, int]
+    positive_bases: dict[str, int] = field(default_factory=dict)
+    covered_bases: dict[str, int] = field(default_factory=dict)
     mean: float | None = None
     sd: float | None = None
     minimum: float | None = None
@@ -87,50 +78,61 @@ class TrackStatistics:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrackManifest:
-    """What `manifest.json` of a track says.
+class TrackContent:
+    """What a recipe wrote.
 
     Attributes:
         kind: what a base has.
         encoding: how the arrays are laid out.
         names: of the classes or labels, in the order of their numbers; empty of values.
-        genome: fingerprint of the genome.
-        genome_name: the genome's source file, for messages.
-        recipe: class name and arguments of what made it.
-        sources: the files it was made from.
+        statistics: see there.
         aliases: the genome's contig for every contig name of the sources.
         notes: what was skipped or looked odd.
-        files: the arrays.
-        statistics: see there.
     """
 
     kind: TrackKind
     encoding: Encoding
     names: tuple[str, ...]
+    statistics: TrackStatistics
+    aliases: dict[str, str]
+    notes: tuple[str, ...]
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """The files of the arrays."""
+        return (VALUES_FILE,) if self.encoding == "dense" else (STARTS_FILE, ROWS_FILE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackManifest(TrackContent):
+    """What `manifest.json` of a track says.
+
+    Attributes:
+        genome: fingerprint of the genome.
+        genome_name: the genome's source file, for messages.
+        recipe: class name and arguments of what made it.
+        sources: the files it was made from.
+        files: the arrays.
+    """
+
     genome: str
     genome_name: str
     recipe: dict[str, Any]
     sources: tuple[FileSum, ...]
-    aliases: dict[str, str]
-    notes: tuple[str, ...]
     files: tuple[FileSum, ...]
-    statistics: TrackStatistics
 
     def to_json(self) -> str:
         """Spell the manifest as JSON."""
-        fields = {"format": "dnalm track", "version": _VERSION, **asdict(self)}
+        fields = {"format": FORMAT.name, "version": FORMAT.version, **asdict(self)}
         return json.dumps(fields, indent=1) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> TrackManifest:
-        """Read what `to_json` wrote.
+    def from_fields(cls, fields: dict[str, Any]) -> TrackManifest:
+        """Read what `to_json` wrote, format and version left out.
 
         Raises:
             ValueError, KeyError, TypeError: it is not that.
         """
-        fields: dict[str, Any] = json.loads(text)
-        if fields.pop("format") != "dnalm track" or fields.pop("version") != _VERSION:
-            raise ValueError("not a track's manifest")
         for key in ("sources", "files"):
             fields[key] = tuple(FileSum(**entry) for entry in fields[key])
         for key in ("names", "notes"):
@@ -139,41 +141,11 @@ class TrackManifest:
         return cls(**fields)
 
 
-def read_track_manifest(path: Path) -> tuple[str, TrackManifest]:
-    """The manifest in a track's folder, as text and as value.
-
-    Raises:
-        DataError: TRACK-01 (missing), 02 (damaged), 03 (another format version).
-    """
-    try:
-        text = (path / MANIFEST_FILE).read_text(encoding="utf-8")
-        fields = json.loads(text)
-        version = fields.get("version") if isinstance(fields, dict) else None
-        if isinstance(version, int) and version != _VERSION:
-            found = f"the track has format version {version}"
-            raise track_error("TRACK-03", path, found, f"version {_VERSION}")
-        return text, TrackManifest.from_json(text)
-    except OSError as error:
-        found = f"{MANIFEST_FILE} is missing or unreadable ({error.strerror})"
-        raise track_error("TRACK-01", path, found, "a track has one") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        found = f"{MANIFEST_FILE} is damaged ({type(error).__name__})"
-        raise track_error("TRACK-02", path, found, "the JSON that dnalm wrote") from error
-
-
-def track_error(
-    code: str,
-    path: Path,
-    found: str,
-    expected: str,
-    fix: str = "delete the folder, it is rebuilt from its sources",
-) -> DataError:
-    """An error about a track's folder or what it is made from."""
-    return DataError(code, where=str(path), found=found, expected=expected, fix=fix)
+FORMAT = FolderFormat(name="dnalm track", codes="TRACK", noun="track", version=1, source="its sources")
 
 
 class TrackStore:
-    """A track, read-only. Arrays are mapped on first use in each process.
+    """A track, read-only; the arrays are mapped on first use.
 
     So it may be opened before workers are forked, or be sent to spawned ones.
 
@@ -190,7 +162,6 @@ class TrackStore:
         self.path, self.manifest = path, manifest
         self.kind, self.names, self.statistics = manifest.kind, manifest.names, manifest.statistics
         self.num_bases = manifest.statistics.num_bases
-        self._maps: tuple[int, _Maps] | None = None
 
     @classmethod
     def open(cls, path: Path, store: GenomeStore, *, verify: bool = True) -> TrackStore:
@@ -205,16 +176,13 @@ class TrackStore:
             DataError: TRACK-01 to 06, as STORE-01 to 06 of a genome store; TRACK-07, another genome.
         """
         path = Path(path)
-        text, manifest = read_track_manifest(path)
+        text, manifest = FORMAT.read(path, TrackManifest.from_fields)
         if manifest.genome != store.fingerprint:
             found = f"the track belongs to {manifest.genome_name} (fingerprint {manifest.genome})"
             expected = f"{store.source.name} (fingerprint {store.fingerprint})"
-            raise track_error("TRACK-07", path, found, expected, "prepare the track for this genome")
-
-        def fault(case: str, found: str, expected: str) -> DataError:
-            return track_error(f"TRACK-{case}", path, found, expected)
-
-        check_files(path, text, manifest.files, verify=verify, fault=fault)
+            fix = "prepare the track for this genome"
+            raise store_error("TRACK-07", path, found, expected, fix)
+        FORMAT.check_files(path, text, manifest.files, verify=verify)
         return cls(path, manifest)
 
     @property
@@ -239,7 +207,7 @@ class TrackStore:
         """
         if not 0 <= flat_start <= flat_end <= self.num_bases:
             raise ValueError(f"[{flat_start}, {flat_end}) does not lie within [0, {self.num_bases})")
-        maps = self._arrays()
+        maps = self._maps
         if len(maps) == 1:
             dense: TrackArray = maps[0][flat_start:flat_end]
             return dense
@@ -253,21 +221,20 @@ class TrackStore:
             found = _unpack_labels(found, len(self.names))
         return np.repeat(found, np.diff(edges), axis=0)
 
-    def _arrays(self) -> _Maps:
-        """(dense,) or (starts, rows), mapped by this process."""
-        if self._maps is None or self._maps[0] != os.getpid():
-            dtype = np.float32 if self.kind == "values" else np.uint8
-            columns = {VALUES_FILE: dtype, STARTS_FILE: np.int64, ROWS_FILE: dtype}
-            is_dense = self.manifest.encoding == "dense"
-            names = [VALUES_FILE] if is_dense else [STARTS_FILE, ROWS_FILE]
-            maps = [np.memmap(self.path / name, columns[name], mode="r").view(np.ndarray) for name in names]
-            if self.kind == "labels":
-                maps[1] = maps[1].reshape(len(maps[0]), -1)
-            self._maps = os.getpid(), tuple(maps)
-        return self._maps[1]
+    @cached_property
+    def _maps(self) -> tuple[npt.NDArray[Any], ...]:
+        """(dense,) or (starts, rows)."""
+        dtype = np.float32 if self.kind == "values" else np.uint8
+        maps = [
+            np.memmap(self.path / name, np.int64 if name == STARTS_FILE else dtype, mode="r").view(np.ndarray)
+            for name in self.manifest.file_names
+        ]
+        if self.kind == "labels":
+            maps[1] = maps[1].reshape(len(maps[0]), -1)
+        return tuple(maps)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_maps": None}
+    def __reduce__(self) -> tuple[type[TrackStore], tuple[Path, TrackManifest]]:
+        return TrackStore, (self.path, self.manifest)
 
     def __repr__(self) -> str:
         what = f"{len(self.names)} {self.kind}" if self.names else self.kind
@@ -312,9 +279,7 @@ def paint_values(dense: npt.NDArray[Any], intervals: Intervals, values: npt.NDAr
         dense[starts[first] : ends[last - 1]] = np.repeat(values[first:last], widths[first:last])
 
 
-def write_runs(
-    folder: Path, pieces: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]
-) -> tuple[Path, Path]:
+def write_runs(folder: Path, pieces: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]) -> None:
     """Write runs one after another into an empty folder, or one with values.bin, joining equal neighbours.
 
     Args:
@@ -322,8 +287,7 @@ def write_runs(
         pieces: (R,) sorted starts, of the whole genome the first 0; (R,) or (R, W) rows.
     """
     last: bytes | None = None
-    files = (folder / STARTS_FILE, folder / ROWS_FILE)
-    with files[0].open("wb") as starts_file, files[1].open("wb") as rows_file:
+    with (folder / STARTS_FILE).open("wb") as starts_file, (folder / ROWS_FILE).open("wb") as rows_file:
         for starts, rows in pieces:
             if not starts.size:
                 continue
@@ -333,7 +297,6 @@ def write_runs(
             last = bits[-1].tobytes()
             starts_file.write(starts[is_new].astype("<i8").tobytes())
             rows_file.write(bits[is_new].tobytes())
-    return files
 
 
 def runs_of(dense: npt.NDArray[np.float32]) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]:
@@ -356,7 +319,6 @@ def class_statistics(dense: npt.NDArray[np.uint8], names: tuple[str, ...]) -> Tr
         num_bases=dense.size,
         num_covered=dense.size - int(counts[MISSING]),
         positive_bases=dict(zip(names, counts.tolist(), strict=False)),
-        covered_bases={},
     )
 
 
@@ -397,116 +359,19 @@ def value_statistics(dense: npt.NDArray[np.float32]) -> TrackStatistics:
         squares += float(((values - values.mean()) ** 2).sum() + delta**2 * count * values.size / total)
         mean, count = mean + float(delta) * values.size / total, total
         minimum, maximum = min(minimum, float(values.min())), max(maximum, float(values.max()))
-    spread = (mean, float(np.sqrt(squares / count)), minimum, maximum) if count else (None,) * 4
-    return TrackStatistics(dense.size, count, {}, {}, *spread)
+    if not count:
+        return TrackStatistics(num_bases=dense.size, num_covered=0)
+    return TrackStatistics(
+        num_bases=dense.size,
+        num_covered=count,
+        mean=mean,
+        sd=math.sqrt(squares / count),
+        minimum=minimum,
+        maximum=maximum,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrackContent:
-    """What writing a track's arrays found out."""
-
-    kind: TrackKind
-    encoding: Encoding
-    names: tuple[str, ...]
-    files: tuple[Path, ...]
-    statistics: TrackStatistics
-    aliases: Mapping[str, str]
-    notes: tuple[str, ...]
-
-
-def prepare_track(
-    write: Callable[[Path], TrackContent],
-    store: GenomeStore,
-    cache: Path | None = None,
-    *,
-    recipe: Mapping[str, Any],
-    sources: Sequence[Path],
-    needed_bytes: int,
-    verify: bool = True,
-) -> TrackStore:
-    """A track of a genome, made on first use.
-
-    Args:
-        write: writes the arrays into an empty folder.
-        store: the genome.
-        cache: folder of tracks; the user's cache if not given.
-        recipe: name of the class and its arguments; part of the track's identity. Paths among them count by
-            their names, and by `sources`.
-        sources: the files it is made from.
-        needed_bytes: about how much disk making it takes.
-        verify: compare the checksums of a track that is there, which reads every byte.
-
-    Raises:
-        DataError: a source is unusable; STORE-09 to 11, the cache cannot be written; TRACK-11, a source is
-            missing; TRACK-12, it changed meanwhile; TRACK-01 to 06, what lies in the cache is damaged.
-    """
-    plain = json.loads(json.dumps(recipe, default=lambda path: path.name))
-    identity = [_VERSION, _READING_RULES, store.fingerprint, plain, _identities(sources)]
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=False).encode()).hexdigest()[:12]
-    cache = Path(cache) if cache else platformdirs.user_cache_path("dnalm") / "tracks"
-    target = cache / f"{plain['recipe']}-{sources[0].name.split('.')[0][:60]}-{digest}"
-    if not target.exists():
-        with locked(target):
-            if not target.exists():
-                build_folder(
-                    target,
-                    lambda folder: _write(write, store, folder, recipe=plain, sources=sources),
-                    needed_bytes=needed_bytes,
-                    space="space for the arrays of a track",
-                )
-                track = TrackStore.open(target, store, verify=False)
-                for note in track.manifest.notes:
-                    stderr.print(note)
-                return track
-    return TrackStore.open(target, store, verify=verify)
-
-
-def _identities(sources: Sequence[Path]) -> list[tuple[str, int, int]]:
-    found = []
-    for source in sources:
-        try:
-            status = source.stat()
-        except OSError as error:
-            reason, rule = f"the file cannot be read ({error.strerror})", "a readable annotation file"
-            raise track_error("TRACK-11", source, reason, rule, "check the path") from error
-        found.append((str(source.resolve()), status.st_size, status.st_mtime_ns))
-    return found
-
-
-def _write(
-    write: Callable[[Path], TrackContent],
-    store: GenomeStore,
-    folder: Path,
-    *,
-    recipe: dict[str, Any],
-    sources: Sequence[Path],
-) -> None:
-    before = _identities(sources)
-    content = write(folder)
-    sums = [FileSum(path.name, path.stat().st_size, file_sha256(path)) for path in sources]
-    if _identities(sources) != before:
-        found, fix = "a source file changed while it was read", "wait until it is written, then try again"
-        raise track_error("TRACK-12", sources[0], found, "files at rest", fix)
-    for path in content.files:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    manifest = TrackManifest(
-        kind=content.kind,
-        encoding=content.encoding,
-        names=content.names,
-        genome=store.fingerprint,
-        genome_name=store.source.name,
-        recipe=recipe,
-        sources=tuple(sums),
-        aliases=dict(content.aliases),
-        notes=content.notes,
-        files=tuple(FileSum(path.name, path.stat().st_size, file_sha256(path)) for path in content.files),
-        statistics=content.statistics,
-    )
-    write_text(folder / MANIFEST_FILE, manifest.to_json())
-
-
-@dataclass(frozen=True)
 class JoinedTrack:
     """One track over several genomes: the same labels in all, and statistics as of one long genome.
 
@@ -541,7 +406,11 @@ def join_track(name: str, genomes: Mapping[str, TrackStore], *, lengths: Mapping
         assert genomes[other].kind == genomes[first].kind, "a corpus takes recipes of one kind"
         if genomes[other].names != genomes[first].names:
             raise _differ(name, (first, genomes[first]), (other, genomes[other]))
-    without = [TrackStatistics(lengths[genome], 0, {}, {}) for genome in lengths if genome not in genomes]
+    without = [
+        TrackStatistics(num_bases=length, num_covered=0)
+        for genome, length in lengths.items()
+        if genome not in genomes
+    ]
     return JoinedTrack(
         kind=genomes[first].kind,
         names=genomes[first].names,
@@ -568,8 +437,8 @@ def join_statistics(parts: Sequence[TrackStatistics]) -> TrackStatistics:
     return TrackStatistics(
         num_bases=sum(part.num_bases for part in parts),
         num_covered=sum(part.num_covered for part in parts),
-        positive_bases=_add([part.positive_bases for part in parts]),
-        covered_bases=_add([part.covered_bases for part in parts]),
+        positive_bases=_add(part.positive_bases for part in parts),
+        covered_bases=_add(part.covered_bases for part in parts),
         mean=mean,
         sd=sd,
         minimum=min((part.minimum for part in valued if part.minimum is not None), default=None),
@@ -577,9 +446,11 @@ def join_statistics(parts: Sequence[TrackStatistics]) -> TrackStatistics:
     )
 
 
-def _add(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    labels = dict.fromkeys(label for part in counts for label in part)
-    return {label: sum(part.get(label, 0) for part in counts) for label in labels}
+def _add(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total = Counter[str]()
+    for part in counts:
+        total.update(part)
+    return dict(total)
 
 
 def _differ(name: str, first: tuple[str, TrackStore], other: tuple[str, TrackStore]) -> DataError:

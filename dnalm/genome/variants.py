@@ -310,7 +310,7 @@ class Reason(StrEnum):
     REFERENCE_N = "reference_n"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Allele:
     """A REF and an ALT in place, what they share at both ends taken off.
 
@@ -394,7 +394,8 @@ def _judge_alt(record: Record, contig: str, alt: str, max_allele_bp: int) -> All
         return Reason.TOO_LONG
     if not set(alt) <= _BASES:
         return Reason.AMBIGUOUS
-    return Allele(contig, *trim(record.start, record.ref, alt))
+    start, ref, alt = trim(record.start, record.ref, alt)
+    return Allele(contig=contig, start=start, ref=ref, alt=alt)
 
 
 @dataclass(frozen=True, kw_only=True)

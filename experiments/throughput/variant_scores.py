@@ -55,7 +55,9 @@ def main() -> None:
         fasta.write_text(f">c\n{text}\n")
         store = open_or_build(fasta, Path(folder) / "cache")
         places = rng.choice(GENOME_BP, number, replace=False)
-        alleles = [Allele("c", int(p), text[p], "CGTA"["ACGT".index(text[p])]) for p in places]
+        alleles = [
+            Allele(contig="c", start=int(p), ref=text[p], alt="CGTA"["ACGT".index(text[p])]) for p in places
+        ]
         plan = ScoringPlan(model=Pretrained(source=folder), window_bp=WINDOW_BP)
         scorer = Scorer(LoadedModel(network=model, tokenizer=tokenizer), store, [MaskedRatio()], plan)
         scorer.score(alleles[:50])

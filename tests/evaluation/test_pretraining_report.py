@@ -26,18 +26,37 @@ def track_of(
     stores = {
         f"g{number}": FakeStore(part, Path(f"cache/track{number}")) for number, part in enumerate(parts)
     }
-    return JoinedTrack(kind, names, join_statistics(parts), stores, len(parts) + without)  # type: ignore[arg-type]
+    return JoinedTrack(
+        kind=kind,  # type: ignore[arg-type]
+        names=names,
+        statistics=join_statistics(parts),
+        genomes=stores,  # type: ignore[arg-type]
+        num_genomes=len(parts) + without,
+    )
 
 
-COUNTS = TrackStatistics(200, 100, {"a": 20, "b": 80, "c": 0}, {})
+def values(mean: float) -> TrackStatistics:
+    return TrackStatistics(num_bases=100, num_covered=25, mean=mean, sd=0.25, minimum=-1.0, maximum=7.0)
+
+
+COUNTS = TrackStatistics(num_bases=200, num_covered=100, positive_bases={"a": 20, "b": 80, "c": 0})
 CLASSES = track_of("classes", COUNTS, names=("a", "b", "c"))
-LABELS = track_of("labels", TrackStatistics(100, 50, {"x": 10, "y": 5}, {"x": 40, "y": 50}), names=("x", "y"))
-VALUES = track_of("values", TrackStatistics(100, 25, {}, {}, 1.5, 0.25, -1.0, 7.0))
-NOTHING = track_of("values", TrackStatistics(100, 0, {}, {}))
+LABELS = track_of(
+    "labels",
+    TrackStatistics(
+        num_bases=100,
+        num_covered=50,
+        positive_bases={"x": 10, "y": 5},
+        covered_bases={"x": 40, "y": 50},
+    ),
+    names=("x", "y"),
+)
+VALUES = track_of("values", values(1.5))
+NOTHING = track_of("values", TrackStatistics(num_bases=100, num_covered=0))
 SEVERAL = track_of(
     "classes",
     COUNTS,
-    TrackStatistics(800, 300, {"a": 300, "b": 0, "c": 0}, {}),
+    TrackStatistics(num_bases=800, num_covered=300, positive_bases={"a": 300, "b": 0, "c": 0}),
     names=("a", "b", "c"),
     without=1,
 )
@@ -65,14 +84,23 @@ def test_of_several_genomes_all_are_told_together_and_one_by_one() -> None:
     many = track_of("classes", *[COUNTS] * 25, names=("a", "b", "c"))
     assert describe_track("t", many).splitlines()[-1] == "  and 5 more genomes"
     # A label that is known nowhere is not one that holds nowhere
-    counts = TrackStatistics(100, 50, {"x": 10, "y": 0}, {"x": 40, "y": 0})
+    counts = TrackStatistics(
+        num_bases=100,
+        num_covered=50,
+        positive_bases={"x": 10, "y": 0},
+        covered_bases={"x": 40, "y": 0},
+    )
     unknown = track_of("labels", counts, names=("x", "y"))
     assert "; x 25.00%, 1 known nowhere: y; " in describe_track("t", unknown)
 
 
 def test_of_many_labels_the_common_ones_are_told() -> None:
     counts = {f"l{number}": 1000 - number for number in range(20)}
-    track = track_of("classes", TrackStatistics(20_000, 20_000, counts, {}), names=tuple(counts))
+    track = track_of(
+        "classes",
+        TrackStatistics(num_bases=20_000, num_covered=20_000, positive_bases=counts),
+        names=tuple(counts),
+    )
     assert "l11 4.95%, 8 rarer down to 4.905%; " in describe_track("t", track)
 
 
@@ -109,8 +137,6 @@ def test_figures_that_cannot_be_told_are_null() -> None:
 
 def test_tracks_of_every_kind_are_drawn(tmp_path: Path) -> None:
     tracks = {"classes": CLASSES, "labels": LABELS, "values": VALUES, "nothing": NOTHING}
-    two = track_of(
-        "values", *[TrackStatistics(100, 25, {}, {}, mean, 0.25, -1.0, 7.0) for mean in (1.5, 2.5)]
-    )
+    two = track_of("values", *[values(mean) for mean in (1.5, 2.5)])
     plot_tracks({**tracks, "several": SEVERAL, "two": two}, tmp_path / "tracks.png")
     assert (tmp_path / "tracks.png").read_bytes().startswith(b"\x89PNG")

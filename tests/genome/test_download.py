@@ -33,7 +33,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def remote(library: Library, checksum: Checksum | None = SUM, listed: str | None = None) -> RemoteFile:
-    return RemoteFile(library.url("yeast.fa"), checksum, listed and library.url(listed))
+    return RemoteFile(
+        url=library.url("yeast.fa"), checksum=checksum, checksum_url=listed and library.url(listed)
+    )
 
 
 def fetch(library: Library, folder: Path, patience: Patience = AT_ONCE) -> Path:
@@ -83,7 +85,7 @@ def test_bytes_are_kept_as_they_lie_on_the_server(folder: Path) -> None:
 
     packed = gzip.compress(CONTENT)
     with serve(Library({"yeast.fa.gz": packed}, encoding="gzip")) as library:
-        file = RemoteFile(library.url("yeast.fa.gz"), parse_checksum(f"md5:{md5(packed)}"))
+        file = RemoteFile(url=library.url("yeast.fa.gz"), checksum=parse_checksum(f"md5:{md5(packed)}"))
         assert download(file, folder, patience=AT_ONCE).path.read_bytes() == packed
 
 
@@ -189,7 +191,7 @@ def test_without_a_connection_the_message_says_what_to_put_where(folder: Path) -
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # and never listens
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/yeast.fa"
-        file = RemoteFile(url, SUM, num_bytes=1_234_567)
+        file = RemoteFile(url=url, checksum=SUM, num_bytes=1_234_567)
         assert refusal(file, folder) == (
             "FETCH-01 http://host/yeast.fa: its host cannot be reached (Connection refused); a server that "
             f"sends the file. Fix: try again later, or bring http://host/yeast.fa (1,234,567 bytes, {SUM}) "
@@ -267,7 +269,7 @@ def test_a_list_that_does_not_name_the_file_is_refused(text: bytes, library: Lib
 def unreached(listed: str | None = None) -> RemoteFile:
     """A file of a host that does not exist; `.invalid` is reserved for that."""
     checksum, list_url = (None, f"http://no.invalid/{listed}") if listed else (SUM, None)
-    return RemoteFile("http://no.invalid/yeast.fa", checksum, list_url)
+    return RemoteFile(url="http://no.invalid/yeast.fa", checksum=checksum, checksum_url=list_url)
 
 
 def test_a_file_put_by_hand_is_accepted(folder: Path) -> None:

@@ -126,9 +126,9 @@ def test_ambiguous_letters_are_counted_by_letter(tmp_path: Path) -> None:
     path = tmp_path / "iupac.fa"
     path.write_bytes(b">chr1\nRYrACGT\nNNRM\n")
     store = build_store(path, tmp_path / "store", chunk_bytes=4)
-    assert store.ambiguous_counts == {"M": 1, "R": 3, "Y": 1}
-    assert store.base_counts == {"A": 1, "C": 1, "G": 1, "T": 1, "N": 7}
-    assert store.num_soft_masked == 1
+    assert store.manifest.ambiguous_counts == {"M": 1, "R": 3, "Y": 1}
+    assert store.manifest.base_counts == {"A": 1, "C": 1, "G": 1, "T": 1, "N": 7}
+    assert store.manifest.num_soft_masked == 1
 
 
 def test_share_of_foreign_letters_decides_protein_only_in_the_first_record(tmp_path: Path) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dnalm.genome.intervals import (
-    Interval,
     Intervals,
     cut_at,
-    expand,
     intersect,
     merge,
     subtract,
@@ -51,19 +48,6 @@ def test_merge_covers_the_same_bases(a: Intervals) -> None:
 def test_intersect_and_subtract_are_and_and_and_not(a: Intervals, b: Intervals) -> None:
     assert_is(intersect(a, b), covered(a) & covered(b))
     assert_is(subtract(a, b), covered(a) & ~covered(b))
-
-
-@given(sets, st.integers(-5, 5))
-def test_expand_moves_both_ends(a: Intervals, by: int) -> None:
-    moved = [[max(0, start - by), min(LENGTH, end + by)] for start, end in merge(a).tolist()]
-    assert_is(expand(a, by, length=LENGTH), covered(np.array(moved, dtype=np.int64).reshape(-1, 2)))
-
-
-def test_an_interval_is_neither_empty_nor_negative() -> None:
-    assert len(Interval("chr1", 3, 8)) == 5
-    for start, end in ((3, 3), (4, 3), (-1, 3)):
-        with pytest.raises(ValueError, match="empty or negative"):
-            Interval("chr1", start, end)
 
 
 @given(

@@ -14,7 +14,7 @@ AT_ONCE = Patience(attempts=2, wait_s=0, timeout_s=30)
 def test_without_a_network_it_is_said_what_to_put_where_and_that_is_accepted(tmp_path: Path) -> None:
     url = "http://no.invalid/assemblies/yeast.fa"
     place = download_folder(url, tmp_path) / "yeast.fa"
-    plan = GenomePlan(place, RemoteFile(url))
+    plan = GenomePlan(place, RemoteFile(url=url))
     with pytest.raises(DataError) as caught:
         prepare_genomes({"yeast": plan}, tmp_path, workers=1, patience=AT_ONCE)
     message = str(caught.value)
@@ -33,7 +33,7 @@ def test_without_a_network_it_is_said_what_to_put_where_and_that_is_accepted(tmp
 def test_a_host_that_is_not_reached_is_waited_for_once(
     workers: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    remotes = {f"s{n}": RemoteFile(f"http://no.invalid/s{n}.fa") for n in range(6)}
+    remotes = {f"s{n}": RemoteFile(url=f"http://no.invalid/s{n}.fa") for n in range(6)}
     plans = {
         name: GenomePlan(download_folder(remote.url, tmp_path) / remote.name, remote)
         for name, remote in remotes.items()

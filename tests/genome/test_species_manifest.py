@@ -45,7 +45,7 @@ def test_entries_are_typed_and_in_order(tmp_path: Path) -> None:
         name="yeast", path=tmp_path / "yeast.fa", remote=None, checksum=None,
         weight=0.5, split="train", taxon="fungi", line=4,
     )  # fmt: skip
-    file = RemoteFile("https://host/e.fa.gz", parse_checksum(SUM))
+    file = RemoteFile(url="https://host/e.fa.gz", checksum=parse_checksum(SUM))
     assert coli == SpeciesEntry(
         name="E.coli_K-12", path=None, remote=file, checksum=None,
         weight=2.0, split=None, taxon="fungi", line=5,
@@ -55,7 +55,7 @@ def test_entries_are_typed_and_in_order(tmp_path: Path) -> None:
 def test_a_checksum_may_be_the_address_of_a_list(tmp_path: Path) -> None:
     listed = row(path="-", url="https://host/y.fa", checksum="https://host/md5checksums.txt")
     (entry,) = read_species_manifest(table(tmp_path, listed))
-    assert entry.remote == RemoteFile("https://host/y.fa", None, "https://host/md5checksums.txt")
+    assert entry.remote == RemoteFile(url="https://host/y.fa", checksum_url="https://host/md5checksums.txt")
 
 
 def test_columns_may_stand_in_any_order(tmp_path: Path) -> None:

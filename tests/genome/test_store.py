@@ -67,7 +67,7 @@ def test_unknown_runs_are_the_maximal_runs_of_n(tmp_path: Path, chunk_bytes: int
     for start, end in store.unknown_runs.tolist():
         model[start:end] = True
     assert model.tolist() == is_unknown(np.asarray(store.codes)).tolist()
-    assert store.num_unknown == store.base_counts["N"] == model.sum()
+    assert store.manifest.num_unknown == store.manifest.base_counts["N"] == model.sum()
 
 
 def test_every_format_of_one_genome_gives_identical_files(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_real_genomes_read_as_pysam_reads_them(name: str, shared_data: Path, tmp
         for contig in store.contigs:
             expected = other.fetch(contig.name)
             assert to_text(store.fetch(contig.name, 0, contig.length)) == expected
-            assert store.num_soft_masked == sum(map(str.islower, expected))
+            assert store.manifest.num_soft_masked == sum(map(str.islower, expected))
 
 
 def damage(folder: Path, how: str) -> None:
@@ -168,7 +168,9 @@ def test_checksums_are_compared_once_in_a_process(
     store: GenomeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     GenomeStore.open(store.path)
-    monkeypatch.setattr("dnalm.genome.store.file_sha256", lambda path: pytest.fail(f"{path} is read again"))
+    monkeypatch.setattr(
+        "dnalm.genome.atomic_folder.file_sha256", lambda path: pytest.fail(f"{path} is read again")
+    )
     GenomeStore.open(store.path)
 
 

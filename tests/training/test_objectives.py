@@ -29,7 +29,9 @@ class FakeTrack:
 
     kind: str
     names: tuple[str, ...] = ()
-    statistics: TrackStatistics = field(default_factory=lambda: TrackStatistics(9, 9, {}, {}, 5.0, 2.0))
+    statistics: TrackStatistics = field(
+        default_factory=lambda: TrackStatistics(num_bases=9, num_covered=9, mean=5.0, sd=2.0)
+    )
 
 
 def encoder() -> Encoder:
@@ -230,7 +232,7 @@ def test_a_track_of_another_kind_is_refused(objective: RegionClass, kind: str, m
 
 @pytest.mark.parametrize(("mean", "sd"), [(None, None), (1.0, 0.0)])
 def test_values_that_do_not_vary_are_refused(mean: float | None, sd: float | None) -> None:
-    track = FakeTrack("values", statistics=TrackStatistics(9, 0, {}, {}, mean, sd))
+    track = FakeTrack("values", statistics=TrackStatistics(num_bases=9, num_covered=0, mean=mean, sd=sd))
     with pytest.raises(ConfigError, match=r"OBJ-02 .*'conservation': no value, or the same everywhere"):
         Conservation().make(track, encoder())  # type: ignore[arg-type]
 

@@ -33,11 +33,15 @@ def other(base: str) -> str:
     return "ACGT"[("ACGT".index(base) + 1) % 4]
 
 
+def allele(start: int, ref: str, alt: str, contig: str = "c") -> Allele:
+    return Allele(contig=contig, start=start, ref=ref, alt=alt)
+
+
 def variants(text: str = TEXT) -> list[Allele]:
     """SNVs, a deletion, insertions, a substitution of two bases by three."""
-    snvs = [Allele("c", place, text[place], other(text[place])) for place in PLACES]
+    snvs = [allele(place, text[place], other(text[place])) for place in PLACES]
     changes = [(50, text[50:53], text[50]), (120, text[120], text[120] + "GATTA"), (90, text[90:92], "TAC")]
-    return [*snvs, *(Allele("c", *trim(*change)) for change in changes)]
+    return [*snvs, *(allele(*trim(*change)) for change in changes)]
 
 
 @pytest.fixture
@@ -112,7 +116,7 @@ def test_neither_order_nor_batch_size_matters(
 @KINDS
 def test_an_allele_against_itself_scores_zero(kind: str, store: GenomeStore) -> None:
     scorer = make_scorer(TOKENIZERS[kind], store)
-    row = scorer.score([Allele("c", 77, TEXT[77], TEXT[77])])[0]
+    row = scorer.score([allele(77, TEXT[77], TEXT[77])])[0]
     for name, value in zip(scorer.names, row, strict=True):
         assert value == 0 or name.startswith("dot_"), name
 
@@ -124,15 +128,15 @@ def test_swapping_ref_and_alt_negates_both_ratios(
     changed = TEXT[:77] + "GG" + TEXT[78:]
     store = make_store({"c": TEXT, "d": changed})
     scorer = make_scorer(TOKENIZERS[kind], store)
-    there = scorer.score([Allele("c", 77, TEXT[77], "GG")])[0]
-    back = scorer.score([Allele("d", 77, "GG", TEXT[77])])[0]
+    there = scorer.score([allele(77, TEXT[77], "GG")])[0]
+    back = scorer.score([allele(77, "GG", TEXT[77], contig="d")])[0]
     np.testing.assert_allclose(there[:2], [-value for value in back[:2]], atol=1e-6)
 
 
 def test_alleles_of_one_place_share_their_hidden_text(store: GenomeStore) -> None:
     scorer = make_scorer(TOKENIZERS["3-mer"], store)
     queue = scorer._queue
-    alleles = [Allele("c", 77, TEXT[77], alt) for alt in "ACGT" if alt != TEXT[77]]
+    alleles = [allele(77, TEXT[77], alt) for alt in "ACGT" if alt != TEXT[77]]
     asked: list[int] = []
     run = queue.run
 
@@ -147,7 +151,7 @@ def test_alleles_of_one_place_share_their_hidden_text(store: GenomeStore) -> Non
 
 
 def test_windows_are_cut_at_the_ends_of_a_contig(store: GenomeStore) -> None:
-    pair = make_pair(store, Allele("c", 0, "", "A"), window_bp=48)
+    pair = make_pair(store, allele(0, "", "A"), window_bp=48)
     assert (pair.ref.start, pair.ref.end) == (0, 1)  # no base before it
     assert (pair.alt.start, pair.alt.end) == (0, 2)
 
