@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -128,10 +128,10 @@ class FastaReader:
         for buffer in _buffers(self.path, self.num_text_bytes, self._chunk_bytes, self._on_read):
             pieces = self._read(buffer)
             if pieces is None:
-                raise _explain(self.path)
+                _explain(self.path)
             yield from pieces
         if not self._record.length:
-            raise _explain(self.path)
+            _explain(self.path)
 
     def _read(self, buffer: bytes) -> list[tuple[str, Codes]] | None:
         """The contigs' pieces in a buffer, whose headers and CRLFs are whole; None if any of it is wrong."""
@@ -324,16 +324,14 @@ def _error(code: str, path: Path, line: int | None, found: str, expected: str, f
     return DataError(code, where=where, found=found, expected=expected, fix=fix)
 
 
-def _explain(path: Path) -> DataError:
-    """The first mistake of a file that has one: read again, line by line, which takes seconds a gigabyte."""
+def _explain(path: Path) -> NoReturn:
+    """Raise the first mistake of a file that has one; reading by lines takes seconds a gigabyte."""
     start = _check_beginning(path)
     checker = _LineChecker(path, start)
     for buffer in _buffers(path, start):
         for piece in io.BytesIO(buffer):
-            error = checker.check(piece)
-            if error is not None:
-                return error
-    return checker.no_sequence(is_last=True)
+            checker.check(piece)
+    raise checker.no_sequence(is_last=True)
 
 
 class _LineChecker:
@@ -353,45 +351,49 @@ class _LineChecker:
         self._length, self._width = 0, -1  # its letters so far, those of its first line once that has ended
         self._short: tuple[int, int] | None = None  # number and length of a line that has to be its last
 
-    def check(self, piece: bytes) -> DataError | None:
-        """The first mistake on a line or a part of one, which has its end where the line ends."""
+    def check(self, piece: bytes) -> None:
+        """Check a line or a part of one, which has its end where the line ends.
+
+        Raises:
+            DataError: it has a mistake.
+        """
         is_ended, is_crlf = piece.endswith(b"\n"), piece.endswith(b"\r\n")
         text = piece[: len(piece) - is_ended - is_crlf]
-        if self._is_crlf is None:
-            self._is_crlf = is_crlf
         is_header = text.startswith(b">") and not self._column
-        length = self._column + len(text)
-        mistakes = self._header_mistakes(text) if is_header else self._sequence_mistakes(text)
-        error = next(mistakes, None)
-        if error is None and b"\r" in text:
-            found = f"a carriage return without line feed inside line {self._line}"
-            fix = "convert the line endings, for instance with `mac2unix` or `dos2unix`"
-            error = self._error("FASTA-09", found, "lines end in LF or CRLF", fix)
-        if error is None and is_ended and is_crlf != self._is_crlf:
-            kinds = ("CRLF", "LF") if is_crlf else ("LF", "CRLF")
-            found = f"mixed line endings: line {self._line} ends in {kinds[0]}"
-            fix = "make them all alike, for instance with `dos2unix`"
-            error = self._error("FASTA-09", found, f"{kinds[1]} as on line 1", fix)
-        if error is not None:
-            return error
+        name = self._check_header(text) if is_header else ""
+        if not is_header:
+            self._check_letters(text)
+        self._check_line_end(text, is_ended=is_ended, is_crlf=is_crlf)
         self._offset += len(piece)
+        length = self._column + len(text)
         if is_header:
             if self._name and not self._length:
-                return self.no_sequence()
-            self._name = text[1:].decode().split(maxsplit=1)[0]
-            self._header_line, self._start = self._line, self._offset
+                raise self.no_sequence()
+            self._name, self._header_line, self._start = name, self._line, self._offset
             self._length, self._width, self._short = 0, -1, None
         else:
             self._length += len(text)
             if is_ended and length > self._width >= 0:
-                return self._ragged(self._line, length)
+                raise self._ragged(self._line, length)
             if is_ended:
                 self._width = length if self._width < 0 else self._width
                 if not self._short and (length < self._width or not length):
                     self._short = self._line, length
         self._column = 0 if is_ended else length
         self._line += is_ended
-        return None
+
+    def _check_line_end(self, text: bytes, *, is_ended: bool, is_crlf: bool) -> None:
+        if self._is_crlf is None:
+            self._is_crlf = is_crlf
+        if b"\r" in text:
+            found = f"a carriage return without line feed inside line {self._line}"
+            fix = "convert the line endings, for instance with `mac2unix` or `dos2unix`"
+            raise self._error("FASTA-09", found, "lines end in LF or CRLF", fix)
+        if is_ended and is_crlf != self._is_crlf:
+            kinds = ("CRLF", "LF") if is_crlf else ("LF", "CRLF")
+            found = f"mixed line endings: line {self._line} ends in {kinds[0]}"
+            fix = "make them all alike, for instance with `dos2unix`"
+            raise self._error("FASTA-09", found, f"{kinds[1]} as on line 1", fix)
 
     def no_sequence(self, *, is_last: bool = False) -> DataError:
         """FASTA-02, FASTA-03: a header without bases, at the end of the file or before another header."""
@@ -399,7 +401,8 @@ class _LineChecker:
         found, code = f"record `{self._name}` has no sequence", "FASTA-02" if is_last else "FASTA-03"
         return _error(code, self._path, self._header_line, found, "every record has bases", fix)
 
-    def _header_mistakes(self, line: bytes) -> Iterator[DataError]:
+    def _check_header(self, line: bytes) -> str:
+        """The record's name."""
         fault = _header_fault(line[1:])
         if fault is not None:
             code, found = {
@@ -410,21 +413,21 @@ class _LineChecker:
             }[fault]
             rule = "a header is `>`, a name, and optional text"
             fix = "give the record a name in plain text, or get the file again"
-            yield self._error(code, f"{found}, line {self._line}", rule, fix)
-            return
+            raise self._error(code, f"{found}, line {self._line}", rule, fix)
         name = line[1:].decode().split(maxsplit=1)[0]
         first = self._line_of.setdefault(name, self._line)
         if first != self._line:
             found = f"record name `{name}` stands at lines {first} and {self._line}"
             rule = "names, up to the first space, are unique"
-            yield self._error("FASTA-05", found, rule, "rename or remove one of the two records")
+            raise self._error("FASTA-05", found, rule, "rename or remove one of the two records")
+        return name
 
-    def _sequence_mistakes(self, text: bytes) -> Iterator[DataError]:
+    def _check_letters(self, text: bytes) -> None:
         if self._short and text:
-            yield self._ragged(*self._short)
+            raise self._ragged(*self._short)
         at = text.translate(LETTER_TABLE).find(ILLEGAL)
         if at >= 0 and text[at] != ord("\r"):
-            yield self._illegal_letters(text[at], at)
+            raise self._illegal_letters(text[at], at)
 
     def _ragged(self, line: int, length: int) -> DataError:
         """FASTA-06, FASTA-07: a line inside a record shorter or longer than the record's first, or blank."""

@@ -30,7 +30,7 @@ from dnalm.errors import DataError
 from dnalm.genome.alphabet import bases, to_text
 from dnalm.genome.contig_aliases import ContigAliases
 from dnalm.genome.store import Contig, GenomeStore
-from dnalm.genome.text import VCF, read_lines
+from dnalm.genome.text import VCF, Line, read_lines
 from dnalm.tables import unharmed
 
 _FIXES = {
@@ -96,50 +96,52 @@ def find_form(path: Path) -> Form:
     """
     header: list[str] = []
     is_vcf = False
-    for _, number, line, _ in read_lines(path, VCF):
-        if line.startswith(("##", "# ")):
-            header.append(line)
-            is_vcf |= line.startswith("##fileformat")
-        elif line.upper().split()[:1] == ["#CHROM"] and (is_vcf or {*_FIXED_COLUMNS[5:]} <= {*line.split()}):
-            return _vcf_form(path, number, header, line)
-        elif line.strip() and is_vcf:
-            raise _fault("VCF-01", path, number, "the `#CHROM` line is missing", "it ends a VCF's header")
-        elif line.strip():
-            return _other_form(path, number, line)
+    for line in read_lines(path, VCF):
+        text = line.text
+        if text.startswith(("##", "# ")):
+            header.append(text)
+            is_vcf |= text.startswith("##fileformat")
+        elif text.upper().split()[:1] == ["#CHROM"] and (is_vcf or {*_FIXED_COLUMNS[5:]} <= {*text.split()}):
+            return _vcf_form(line, header)
+        elif text.strip() and is_vcf:
+            raise _fault("VCF-01", line, "the `#CHROM` line is missing", "it ends a VCF's header")
+        elif text.strip():
+            return _other_form(line)
     found = "the `#CHROM` line is missing" if header else "the file is empty"
-    raise _fault("VCF-01", path, len(header) + 1, found, "variants with their columns")
+    raise _fault("VCF-01", Line(path, len(header) + 1, ""), found, "variants with their columns")
 
 
-def _fault(code: str, path: Path, line: int, found: str, expected: str) -> DataError:
-    return DataError(code, where=f"{path}:{line}", found=found, expected=expected, fix=_FIXES[code])
+def _fault(code: str, line: Line, found: str, expected: str) -> DataError:
+    return line.error(code, found, expected, _FIXES[code])
 
 
-def _vcf_form(path: Path, number: int, header: list[str], names: str) -> Form:
+def _vcf_form(line: Line, header: list[str]) -> Form:
+    names = line.text
     columns = tuple(names.removeprefix("#").split("\t" if "\t" in names else None))  # pasted ones have spaces
     if columns[:8] != _FIXED_COLUMNS:
         found = f"the header names the columns {', '.join(name[:20] for name in columns[:8])}"
-        raise _fault("VCF-01", path, number, found, ", ".join(_FIXED_COLUMNS))
+        raise _fault("VCF-01", line, found, ", ".join(_FIXED_COLUMNS))
     samples = columns[9:]
     if len(set(samples)) < len(samples):
         twice = next(name for name in samples if samples.count(name) > 1)
-        raise _fault("VCF-19", path, number, f"sample `{twice}` occurs twice", "one column for each sample")
-    kept = [line for line in header if line.startswith("##")]
+        raise _fault("VCF-19", line, f"sample `{twice}` occurs twice", "one column for each sample")
+    kept = [text for text in header if text.startswith("##")]
     if not (header and header[0].startswith("##fileformat=VCF")):
-        others = [line for line in kept if not line.startswith("##fileformat")]
-        kept = ["##fileformat=VCFv4.3", *others]
+        kept = ["##fileformat=VCFv4.3", *(text for text in kept if not text.startswith("##fileformat"))]
     return Form(
         kind="vcf",
         header=(*kept, "#" + "\t".join(columns)),
-        num_lines=number,
+        num_lines=line.number,
         columns=columns,
-        counts={match[1]: match[2] for line in kept if (match := _INFO.match(line))},
+        counts={match[1]: match[2] for text in kept if (match := _INFO.match(text))},
     )
 
 
-def _other_form(path: Path, number: int, line: str) -> Form:
+def _other_form(line: Line) -> Form:
     """The form of a file without VCF's header, by its first line."""
+    text = line.text
     for delimiter in _DELIMITERS:
-        fields = _split(line, delimiter, strict=False)
+        fields = _split(text, delimiter, strict=False)
         lower = [name.strip().lower() for name in fields]
         places = {
             key: next(lower.index(name) for name in names if name in lower)
@@ -147,24 +149,29 @@ def _other_form(path: Path, number: int, line: str) -> Form:
             if any(name in lower for name in names)
         }
         if {"chrom", "pos", "ref", "alt"} <= set(places):
-            columns = tuple(fields)
             return Form(
-                kind="table", header=(line,), num_lines=number, columns=columns, places=places,
+                kind="table",
+                header=(text,),
+                num_lines=line.number,
+                columns=tuple(fields),
+                places=places,
                 delimiter=delimiter,
-            )  # fmt: skip
+            )
         if len(fields) >= 5 and fields[1].lstrip("-").isdigit():
             extra = (f"column{place}" for place in range(6, len(fields) + 1))
             columns = (*_FIXED_COLUMNS[:5], *extra)
-            return Form(kind="five", header=(), num_lines=number - 1, columns=columns, delimiter=delimiter)
-    count = len(line.split("\t"))
-    if count == 1 and len(line.split()) >= 4:
-        raise _spaced(path, number)
-    found = f"no `##fileformat` line, and the first line has {count} columns: {line[:60]!r}"
-    raise _fault("VCF-01", path, number, found, "a header, or five columns CHROM POS ID REF ALT")
+            return Form(
+                kind="five", header=(), num_lines=line.number - 1, columns=columns, delimiter=delimiter
+            )
+    count = len(text.split("\t"))
+    if count == 1 and len(text.split()) >= 4:
+        raise _spaced(line)
+    found = f"no `##fileformat` line, and the first line has {count} columns: {text[:60]!r}"
+    raise _fault("VCF-01", line, found, "a header, or five columns CHROM POS ID REF ALT")
 
 
-def _spaced(path: Path, number: int) -> DataError:
-    return _fault("VCF-14", path, number, "fields are separated by spaces", "fields separated by tabs")
+def _spaced(line: Line) -> DataError:
+    return _fault("VCF-14", line, "fields are separated by spaces", "fields separated by tabs")
 
 
 def _split(line: str, delimiter: str, *, strict: bool) -> list[str]:
@@ -201,80 +208,79 @@ def read_records(path: Path, form: Form) -> Iterator[Record]:
     Raises:
         DataError: VCF-02 to VCF-22, a line is malformed.
     """
-    for _, number, line, _ in read_lines(path, VCF):
-        if number > form.num_lines and line.strip() and not line.startswith("#"):
-            yield _record(path, form, number, line)
+    for line in read_lines(path, VCF):
+        if line.number > form.num_lines and line.text.strip() and not line.text.startswith("#"):
+            yield _record(line, form)
 
 
-def _record(path: Path, form: Form, number: int, line: str) -> Record:
-    fields, is_table = _fields(path, form, number, line), form.kind == "table"
+def _record(line: Line, form: Form) -> Record:
+    fields, is_table = _fields(line, form), form.kind == "table"
     chrom, pos, ref, alt = (fields[form.places[key]].strip() for key in ("chrom", "pos", "ref", "alt"))
     if is_table:
         pos = _WITH_POINT.sub("", pos)  # as pandas writes whole numbers of a column with gaps
     if not (pos.isascii() and pos.isdigit()):
-        raise _fault(
-            "VCF-03", path, number, f"POS `{pos}` is not a positive integer", "a whole number from 1"
-        )
-    if not (is_table and ref == "-"):
-        if ref in ("", "."):
-            raise _fault("VCF-08", path, number, "REF is empty", "at least one base")
-        if not set(ref.upper()) <= _IUPAC:
-            raise _illegal(path, number, "REF", ref)
+        raise _fault("VCF-03", line, f"POS `{pos}` is not a positive integer", "a whole number from 1")
+    if is_table and ref == "-":
+        ref = ""
+    elif ref in ("", "."):
+        raise _fault("VCF-08", line, "REF is empty", "at least one base")
+    elif not set(ref.upper()) <= _IUPAC:
+        raise _illegal(line, "REF", ref)
     if form.kind == "vcf" and fields[5] != ".":
         try:
             float(fields[5])
         except ValueError:
             found = f"QUAL `{fields[5]}` is not a number"
-            raise _fault("VCF-16", path, number, found, "a number or `.`") from None
+            raise _fault("VCF-16", line, found, "a number or `.`") from None
     alts = alt.split(",", _MOST_ALTS)
     if len(alts) > _MOST_ALTS:
-        raise _fault("VCF-22", path, number, f"more than {_MOST_ALTS:,} ALTs", "an ALT for each allele")
+        raise _fault("VCF-22", line, f"more than {_MOST_ALTS:,} ALTs", "an ALT for each allele")
     return Record(
-        line=number,
+        line=line.number,
         contig=chrom,
         start=int(pos) - 1,
-        ref=ref.upper() if ref != "-" else "",
-        alts=tuple(_alt(path, number, alt.strip(), is_table=is_table) for alt in alts),
+        ref=ref.upper(),
+        alts=tuple(_alt(line, alt.strip(), is_table=is_table) for alt in alts),
         fields=fields,
     )
 
 
-def _fields(path: Path, form: Form, number: int, line: str) -> tuple[str, ...]:
+def _fields(line: Line, form: Form) -> tuple[str, ...]:
     """The columns of a line, without the quotes that a table may have around them."""
     if form.kind == "vcf":
-        fields = line.split("\t")
+        fields = line.text.split("\t")
     else:
         try:
-            fields = _split(line, form.delimiter, strict=True)
+            fields = _split(line.text, form.delimiter, strict=True)
         except csv.Error as error:
             found = f"the quotes cannot be read ({error})"
-            raise _fault("VCF-02", path, number, found, "quotes in pairs around a column") from error
+            raise _fault("VCF-02", line, found, "quotes in pairs around a column") from error
     have, wanted = len(fields), len(form.columns)
     if have == 1 < wanted and len(fields[0].split()) >= 4:
-        raise _spaced(path, number)
+        raise _spaced(line)
     if have != wanted:
         code, expected = "VCF-02", f"{wanted}, as the first line"
         if form.kind == "vcf":
             is_cut = have < len(_FIXED_COLUMNS)
             code = "VCF-02" if is_cut else "VCF-19"
             expected = f"at least 8, and {wanted} by the header" if is_cut else f"{wanted}, as the header has"
-        raise _fault(code, path, number, f"line {number} has {have} columns", expected)
+        raise _fault(code, line, f"line {line.number} has {have} columns", expected)
     return tuple(map(unharmed, fields)) if form.kind == "table" else tuple(fields)
 
 
-def _illegal(path: Path, number: int, column: str, text: str) -> DataError:
+def _illegal(line: Line, column: str, text: str) -> DataError:
     found = f"{column} `{text[:40].upper()}` has illegal letters"
-    return _fault("VCF-09", path, number, found, "A, C, G, T, N")
+    return _fault("VCF-09", line, found, "A, C, G, T, N")
 
 
-def _alt(path: Path, number: int, text: str, *, is_table: bool) -> str:
+def _alt(line: Line, text: str, *, is_table: bool) -> str:
     alt = text.upper()
     if alt == "-" and is_table:
         return ""
     if not alt or alt[0] == "." or alt[-1] == "." or any(mark in alt for mark in "<>[]*"):
         return text or "."  # symbolic, a breakend, or none
     if not set(alt) <= _IUPAC:
-        raise _illegal(path, number, "ALT", alt)
+        raise _illegal(line, "ALT", alt)
     return alt
 
 
@@ -348,20 +354,16 @@ def judge(
         max_allele_bp: bases of the longest REF or ALT that is scored.
     """
     contig = aliases.find(record.contig)
-    whole: Reason | None = None
-    if record.start < 0:
-        whole = Reason.TELOMERE
-    elif contig is None:
-        whole = Reason.NO_CONTIG
-    elif _is_telomere(record, contig):
-        whole = Reason.TELOMERE
-    elif len(record.ref) > max_allele_bp:
-        whole = Reason.TOO_LONG
-    else:
-        end = record.start + len(record.ref)
-        whole = _compare(record.ref, to_text(bases(store.fetch(contig.name, record.start, end))))
-    if whole is not None or contig is None:
-        return [whole or Reason.NO_CONTIG] * len(record.alts)
+    if record.start < 0 or (contig is not None and _is_telomere(record, contig)):
+        return [Reason.TELOMERE] * len(record.alts)
+    if contig is None:
+        return [Reason.NO_CONTIG] * len(record.alts)
+    if len(record.ref) > max_allele_bp:
+        return [Reason.TOO_LONG] * len(record.alts)
+    end = record.start + len(record.ref)
+    whole = _compare(record.ref, to_text(bases(store.fetch(contig.name, record.start, end))))
+    if whole is not None:
+        return [whole] * len(record.alts)
     return [_judge_alt(record, contig.name, alt, max_allele_bp) for alt in record.alts]
 
 
@@ -398,13 +400,14 @@ def _judge_alt(record: Record, contig: str, alt: str, max_allele_bp: int) -> All
     return Allele(contig=contig, start=start, ref=ref, alt=alt)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Survey:
     """What a file of variants holds.
 
     Attributes:
         form: how its lines are read.
         aliases: its contigs among the genome's.
+        sha256: of the file.
         num_records: its lines of data.
         num_alleles: their ALTs.
         reasons: how many ALTs cannot be scored, by reason.
@@ -413,19 +416,28 @@ class Survey:
             are copied as they are.
         is_sorted: whether each contig is one run of ascending positions, as an index needs.
         longest_bp: of contigs in the file and in its header, as far as the end of any record.
-        sha256: of the file.
     """
 
     form: Form
     aliases: ContigAliases
-    num_records: int
-    num_alleles: int
-    reasons: dict[str, int]
-    undeclared: dict[str, int]
-    miscounted: dict[str, int]
-    is_sorted: bool
-    longest_bp: int
-    sha256: str
+    sha256: str = ""
+    num_records: int = 0
+    num_alleles: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    undeclared: Counter[str] = field(default_factory=Counter)
+    miscounted: Counter[str] = field(default_factory=Counter)
+    is_sorted: bool = True
+    longest_bp: int = 0
+
+    def _add(self, record: Record, judged: Sequence[Allele | Reason]) -> None:
+        self.num_records += 1
+        self.num_alleles += len(judged)
+        self.reasons.update(str(entry) for entry in judged if isinstance(entry, Reason))
+        self.longest_bp = max(self.longest_bp, record.start + len(record.ref))
+        if self.form.kind == "vcf":
+            names = {entry.partition("=")[0] for entry in record.fields[7].split(";")} - {".", ""}
+            self.undeclared.update(names - self.form.counts.keys())
+            self.miscounted.update(set(miscounted(record, self.form)))
 
 
 def survey(
@@ -458,25 +470,31 @@ def survey(
     for name, contig in contigs.items():
         if contig is None and not (aliases.is_unknown(name) and other_contigs == "skip"):
             raise aliases.error("VCF-07", f"{path}:{first_line[name]}", name)
-    counts = _Counts(path, form, mismatch)
+    found = Survey(form=form, aliases=aliases)
+    mismatches = _Mismatches(path)
+    earlier, last = set[str](), ("", -1)
     for record in read_records(path, form):
         _check_end(path, record, contigs[record.contig])
-        counts.add(record, judge(record, aliases, store, max_allele_bp=max_allele_bp))
-    counts.check_mismatches()
+        judged = judge(record, aliases, store, max_allele_bp=max_allele_bp)
+        found._add(record, judged)
+        if mismatch == "stop":
+            mismatches.add(record, judged)
+        if record.contig != last[0]:
+            found.is_sorted &= record.contig not in earlier
+            earlier.add(record.contig)
+        elif record.start < last[1]:
+            found.is_sorted = False
+        last = (record.contig, record.start)
+    mismatches.check()
     declared = (int(match[1]) for line in form.header if (match := _LENGTH.match(line)))
     lengths = (contig.length for contig in contigs.values() if contig)
-    return Survey(
-        form=form,
-        aliases=aliases,
-        num_records=counts.records,
-        num_alleles=counts.alleles,
-        reasons=dict(sorted(counts.reasons.items())),
-        undeclared=dict(sorted(counts.undeclared.items())),
-        miscounted=dict(sorted(counts.miscounted.items())),
-        is_sorted=counts.is_sorted,
-        longest_bp=max([counts.end_bp, *lengths, *declared], default=0),
-        sha256=file_sha256(path),
-    )
+    found.longest_bp = max([found.longest_bp, *lengths, *declared])
+    found.sha256 = file_sha256(path)
+    for counts in (found.reasons, found.undeclared, found.miscounted):
+        by_name = sorted(counts.items())
+        counts.clear()
+        counts.update(dict(by_name))
+    return found
 
 
 def _check_end(path: Path, record: Record, contig: Contig | None) -> None:
@@ -485,57 +503,34 @@ def _check_end(path: Path, record: Record, contig: Contig | None) -> None:
     if record.start + len(record.ref) > contig.length:
         found = f"POS {record.start + 1} with a REF of {len(record.ref)} bases exceeds its contig"
         expected = f"at most {contig.length}, the length of {contig.name}"
-        raise _fault("VCF-05", path, record.line, found, expected)
+        raise _fault("VCF-05", Line(path, record.line, ""), found, expected)
 
 
-class _Counts:
-    """Of the records so far."""
+class _Mismatches:
+    """Stops at a file of another genome build: REFs that are not the genome's, in too many records."""
 
-    def __init__(self, path: Path, form: Form, mismatch: str) -> None:
-        self._path, self._form, self._mismatch = path, form, mismatch
-        self.records = self.alleles = self.end_bp = 0
-        self.reasons, self.undeclared, self.miscounted = Counter[str](), Counter[str](), Counter[str]()
-        self.is_sorted = True
-        self._compared = self._mismatched = 0
-        self._first_mismatch: Record | None = None
-        self._earlier, self._last = set[str](), ("", -1)
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._num_compared = self._num_differing = 0
+        self._first: Record | None = None
 
     def add(self, record: Record, judged: Sequence[Allele | Reason]) -> None:
-        self.records += 1
-        self.alleles += len(judged)
-        self.reasons.update(str(entry) for entry in judged if isinstance(entry, Reason))
-        self._note_order(record)
-        if self._form.kind == "vcf":
-            names = {entry.partition("=")[0] for entry in record.fields[7].split(";")} - {".", ""}
-            self.undeclared.update(names - self._form.counts.keys())
-            self.miscounted.update(set(miscounted(record, self._form)))
-        self._compared += not {Reason.NO_CONTIG, Reason.TELOMERE, Reason.TOO_LONG} & set(judged)
+        self._num_compared += not {Reason.NO_CONTIG, Reason.TELOMERE, Reason.TOO_LONG} & set(judged)
         if Reason.MISMATCH in judged:
-            self._mismatched += 1
-            self._first_mismatch = self._first_mismatch or record
-        if self._compared >= _JUDGED_FROM:
-            self.check_mismatches()
+            self._num_differing += 1
+            self._first = self._first or record
+        if self._num_compared >= _JUDGED_FROM:
+            self.check()
 
-    def _note_order(self, record: Record) -> None:
-        contig, start = self._last
-        self.end_bp = max(self.end_bp, record.start + len(record.ref))
-        if record.contig != contig:
-            self.is_sorted &= record.contig not in self._earlier
-            self._earlier.add(record.contig)
-        elif record.start < start:
-            self.is_sorted = False
-        self._last = (record.contig, record.start)
-
-    def check_mismatches(self) -> None:
-        """Stop at a file of another genome build."""
-        first = self._first_mismatch
-        if self._mismatch == "flag" or not first or self._mismatched <= _MISMATCH_LIMIT * self._compared:
+    def check(self) -> None:
+        first = self._first
+        if first is None or self._num_differing <= _MISMATCH_LIMIT * self._num_compared:
             return
         raise DataError(
             "VCF-10",
             where=f"{self._path}:{first.line}",
             found=f"REF of {first.contig}:{first.start + 1} is not the reference's, and "
-            f"{self._mismatched} of {self._compared} records so far differ from it",
+            f"{self._num_differing} of {self._num_compared} records so far differ from it",
             expected=f"at most {_MISMATCH_LIMIT:.1%}; this looks like another genome build",
             fix="give the reference that the file was made for, or set mismatch=flag",
         )
