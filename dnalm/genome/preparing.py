@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
@@ -16,8 +16,6 @@ from dnalm.genome.download import Patience, RemoteFile, download
 from dnalm.genome.store import open_or_build
 from dnalm.genome.track_recipes import TrackRecipe
 from dnalm.lifetime import worker_pool
-
-_UNREACHED = "FETCH-01"
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,14 @@ def prepare_genomes(
         else:
             _side_by_side(plans, cache, workers, patience_for, note)
     if faults:
-        raise _failed(faults, plans)
+        messages = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
+        raise DataError(
+            "DATA-02",
+            where="data.genomes",
+            found=f"{len(faults)} of {len(plans)} genomes failed: {messages}",
+            expected="genomes that can be read",
+            fix="mend or leave out these; the others are prepared and stay so",
+        )
 
 
 def _side_by_side(
@@ -127,7 +132,7 @@ def _prepare(plan: GenomePlan, cache: Path | None, patience: Patience) -> _Fault
             download(plan.remote, plan.path.parent, patience=patience)
         store = open_or_build(plan.path, cache)
     except DnalmError as error:
-        return _Faults((str(error),), unreached=error.code == _UNREACHED)
+        return _Faults((str(error),), unreached=error.code == "FETCH-01")
     messages = []
     for name, recipe in plan.tracks.items():
         try:
@@ -140,14 +145,3 @@ def _prepare(plan: GenomePlan, cache: Path | None, patience: Patience) -> _Fault
 def track_cache(cache: Path | None) -> Path | None:
     """The folder of tracks beside the stores of a cache; None of the user's cache, which has its own."""
     return None if cache is None else cache / "tracks"
-
-
-def _failed(faults: Mapping[str, str], plans: Collection[str]) -> DataError:
-    messages = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
-    return DataError(
-        "DATA-02",
-        where="data.genomes",
-        found=f"{len(faults)} of {len(plans)} genomes failed: {messages}",
-        expected="genomes that can be read",
-        fix="mend or leave out these; the others are prepared and stay so",
-    )

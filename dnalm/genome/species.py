@@ -113,21 +113,13 @@ def read_species_manifest(path: Path) -> tuple[SpeciesEntry, ...]:
 
 def write_species_manifest(path: Path, entries: Iterable[SpeciesEntry]) -> None:
     """Write what `read_species_manifest` reads; a file that is there is replaced at once."""
-    lines = ["\t".join(COLUMNS)]
+    rows: list[tuple[object, ...]] = [COLUMNS]
     for entry in entries:
-        url = checksum = None
-        if entry.remote is not None:
-            url, checksum = entry.remote.url, entry.remote.checksum or entry.remote.checksum_url
-        cells = (
-            entry.name,
-            entry.path,
-            url,
-            checksum or entry.checksum,
-            entry.weight,
-            entry.split,
-            entry.taxon,
-        )
-        lines.append("\t".join(ABSENT if cell is None else str(cell) for cell in cells))
+        url, checksum = None, entry.checksum
+        if (remote := entry.remote) is not None:
+            url, checksum = remote.url, str(remote.checksum or remote.checksum_url or ABSENT)
+        rows.append((entry.name, entry.path, url, checksum, entry.weight, entry.split, entry.taxon))
+    lines = ["\t".join(ABSENT if cell is None else str(cell) for cell in row) for row in rows]
     replace_text(path, "\n".join(lines) + "\n")
 
 
@@ -175,31 +167,26 @@ def download_species(entries: Sequence[SpeciesEntry], folder: Path, *, patience:
 
 
 def _download(entry: SpeciesEntry, folder: Path, patience: Patience) -> Outcome:
-    if entry.remote is None:
-        assert entry.path is not None, "an entry has one of both"
-        path = entry.path.absolute()
-        check_source(path)
-        _check_local(path, entry)
-        return Outcome(replace(entry, path=path))
-    got = download(entry.remote, folder / entry.name, patience=patience)
-    check_source(got.path)
-    local = replace(entry, path=got.path, remote=None, checksum=str(got.checksum))
-    return Outcome(local, got.is_new)
-
-
-def _check_local(path: Path, entry: SpeciesEntry) -> None:
-    if entry.checksum is None or path.is_dir():  # a store has checksums of its own
-        return
-    expected = parse_checksum(entry.checksum)
-    found = expected.of(path)
-    if found != expected:
-        raise DataError(
-            "FETCH-05",
-            where=str(path),
-            found=f"the file that lies here is {found}",
-            expected=f"{expected}",
-            fix="correct the file or the manifest's checksum",
-        )
+    if entry.remote is not None:
+        got = download(entry.remote, folder / entry.name, patience=patience)
+        check_source(got.path)
+        local = replace(entry, path=got.path, remote=None, checksum=str(got.checksum))
+        return Outcome(local, got.is_new)
+    assert entry.path is not None, "an entry has one of both"
+    path = entry.path.absolute()
+    check_source(path)
+    if entry.checksum is not None and not path.is_dir():  # a store has checksums of its own
+        expected = parse_checksum(entry.checksum)
+        found = expected.of(path)
+        if found != expected:
+            raise DataError(
+                "FETCH-05",
+                where=str(path),
+                found=f"the file that lies here is {found}",
+                expected=f"{expected}",
+                fix="correct the file or the manifest's checksum",
+            )
+    return Outcome(replace(entry, path=path))
 
 
 def _rows(path: Path) -> Iterator[tuple[Line, list[str]]]:

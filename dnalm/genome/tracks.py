@@ -66,11 +66,6 @@ class TrackStatistics:
     minimum: float | None = None
     maximum: float | None = None
 
-    @property
-    def num_missing(self) -> int:
-        """Bases without any information."""
-        return self.num_bases - self.num_covered
-
     def fractions(self) -> dict[str, float]:
         """Share of each class or label among the bases where it is known; 0 where it is known nowhere."""
         known = self.covered_bases or dict.fromkeys(self.positive_bases, self.num_covered)

@@ -400,14 +400,13 @@ def _judge_alt(record: Record, contig: str, alt: str, max_allele_bp: int) -> All
     return Allele(contig=contig, start=start, ref=ref, alt=alt)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Survey:
     """What a file of variants holds.
 
     Attributes:
         form: how its lines are read.
         aliases: its contigs among the genome's.
-        sha256: of the file.
         num_records: its lines of data.
         num_alleles: their ALTs.
         reasons: how many ALTs cannot be scored, by reason.
@@ -416,28 +415,19 @@ class Survey:
             are copied as they are.
         is_sorted: whether each contig is one run of ascending positions, as an index needs.
         longest_bp: of contigs in the file and in its header, as far as the end of any record.
+        sha256: of the file.
     """
 
     form: Form
     aliases: ContigAliases
-    sha256: str = ""
-    num_records: int = 0
-    num_alleles: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    undeclared: Counter[str] = field(default_factory=Counter)
-    miscounted: Counter[str] = field(default_factory=Counter)
-    is_sorted: bool = True
-    longest_bp: int = 0
-
-    def _add(self, record: Record, judged: Sequence[Allele | Reason]) -> None:
-        self.num_records += 1
-        self.num_alleles += len(judged)
-        self.reasons.update(str(entry) for entry in judged if isinstance(entry, Reason))
-        self.longest_bp = max(self.longest_bp, record.start + len(record.ref))
-        if self.form.kind == "vcf":
-            names = {entry.partition("=")[0] for entry in record.fields[7].split(";")} - {".", ""}
-            self.undeclared.update(names - self.form.counts.keys())
-            self.miscounted.update(set(miscounted(record, self.form)))
+    num_records: int
+    num_alleles: int
+    reasons: dict[str, int]
+    undeclared: dict[str, int]
+    miscounted: dict[str, int]
+    is_sorted: bool
+    longest_bp: int
+    sha256: str
 
 
 def survey(
@@ -470,31 +460,25 @@ def survey(
     for name, contig in contigs.items():
         if contig is None and not (aliases.is_unknown(name) and other_contigs == "skip"):
             raise aliases.error("VCF-07", f"{path}:{first_line[name]}", name)
-    found = Survey(form=form, aliases=aliases)
-    mismatches = _Mismatches(path)
-    earlier, last = set[str](), ("", -1)
+    counts = _Counts(path, form, mismatch)
     for record in read_records(path, form):
         _check_end(path, record, contigs[record.contig])
-        judged = judge(record, aliases, store, max_allele_bp=max_allele_bp)
-        found._add(record, judged)
-        if mismatch == "stop":
-            mismatches.add(record, judged)
-        if record.contig != last[0]:
-            found.is_sorted &= record.contig not in earlier
-            earlier.add(record.contig)
-        elif record.start < last[1]:
-            found.is_sorted = False
-        last = (record.contig, record.start)
-    mismatches.check()
+        counts.add(record, judge(record, aliases, store, max_allele_bp=max_allele_bp))
+    counts.check_mismatches()
     declared = (int(match[1]) for line in form.header if (match := _LENGTH.match(line)))
     lengths = (contig.length for contig in contigs.values() if contig)
-    found.longest_bp = max([found.longest_bp, *lengths, *declared])
-    found.sha256 = file_sha256(path)
-    for counts in (found.reasons, found.undeclared, found.miscounted):
-        by_name = sorted(counts.items())
-        counts.clear()
-        counts.update(dict(by_name))
-    return found
+    return Survey(
+        form=form,
+        aliases=aliases,
+        num_records=counts.records,
+        num_alleles=counts.alleles,
+        reasons=dict(sorted(counts.reasons.items())),
+        undeclared=dict(sorted(counts.undeclared.items())),
+        miscounted=dict(sorted(counts.miscounted.items())),
+        is_sorted=counts.is_sorted,
+        longest_bp=max([counts.end_bp, *lengths, *declared], default=0),
+        sha256=file_sha256(path),
+    )
 
 
 def _check_end(path: Path, record: Record, contig: Contig | None) -> None:
@@ -506,31 +490,54 @@ def _check_end(path: Path, record: Record, contig: Contig | None) -> None:
         raise _fault("VCF-05", Line(path, record.line, ""), found, expected)
 
 
-class _Mismatches:
-    """Stops at a file of another genome build: REFs that are not the genome's, in too many records."""
+class _Counts:
+    """Of the records so far."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._num_compared = self._num_differing = 0
-        self._first: Record | None = None
+    def __init__(self, path: Path, form: Form, mismatch: str) -> None:
+        self._path, self._form, self._mismatch = path, form, mismatch
+        self.records = self.alleles = self.end_bp = 0
+        self.reasons, self.undeclared, self.miscounted = Counter[str](), Counter[str](), Counter[str]()
+        self.is_sorted = True
+        self._compared = self._mismatched = 0
+        self._first_mismatch: Record | None = None
+        self._earlier, self._last = set[str](), ("", -1)
 
     def add(self, record: Record, judged: Sequence[Allele | Reason]) -> None:
-        self._num_compared += not {Reason.NO_CONTIG, Reason.TELOMERE, Reason.TOO_LONG} & set(judged)
+        self.records += 1
+        self.alleles += len(judged)
+        self.reasons.update(str(entry) for entry in judged if isinstance(entry, Reason))
+        self._note_order(record)
+        if self._form.kind == "vcf":
+            names = {entry.partition("=")[0] for entry in record.fields[7].split(";")} - {".", ""}
+            self.undeclared.update(names - self._form.counts.keys())
+            self.miscounted.update(set(miscounted(record, self._form)))
+        self._compared += not {Reason.NO_CONTIG, Reason.TELOMERE, Reason.TOO_LONG} & set(judged)
         if Reason.MISMATCH in judged:
-            self._num_differing += 1
-            self._first = self._first or record
-        if self._num_compared >= _JUDGED_FROM:
-            self.check()
+            self._mismatched += 1
+            self._first_mismatch = self._first_mismatch or record
+        if self._compared >= _JUDGED_FROM:
+            self.check_mismatches()
 
-    def check(self) -> None:
-        first = self._first
-        if first is None or self._num_differing <= _MISMATCH_LIMIT * self._num_compared:
+    def _note_order(self, record: Record) -> None:
+        contig, start = self._last
+        self.end_bp = max(self.end_bp, record.start + len(record.ref))
+        if record.contig != contig:
+            self.is_sorted &= record.contig not in self._earlier
+            self._earlier.add(record.contig)
+        elif record.start < start:
+            self.is_sorted = False
+        self._last = (record.contig, record.start)
+
+    def check_mismatches(self) -> None:
+        """Stop at a file of another genome build."""
+        first = self._first_mismatch
+        if self._mismatch == "flag" or not first or self._mismatched <= _MISMATCH_LIMIT * self._compared:
             return
         raise DataError(
             "VCF-10",
             where=f"{self._path}:{first.line}",
             found=f"REF of {first.contig}:{first.start + 1} is not the reference's, and "
-            f"{self._num_differing} of {self._num_compared} records so far differ from it",
+            f"{self._mismatched} of {self._compared} records so far differ from it",
             expected=f"at most {_MISMATCH_LIMIT:.1%}; this looks like another genome build",
             fix="give the reference that the file was made for, or set mismatch=flag",
         )

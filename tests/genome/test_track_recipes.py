@@ -40,7 +40,7 @@ def test_classes_by_name_in_natural_order(store: GenomeStore, write: Write, tmp_
     assert track.names == ("2_a", "10_b")
     assert letters(track, "ab") == "b" * 10 + "a" * 5 + "?" * 15 + "b" * 4 + "???" + "b" * 13 + "?" * 10
     assert track.statistics.positive_bases == {"2_a": 5, "10_b": 27}
-    assert (track.statistics.num_covered, track.statistics.num_missing) == (32, 28)
+    assert (track.statistics.num_covered, track.statistics.num_bases) == (32, 60)
     assert track.statistics.fractions() == {"2_a": 5 / 32, "10_b": 27 / 32}
     assert track.manifest.aliases == {"chr1": "chr1", "2": "chr2"}
 
