@@ -15,8 +15,6 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -126,26 +124,26 @@ def _parse(words: list[str]) -> _Line:
         if (flag := _SHORT.get(word, word)) in _FLAGS:
             line.flags.add(flag)
         elif word == "--config-dir":
-            line.config_dir = _folder(next(rest, ""))
+            line.config_dir = _path(word, next(rest, ""), is_folder=True)
         elif word == "--config":
-            line.config = _file(next(rest, ""))
+            line.config = _path(word, next(rest, ""), is_folder=False)
         elif word.startswith("-"):
             raise _no_option(line, word, next(rest, None))
         elif line.command is None:
             line.command = word
         elif f"{line.command} {word}" in COMMANDS:
             line.command = f"{line.command} {word}"
-        elif (key := _bare_key(line, word)) is not None:
-            line.overrides.append(f"{key}={word}")
         else:
-            line.overrides.append(word)
+            key = _BARE.get(line.command)
+            given = any(override.startswith(f"{key}=") for override in line.overrides)
+            line.overrides.append(word if key is None or given or "=" in word else f"{key}={word}")
     return line
 
 
 def _no_option(line: _Line, word: str, following: str | None) -> ConfigError:
     """The error of an option that dnalm lacks, with the key that says it here."""
     from dnalm.compose.config import composed_roots
-    from dnalm.compose.neighbours import said_here_of_option
+    from dnalm.compose.neighbours import equivalent_of_option
 
     is_value = following is not None and "=" not in following and not following.startswith("--")
     command = line.command if line.command in COMMANDS else "pretrain"
@@ -153,49 +151,39 @@ def _no_option(line: _Line, word: str, following: str | None) -> ConfigError:
         word,
         "an option that dnalm lacks",
         "-m, --help, --cfg, --config, --config-dir or --debug",
-        said_here_of_option(word, following if is_value else None, composed_roots(_config_name(command))),
+        equivalent_of_option(word, following if is_value else None, composed_roots(_config_name(command))),
     )
-
-
-def _bare_key(line: _Line, word: str) -> str | None:
-    """The key whose value a plain word is, if the command has such a key and it is not given yet."""
-    key = _BARE.get(line.command or "")
-    given = any(override.startswith(f"{key}=") for override in line.overrides)
-    return None if "=" in word or given else key
 
 
 def _run(line: _Line) -> int:
     if "--version" in line.flags:
         print(__version__)
     elif line.command is None:
-        print(_USAGE.format(version=__version__, commands=_list_commands()), end="")
+        commands = "\n".join(f"  {name:<18} {text}" for name, text in COMMANDS.items())
+        print(_USAGE.format(version=__version__, commands=commands), end="")
     elif line.command not in COMMANDS and "--help" in line.flags and _halves(line.command):
         print("\n\n".join(_command_help(name) for name in _halves(line.command)))
     elif line.command not in COMMANDS:
-        raise _usage_error(line.command, *_no_command(line))
+        raise _no_command(line)
     elif "--help" in line.flags:
         print(_command_help(line.command))
     elif "--multirun" in line.flags:
-        return _sweep(line.command, line)
+        from dnalm.sweeps.command_line import read_sweep
+
+        plan = read_sweep(line.command, grants.take_grants(line.overrides), config_dir=line.config_dir)
+        if "--cfg" not in line.flags:
+            return plan.run()
+        print(plan.text(), end="")
     else:
         _compose_and_run(line.command, line)
     return 0
 
 
-def _sweep(command: str, line: _Line) -> int:
-    from dnalm.sweeps.command_line import read_sweep
-
-    plan = read_sweep(command, grants.take_grants(line.overrides), config_dir=line.config_dir)
-    if "--cfg" in line.flags:
-        print(plan.text(), end="")
-        return 0
-    return plan.run()
-
-
 def _compose_and_run(command: str, line: _Line) -> None:
     from dnalm.compose import check, check_paths, read_config, read_resolved, run_command, with_defaults
 
-    with _uncollected():
+    gc.disable()  # garbage among what is imported is not worth a sixth of the time
+    try:
         words = grants.take_grants(line.overrides)
         if line.config is None:
             config = read_config(_config_name(command), words, extra_folder=line.config_dir)
@@ -206,6 +194,8 @@ def _compose_and_run(command: str, line: _Line) -> None:
         is_shown = "--cfg" in line.flags
         check(config, given=frozenset({"config"}), command=command, whole=not is_shown)
         check_paths(config)
+    finally:
+        gc.enable()
     written_out = with_defaults(config, command=command)
     if is_shown:
         import yaml
@@ -215,43 +205,28 @@ def _compose_and_run(command: str, line: _Line) -> None:
     run_command(config, command=command, given={"config": grants.recorded_in(written_out)})
 
 
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Import what the config names without looking for garbage among it, which takes a sixth of the time."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 def _config_name(command: str) -> str:
     return command.replace(" ", "_")
 
 
-def _no_command(line: _Line) -> tuple[str, str, str]:
-    """What was found, expected and meant, for a first word that is no command, or half of one."""
+def _no_command(line: _Line) -> ConfigError:
+    """The error of a first word that is no command, or half of one."""
     word = line.command or ""
     if halves := _halves(word):
-        second = next(iter(line.overrides), "")
-        return f"no such command: {word} {second}".rstrip(), " or ".join(halves), "see dnalm --help"
+        found = f"no such command: {word} {next(iter(line.overrides), '')}".rstrip()
+        return _usage_error(word, found, " or ".join(halves))
     from dnalm.compose.neighbours import COMMANDS_OF_NEIGHBOURS
 
     plain = word.lower().replace("-", "_")
-    meant = COMMANDS_OF_NEIGHBOURS.get(plain)
-    if meant is None:
-        meant = next(iter(difflib.get_close_matches(plain.replace("_", ""), COMMANDS, n=1)), None)
+    nearest = difflib.get_close_matches(plain.replace("_", ""), COMMANDS, n=1)
+    meant = COMMANDS_OF_NEIGHBOURS.get(plain, nearest[0] if nearest else None)
     fix = "see dnalm --help" if meant is None else f"write dnalm {meant}"
-    return "no such command", f"one of {', '.join(COMMANDS)}", fix
+    return _usage_error(word, "no such command", f"one of {', '.join(COMMANDS)}", fix)
 
 
 def _halves(word: str) -> list[str]:
     """The commands of two words that begin with this one."""
     return [name for name in COMMANDS if name.startswith(f"{word} ")]
-
-
-def _list_commands() -> str:
-    return "\n".join(f"  {name:<18} {text}" for name, text in COMMANDS.items())
 
 
 def _command_help(command: str) -> str:
@@ -268,16 +243,13 @@ def _command_help(command: str) -> str:
     return "\n".join(lines)
 
 
-def _folder(path: str) -> Path:
-    if not path or not Path(path).is_dir():
-        raise _usage_error(f"--config-dir {path}".strip(), "not a folder", "a folder laid out as conf/")
-    return Path(path)
-
-
-def _file(path: str) -> Path:
-    if not path or not Path(path).is_file():
-        raise _usage_error(f"--config {path}".strip(), "not a file", "a config.yaml that a run has left")
-    return Path(path)
+def _path(option: str, path: str, *, is_folder: bool) -> Path:
+    if path and (Path(path).is_dir() if is_folder else Path(path).is_file()):
+        return Path(path)
+    kind, expected = "file", "a config.yaml that a run has left"
+    if is_folder:
+        kind, expected = "folder", "a folder laid out as conf/"
+    raise _usage_error(f"{option} {path}".strip(), f"not a {kind}", expected)
 
 
 def _usage_error(word: str, found: str, expected: str, fix: str = "see dnalm --help") -> ConfigError:

@@ -84,14 +84,16 @@ class DistributedError(DnalmError):
 
 def shown(value: object) -> str:
     """A value as a message shows it: its repr, cut at 60 characters or five entries, with the count."""
-    if isinstance(value, str | bytes) and len(value) > _MOST_LETTERS:
-        return f"{value[:_MOST_LETTERS]!r}… ({len(value):,} characters)"
-    if isinstance(value, list | tuple):
-        return f"[{listed(value)}]"
-    text = repr(value)
-    return (
-        text if len(text) <= _MOST_LETTERS or isinstance(value, str | bytes) else f"{text[:_MOST_LETTERS]}…"
-    )
+    if isinstance(value, str | bytes):
+        cut = f"… ({len(value):,} characters)" if len(value) > _MOST_LETTERS else ""
+        return f"{value[:_MOST_LETTERS]!r}{cut}"
+    try:
+        if isinstance(value, list | tuple) and len(value) > _MOST_ENTRIES:
+            return f"[{listed(value)}]"
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return "a number of thousands of digits"
+    return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}…"
 
 
 def listed(values: Collection[object]) -> str:

@@ -77,7 +77,7 @@ def take_grants(words: Sequence[str]) -> list[str]:
     for package in plugins:
         _check_package(package, installed)
     current = Grants(plugins=tuple(plugins), env=tuple(env))
-    return [word for word in words if _key(word) not in KEYS]
+    return [word for word in words if key_of(word) not in KEYS]
 
 
 def program(command: str) -> tuple[str, ...]:
@@ -107,7 +107,7 @@ def refuse_in_files(config: Mapping[Any, object]) -> None:
 def _names(words: Sequence[str], key: str) -> list[str]:
     names: list[str] = []
     for word in words:
-        if _key(word) != key:
+        if key_of(word) != key:
             continue
         listed = _LISTED.fullmatch(word.partition("=")[2].strip())
         found = [name.strip(" '\"") for name in listed[1].split(",")] if listed else []
@@ -118,7 +118,8 @@ def _names(words: Sequence[str], key: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _key(word: str) -> str:
+def key_of(word: str) -> str:
+    """The key that a word of the command line sets, without `+`, `++` or `~`."""
     return word.partition("=")[0].lstrip("+~")
 
 

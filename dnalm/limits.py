@@ -7,6 +7,7 @@ rows of a table), or means "never" or "all" where it is large: tests/compose/tes
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Annotated, Final
 
 from pydantic import Field
@@ -56,3 +57,13 @@ class EachOnce:
 
 
 EACH_ONCE: Final = EachOnce()
+
+
+def first_repeated(entries: Iterable[object]) -> object | None:
+    """The first entry that was there before; None if there is none."""
+    seen: set[object] = set()
+    for entry in entries:
+        if entry in seen:
+            return entry
+        seen.add(entry)
+    return None

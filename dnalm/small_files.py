@@ -1,9 +1,9 @@
-"""Small files that strangers send, read within limits, and the checksums of a model directory.
+"""Small files that strangers send, read within limits and checked against the checksums beside them.
 
 `dnalm.yaml` of a model directory lists the sha256 of every other file under `files`, and its first line has
-that of the rest of its own text. Whoever reads a file of the directory reads it through here, or asks
-`check_sum` first, so that a flipped bit is an error and never another number. A directory without `files`,
-such as a published one or one of an earlier version, is read unchecked.
+that of the rest of its own text. All files of the directory are read by these functions, or after
+`check_sum`, so that a flipped bit is an error and never another number. A directory without `files`, such as
+a published one or one of an earlier version, is read unchecked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from typing import Any, Literal
 import yaml
 
 from dnalm.durable import file_sha256
-from dnalm.errors import CheckpointError
+from dnalm.errors import CheckpointError, shown
+from dnalm.limits import first_repeated
 
 PROVENANCE_FILE = "dnalm.yaml"
 TOKENIZER_FILES = (
@@ -44,7 +45,6 @@ _ON_PURPOSE = (
     f"{PROVENANCE_FILE}"
 )
 _WORTH_SAYING = 1.0  # seconds of hashing
-_MOST_SHOWN = 60  # characters of a value in a message
 
 
 class SmallFileError(ValueError):
@@ -53,39 +53,35 @@ class SmallFileError(ValueError):
     Attributes:
         found: what is there.
         expected: the rule that it breaks.
+        line: where, from 1, in YAML that has anchors, is nested too deep or is no text; else None.
     """
 
-    def __init__(self, found: str, expected: str) -> None:
+    def __init__(self, found: str, expected: str, line: int | None = None) -> None:
         super().__init__(f"{found}; {expected}")
-        self.found, self.expected = found, expected
-
-
-class YamlLimitError(SmallFileError):
-    """YAML with anchors, nested too deep, or no text; `line` counts from 1."""
-
-    def __init__(self, found: str, expected: str, line: int) -> None:
-        super().__init__(found, expected)
-        self.line = line
+        self.found, self.expected, self.line = found, expected, line
 
 
 class _UniqueKeys(_LOADER):  # type: ignore[misc,valid-type]
     """PyYAML's safe loader, but for a key that is given twice, of which it keeps the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if twice := _first_twice(keys):
-            raise yaml.YAMLError(f"the key {shown(twice)} is given twice")
+        _require_each_once([key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
         found: dict[Any, Any] = super().construct_mapping(node, deep)
         return found
 
 
-def shown(value: object) -> str:
-    """A value as a message shows it: its repr, cut at 60 characters."""
-    try:
-        text = repr(value)
-    except ValueError:  # an integer of more digits than Python writes
-        return "a number of thousands of digits"
-    return text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1] + "…"
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    _require_each_once([key for key, _ in pairs])
+    return dict(pairs)
+
+
+def _require_each_once(keys: list[str]) -> None:
+    if (twice := first_repeated(keys)) is not None:
+        raise ValueError(f"the key {shown(twice)} is given twice")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def require_file(path: Path) -> int:
@@ -114,8 +110,7 @@ def read_bytes(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
         raise SmallFileError(f"{size:,} bytes", f"at most {most_bytes:,}")
     with path.open("rb") as file:
         content = file.read(most_bytes + 1)
-    if (expected := _expected_sum(path)) is not None:
-        _compare(path, hashlib.sha256(content).hexdigest(), expected)
+    check_sum(path, content)
     return content
 
 
@@ -149,8 +144,7 @@ def parse_small(content: bytes, kind: Literal["json", "yaml"]) -> dict[str, Any]
     Raises:
         SmallFileError: it is none within these limits.
     """
-    name = "JSON" if kind == "json" else "YAML"
-    expected = "a JSON object" if kind == "json" else "a mapping in plain YAML"
+    name, expected = ("JSON", "a JSON object") if kind == "json" else ("YAML", "a mapping in plain YAML")
     try:
         text = content.decode("utf-8")
         if kind == "yaml":
@@ -165,20 +159,35 @@ def parse_small(content: bytes, kind: Literal["json", "yaml"]) -> dict[str, Any]
     except (ValueError, TypeError, yaml.YAMLError) as error:
         raise SmallFileError(f"not {name}: {' '.join(str(error).split())}", expected) from error
     if not isinstance(found, dict):
-        kinds = {"NoneType": "nothing" if kind == "yaml" else "null"}
-        what = type(found).__name__
-        raise SmallFileError(kinds.get(what, f"a {name} {what}"), expected)
+        nothing = "null" if kind == "json" else "nothing"
+        raise SmallFileError(nothing if found is None else f"a {name} {type(found).__name__}", expected)
     if not all(isinstance(key, str) for key in found):
         raise SmallFileError("keys that are no text", expected)
-    _check_depth(found, finite=kind == "json")
+    if kind == "json":
+        _check_values(found)
     return found
+
+
+def _check_values(found: dict[str, Any]) -> None:
+    """Walk what JSON has, a level at a time, and refuse depth and infinities such as 1e999."""
+    level: list[Any] = [found]
+    for _ in range(DEEPEST):
+        below: list[Any] = []
+        for value in level:
+            below += value.values() if isinstance(value, dict) else value
+        if any(isinstance(value, float) and math.isinf(value) for value in below):
+            raise SmallFileError("a number that is not finite", "finite numbers")
+        level = [value for value in below if isinstance(value, dict | list)]
+        if not level:
+            return
+    raise SmallFileError("nested too deep", f"at most {DEEPEST} levels")
 
 
 def check_yaml_events(content: bytes) -> None:
     """Refuse anchors and depth by the parser's events, of which there are no more than the text is long.
 
     Raises:
-        YamlLimitError: it has anchors or aliases, or more than 64 levels.
+        SmallFileError: it has anchors or aliases, or more than 64 levels.
         yaml.YAMLError: it is no YAML.
     """
     depth = 0
@@ -188,7 +197,7 @@ def check_yaml_events(content: bytes) -> None:
         anchor = getattr(event, "anchor", None)
         if anchor is not None:
             sign = "*" if isinstance(event, yaml.AliasEvent) else "&"
-            raise YamlLimitError(
+            raise SmallFileError(
                 f"{sign}{anchor}", "no anchors or aliases; interpolations ${key} refer", line
             )
         if isinstance(event, yaml.CollectionStartEvent):
@@ -196,39 +205,85 @@ def check_yaml_events(content: bytes) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > DEEPEST:
-            raise YamlLimitError(f"more than {DEEPEST} levels", "a flatter file", line)
+            raise SmallFileError(f"more than {DEEPEST} levels", "a flatter file", line)
 
 
 def check_yaml_text(content: bytes) -> None:
     """As `check_yaml_events`, and refuse what is no UTF-8 without a byte order mark.
 
     Raises:
-        YamlLimitError: it is beyond these limits.
+        SmallFileError: it is beyond these limits.
         yaml.YAMLError: it is no YAML.
     """
     if content.startswith(codecs.BOM_UTF8):  # which hides the line "# @package" from Hydra
-        raise YamlLimitError("a byte order mark", "text in UTF-8 without one", 1)
+        raise SmallFileError("a byte order mark", "text in UTF-8 without one", 1)
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise YamlLimitError(f"a byte {content[error.start]:#04x}", "text in UTF-8", line) from error
+        raise SmallFileError(f"a byte {content[error.start]:#04x}", "text in UTF-8", line) from error
     check_yaml_events(content)
 
 
-def check_sum(path: Path) -> None:
-    """Hold a file of a model directory against its checksum, once a process as long as it stays as it is.
+def check_sum(path: Path, content: bytes | None = None) -> None:
+    """Check a file of a model directory by its checksum, once a process as long as the file stays as it is.
+
+    Args:
+        path: the file.
+        content: all of it, if it was read already.
 
     Raises:
         CheckpointError: CKPT-03, it is another than `dnalm.yaml` beside it lists, or is not listed there.
     """
-    if (expected := _expected_sum(path)) is not None:
-        _compare(path, sha256_once(path), expected)
+    if path.name == PROVENANCE_FILE:
+        return
+    files: dict[str, str] | None = read_provenance(path.parent).get("files")
+    if files is None:
+        return
+    if path.name not in files:
+        raise CheckpointError(
+            "CKPT-03",
+            where=str(path),
+            found=f"a file that {PROVENANCE_FILE} beside it does not list",
+            expected=f"the files of the model as it was written: {', '.join(files)}",
+            fix=f"move it away; {_ON_PURPOSE}",
+        )
+    found = sha256_once(path) if content is None else hashlib.sha256(content).hexdigest()
+    if found != files[path.name]:
+        raise _changed(path, found, files[path.name])
+
+
+def _changed(path: Path, found: str, expected: str) -> CheckpointError:
+    listed = "by its first line" if path.name == PROVENANCE_FILE else f"by {PROVENANCE_FILE}"
+    return CheckpointError(
+        "CKPT-03",
+        where=str(path),
+        found=f"sha256 {found}",
+        expected=f"sha256 {expected} {listed}",
+        fix=f"copy the file again; {_ON_PURPOSE}",
+    )
 
 
 def sha256_once(path: Path) -> str:
     """A file's checksum, in hex, computed once a process as long as it stays as it is."""
     return _sha256(path, *_state(path))
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256(path: Path, *state: int) -> str:  # noqa: ARG001 -- of the cache's key
+    began = time.monotonic()
+    found = file_sha256(path)
+    if (seconds := time.monotonic() - began) > _WORTH_SAYING:
+        from dnalm.console import stderr  # which takes long to import
+
+        gigabytes = path.stat().st_size / 1e9
+        stderr.print(f"checksum of {path.name} ({gigabytes:.1f} GB) taken in {seconds:.0f} s")
+    return found
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:
@@ -245,6 +300,33 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     except OSError as error:
         found = f"cannot be read ({error.strerror})"
         raise refused_provenance(folder, found, "a readable file") from error
+
+
+@functools.lru_cache(maxsize=64)
+def _provenance(path: Path, *state: int) -> dict[str, Any]:  # noqa: ARG001 -- of the cache's key
+    folder = path.parent
+    try:
+        require_file(path)
+        content = read_limited(path)
+        own = _OWN_SUM.match(content[:128].decode("ascii", "replace"))
+        if own:
+            found = hashlib.sha256(content[own.end() :]).hexdigest()
+            if found != own[1]:
+                raise _changed(path, found, own[1])
+        provenance = parse_small(content, "yaml")
+    except SmallFileError as error:
+        raise refused_provenance(folder, error.found, error.expected) from error
+    files = provenance.get("files")
+    if files is None:
+        return provenance
+    sums = files.values() if isinstance(files, dict) else [None]
+    if not all(isinstance(each, str) and re.fullmatch("[0-9a-f]{64}", each) for each in sums):
+        raise refused_provenance(folder, f"files is {shown(files)}", "names of files and their sha256")
+    if own is None:
+        raise refused_provenance(
+            folder, "no checksum in the first line, though it lists files", "both or none"
+        )
+    return provenance
 
 
 def window_tokens(folder: Path) -> int | None:
@@ -281,117 +363,3 @@ def refused_provenance(folder: Path, found: str, expected: str) -> CheckpointErr
 class _NoAliases(yaml.SafeDumper):
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 -- of none
         return True
-
-
-@functools.lru_cache(maxsize=256)
-def _sha256(path: Path, *state: int) -> str:  # noqa: ARG001 -- of the cache's key
-    began = time.monotonic()
-    found = file_sha256(path)
-    if (seconds := time.monotonic() - began) > _WORTH_SAYING:
-        gigabytes = path.stat().st_size / 1e9
-        text = f"checksum of {path.name} ({gigabytes:.1f} GB) taken in {seconds:.0f} s"
-        from dnalm.console import stderr  # which takes long to import
-
-        stderr.print(text)
-    return found
-
-
-@functools.lru_cache(maxsize=64)
-def _provenance(path: Path, *state: int) -> dict[str, Any]:  # noqa: ARG001 -- of the cache's key
-    folder = path.parent
-    try:
-        require_file(path)
-        content = read_limited(path)
-        own = _OWN_SUM.match(content[:128].decode("ascii", "replace"))
-        if own:
-            found = hashlib.sha256(content[own.end() :]).hexdigest()
-            if found != own[1]:
-                raise _changed(path, found, own[1])
-        provenance = parse_small(content, "yaml")
-    except SmallFileError as error:
-        raise refused_provenance(folder, error.found, error.expected) from error
-    files = provenance.get("files")
-    if files is not None and not (isinstance(files, dict) and all(map(_is_sum, files.values()))):
-        raise refused_provenance(folder, f"files is {shown(files)}", "names of files and their sha256")
-    if files is not None and own is None:
-        raise refused_provenance(
-            folder, "no checksum in the first line, though it lists files", "both or none"
-        )
-    return provenance
-
-
-def _is_sum(value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
-
-
-def _expected_sum(path: Path) -> str | None:
-    """What `dnalm.yaml` beside a file lists; None where it lists no files."""
-    if path.name == PROVENANCE_FILE:
-        return None
-    files: dict[str, str] | None = read_provenance(path.parent).get("files")
-    if files is None:
-        return None
-    if path.name not in files:
-        raise CheckpointError(
-            "CKPT-03",
-            where=str(path),
-            found=f"a file that {PROVENANCE_FILE} beside it does not list",
-            expected=f"the files of the model as it was written: {', '.join(files)}",
-            fix=f"move it away; {_ON_PURPOSE}",
-        )
-    return files[path.name]
-
-
-def _compare(path: Path, found: str, expected: str) -> None:
-    if found != expected:
-        raise _changed(path, found, expected)
-
-
-def _changed(path: Path, found: str, expected: str) -> CheckpointError:
-    listed = "by its first line" if path.name == PROVENANCE_FILE else f"by {PROVENANCE_FILE}"
-    return CheckpointError(
-        "CKPT-03",
-        where=str(path),
-        found=f"sha256 {found}",
-        expected=f"sha256 {expected} {listed}",
-        fix=f"copy the file again; {_ON_PURPOSE}",
-    )
-
-
-def _state(path: Path) -> tuple[int, int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns, status.st_ino
-
-
-def _first_twice(keys: list[str]) -> str | None:
-    seen = set[str]()
-    for key in keys:
-        if key in seen:
-            return key
-        seen.add(key)
-    return None
-
-
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if twice := _first_twice([key for key, _ in pairs]):
-        raise ValueError(f"the key {shown(twice)} is given twice")
-    return dict(pairs)
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
-
-
-def _check_depth(found: dict[str, Any], *, finite: bool) -> None:
-    """Walk what was read, a level at a time, and refuse depth and infinities such as 1e999."""
-    level: list[Any] = [found]
-    for _ in range(DEEPEST):
-        below: list[Any] = []
-        for value in level:
-            below += value.values() if isinstance(value, dict) else value
-        if finite and any(isinstance(value, float) and math.isinf(value) for value in below):
-            raise SmallFileError("a number that is not finite", "finite numbers")
-        level = [value for value in below if isinstance(value, dict | list)]
-        if not level:
-            return
-    raise SmallFileError("nested too deep", f"at most {DEEPEST} levels")

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from dnalm.errors import CheckpointError, DnalmError
+from dnalm.errors import CheckpointError, DnalmError, shown
 from dnalm.models import HeadShape, MaskedLM, SequenceModel, TaskHead, load_pretrained
 from dnalm.small_files import (
     DEEPEST,
@@ -24,7 +24,6 @@ from dnalm.small_files import (
     provenance_text,
     read_provenance,
     read_small,
-    shown,
     window_tokens,
 )
 from dnalm.tokenizers import KmerTokenizer, load_tokenizer
@@ -321,7 +320,10 @@ def test_any_bytes_are_a_mapping_or_one_error(content: bytes, kind: str) -> None
 
 
 def test_shown_values_are_cut() -> None:
-    assert shown("x" * 100) == "'" + "x" * 58 + "…"
+    assert shown("x" * 100) == f"'{'x' * 60}'… (100 characters)"
+    assert shown({"x": "x" * 100}) == "{'x': '" + "x" * 53 + "…"
+    assert shown(list(range(7))) == "[0, 1, 2, 3, 4, … (7 in all)]"
+    assert shown(["a"]) == "['a']"
     assert shown(10**5000) == "a number of thousands of digits"
 
 

@@ -1,10 +1,10 @@
-"""Hold a composed config against the signatures it fills, before anything is built; then build it.
+"""Check a composed config against the signatures it fills, before anything is built; then build it.
 
-A node with `_target_` must give only arguments that its target has, all that it needs, and values
-of the annotated types; the class signature is the schema, and no second one exists. Values are
-checked as JSON in pydantic's strict mode: a path may be written as text, but `"true,"` is no bool
-and `"3"` no number. All outputs that a config names are held against all its inputs. What pydantic does not
-know, components and their makers, is compared by annotation: `_fits`.
+A node with `_target_` must have only arguments of its target, all that it requires, and values of the
+annotated types: the signature is the schema. Values are checked as JSON in pydantic's strict mode: a path may
+be written as text, but `"true,"` is no bool and `"3"` no number. Components and functions that make them,
+which pydantic does not know, are compared by annotation (`_fits`). All outputs of a config are checked
+against all its inputs.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ import functools
 import hashlib
 import inspect
 import json
+import os
 import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
-from dnalm.compose.neighbours import RESERVED, given_twice, join, repeated, unknown_key
+from dnalm.compose.neighbours import RESERVED, join, refuse_repeated, unknown_key, walk
 from dnalm.compose.targets import resolve, settable
 from dnalm.errors import ConfigError, DnalmError
 from dnalm.limits import EachOnce
@@ -91,35 +93,23 @@ def convert(value: Any, annotation: Any, *, key: str, visit: Visit) -> Any:  # n
     Raises:
         ConfigError: a part that is no component is of another type; see `parse`.
     """
-    if isinstance(value, dict) and "_target_" in value:
+    if _is_component(value):
         return visit(value, annotation, key)
-    if not _holds_targets(value):
+    if not any(_is_component(item) for _, item in walk(value)):
         return parse(value, annotation, key=key)
-    if isinstance(value, dict):
-        inner = _element(annotation, collections.abc.Mapping)
-        return {
-            name: convert(item, inner, key=join(key, str(name)), visit=visit) for name, item in value.items()
-        }
-    inner = _element(annotation, collections.abc.Sequence)
+    is_mapping = isinstance(value, dict)
+    container = collections.abc.Mapping if is_mapping else collections.abc.Sequence
+    origins = [(typing.get_origin(option), typing.get_args(option)) for option in _options(annotation)]
+    held = (args for origin, args in origins if isinstance(origin, type) and issubclass(origin, container))
+    inner = next(held, (None,))[-1 if is_mapping else 0]
+    if is_mapping:
+        return {name: convert(item, inner, key=join(key, name), visit=visit) for name, item in value.items()}
     items = [convert(item, inner, key=f"{key}[{number}]", visit=visit) for number, item in enumerate(value)]
-    return (
-        tuple(items) if any(typing.get_origin(option) is tuple for option in _options(annotation)) else items
-    )
+    return tuple(items) if any(origin is tuple for origin, _ in origins) else items
 
 
-def _holds_targets(value: object) -> bool:
-    if isinstance(value, dict):
-        return "_target_" in value or any(_holds_targets(item) for item in value.values())
-    return isinstance(value, list) and any(_holds_targets(item) for item in value)
-
-
-def _element(annotation: Any, container: type) -> Any:  # noqa: ANN401
-    """What an annotation says of the values of a mapping, or of the items of a list; None if nothing."""
-    for option in _options(annotation):
-        origin = typing.get_origin(option)
-        if isinstance(origin, type) and issubclass(origin, container):
-            return typing.get_args(option)[-1 if container is collections.abc.Mapping else 0]
-    return None
+def _is_component(value: object) -> bool:
+    return isinstance(value, dict) and "_target_" in value
 
 
 def _options(annotation: Any) -> Iterator[Any]:  # noqa: ANN401
@@ -145,40 +135,34 @@ def with_defaults(node: Node, *, command: str | None = None) -> Node:
 
     It is checked and built as the node itself, since a value equal to the default counts as not given.
     """
-    target = resolve(node["_target_"], key="", command=command)
-    filled = {name: _fill_below(value) for name, value in node.items()}
-    for name, parameter in parameters_of(target).items():
-        default = _as_plain(parameter.default)
-        if name not in filled and default is not _NOT_PLAIN:
-            filled[name] = default
+    filled = {name: _fill(value) for name, value in node.items()}
+    for name, parameter in parameters_of(resolve(node["_target_"], key="", command=command)).items():
+        if name not in filled and (default := _as_json(parameter.default)) is not None:
+            filled[name] = json.loads(default)
     return filled
+
+
+def _fill(value: Any) -> Any:  # noqa: ANN401
+    if _is_component(value):
+        return with_defaults(value)
+    if isinstance(value, dict):
+        return {name: _fill(item) for name, item in value.items()}
+    return [_fill(item) for item in value] if isinstance(value, list) else value
 
 
 def is_default(value: object, parameter: inspect.Parameter) -> bool:
     """Whether a value of a config is the default of its argument, written out; 1 is not True, nor 1.0."""
-    default = _as_plain(parameter.default)
-    return default is not _NOT_PLAIN and json.dumps(value, default=repr) == json.dumps(default)
+    return json.dumps(value, default=repr) == _as_json(parameter.default)
 
 
-_NOT_PLAIN = object()
-
-
-def _as_plain(default: object) -> object:
-    """A default as YAML states it, a tuple as a list and a path as text; `_NOT_PLAIN` if it cannot."""
-    if isinstance(default, tuple | list):
-        items = [_as_plain(item) for item in default]
-        return _NOT_PLAIN if any(item is _NOT_PLAIN for item in items) else items
-    if isinstance(default, Path):
-        return str(default)
-    return default if type(default) in (int, float, str, bool, types.NoneType) else _NOT_PLAIN
-
-
-def _fill_below(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, dict):
-        if "_target_" in value:
-            return with_defaults(value)
-        return {name: _fill_below(item) for name, item in value.items()}
-    return [_fill_below(item) for item in value] if isinstance(value, list) else value
+def _as_json(default: object) -> str | None:
+    """A default as YAML states it, a tuple as a list and a path as text; None if it cannot."""
+    if isinstance(default, dict):
+        return None
+    try:
+        return json.dumps(default, default=lambda value: os.fspath(value))
+    except TypeError:
+        return None
 
 
 def _check_kind(node: Node, annotation: Any, *, key: str) -> None:  # noqa: ANN401
@@ -204,45 +188,41 @@ def _check_kind(node: Node, annotation: Any, *, key: str) -> None:  # noqa: ANN4
 
 
 def _wanted(annotation: Any) -> str:  # noqa: ANN401
-    kinds: list[str] = []
-    for option in _options(annotation):
-        result = _result(option) if _is_callable(option) else option
-        kinds += [_type_name(kind) for kind in _options(result) if kind not in (types.NoneType, None)]
+    kinds = [_type_name(kind) for kind, _ in _kinds(annotation) if kind not in (types.NoneType, None)]
     if not kinds or kinds in (["object"], ["Any"]):
         return "a plain value; the argument's annotation names no kind of component"
     return f"one that makes {' or '.join(dict.fromkeys(kinds))}"
 
 
+def _kinds(annotation: Any) -> Iterator[tuple[Any, bool]]:  # noqa: ANN401
+    """The types that a place accepts, and of each whether it wants a function that returns one."""
+    for option in _options(annotation):
+        if typing.get_origin(option) is collections.abc.Callable:
+            for result in _options((typing.get_args(option) or (..., Any))[1]):
+                yield result, True
+        else:
+            yield option, False
+
+
 def _fits(made: Any, annotation: Any, *, partial: bool) -> bool:  # noqa: ANN401
-    """Whether what a component makes, or if partial its maker, may stand where an annotation is.
+    """Whether what a component makes, or if partial the function that makes it, suits an annotation.
 
     Args:
-        made: the type of what it makes; None where that is not said.
+        made: the type of what it makes; None where that is unknown.
         annotation: of the place.
-        partial: whether the place is given the maker.
+        partial: whether the place is given the function.
     """
-    for option in _options(annotation):
-        if _is_callable(option):
-            called = (
-                made if partial else _types_of(inspect.getattr_static(made, "__call__", None)).get("return")
-            )
-            if _fits(called, _result(option), partial=False):
-                return True
-        elif not partial and made is not None and all(_is_a(one, option) for one in _options(made)):
+    for kind, is_returned in _kinds(annotation):
+        got = made if is_returned == partial else None
+        if is_returned and not partial:  # an instance that is called
+            got = _types_of(inspect.getattr_static(made, "__call__", None)).get("return")
+        if got is not None and all(_is_a(one, kind) for one in _options(got)):
             return True
     return False
 
 
-def _is_callable(annotation: Any) -> bool:  # noqa: ANN401
-    return typing.get_origin(annotation) is collections.abc.Callable
-
-
-def _result(annotation: Any) -> Any:  # noqa: ANN401
-    """What a callable returns, by its annotation."""
-    return (typing.get_args(annotation) or (..., Any))[1]
-
-
 def _is_a(made: Any, kind: Any) -> bool:  # noqa: ANN401
+    """Whether a class is another or derived from it, or has the methods of a protocol, by parameter names."""
     if not isinstance(kind, type) or kind in (object, types.NoneType) or not isinstance(made, type):
         return False
     if made is kind or not getattr(kind, "_is_protocol", False):
@@ -254,14 +234,9 @@ def _is_a(made: Any, kind: Any) -> bool:  # noqa: ANN401
         if inspect.isfunction(method) and (name == "__call__" or not name.startswith("_"))
     }
     return bool(methods) and all(
-        _is_called_like(getattr(made, name, None), method) for name, method in methods.items()
-    )
-
-
-def _is_called_like(own: object, method: Callable[..., Any]) -> bool:
-    """Whether a class's own method has the parameters of a protocol's, by name."""
-    return inspect.isfunction(own) and set(inspect.signature(method).parameters) <= set(
-        inspect.signature(own).parameters
+        inspect.isfunction(own := getattr(made, name, None))
+        and inspect.signature(method).parameters.keys() <= inspect.signature(own).parameters.keys()
+        for name, method in methods.items()
     )
 
 
@@ -319,12 +294,10 @@ def parse(value: object, annotation: Any, *, key: str) -> Any:  # noqa: ANN401
             expected=f"{_type_name(annotation)} ({problem['msg'].lower()})",
             fix=_fix_of(problem, key),
         ) from error
-    if any(isinstance(mark, EachOnce) for mark in _marks(annotation)):
-        twice = repeated(parsed)
-        if twice is not None:
-            raise given_twice(key, f"{twice}")
-    is_input = any(isinstance(mark, MustExist) for mark in _marks(annotation))
-    if is_input and isinstance(parsed, Path) and not parsed.exists():
+    marks = {type(mark) for mark in _marks(annotation)}
+    if EachOnce in marks:
+        refuse_repeated(parsed, key=key)
+    if MustExist in marks and isinstance(parsed, Path) and not parsed.exists():
         raise ConfigError(
             "CFG-20",
             where=key,
@@ -340,12 +313,9 @@ def _validated(adapter: TypeAdapter[Any], value: object) -> Any:  # noqa: ANN401
     try:
         return adapter.validate_json(json.dumps(value))
     except ValidationError:
-        if not isinstance(value, str | int | float):
-            raise
-        try:
-            return adapter.validate_json(json.dumps([value]))
-        except ValidationError:
-            pass
+        if isinstance(value, str | int | float):
+            with suppress(ValidationError):
+                return adapter.validate_json(json.dumps([value]))
         raise
 
 
@@ -355,8 +325,8 @@ def _fix_of(problem: Mapping[str, Any], key: str) -> str:
         return f"name one at least, or leave {key} out"
     if problem["type"] == "finite_number":
         return f"give a finite number, such as {key}=0.001"
-    bounds = [problem.get("ctx", {}).get(name) for name in ("le", "ge")]
-    nearest = next((bound for bound in bounds if bound is not None), None)
+    bounds = problem.get("ctx", {})
+    nearest = bounds.get("le", bounds.get("ge"))
     return (
         "give a value of that type" if nearest is None else f"give {key}={nearest} or another in its bounds"
     )
@@ -407,7 +377,7 @@ def check_paths(config: Node) -> None:
     """
     inputs: dict[str, Path] = {}
     outputs: dict[str, tuple[Path, Output]] = {}
-    for key, text, mark in _marked(config, ""):
+    for key, text, mark in _marked(config):
         if not text or "\0" in text:
             raise ConfigError(
                 "CFG-55",
@@ -445,34 +415,21 @@ def _short(value: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "-", parts[-1].partition(".")[0] if parts else "")[:_SHORT].strip("-")
 
 
-def _marked(node: Node, key: str) -> Iterator[tuple[str, str, PathMark]]:
-    """The texts of a component and of those below it that name a path: key, text, mark."""
+def _marked(config: Node) -> Iterator[tuple[str, str, PathMark]]:
+    """The texts of a config that name a path: key, text, mark."""
     from hydra.utils import get_object
 
-    parameters = parameters_of(get_object(node["_target_"]))
-    for name, value in node.items():
-        if name in RESERVED or value == MISSING:
-            continue
-        marks = [mark for mark in _marks(parameters[name].annotation) if isinstance(mark, PathMark)]
-        for below, item in _leaves(value, join(key, name)):
-            if isinstance(item, dict):
-                yield from _marked(item, below)
-            else:
-                for mark in marks:
-                    if not (isinstance(mark, OutputName) and node.get(mark.unless) is not None):
-                        yield below, item, mark
-
-
-def _leaves(value: object, key: str) -> Iterator[tuple[str, str | Node]]:
-    """The texts and components in a value, not those inside components."""
-    if isinstance(value, str) or (isinstance(value, dict) and "_target_" in value):
-        yield key, value
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            yield from _leaves(item, f"{key}.{name}")
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from _leaves(item, f"{key}[{number}]")
+    for key, node in walk(config):
+        parameters = parameters_of(get_object(node["_target_"])) if _is_component(node) else {}
+        for name in [name for name in parameters if name in node]:
+            for mark in _marks(parameters[name].annotation):
+                if not isinstance(mark, PathMark):
+                    continue
+                if isinstance(mark, OutputName) and node.get(mark.unless) is not None:
+                    continue
+                for below, text in walk(node[name], join(key, name)):
+                    if isinstance(text, str) and text != MISSING:
+                        yield below, text, mark
 
 
 def build(node: Node, *, key: str = "") -> Any:  # noqa: ANN401

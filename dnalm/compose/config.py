@@ -1,10 +1,9 @@
 """Compose the config of a command from `conf/`, the user's own folder, and the command line.
 
-Hydra composes; what differs from its defaults is the treatment of `key=value`. A class signature
-holds the defaults and YAML only what differs, so a key may be valid without standing in any YAML:
-values are added where they are absent, and `check` then judges them against the signatures. Every file of the
-user's folder is first held against limits of size and depth, and may have no aliases, since a few lines of
-aliases that stand for each other keep OmegaConf busy for hours.
+Hydra composes, but for `key=value` of keys that no YAML states: class signatures hold the defaults and YAML
+only what differs, so values are added where they are absent, and `check` then compares them with the
+signatures. Files of the user's folder have limits of size and depth and no aliases, since a few lines of
+aliases of aliases keep OmegaConf busy for hours.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +20,17 @@ import yaml
 
 from dnalm import grants
 from dnalm.compose.check import origin
-from dnalm.compose.neighbours import Word, check_names, read_words, said_here, unknown_key
+from dnalm.compose.neighbours import Word, check_names, equivalent, read_words, root_of, unknown_key
 from dnalm.compose.targets import argument_names
 from dnalm.errors import ConfigError
 from dnalm.grants import KEYS, refuse_in_files
 from dnalm.paths import config_folder, quoted
-from dnalm.small_files import SmallFileError, YamlLimitError, check_yaml_text, read_limited
+from dnalm.small_files import SmallFileError, check_yaml_text, read_limited
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_STEP_COUNTS = ("schedule.warmup_steps",)  # of a run; not masking.final_from, which an extension must keep
+_WARMUP = "schedule.warmup_steps"
 _GROUP = re.compile(r"\w[\w/]{0,60}")
 
 
@@ -63,18 +62,23 @@ def read_config(
             check_yaml(path)
     words = read_words(overrides)
     hydra_words = [part for word in words for part in _as_hydra(word, command, folders)]
-    hydra_words += _published_size(command, words)
+    keys = {word.key for word in words}
+    if "experiment" in keys and "size" not in keys and "size" in composed_groups(command):
+        hydra_words.append("size=full")  # an experiment alone; the bare command is small, see its root
     if extra_folder:
         hydra_words.append(f"hydra.searchpath=[{json.dumps(f'file://{extra_folder.resolve()}')}]")
     try:
         config, choices = _compose(command, hydra_words)
         _check_options(words, choices, folders)
-        _scale_steps(config, command, hydra_words, words)
-        _leave_alone(config, choices, words, folders)
-        _leave_out_tracks(config, words)
+        _scale_warmup(config, command, hydra_words, keys)
+        _remove_foreign_keys(config, choices, keys, folders)
+        _remove_tracks(config, keys)
         plain = _resolved(config, choices)
     except Exception as error:  # of many kinds, all about words and files that are the user's
-        raise _own_error(error) or _explain(error, overrides, folders) from error
+        own: BaseException | None = error  # or what a resolver of ours raised, which OmegaConf wraps
+        while own is not None and not isinstance(own, ConfigError):
+            own = own.__cause__ or own.__context__
+        raise own or _explain(error, overrides, folders) from error
     refuse_in_files(plain)
     check_names(
         plain,
@@ -91,13 +95,13 @@ def _as_hydra(word: Word, command: str, folders: Sequence[Path]) -> list[str]:
     A group that has an option `files` takes a path in place of an option's name: one with a slash, or of
     what is there.
     """
-    if word.key.partition(".")[0].partition("/")[0] == "hydra":
+    if root_of(word.key) == "hydra":
         raise ConfigError(
             "CFG-16",
             where=word.text,
             found="a setting of Hydra itself",
             expected="keys and groups of the command",
-            fix=said_here(word.key, word.value, composed_roots(command))
+            fix=equivalent(word.key, word.value, composed_roots(command))
             or "leave it out; dnalm uses Hydra to compose configs and for nothing else",
         )
     if word.prefix or "@" in word.key:
@@ -108,15 +112,9 @@ def _as_hydra(word: Word, command: str, folders: Sequence[Path]) -> list[str]:
     offered = options(word.key, folders)
     is_path = "/" in word.value or Path(word.value).exists()
     if word.value and is_path and word.value not in offered and "files" in offered:
-        return [f"{word.key}=files", f"++{word.key}.{_asked_key(word.key)}={quoted(word.value)}"]
+        (asked,) = _asked(word.key, "files", folders)
+        return [f"{word.key}=files", f"++{word.key}.{asked}={quoted(word.value)}"]
     return [word.text]
-
-
-def _asked_key(group: str) -> str:
-    """The one key that a group's option `files` leaves to be given."""
-    lines = (config_folder() / group / "files.yaml").read_text().splitlines()
-    (asked,) = (line.partition(":")[0] for line in lines if line.endswith(": ???"))
-    return asked
 
 
 def _check_root(word: Word, command: str) -> None:
@@ -125,7 +123,7 @@ def _check_root(word: Word, command: str) -> None:
     Raises:
         ConfigError: CFG-06, CFG-03.
     """
-    root, roots = word.key.partition(".")[0].partition("/")[0], composed_roots(command)
+    root, roots = root_of(word.key), composed_roots(command)
     if root not in roots and root in composed_roots("sweep"):
         raise ConfigError(
             "CFG-06",
@@ -136,13 +134,6 @@ def _check_root(word: Word, command: str) -> None:
         )
     if root not in roots and (config_folder() / word.key).is_dir():
         raise unknown_key(word.key, sorted(roots), value=word.value, root=roots)
-
-
-def _published_size(command: str, words: Sequence[Word]) -> list[str]:
-    """An experiment that is named alone is of its published size; the bare command is small, see its root."""
-    keys = {word.key for word in words}
-    is_named = "experiment" in keys and "size" not in keys
-    return ["size=full"] if is_named and "size" in composed_groups(command) else []
 
 
 def _compose(command: str, words: Sequence[str]) -> tuple[DictConfig, Mapping[str, str | None]]:
@@ -186,7 +177,7 @@ def _check_options(words: Sequence[Word], choices: Mapping[str, str | None], fol
         chosen = choices.get(group)
         if not chosen or name in _stated(group, chosen, folders):
             continue
-        asking = [option for option in options(group, folders) if _asks(group, option, name, folders)]
+        asking = [option for option in options(group, folders) if name in _asked(group, option, folders)]
         if asking:
             plain = [option for option in asking if len(_stated(group, option, folders)) <= 3] or asking
             raise ConfigError(
@@ -198,31 +189,36 @@ def _check_options(words: Sequence[Word], choices: Mapping[str, str | None], fol
             )
 
 
-def _asks(group: str, option: str, name: str, folders: Sequence[Path]) -> bool:
-    return bool(_stated(group, option, folders).get(name) == "???")
+def _asked(group: str, option: str, folders: Sequence[Path]) -> list[str]:
+    """The keys that an option leaves to be given."""
+    return [key for key, value in _stated(group, option, folders).items() if value == "???"]
 
 
-def _scale_steps(config: DictConfig, command: str, hydra_words: Sequence[str], words: Sequence[Word]) -> None:
-    """Where `steps` alone is typed, counts of steps keep their share of the run."""
+def _scale_warmup(
+    config: DictConfig, command: str, hydra_words: Sequence[str], typed: Collection[str]
+) -> None:
+    """Where `steps` alone is typed, warmup keeps its share of the run.
+
+    Not so `masking.final_from`, which must stay when a run is extended.
+    """
     from omegaconf import OmegaConf
 
-    typed = {word.key for word in words}
     steps = config.get("steps")
-    if "steps" not in typed or not isinstance(steps, int) or steps < 1:
+    if "steps" not in typed or _WARMUP in typed or not isinstance(steps, int) or steps < 1:
         return
     stated, _ = _compose(command, [word for word in hydra_words if not word.startswith("++steps=")])
-    of = stated.get("steps")
-    for key in _STEP_COUNTS:
-        count = OmegaConf.select(stated, key, throw_on_missing=False)
-        if key not in typed and isinstance(of, int) and isinstance(count, int) and 0 < count < of:
-            OmegaConf.update(config, key, max(1, round(count * steps / of)))
+    of, count = stated.get("steps"), OmegaConf.select(stated, _WARMUP, throw_on_missing=False)
+    if isinstance(of, int) and isinstance(count, int) and 0 < count < of:
+        OmegaConf.update(config, _WARMUP, max(1, round(count * steps / of)))
 
 
-def _leave_alone(
-    config: DictConfig, choices: Mapping[str, str | None], words: Sequence[Word], folders: Sequence[Path]
+def _remove_foreign_keys(
+    config: DictConfig,
+    choices: Mapping[str, str | None],
+    typed: Collection[str],
+    folders: Sequence[Path],
 ) -> None:
-    """Sizes and debugging change what is there: not the shape of a loaded model, nor what a command lacks."""
-    typed = {word.key for word in words}
+    """Remove what a size or debug option states and the component lacks, such as a model that is loaded."""
     for group in ("size", "debug"):
         option = choices.get(group)
         for path in _leaves(_stated(group, option, folders)) if option else ():
@@ -264,8 +260,8 @@ def _remove(config: DictConfig, path: Sequence[str]) -> None:
         _remove(config, above)
 
 
-def _leave_out_tracks(config: DictConfig, words: Sequence[Word]) -> None:
-    """A track of `data` whose files are not given is absent, unless none is given."""
+def _remove_tracks(config: DictConfig, typed: Collection[str]) -> None:
+    """Remove the tracks of `data` whose files are not given, unless none is given."""
     from omegaconf import OmegaConf
 
     data = config.get("data")
@@ -277,7 +273,6 @@ def _leave_out_tracks(config: DictConfig, words: Sequence[Word]) -> None:
         for name, node in tracks.items()
         if OmegaConf.is_dict(node) and any(OmegaConf.is_missing(node, part) for part in node)
     ]
-    typed = [word.key for word in words]
     for name in asking if len(asking) < len(tracks) else ():
         if not any(key.startswith(f"data.tracks.{name}.") for key in typed):
             del tracks[name]
@@ -297,7 +292,6 @@ def _resolved(config: DictConfig, choices: Mapping[str, str | None]) -> dict[str
         except InterpolationToMissingValueError as error:
             OmegaConf.update(config, str(error.full_key), "???")
     assert isinstance(plain, dict), "a root config is a mapping"
-    refuse_in_files(plain)
     return {str(key): value for key, value in plain.items()}
 
 
@@ -306,34 +300,28 @@ def _options_with(key: str, name: str, folders: Sequence[Path]) -> list[str]:
     group = key.replace(".", "/")
     if not key or not any((folder / group).is_dir() for folder in folders):
         return []
-    texts = {option: _text_of(group, option, folders) for option in options(group, folders)}
-    having = [
-        option
-        for option, text in texts.items()
-        if name in _stated(group, option, folders)
-        or name in (argument_names(_stated(group, option, folders).get("_target_")) or ())
-        or f"{key}.{name}=" in text
-    ]
-    naming = [option for option in having if f"{key}.{name}" in texts[option]]
-    return [f"{group}={option}" for option in (naming or having)[:3]]
+    having = {}
+    for option in options(group, folders):
+        text, stated = _text_of(group, option, folders), _stated(group, option, folders)
+        arguments = argument_names(stated.get("_target_")) or ()
+        if name in stated or name in arguments or f"{key}.{name}=" in text:
+            having[option] = f"{key}.{name}" in text
+    naming = [option for option, is_named in having.items() if is_named]
+    return [f"{group}={option}" for option in (naming or list(having))[:3]]
 
 
 def _text_of(group: str, option: str, folders: Sequence[Path]) -> str:
-    paths = [folder / group / f"{option}.yaml" for folder in folders]
-    return next(path.read_text(encoding="utf-8") for path in paths if path.is_file())
+    paths = (folder / group / f"{option}.yaml" for folder in folders)
+    return next((path.read_text(encoding="utf-8") for path in paths if path.is_file()), "")
 
 
 def _stated(group: str, option: str, folders: Sequence[Path]) -> dict[str, Any]:
     """What the file of an option states; nothing where it cannot be read, which Hydra says better."""
-    for folder in folders:
-        path = folder / group / f"{option}.yaml"
-        if path.is_file():
-            try:
-                stated = yaml.safe_load(path.read_text(encoding="utf-8"))
-            except (yaml.YAMLError, UnicodeDecodeError):
-                return {}
-            return stated if isinstance(stated, dict) else {}
-    return {}
+    try:
+        stated = yaml.safe_load(_text_of(group, option, folders))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return {}
+    return stated if isinstance(stated, dict) else {}
 
 
 def options(group: str, folders: Sequence[Path] | None = None) -> list[str]:
@@ -356,28 +344,21 @@ def composed_roots(command: str) -> set[str]:
     return {*composed_groups(command), *stated, *(argument_names(stated.get("_target_")) or ())}
 
 
-def _own_error(error: BaseException | None) -> ConfigError | None:
-    """What a resolver of ours has raised, which OmegaConf wraps."""
-    while error is not None and not isinstance(error, ConfigError):
-        error = error.__cause__ or error.__context__
-    return error
-
-
 def _explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path]) -> ConfigError:
     """Turn what Hydra, OmegaConf or YAML say into one sentence."""
     first, *_ = str(error).strip().splitlines() or [type(error).__name__]
-    several = first.startswith(("Ambiguous value", "Sweep parameters"))
-    for word in overrides if not several else ():
-        group, _, name = word.lstrip("+").partition("=")
-        offered = options(group, folders) if _GROUP.fullmatch(group) else []
-        if offered and name not in offered and name not in ("null", ""):
-            return _no_option(group, name, offered)
     fix = "quote values that hold spaces, commas, braces or '=': 'key=\"value\"'"
-    if several:
+    if first.startswith(("Ambiguous value", "Sweep parameters")):
         fix = (
             "write a list as key=[a,b], add -m to run a job for each value, or quote a value that holds "
             "commas: 'key=\"value\"'"
         )
+    else:
+        for word in overrides:
+            group, _, name = word.lstrip("+").partition("=")
+            offered = options(group, folders) if _GROUP.fullmatch(group) else []
+            if offered and name not in offered and name not in ("null", ""):
+                return _no_option(group, name, offered)
     return ConfigError(
         "CFG-01",
         where="config",
@@ -389,12 +370,11 @@ def _explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path]
 
 def _no_option(group: str, name: str, offered: Sequence[str]) -> ConfigError:
     nearest = difflib.get_close_matches(name, offered, n=1)
-    fix = f"did you mean {group}={nearest[0]}?" if nearest else "choose one of those"
-    if "files" in offered:
-        path = f"a path, such as {group}=./{name}"
-        fix = (
-            f"did you mean {group}={nearest[0]}, or {path}?" if nearest else f"choose one of those, or {path}"
-        )
+    path = f"a path, such as {group}=./{name}" if "files" in offered else ""
+    if nearest:
+        fix = f"did you mean {group}={nearest[0]}{f', or {path}' if path else ''}?"
+    else:
+        fix = f"choose one of those{f', or {path}' if path else ''}"
     return ConfigError(
         "CFG-03", where=group, found=f"no option {name!r}", expected=f"one of {', '.join(offered)}", fix=fix
     )
@@ -438,15 +418,13 @@ def check_yaml(path: Path) -> None:
     """
     try:
         check_yaml_text(read_limited(path))
-    except YamlLimitError as error:
-        raise _refused(f"{path}:{error.line}", error.found, error.expected) from error
     except SmallFileError as error:
-        raise _refused(str(path), error.found, error.expected) from error
+        raise ConfigError(
+            "CFG-32",
+            where=f"{path}:{error.line}" if error.line else str(path),
+            found=error.found,
+            expected=error.expected,
+            fix="correct the file, or leave it out",
+        ) from error
     except yaml.YAMLError:
         return
-
-
-def _refused(where: str, found: str, expected: str) -> ConfigError:
-    return ConfigError(
-        "CFG-32", where=where, found=found, expected=expected, fix="mend the file, or leave it out"
-    )

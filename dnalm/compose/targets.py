@@ -17,11 +17,11 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any, Literal
 
 from pydantic import NonNegativeInt, PositiveInt, StringConstraints
@@ -122,31 +122,24 @@ _LOW_RANK_PRODUCT: Mapping[str, Any] = {
 }
 
 
-def _of(module: str, *names: str) -> dict[str, None]:
-    """Components of a module all of whose arguments may be set."""
-    return {f"{module}.{name}": None for name in " ".join(names).split()}
-
-
-_LIBRARIES: Mapping[str, Mapping[str, Any] | None] = {  # the arguments that may be set; None: all
+_WHOLE: Mapping[str, str] = {  # components of libraries all of whose arguments may be set
     # not the schedules of torch.optim, which have state: a schedule here is a function of the step
-    **_of("torch.optim", "ASGD Adadelta Adafactor Adagrad Adam AdamW Adamax LBFGS Muon NAdam RAdam RMSprop"),
-    **_of("torch.optim", "Rprop SGD SparseAdam"),
+    "torch.optim": "ASGD Adadelta Adafactor Adagrad Adam AdamW Adamax LBFGS Muon NAdam RAdam RMSprop Rprop "
+    "SGD SparseAdam",
     # layers and losses, for arguments of components of one's own
-    **_of(
-        "torch.nn", "Conv1d Dropout Embedding GELU Identity LayerNorm Linear RMSNorm ReLU SiLU Sigmoid Tanh"
-    ),
-    **_of("torch.nn", "BCEWithLogitsLoss CrossEntropyLoss HuberLoss L1Loss MSELoss PoissonNLLLoss"),
-    **_of("torch.nn", "SmoothL1Loss"),
-    **_of("torchmetrics", "MeanAbsoluteError MeanMetric MeanSquaredError PearsonCorrCoef R2Score"),
-    **_of("torchmetrics", "SpearmanCorrCoef SumMetric"),
-    **_of("torchmetrics.classification", "BinaryAUROC BinaryAccuracy BinaryAveragePrecision BinaryF1Score"),
-    **_of("torchmetrics.classification", "BinaryMatthewsCorrCoef MulticlassAUROC MulticlassAccuracy"),
-    **_of("torchmetrics.classification", "MulticlassAveragePrecision MulticlassF1Score"),
-    **_of("torchmetrics.classification", "MulticlassMatthewsCorrCoef MultilabelAUROC MultilabelAccuracy"),
-    **_of("torchmetrics.classification", "MultilabelAveragePrecision MultilabelF1Score"),
+    "torch.nn": "Conv1d Dropout Embedding GELU Identity LayerNorm Linear RMSNorm ReLU SiLU Sigmoid Tanh "
+    "BCEWithLogitsLoss CrossEntropyLoss HuberLoss L1Loss MSELoss PoissonNLLLoss SmoothL1Loss",
+    "torchmetrics": "MeanAbsoluteError MeanMetric MeanSquaredError PearsonCorrCoef R2Score SpearmanCorrCoef "
+    "SumMetric",
+    "torchmetrics.classification": "BinaryAUROC BinaryAccuracy BinaryAveragePrecision BinaryF1Score "
+    "BinaryMatthewsCorrCoef MulticlassAUROC MulticlassAccuracy MulticlassAveragePrecision MulticlassF1Score "
+    "MulticlassMatthewsCorrCoef MultilabelAUROC MultilabelAccuracy MultilabelAveragePrecision "
+    "MultilabelF1Score",
     # not those that write checkpoints or call what they are given, nor those that the trainer has already
-    **_of("lightning.pytorch.callbacks", "DeviceStatsMonitor EarlyStopping LearningRateMonitor ModelSummary"),
-    **_of("lightning.pytorch.callbacks", "RichModelSummary Timer"),
+    "lightning.pytorch.callbacks": "DeviceStatsMonitor EarlyStopping LearningRateMonitor ModelSummary "
+    "RichModelSummary Timer",
+}
+_IN_PART: Mapping[str, Mapping[str, Any]] = {  # others, and the arguments that may be set
     # loggers are given the run directory; not those that write to a server alone
     "lightning.pytorch.loggers.CSVLogger": {
         "name": _Name,
@@ -187,7 +180,9 @@ _LIBRARIES: Mapping[str, Mapping[str, Any] | None] = {  # the arguments that may
         "init_lora_weights": bool | Literal["gaussian", "olora", "orthogonal", "pissa"],
     },
 }
-COMPONENTS = dict.fromkeys((*_OURS, *_LIBRARIES))  # in this order
+COMPONENTS = dict.fromkeys(  # in this order
+    (*_OURS, *(f"{module}.{name}" for module, names in _WHOLE.items() for name in names.split()), *_IN_PART)
+)
 _PACKAGES = tuple(dict.fromkeys(name.partition(".")[0] for name in COMPONENTS))
 
 
@@ -214,21 +209,25 @@ def resolve(target: object, *, key: str, command: str | None = None) -> Callable
 
 def settable(target: Callable[..., Any]) -> Mapping[str, Any] | None:
     """The arguments of a component of a library that a config may set, with their types; None if all."""
-    for name, arguments in _LIBRARIES.items():
-        if arguments is not None and name.rpartition(".")[2] == target.__name__:
-            module = sys.modules.get(name.rpartition(".")[0])
-            if getattr(module, target.__name__, None) is target:
-                return arguments
+    for dotted, arguments in _IN_PART.items():
+        module, _, name = dotted.rpartition(".")
+        if getattr(sys.modules.get(module), name, None) is target:
+            return arguments
     return None
 
 
 def _find(target: str, key: str) -> Callable[..., Any]:
     """Import what a name of an admitted package leads to: a class or function that is defined there."""
     module, _, name = target.rpartition(".")
-    found = getattr(_import(module, key, target), name, None)
+    package = target.partition(".")[0]
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError as error:
+        raise _refused(
+            key, f"{target!r} cannot be imported: {error}", "an installed package", "see what is missing"
+        ) from error
     if found is None:
         raise _refused(key, f"{target!r} does not exist", f"a class or function of {module}", "correct it")
-    package = target.partition(".")[0]
     defined = getattr(found, "__module__", "").partition(".")[0] == package
     if not defined or not (inspect.isclass(found) or inspect.isfunction(found)):
         raise _refused(
@@ -239,15 +238,6 @@ def _find(target: str, key: str) -> Callable[..., Any]:
         )
     built: Callable[..., Any] = found
     return built
-
-
-def _import(module: str, key: str, target: str) -> ModuleType:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise _refused(
-            key, f"{target!r} cannot be imported: {error}", "an installed package", "see what is missing"
-        ) from error
 
 
 def _not_the_root(key: str, target: str, command: str) -> ConfigError:
@@ -278,6 +268,7 @@ def _refused(key: str, found: str, expected: str, fix: str) -> ConfigError:
     return ConfigError("CFG-21", where=where, found=found, expected=expected, fix=fix)
 
 
+_Definition = ast.ClassDef | ast.FunctionDef
 _MOST_HOPS = 8  # re-exports between the name of a component and its definition
 
 
@@ -287,66 +278,42 @@ def argument_names(target: object) -> list[str] | None:
     Args:
         target: the value of `_target_`, such as `dnalm.data.Masking`.
     """
-    if not isinstance(target, str) or target.partition(".")[0] not in _PACKAGES:
+    if not isinstance(target, str) or "." not in target or target.partition(".")[0] not in _PACKAGES:
         return None
-    found = _find_definition(target, _MOST_HOPS)
+    module, _, name = target.rpartition(".")
+    found = _definition(module, name)
     if found is None:
         return None
-    path, node = found
-    return _of_class(path, node) if isinstance(node, ast.ClassDef) else _of_function(node)
+    module, node = found
+    return _of_class(module, node) if isinstance(node, ast.ClassDef) else _of_function(node)
 
 
-_Definition = ast.ClassDef | ast.FunctionDef
-
-
-def _find_definition(dotted: str, hops: int) -> tuple[Path, _Definition] | None:
-    """The file and the definition that a dotted path leads to, through re-exports."""
-    package, *names = dotted.split(".")
-    path = _package_file(package)
-    while path is not None and names and path.name == "__init__.py":
-        below = path.parent / names[0]
-        module = next(
-            (file for file in (below / "__init__.py", below.with_suffix(".py")) if file.is_file()), None
-        )
-        if module is None:
-            break
-        path, names = module, names[1:]
-    return _in_module(path, names[0], hops) if path is not None and len(names) == 1 else None
-
-
-@cache
-def _package_file(package: str) -> Path | None:
-    spec = importlib.util.find_spec(package)
-    return Path(spec.origin) if spec is not None and spec.origin else None
-
-
-@cache
-def _parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-def _in_module(path: Path, name: str, hops: int) -> tuple[Path, _Definition] | None:
-    for node in _parsed(path).body:
+def _definition(module: str, name: str, hops: int = _MOST_HOPS) -> tuple[str, _Definition] | None:
+    """Where a name of a module is defined, through re-exports: the module there, and the definition."""
+    package, body = _source(module)
+    for node in body:
         if isinstance(node, _Definition) and node.name == name:
-            return path, node
+            return module, node
         if isinstance(node, ast.ImportFrom) and hops:
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
-                    return _find_definition(f"{_imported_module(path, node)}.{alias.name}", hops - 1)
+                    origin = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+                    return _definition(origin, alias.name, hops - 1)
     return None
 
 
-def _imported_module(path: Path, node: ast.ImportFrom) -> str:
-    """The absolute dotted name of what `from … import` names, relative ones resolved."""
-    if not node.level:
-        return node.module or ""
-    folder = path.parent
-    for _ in range(node.level - 1):
-        folder = folder.parent
-    parts = [folder.name]
-    while (folder := folder.parent) and (folder / "__init__.py").is_file():
-        parts.insert(0, folder.name)
-    return ".".join([*parts, *([node.module] if node.module else [])])
+@cache
+def _source(module: str) -> tuple[str, list[ast.stmt]]:
+    """The package of a module and its statements, without importing it; none where it has no source."""
+    top, *below = module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is not None and spec.origin is not None:
+        path = Path(spec.origin).parent.joinpath(*below)
+        package = module if path.is_dir() else module.rpartition(".")[0]
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if file.is_file():
+            return package, ast.parse(file.read_text(encoding="utf-8")).body
+    return module, []
 
 
 def _of_function(node: ast.FunctionDef) -> list[str] | None:
@@ -356,50 +323,49 @@ def _of_function(node: ast.FunctionDef) -> list[str] | None:
     return [argument.arg for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
 
 
-def _of_class(path: Path, node: ast.ClassDef) -> list[str] | None:
+def _of_class(module: str, node: ast.ClassDef) -> list[str] | None:
     for inner in node.body:
         if isinstance(inner, ast.FunctionDef) and inner.name == "__init__":
             names = _of_function(inner)
             return names[1:] if names is not None else None
     if _is_dataclass(node):
-        return _fields(path, node)
+        return _fields(module, node)
     if not node.bases:
         return []
-    first = _base(path, node.bases[0])  # of several bases, a dataclass that comes first has the `__init__`
+    first = _base(module, node.bases[0])  # of several, a dataclass that comes first has the `__init__`
     decides = first is not None and (len(node.bases) == 1 or _is_dataclass(first[1]))
     return _of_class(*first) if first is not None and decides else None
 
 
-def _fields(path: Path, node: ast.ClassDef) -> list[str] | None:
+def _fields(module: str, node: ast.ClassDef) -> list[str] | None:
     """Fields of a dataclass, those of its bases first; None if a base is not found."""
     names: dict[str, None] = {}
     for base in node.bases:
-        if ast.unparse(base).partition("[")[0].rpartition(".")[2] in ("Generic", "Protocol", "ABC"):
+        if _last_part(base) in ("Generic", "Protocol", "ABC"):
             continue
-        found = _base(path, base)
+        found = _base(module, base)
         inherited = _fields(*found) if found is not None else None
         if inherited is None:
             return None
         names |= dict.fromkeys(inherited)
-    return [*(names | dict.fromkeys(_own_fields(node)))] if _is_dataclass(node) else list(names)
-
-
-def _own_fields(node: ast.ClassDef) -> Iterator[str]:
-    for inner in node.body:
+    for inner in node.body if _is_dataclass(node) else ():
         if isinstance(inner, ast.AnnAssign) and isinstance(inner.target, ast.Name):
-            outer = ast.unparse(inner.annotation).partition("[")[0]
-            is_class_variable = outer.rpartition(".")[2] == "ClassVar"
             is_filled = inner.value is not None and "init=False" in ast.unparse(inner.value)
-            if not is_class_variable and not is_filled:
-                yield inner.target.id
+            if _last_part(inner.annotation) != "ClassVar" and not is_filled:
+                names[inner.target.id] = None
+    return list(names)
 
 
 def _is_dataclass(node: ast.ClassDef) -> bool:
-    names = [ast.unparse(decorator).partition("(")[0] for decorator in node.decorator_list]
-    return any(name.rpartition(".")[2] == "dataclass" for name in names)
+    return any(_last_part(decorator) == "dataclass" for decorator in node.decorator_list)
 
 
-def _base(path: Path, base: ast.expr) -> tuple[Path, ast.ClassDef] | None:
+def _last_part(expression: ast.expr) -> str:
+    """The name at the end of a dotted one, what it is called with or subscripted by left out."""
+    return re.split(r"[(\[]", ast.unparse(expression))[0].rpartition(".")[2]
+
+
+def _base(module: str, base: ast.expr) -> tuple[str, ast.ClassDef] | None:
     named = base.value if isinstance(base, ast.Subscript) else base  # of a generic class
-    found = _in_module(path, named.id, _MOST_HOPS) if isinstance(named, ast.Name) else None
+    found = _definition(module, named.id) if isinstance(named, ast.Name) else None
     return (found[0], found[1]) if found is not None and isinstance(found[1], ast.ClassDef) else None

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from dnalm.errors import ConfigError
+from dnalm.errors import ConfigError, shown
 from dnalm.limits import Depth, Width, WindowTokens
 from dnalm.models.kernels import KERNELS, KernelName
 from dnalm.models.packing import PositionKind
-from dnalm.small_files import shown
 
 FeedForwardKind = Literal["gelu", "geglu", "swiglu"]
 FeedForwardDropout = Literal["after", "inside"]

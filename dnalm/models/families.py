@@ -22,11 +22,10 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import torch
 from torch import Tensor
 
-from dnalm.errors import CheckpointError
+from dnalm.errors import CheckpointError, shown
 from dnalm.models.config import EncoderConfig
 from dnalm.models.encoder import Encoder
 from dnalm.models.packing import rotary_frequencies
-from dnalm.small_files import shown
 
 # How attention is computed is the reader's choice and no property of a checkpoint.
 _NOT_STORED = frozenset({"kernel"})

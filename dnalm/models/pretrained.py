@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dnalm.console import stderr
-from dnalm.errors import CheckpointError, ConfigError, NumericsError
+from dnalm.errors import CheckpointError, ConfigError, NumericsError, shown
 from dnalm.models.encoder import Encoder, HeadShape, MaskedLM
 from dnalm.models.families import FAMILIES, Family, recognise, rename
 from dnalm.models.kernels import KernelName
@@ -35,7 +35,7 @@ from dnalm.models.weights import (
     write_whole,
 )
 from dnalm.paths import InputName
-from dnalm.small_files import TOKENIZER_FILES, SmallFileError, read_small, shown, window_tokens
+from dnalm.small_files import TOKENIZER_FILES, SmallFileError, read_small, window_tokens
 
 _TOKENS = "encoder.embeddings.token.weight"
 _LISTED = 5  # names in a message; of more the number

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dnalm.durable import atomic_write
-from dnalm.errors import CheckpointError
+from dnalm.errors import CheckpointError, shown
 from dnalm.small_files import (
     MOST_BYTES,
     SmallFileError,
@@ -29,7 +29,6 @@ from dnalm.small_files import (
     parse_small,
     read_small,
     require_file,
-    shown,
 )
 
 _INDEX = ".index.json"

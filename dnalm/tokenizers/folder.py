@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dnalm.errors import ConfigError, DataError
+from dnalm.errors import ConfigError, DataError, shown
 from dnalm.paths import InputPath
-from dnalm.small_files import SmallFileError, read_bytes, read_small, shown
+from dnalm.small_files import SmallFileError, read_bytes, read_small
 from dnalm.tokenizers.bpe import BpeTokenizer, Document, read_document, tokens_of
 from dnalm.tokenizers.kmer import SPECIAL_TOKENS, KmerTokenizer
 from dnalm.tokenizers.logo import LogoTokenizer

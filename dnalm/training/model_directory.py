@@ -25,7 +25,7 @@ from torch import Tensor
 from dnalm import __version__
 from dnalm.data.labelled import TaskKind
 from dnalm.durable import file_sha256
-from dnalm.errors import CheckpointError
+from dnalm.errors import CheckpointError, shown
 from dnalm.models import (
     HeadShape,
     MaskedLM,
@@ -47,7 +47,6 @@ from dnalm.small_files import (
     provenance_text,
     read_provenance,
     refused_provenance,
-    shown,
 )
 from dnalm.tokenizers import Tokenizer, load_tokenizer
 from dnalm.training.checkpoint import Checkpoint, CheckpointFolder, choose, open_checkpoint, read_weights
