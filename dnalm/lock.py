@@ -258,7 +258,13 @@ class OutputLock:
 def _birth(pid: int) -> str | None:
     """None if there is no such process, or it has ended and nobody has asked how."""
     if not (_PROC / "self/stat").exists():
-        return _UNKNOWN if _is_there(pid) else None
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            pass  # of another user
+        return _UNKNOWN
     try:
         status = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
         boot = (_PROC / "sys/kernel/random/boot_id").read_text()
@@ -266,13 +272,3 @@ def _birth(pid: int) -> str | None:
         return None
     state, started = status[0], status[19]
     return None if state in "ZX" else hashlib.sha256(f"{boot} {started}".encode()).hexdigest()[:8]
-
-
-def _is_there(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

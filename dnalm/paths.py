@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,13 +75,34 @@ def check_outputs(outputs: Mapping[str, tuple[Path, Output]], inputs: Mapping[st
     for key, (path, output) in outputs.items():
         for name, source in inputs.items():
             if os.path.lexists(source) and (found := _conflict(path, output, source)):
+                examples = {"file": path.parent / f"new-{path.name}", "folder": "runs/second"}
                 raise ConfigError(
                     "CFG-55",
                     where=key,
                     found=f"{path} {found} {name}={source}",
                     expected="an output apart from all inputs",
-                    fix=f"choose another, such as {key}={_apart(path, output)}",
+                    fix=f"choose another, such as {key}={examples.get(output.kind, 'cache')}",
                 )
+
+
+def _conflict(path: Path, output: Output, source: Path) -> str | None:
+    """What is wrong between an output and an input, in words that stand between them."""
+    beside = [path.with_name(path.name + ending) for ending in BESIDE] if output.kind == "file" else []
+    for written in (path, *beside):
+        if _is_same(written, source):
+            return "is" if written == path else f"needs {written.name}, which is"
+    if output.kind == "folder" and path.resolve() in source.resolve().parents:
+        return "holds"
+    replaces = output.kind == "file" and os.path.lexists(path) and source.resolve() in path.resolve().parents
+    if replaces and source.is_dir() and not (path.parent / f"{path.name}.summary.json").is_file():
+        return "would replace a file in"
+    return None
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    with suppress(OSError):
+        return one.samefile(other)
+    return one.resolve() == other.resolve()
 
 
 def check_folder(path: Path, *, key: str) -> None:
@@ -123,53 +144,21 @@ def check_name(name: str, *, key: str) -> None:
         )
 
 
-def _conflict(path: Path, output: Output, source: Path) -> str | None:
-    """What is wrong between an output and an input, in words that stand between them."""
-    for written in _written(path, output):
-        if _is_same(written, source):
-            return "is" if written == path else f"needs {written.name}, which is"
-    if output.kind == "folder" and _holds(path, source):
-        return "holds"
-    replaces = output.kind == "file" and os.path.lexists(path) and source.is_dir() and _holds(source, path)
-    if replaces and not path.with_name(f"{path.name}.summary.json").is_file():
-        return "would replace a file in"
-    return None
-
-
-def _written(path: Path, output: Output) -> Iterator[Path]:
-    yield path
-    if output.kind == "file":
-        yield from (path.with_name(path.name + ending) for ending in BESIDE)
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    with suppress(OSError):
-        return one.samefile(other)
-    return one.resolve() == other.resolve()
-
-
-def _holds(folder: Path, path: Path) -> bool:
-    return folder.resolve() in path.resolve().parents
-
-
-def _apart(path: Path, output: Output) -> Path:
-    if output.kind == "file":
-        return path.with_name(f"new-{path.name}")
-    return Path("runs/second" if output.kind == "folder" else "cache")
-
-
 def config_folder() -> Path:
-    """Where `conf/` is: inside the installed package, or beside it in a checkout."""
-    package = Path(dnalm.__file__).parent
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
+    """Where `conf/` is."""
+    return _shipped("conf", "conf")
 
 
 def published_folder() -> Path:
-    """Where `experiments/published/` is: inside the installed package, or beside it in a checkout."""
+    """Where the tables of published results are, `experiments/published/` in a checkout."""
+    return _shipped("published", "experiments/published")
+
+
+def _shipped(name: str, in_checkout: str) -> Path:
+    """A folder inside the installed package, or beside it in a checkout."""
     package = Path(dnalm.__file__).parent
-    inside = package / "published"
-    return inside if inside.is_dir() else package.parent / "experiments/published"
+    inside = package / name
+    return inside if inside.is_dir() else package.parent / in_checkout
 
 
 def quoted(text: str) -> str:

@@ -70,30 +70,60 @@ def translate(error: BaseException) -> DnalmError | None:
     """
     if isinstance(error, DnalmError):
         return error
-    where = str(path_of(error) or "")
-    if _is_of_memory(error):
-        return _no_memory(error)
+    return _of_process(error) or _of_file(error, str(path_of(error) or ""))
+
+
+def _of_process(error: BaseException) -> DnalmError | None:
+    """The error of a process that lacks memory, or that was killed."""
+    lines = [line.strip()[:120] for line in str(error).splitlines() if _NO_MEMORY.search(line)]
+    is_said = isinstance(error, RuntimeError) and bool(lines)
+    if isinstance(error, MemoryError) or is_said or errno_of(error) == errno.ENOMEM:
+        return ConfigError(
+            "MEM-01",
+            where=f"process {os.getpid()}",
+            found=f"no memory is left{f' ({lines[0]})' if lines else ''}",
+            expected="a command that fits into memory",
+            fix="give it more memory, or ask for less: batch.micro_size=1, batch_tokens=4096, workers=1",
+        )
     if isinstance(error, BrokenProcessPool):
-        return _killed()
+        return DistributedError(
+            "DIST-21",
+            where="a worker process",
+            found="it was killed, perhaps for want of memory",
+            expected="processes that live to the end",
+            fix="run it again with fewer workers or more memory; dmesg names who was killed",
+        )
+    return None
+
+
+def _of_file(error: BaseException, where: str) -> DataError | None:
+    """The error of what a file holds, or of the disk it is on."""
     if isinstance(error, UnicodeDecodeError):
-        return _not_text(error, where)
+        byte, place = error.object[error.start], f"offset {error.start:,} of what was read"
+        return DataError(
+            "DATA-21",
+            where=where or "an input file",
+            found=f"byte {byte:#04x} at {place} is no {error.encoding}",
+            expected="text in UTF-8",
+            fix="convert it: iconv -f latin1 -t utf-8 old > new; or name the file that was meant",
+        )
     if isinstance(error, _DAMAGED) or _is_arrow_reading(error):
-        return _damaged(error, where)
-    return None if isinstance(error, ConnectionError) else _of_disk(error, where)
-
-
-def _of_disk(error: BaseException, where: str) -> DataError | None:
-    number = errno_of(error)
+        said = (str(error).splitlines() or [""])[0][:120]
+        return DataError(
+            "DATA-22",
+            where=where or "an input file",
+            found=f"damaged or cut short ({said or type(error).__name__})",
+            expected="a whole file of the kind that its name says",
+            fix="copy or download it again",
+        )
+    number = None if isinstance(error, ConnectionError) else errno_of(error)
     reason = disk_reason(number, Path(where) if where else None, needed=getattr(error, "needed", ""))
     if reason is None or (not where and number in _OF_A_FILE):
         return None
-    place = where or f"a file that {_step_of(error)} uses"
+    steps = list(_our_steps(error.__traceback__))
+    step = steps[-1].tb_frame.f_code.co_name.strip("_") if steps else "library"
+    place = where or f"a file that {step} uses"
     return DataError(reason.code, where=place, found=reason.found, expected=reason.expected, fix=reason.fix)
-
-
-def _is_of_memory(error: BaseException) -> bool:
-    said = isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))
-    return isinstance(error, MemoryError) or bool(said) or errno_of(error) == errno.ENOMEM
 
 
 def is_of_closed_stdout(error: BaseException) -> bool:
@@ -228,12 +258,6 @@ def _our_steps(step: TracebackType | None) -> Iterator[TracebackType]:
         step = step.tb_next
 
 
-def _step_of(error: BaseException) -> str:
-    """The name of our innermost function, for what has no path."""
-    steps = list(_our_steps(error.__traceback__))
-    return steps[-1].tb_frame.f_code.co_name.strip("_") if steps else "library"
-
-
 def _is_arrow_reading(error: BaseException) -> bool:
     """Whether pyarrow refuses a file, rather than a table of ours."""
     arrow = sys.modules.get("pyarrow")
@@ -245,46 +269,3 @@ def _is_arrow_reading(error: BaseException) -> bool:
             return "write" not in step.tb_frame.f_code.co_name
         step = step.tb_next
     return False
-
-
-def _no_memory(error: BaseException) -> ConfigError:
-    said = next((line for line in str(error).splitlines() if _NO_MEMORY.search(line)), "")
-    return ConfigError(
-        "MEM-01",
-        where=f"process {os.getpid()}",
-        found=f"no memory is left{f' ({said.strip()[:120]})' if said else ''}",
-        expected="a command that fits into memory",
-        fix="give it more memory, or ask for less: batch.micro_size=1, batch_tokens=4096, workers=1",
-    )
-
-
-def _killed() -> DistributedError:
-    return DistributedError(
-        "DIST-21",
-        where="a worker process",
-        found="it was killed, perhaps for want of memory",
-        expected="processes that live to the end",
-        fix="run it again with fewer workers or more memory; dmesg names who was killed",
-    )
-
-
-def _not_text(error: UnicodeDecodeError, where: str) -> DataError:
-    byte, place = error.object[error.start], f"offset {error.start:,} of what was read"
-    return DataError(
-        "DATA-21",
-        where=where or "an input file",
-        found=f"byte {byte:#04x} at {place} is no {error.encoding}",
-        expected="text in UTF-8",
-        fix="convert it: iconv -f latin1 -t utf-8 old > new; or name the file that was meant",
-    )
-
-
-def _damaged(error: BaseException, where: str) -> DataError:
-    said = (str(error).splitlines() or [type(error).__name__])[0][:120]
-    return DataError(
-        "DATA-22",
-        where=where or "an input file",
-        found=f"damaged or cut short ({said or type(error).__name__})",
-        expected="a whole file of the kind that its name says",
-        fix="copy or download it again",
-    )

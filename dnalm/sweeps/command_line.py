@@ -15,8 +15,9 @@ from typing import Any
 import yaml
 
 from dnalm.compose import build, check, read_config, read_resolved, run_command, with_defaults
+from dnalm.compose.neighbours import root_of
 from dnalm.errors import ConfigError
-from dnalm.grants import program
+from dnalm.grants import key_of, program
 from dnalm.sweeps.launchers import Launcher
 from dnalm.sweeps.results import Job, Ledger, SweepFolder, assign, job_id, program_job, short_hash
 from dnalm.sweeps.search import Axis, read_axes
@@ -56,12 +57,9 @@ class Plan:
 
     def text(self) -> str:
         """The settings of the sweep, defaults written out, and the jobs known beforehand, as YAML."""
-        search = build(self.settings["hparams_search"])
-        jobs = [[*self.shared, *assign(overrides)] for overrides in search.known(self.axes, [])]
-        content = {
-            **with_defaults(self.settings, command="sweep"),
-            "jobs": [" ".join(words) for words in jobs],
-        }
+        known = build(self.settings["hparams_search"]).known(self.axes, [])
+        jobs = [" ".join([*self.shared, *assign(overrides)]) for overrides in known]
+        content = {**with_defaults(self.settings, command="sweep"), "jobs": jobs}
         return yaml.safe_dump(content, sort_keys=False, width=1000)
 
     def run(self) -> int:
@@ -88,24 +86,19 @@ def read_sweep(command: str, words: Sequence[str], *, config_dir: Path | None = 
     Raises:
         ConfigError: the settings of the sweep or its axes cannot be read.
     """
-    own = [word for word in words if _first_part(word) in _OWN]
-    axes, shared = read_axes([word for word in words if _first_part(word) not in _OWN])
-    for key in [*(axis.key for axis in axes), *(word.partition("=")[0] for word in shared)]:
-        if key.lstrip("+~") in _SET_HERE:
-            raise ConfigError(
-                "SWEEP-04",
-                where=key,
-                found="a key that the sweep gives each job itself",
-                expected="a folder of the whole sweep",
-                fix="leave it out; sweep.dir=… is where the runs go",
-            )
+    own = [word for word in words if root_of(word) in _OWN]
+    axes, shared = read_axes([word for word in words if root_of(word) not in _OWN])
+    if set_here := [key for key in [*(axis.key for axis in axes), *shared] if key_of(key) in _SET_HERE]:
+        raise ConfigError(
+            "SWEEP-04",
+            where=set_here[0].partition("=")[0],
+            found="a key that the sweep gives each job itself",
+            expected="a folder of the whole sweep",
+            fix="leave it out; sweep.dir=… is where the runs go",
+        )
     settings = read_config("sweep", own, extra_folder=config_dir)
     check(settings, given=frozenset({"name", "axes", "make_job", "check"}), command="sweep")
     return Plan(command=command, settings=settings, axes=axes, shared=shared, config_dir=config_dir)
-
-
-def _first_part(word: str) -> str:
-    return word.lstrip("+~").partition("=")[0].partition(".")[0].partition("@")[0]
 
 
 def what_is_wrong(command: str, words: Sequence[str], config_dir: Path | None = None) -> str:

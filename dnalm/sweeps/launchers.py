@@ -177,8 +177,11 @@ class LocalRun:
             return "oom", "killed for want of memory"
         if _NO_MEMORY.search("\n".join(lines[-8:])):
             return "oom", last
-        error = _signal_name(-exit_code) if exit_code < 0 else last or f"exit code {exit_code}"
-        return _status_of(exit_code), error
+        if exit_code >= 0:
+            return _status_of(exit_code), last or f"exit code {exit_code}"
+        is_named = -exit_code in set(signal.Signals)
+        name = signal.Signals(-exit_code).name if is_named else f"signal {-exit_code}"
+        return _status_of(exit_code), name
 
     def _signal(self, number: signal.Signals) -> None:
         """Send a signal to every process of the job, once each."""
@@ -241,13 +244,6 @@ def _status_of(exit_code: int) -> Status:
     if exit_code < 0 or number == signal.SIGKILL:
         return "killed"
     return "config" if exit_code == ConfigError.exit_code else "failed"
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _memory_kills() -> int:

@@ -25,7 +25,7 @@ from pydantic import NonNegativeFloat, PositiveFloat
 
 from dnalm.durable import append, atomic_write, sync
 from dnalm.errors import ConfigError
-from dnalm.grants import program
+from dnalm.grants import key_of, program
 from dnalm.limits import Jobs
 from dnalm.lock import OutputLock
 from dnalm.paths import OutputPath, check_folder, quoted
@@ -35,10 +35,7 @@ from dnalm.tables import csv_text, markdown_text, readable, replace_text
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_RESUMING = (
-    "pretrain",
-    "prepare",
-)  # commands that continue an earlier try; the others start from the beginning
+_RESUMING = ("pretrain", "prepare")  # commands that continue an earlier try; the others start again
 _NAME_LENGTH = 60
 
 
@@ -75,8 +72,7 @@ def job_id(command: str, words: Sequence[str], overrides: Mapping[str, str]) -> 
 
 def short_hash(command: str, words: Sequence[str]) -> str:
     """Eight hexadecimal digits; the order of words counts only where they set the same key."""
-    ordered = sorted(words, key=lambda word: word.partition("=")[0].lstrip("+~"))
-    return hashlib.sha256("\0".join([command, *ordered]).encode()).hexdigest()[:8]
+    return hashlib.sha256("\0".join([command, *sorted(words, key=key_of)]).encode()).hexdigest()[:8]
 
 
 def assign(overrides: Mapping[str, str]) -> list[str]:
@@ -289,13 +285,13 @@ class SweepFolder:
 
     def record(self, job: Job, status: str, *, handle: str = "", error: str = "") -> Record:
         """An event of a job that has not run to an end."""
-        places = self.places(job)
+        run, log = str(self._folder / job.id), str(self._folder / f"{job.id}.log")
         return Record(
             job=job.id,
             status=status,
             overrides=dict(job.overrides),
-            run=str(places.run),
-            log=str(places.log),
+            run=run,
+            log=log,
             handle=handle,
             error=error,
         )
@@ -334,28 +330,25 @@ def write_tables(folder: Path, records: Sequence[Record], metric: str) -> None:
     """
     keys = list(dict.fromkeys(key for record in records for key in record.overrides))
     metrics = list(dict.fromkeys(name for record in records for name in record.metrics))
+
+    def cells(record: Record, found: Iterable[Metric], *more: str) -> list[str]:
+        seconds = None if record.seconds is None else round(record.seconds, 1)
+        ended = (record.status, record.exit_code, seconds, *found, record.run, record.log, *more)
+        return [
+            "" if each is None else str(each)
+            for each in (record.job, *map(record.overrides.get, keys), *ended)
+        ]
+
     names = ["job", *keys, "status", "exit_code", "seconds", *metrics, "run", "log", "error"]
-    rows = [
-        _cells(record, keys, [record.metrics.get(name) for name in metrics], record.error)
-        for record in records
-    ]
+    rows = [cells(record, map(record.metrics.get, metrics), record.error) for record in records]
     replace_text(folder / "table.csv", csv_text([names, *rows]))
-    shown = ["job", *keys, "status", "exit_code", "seconds", metric, "run", "log"]
-    rows = [_cells(record, keys, [_shown(record.metrics.get(metric))]) for record in records]
-    filled = [column for column in zip(shown, *rows, strict=True) if any(column[1:]) or not rows]
+    names = ["job", *keys, "status", "exit_code", "seconds", metric, "run", "log"]
+    values = [record.metrics.get(metric) for record in records]
+    shown = [None if value is None else readable(value) for value in values]
+    rows = [cells(record, [value]) for record, value in zip(records, shown, strict=True)]
+    filled = [column for column in zip(names, *rows, strict=True) if any(column[1:]) or not rows]
     header, *lines = zip(*filled, strict=True)
     replace_text(folder / "table.md", markdown_text(header, lines))
-
-
-def _shown(value: Metric) -> str | None:
-    return None if value is None else readable(value)
-
-
-def _cells(record: Record, keys: Iterable[str], metrics: Iterable[Metric], *more: str) -> list[str]:
-    seconds = None if record.seconds is None else round(record.seconds, 1)
-    about = (record.status, record.exit_code, seconds, *metrics, record.run, record.log, *more)
-    values = (record.job, *(record.overrides.get(key) for key in keys), *about)
-    return ["" if value is None else str(value) for value in values]
 
 
 _LOG_FROM = 10  # ratio of the largest to the smallest value from which an axis is logarithmic

@@ -96,8 +96,7 @@ def _read_axis(key: str, override: Override) -> Axis:
     value, word = override.value(), str(override.input_line)
     if isinstance(value, IntervalSweep):
         low, high, log = value.start, value.end, "log" in value.tags
-        assert low is not None, "the grammar gives both ends"
-        assert high is not None, "the grammar gives both ends"
+        assert low is not None and high is not None, "the grammar gives both ends"  # noqa: PT018
         if not low < high or (log and low <= 0):
             fix = "see that low < high, and 0 < low where it is logarithmic"
             raise _axis_error(word, "an interval without numbers", fix)
@@ -106,8 +105,10 @@ def _read_axis(key: str, override: Override) -> Axis:
         texts = value.filter(options(key.lstrip("+")))
     else:
         texts = list(itertools.islice(override.sweep_string_iterator(), _MOST_VALUES + 1))
-        if override.is_range_sweep():
-            texts = [_without_float_error(text) for text in texts]
+        if override.is_range_sweep():  # 0.3 for 0.30000000000000004, which adding up steps gives
+            texts = [
+                text if text.lstrip("-").isdigit() else str(float(f"{float(text):.15g}")) for text in texts
+            ]
     if not 0 < len(texts) <= _MOST_VALUES:
         found = "no value" if not texts else f"more than {_MOST_VALUES:,} values"
         raise _axis_error(word, found, "name the values you want")
@@ -122,15 +123,6 @@ def _axis_error(word: str, found: str, fix: str) -> ConfigError:
         expected="values in Hydra's grammar, such as a=1,2 or a=range(1,4) or a=choice(x,y)",
         fix=fix,
     )
-
-
-def _without_float_error(text: str) -> str:
-    """A number of a range as it was meant: 0.3 for 0.30000000000000004, which adding up steps gives."""
-    try:
-        int(text)
-    except ValueError:
-        return str(float(f"{float(text):.15g}"))
-    return text
 
 
 Direction = Literal["minimize", "maximize"]

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -202,9 +201,11 @@ class Runner:
         return True
 
     def _start(self, job: Job) -> None:
+        def started(handle: str) -> None:
+            self._ledger.append(self._folder.record(job, "running", handle=handle))
+
         last = self._ledger.last.get(job.id)
         handle = last.handle if last and last.status == "running" else None
-        started = partial(self._record_start, job)
         self._lines[job.id] = self._progress.add_task(escape_controls(job.id), total=None)
         try:
             places = self._folder.places(job)
@@ -212,9 +213,6 @@ class Runner:
         except OSError as error:
             ended = Ended(status="failed", seconds=0.0, error=f"it cannot be started: {error}")
             self._record_end(job, ended)
-
-    def _record_start(self, job: Job, handle: str) -> None:
-        self._ledger.append(self._folder.record(job, "running", handle=handle))
 
     def _record_end(self, job: Job, ended: Ended) -> None:
         record = replace(
