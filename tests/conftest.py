@@ -1,7 +1,8 @@
 """What tests of several parts share."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import settings
 from dnalm.data.module import GenomeData
 from dnalm.data.windows import Window
 from dnalm.genome.store import GenomeStore, open_or_build
+from tests import forked as forking
 
 settings.register_profile("dnalm", deadline=None, derandomize=True)  # no clocks, the same every time
 settings.load_profile("dnalm")
@@ -48,6 +50,27 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"real data is absent: {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def forker() -> Iterator[forking.Forker]:
+    """A process that has imported torch and Lightning."""
+    with forking.forker() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def forked_programs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where no claim of a file is about how a process starts: programs are forked (tests/forked.py)."""
+    with forking.forked(request.getfixturevalue("forker")) if forking.IS_POSSIBLE else nullcontext():
+        yield
+
+
+@pytest.fixture
+def real_programs() -> Iterator[None]:
+    """For a test of such a file whose claim is: programs start as they do elsewhere."""
+    with forking.started():
+        yield
 
 
 @pytest.fixture

@@ -22,6 +22,8 @@ from tests.commands.tiny_benchmark import MODELS, TASKS, lay_out
 from tests.evaluation.benchmark.test_benchmark import benchmark, write_split
 from tests.models import zoo
 
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
 TABLES = [f"benchmark.{kind}" for kind in ("md", "csv", "tex", "html")]
 
 

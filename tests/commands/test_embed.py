@@ -18,6 +18,8 @@ from dnalm.cli import main
 from tests.conftest import random_sequence
 from tests.evaluation.embedding.models import save
 
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
 ROOT = Path(__file__).resolve().parents[2]
 SINGLE = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 

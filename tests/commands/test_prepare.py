@@ -10,6 +10,8 @@ import pytest
 from dnalm.cli import main
 from tests.conftest import random_sequence
 
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
 
 @pytest.fixture
 def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -21,6 +21,8 @@ from dnalm.tokenizers import KmerTokenizer
 from dnalm.training.model_directory import load_finetuned
 from tests.conftest import random_sequence
 
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
 TEXT = random_sequence(3000)
 HEAD = (
     "##fileformat=VCFv4.2\n"

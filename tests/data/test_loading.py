@@ -17,6 +17,8 @@ from dnalm.data import loading
 from dnalm.data.loading import Loader
 from tests.reliability.harness import alive
 
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -21,6 +21,8 @@ from dnalm.evaluation.parts import DoneParts, PartFolder, work_on
 from dnalm.lock import OutputLock
 from dnalm.training.run_directory import RunLock
 
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -13,6 +13,8 @@ from dnalm.cli import main
 from tests.conftest import random_sequence
 from tests.integration.test_finetune import SMALL, program
 
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
 TASK = ["task=next_kmer", "data=fasta", "data.fasta=genome.fa", "data.cache=cache"]
 TASK += ["task.context_bp=12", "task.num_train=60", "task.num_val=10", "task.num_test=30"]
 

@@ -15,6 +15,8 @@ import torch
 from dnalm.cli import main
 from dnalm.models import load_pretrained
 
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
 WAYS = {
     "bf16-true": ["experiment=nt_v2_50m", "trainer.precision=bf16-true"],
     "bf16-true, sharded, with tracks": [

@@ -18,6 +18,11 @@ import pytest
 from tests.reliability.harness import Place, make_place
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forked(forked_programs: None) -> None:
+    """But for those tests that ask for `real_programs`."""
+
+
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return make_place(tmp_path_factory.mktemp("reliability"))

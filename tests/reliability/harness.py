@@ -130,6 +130,7 @@ def children(pid: int) -> dict[int, int]:
         if parent == pid:
             try:
                 environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+                environment.append(Path(f"/proc/{child}/comm").read_bytes().strip())  # of a forked one
             except OSError:
                 continue
             ranks = [int(item[5:]) for item in environment if item.startswith(b"RANK=")]

@@ -85,6 +85,7 @@ def _done(place: Place) -> int:
     return max((step + 1 for step, _ in place.ledger("killed")), default=0)
 
 
+@pytest.mark.usefixtures("real_programs")
 @pytest.mark.parametrize(
     ("environment", "umask"),
     [
@@ -157,7 +158,7 @@ def subreaper() -> Iterator[None]:
     prctl(36, 0)
 
 
-@pytest.mark.usefixtures("subreaper")
+@pytest.mark.usefixtures("subreaper", "real_programs")
 @pytest.mark.parametrize("after_s", [0.0, 0.3, 1.0, pytest.param(3.0, marks=pytest.mark.long)])
 def test_ranks_end_with_a_launcher_that_is_killed_while_they_import(after_s: float, own: Place) -> None:
     """Under a child subreaper, where the parent of an orphan is never process 1."""

@@ -126,6 +126,7 @@ def test_a_run_that_is_left_within_its_first_step_saves_nothing(own: Place) -> N
     assert not (own.folder / "cut/checkpoints").exists()
 
 
+@pytest.mark.usefixtures("real_programs")
 @pytest.mark.parametrize(
     ("after_s", "devices", "number"), [(0.3, 1, TERM), (2.0, 2, USR1), (4.0, 1, INT), (8.0, 2, TERM)]
 )

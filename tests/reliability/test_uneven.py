@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections import defaultdict
@@ -40,7 +41,7 @@ def judge(folder: Path, world: int, sizes: Iterable[int], micros: Iterable[int])
         program += ["-m", "torch.distributed.run", f"--nproc-per-node={world}", "--standalone"]
     words = ["-m", "tests.reliability.uneven", str(folder), json.dumps([*sizes]), json.dumps([*micros])]
     done = subprocess.run(
-        [*program, *words], env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+        [*program, *words], env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, check=False, cwd=ROOT, timeout=500,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -12,6 +12,8 @@ from dnalm.cli import main
 from dnalm.sweeps import Ledger
 from dnalm.sweeps.command_line import read_sweep
 
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,6 +97,7 @@ def test_cfg_lists_keys_and_jobs(capsys: pytest.CaptureFixture[str]) -> None:
     assert yaml.safe_load(text)["sweep"]["metric"] == "val_bits_per_base"
 
 
+@pytest.mark.usefixtures("real_programs")
 def test_a_sweep_imports_optuna_and_submitit_only_where_they_are_used() -> None:
     code = (
         "import sys\nfrom dnalm.sweeps.command_line import read_sweep\n"
