@@ -1,5 +1,6 @@
 """What tests of several parts share."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 
 from dnalm.data.module import GenomeData
@@ -16,6 +18,11 @@ from tests import forked as forking
 
 settings.register_profile("dnalm", deadline=None, derandomize=True)  # no clocks, the same every time
 settings.load_profile("dnalm")
+
+# Threads of two test processes on two cores wait for each other; tensors here are too small to share
+if "OMP_NUM_THREADS" not in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 
 # A shell ignores SIGINT for what it runs in the background, and so would programs that tests start and signal
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

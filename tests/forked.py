@@ -29,6 +29,7 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import takewhile
+from multiprocessing import process as processes
 from multiprocessing import util
 from pathlib import Path
 from typing import Any
@@ -296,6 +297,7 @@ def run(request: dict[str, Any], path: list[str]) -> None:
     where = {"-m": str(Path.cwd()), "-c": "", "file": str(Path(what).resolve().parent)}[how]
     sys.path[:] = [os.devnull if is_safe else where, *named, *path]
     sys.argv[:] = ["-c" if how == "-c" else what, *program["words"]]
+    processes.ORIGINAL_DIR = str(Path.cwd())  # where workers look for a main module of relative path
     sys.modules.pop("sitecustomize", None)
     with suppress(ImportError):
         importlib.import_module("sitecustomize")
