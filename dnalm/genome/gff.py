@@ -168,11 +168,6 @@ class GffReader(AnnotationReader[GffFeature]):
             contig.name for contig, end in found if contig and end == str(contig.length)
         )
 
-    @property
-    def declared_contigs(self) -> list[str]:
-        """Contigs of the genome that the file names, in features or in `##sequence-region`."""
-        return list(self.aliases.table.values())
-
     def notes(self) -> list[str]:
         """Sentences about what was skipped or is missing."""
         notes = super().notes()

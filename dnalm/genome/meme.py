@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dnalm.errors import DataError
-from dnalm.genome.text import MEME, read_lines
+from dnalm.genome.text import MEME, Line, read_lines
 from dnalm.tables import replace_text
 
 Table = npt.NDArray[np.float64]
@@ -34,30 +34,29 @@ def read_meme(path: Path) -> dict[str, Table]:
         DataError: MEME-01 to MEME-06, naming the line.
     """
     rows: dict[str, list[list[float]]] = {}
-    number_of: dict[str, int] = {}
-    width_of: dict[str, int] = {}
     name, in_table = "", False
-    for _, number, line, _ in read_lines(path, MEME):
-        words = line.split()
-        if line.startswith("ALPHABET") and line.partition("=")[2].split() not in (["ACGT"], []):
-            raise _error("02", path, number, f"the line {line!r}", "ALPHABET= ACGT")
+    start, width = Line(path, 1, ""), None  # of the motif: its first line, and its rows by `w=`
+    for line in read_lines(path, MEME):
+        words = line.text.split()
+        if line.text.startswith("ALPHABET") and line.text.partition("=")[2].split() not in (["ACGT"], []):
+            raise _error("02", line, f"the line {line.text!r}", "ALPHABET= ACGT")
         if words[:1] == ["MOTIF"]:
-            _close(path, number_of.get(name, 1), rows.get(name), name, width_of.get(name))
+            _check_motif(start, name, rows.get(name), width)
             name, in_table = " ".join(words[1:]), False
+            start, width = line, None
             if not name or name in rows:
-                raise _error("05", path, number, f"the name {name!r} again or none", "a name for each motif")
-            rows[name], number_of[name] = [], number
-        elif line.startswith("letter-probability matrix"):
-            in_table, width = bool(name), _WIDTH.search(line)
-            if width:
-                width_of[name] = int(width[1])
-        elif in_table and words and _begins_number(words[0]):
-            rows[name].append(_read_row(path, number, words))
+                raise _error("05", line, f"the name {name!r} again or none", "a name for each motif")
+            rows[name] = []
+        elif line.text.startswith("letter-probability matrix"):
+            in_table, written = bool(name), _WIDTH.search(line.text)
+            width = int(written[1]) if written else width
+        elif in_table and words and words[0].lstrip(".-+")[:1].isdigit():
+            rows[name].append(_read_row(line, words))
         elif words:
             in_table = False
-    _close(path, number_of.get(name, 1), rows.get(name), name, width_of.get(name))
+    _check_motif(start, name, rows.get(name), width)
     if not rows:
-        raise _error("01", path, 1, "no line that begins with MOTIF", "motifs in MEME's minimal format")
+        raise _error("01", start, "no line that begins with MOTIF", "motifs in MEME's minimal format")
     return {name: np.array(table) for name, table in rows.items()}
 
 
@@ -75,32 +74,23 @@ def write_meme(
     replace_text(path, "\n".join(lines))
 
 
-def _close(path: Path, number: int, rows: list[list[float]] | None, name: str, width: int | None) -> None:
+def _check_motif(start: Line, name: str, rows: list[list[float]] | None, width: int | None) -> None:
     if rows == []:
-        raise _error("04", path, number, f"{name} has no rows", "a letter-probability matrix after its name")
+        raise _error("04", start, f"{name} has no rows", "a letter-probability matrix after its name")
     if rows and width not in (None, len(rows)):
-        raise _error("04", path, number, f"{name} has {len(rows)} rows", f"{width}, as its w= says")
+        raise _error("04", start, f"{name} has {len(rows)} rows", f"{width}, as its w= says")
 
 
-def _read_row(path: Path, number: int, words: list[str]) -> list[float]:
+def _read_row(line: Line, words: list[str]) -> list[float]:
     try:
         row = [float(word) for word in words]
     except ValueError:
         row = []
     if len(row) != 4 or min(row) < 0 or not abs(sum(row) - 1) <= _TOLERANCE:
-        raise _error("03", path, number, f"the row {' '.join(words)!r}", "four probabilities that sum to 1")
+        raise _error("03", line, f"the row {' '.join(words)!r}", "four probabilities that sum to 1")
     return [value / sum(row) for value in row]
 
 
-def _begins_number(word: str) -> bool:
-    return word.lstrip(".-+")[:1].isdigit()
-
-
-def _error(case: str, path: Path, number: int, found: str, expected: str) -> DataError:
-    return DataError(
-        f"MEME-{case}",
-        where=f"{path}:{number}",
-        found=found,
-        expected=expected,
-        fix="correct the line, or export the motifs again in MEME's minimal format",
-    )
+def _error(case: str, line: Line, found: str, expected: str) -> DataError:
+    fix = "correct the line, or export the motifs again in MEME's minimal format"
+    return line.error(f"MEME-{case}", found, expected, fix)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -85,7 +85,11 @@ def read_species_manifest(path: Path) -> tuple[SpeciesEntry, ...]:
             or both of path and url, 10 an address, 11 a checksum, 12 a weight, 13 weights for some
             only, 14 a split, 15 no genomes.
     """
-    rows = _rows(path)
+    rows = (
+        (line, [cell.strip() for cell in line.text.split("\t")])
+        for line in read_lines(path, SPECIES)
+        if line.text.strip() and not line.text.startswith("#")
+    )
     place, header = next(rows, (Line(path, 1, ""), []))
     _check_header(place, header)
     entries: list[SpeciesEntry] = []
@@ -187,13 +191,6 @@ def _download(entry: SpeciesEntry, folder: Path, patience: Patience) -> Outcome:
                 fix="correct the file or the manifest's checksum",
             )
     return Outcome(replace(entry, path=path))
-
-
-def _rows(path: Path) -> Iterator[tuple[Line, list[str]]]:
-    """The lines that hold cells, and these."""
-    for line in read_lines(path, SPECIES):
-        if line.text.strip() and not line.text.startswith("#"):
-            yield line, [cell.strip() for cell in line.text.split("\t")]
 
 
 def _check_header(place: Line, header: list[str]) -> None:

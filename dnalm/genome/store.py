@@ -334,7 +334,7 @@ def _write(source: Path, folder: Path, *, chunk_bytes: int) -> None:
         index = index_path(source)
         has_index = index.is_file()
         reader: FastaReader | TwoBitReader
-        if _has_twobit_magic(source):
+        if is_twobit(_read_head(source)):
             reader = TwoBitReader(source, chunk_bytes=chunk_bytes, on_read=advance)
         else:
             reader = FastaReader(source, keep_records=has_index, chunk_bytes=chunk_bytes, on_read=on_read)
@@ -511,14 +511,9 @@ def _is_store(source: Path) -> bool:
 def _estimate_num_bases(source: Path) -> int:
     """About how many bases a source holds, rather too few than too many."""
     num_bytes = source.stat().st_size
-    if _has_twobit_magic(source):
+    if is_twobit(_read_head(source)):
         return 4 * num_bytes * 9 // 10  # the rest is blocks
     return num_bytes * 9 // 10 if compression(source) == "plain" else _GZIP_RATIO * num_bytes
-
-
-def _has_twobit_magic(source: Path) -> bool:
-    """Whether a source is 2bit, by its first bytes; it is FASTA otherwise."""
-    return is_twobit(_read_head(source))
 
 
 def _read_head(source: Path) -> bytes:

@@ -438,7 +438,7 @@ class RegionClasses(_Recipe):
                 read_transcripts(reader), upstream=self.promoter_upstream, downstream=self.promoter_downstream
             )
         dense = new_dense(folder, store.num_bases, np.uint8, MISSING)
-        regions["intergenic"] = _whole(store.contig(name) for name in reader.declared_contigs)
+        regions["intergenic"] = _whole(store.contig(name) for name in reader.aliases.table.values())
         for name in ("intergenic", "promoter", UNKNOWN_REGION, *reversed(REGION_CLASSES[:-2])):
             paint(dense, regions[name], MISSING if name == UNKNOWN_REGION else REGION_CLASSES.index(name))
         paint(dense, store.unknown_runs, MISSING)
