@@ -47,14 +47,14 @@ _COORDINATE_LIMIT = 1 << 31
 
 @dataclass(frozen=True, kw_only=True)
 class IntervalTable:
-    """What a file says.
+    """The rows of a file, as columns.
 
     Attributes:
         path: the file.
         intervals: (R, 2) int64 flat half-open intervals in the order of the file.
         names: (R,) int32 index into `vocabulary`; all 0 if the file was read without names.
         vocabulary: the distinct names in the order of the file; empty without names.
-        values: (R,) float32, NaN where the file says that there is none; all NaN if read without values.
+        values: (R,) float32, NaN where the file has `.` or `nan`; all NaN if read without values.
         lines: (R,) int64 line of each interval, from 1.
         contigs: those that the file names, by name.
         aliases: the genome's name of every name of the file.
@@ -195,7 +195,7 @@ class AnnotationReader(ABC, Generic[Row]):
 
     @abstractmethod
     def _row(self, line: Line, columns: list[str]) -> Row | None:
-        """What a line says, checked; None where its contig is skipped."""
+        """The row of a line, checked; None where its contig is skipped."""
 
     def _find_contig(self, line: Line, name: str) -> Contig | None:
         """The contig of a row; None where it is skipped."""

@@ -1,4 +1,4 @@
-"""The values of a bigWig file, checked against everything that the file says of itself.
+"""The values of a bigWig file, checked against everything that the file states about itself.
 
 bigWig has no checksum of the whole. What it has is checked: a magic number at both ends, offsets that must
 lie in the file, trees without circles, the checksums of zlib in compressed blocks, sorted intervals, and a
@@ -201,7 +201,7 @@ class _File:
 
 
 class _Summary(NamedTuple):
-    """What a file says of all its values."""
+    """A file's own statistics of all its values."""
 
     num_bases: int
     minimum: float

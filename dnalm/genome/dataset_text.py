@@ -46,12 +46,8 @@ def dataset_fasta(source: str, *, column: str, part: str, revision: str | None, 
     """
     folder = (cache or platformdirs.user_cache_path("dnalm")) / "datasets"
     local = Path(source)
-    identity: list[str | int | None] = [
-        str(local.resolve()) if local.exists() else source,
-        column,
-        part,
-        revision,
-    ]
+    name = str(local.resolve()) if local.exists() else source
+    identity: list[str | int | None] = [name, column, part, revision]
     for file in [local] if local.is_file() else sorted(path for path in local.rglob("*") if path.is_file()):
         identity += [*([] if file == local else [str(file)]), file.stat().st_size, file.stat().st_mtime_ns]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]

@@ -345,7 +345,7 @@ def _unreachable(remote: RemoteFile, folder: Path, error: TransferError) -> Data
 
 
 def not_written(folder: Path, error: OSError) -> DataError:
-    """FETCH-07 or 08: what the operating system says of the folder of downloads."""
+    """FETCH-07 or 08: the folder of downloads cannot be read or written, or its disk is full."""
     where, reason = error.filename or folder, error.strerror or error
     fix = "choose another folder with cache=…, of a run data.cache=…"
     if error.errno in DISK_FULL:
@@ -455,7 +455,7 @@ def _write_answer(response: requests.Response, part: Path, version: Path, start:
 
 
 def _note_version(response: requests.Response, path: Path) -> None:
-    """Keep what tells this version of the file from a later one; a weak ETag does not, byte for byte."""
+    """Keep the server's name of this version of the file; a weak ETag does not identify it byte for byte."""
     version = response.headers.get("ETag", "")
     if not version or version.startswith("W/"):
         version = response.headers.get("Last-Modified", "")
@@ -490,7 +490,7 @@ def _receive(response: requests.Response, part: Path, start: int) -> None:
 
 
 def _root(error: BaseException) -> str:
-    """What the operating system said, below what the libraries made of it."""
+    """The operating system's message, below the exceptions of the libraries."""
     reason, below = "no connection", error.__cause__ or error.__context__
     while below is not None:
         if isinstance(below, OSError) and below.strerror:

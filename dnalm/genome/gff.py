@@ -140,7 +140,7 @@ class GffReader(AnnotationReader[GffFeature]):
     text_format, contig_code, nouns = GFF, "GFF-09", ("records", "features")
 
     def _survey(self, store: GenomeStore) -> None:
-        self._regions: dict[str, tuple[Line, int]] = {}  # where `##sequence-region` says that a contig ends
+        self._regions: dict[str, tuple[Line, int]] = {}  # ends of contigs, by `##sequence-region`
         self._has_version = False
         first = ""  # column 9 that shows which format it is of: neither empty nor a bare word
         names: dict[str, None] = {}

@@ -61,7 +61,7 @@ class Contig:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What `manifest.json` says.
+    """The content of `manifest.json`.
 
     Attributes:
         contigs: in the order of the source; offsets follow from the lengths.
@@ -406,7 +406,7 @@ class StoreWriter:
             self._flush()
 
     def finish(self) -> Content:
-        """Bring all to disk, and say what was written."""
+        """Bring all to disk; return what the manifest lists of it."""
         self._flush()
         if self._run_start is not None:
             self._write_runs(np.array([self._run_start, self._num_written], dtype=np.int64))

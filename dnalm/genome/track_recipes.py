@@ -212,9 +212,9 @@ class IntervalClasses(_Recipe):
         background = len(names) - 1 if self.background else MISSING
         for number in reversed(range(len(names))):
             for key, table in tables.items():
-                rows = _rows_of(table, names[number] if self.class_by == "name" else None)
                 if self.class_by == "file" and key != names[number]:
                     continue
+                rows = _rows_of(table, names[number] if self.class_by == "name" else None)
                 if not self.classes:
                     _check_free(dense, table, rows, number=number, names=names, background=background)
                 paint(dense, table.intervals[rows], number)
@@ -374,7 +374,7 @@ class IntervalLabels(_Recipe):
         )
 
     def _absent(self, table: IntervalTable) -> list[str]:
-        """The chosen classes of which a file says nothing."""
+        """The chosen classes that a file does not have."""
         return [name for name in self.classes or () if name not in table.vocabulary]
 
     def _notes(self, table: IntervalTable) -> Iterator[str]:
@@ -393,7 +393,7 @@ class IntervalLabels(_Recipe):
 def _runs(
     holds: list[Intervals], known: list[Intervals], advance: Callable[[int], None]
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]]:
-    """Cut the genome at every end of every set, and say of each piece which sets hold it, in packed bits."""
+    """Cut the genome at every end of every set; of each piece, the sets that hold it, in packed bits."""
     distinct = {id(intervals): intervals for intervals in (*holds, *known)}.values()
     starts = np.unique(np.concatenate([[0], *(intervals.ravel() for intervals in distinct)]))
     step = max(1, _CHUNK_CELLS // len(holds))

@@ -100,7 +100,7 @@ class TrackContent:
 
 @dataclass(frozen=True, kw_only=True)
 class TrackManifest(TrackContent):
-    """What `manifest.json` of a track says.
+    """The content of a track's `manifest.json`.
 
     Attributes:
         genome: fingerprint of the genome.
@@ -400,7 +400,7 @@ def join_track(name: str, genomes: Mapping[str, TrackStore], *, lengths: Mapping
     for other in others:
         assert genomes[other].kind == genomes[first].kind, "a corpus takes recipes of one kind"
         if genomes[other].names != genomes[first].names:
-            raise _differ(name, (first, genomes[first]), (other, genomes[other]))
+            raise _differ(name, genomes, first, other)
     without = [
         TrackStatistics(num_bases=length, num_covered=0)
         for genome, length in lengths.items()
@@ -448,19 +448,20 @@ def _add(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return dict(total)
 
 
-def _differ(name: str, first: tuple[str, TrackStore], other: tuple[str, TrackStore]) -> DataError:
+def _differ(name: str, genomes: Mapping[str, TrackStore], first: str, other: str) -> DataError:
+    ours, theirs = genomes[first].names, genomes[other].names
     only = [
-        [label for label in mine.names if label not in theirs.names]
-        for mine, theirs in ((first[1], other[1]), (other[1], first[1]))
+        [label for label in ours if label not in theirs],
+        [label for label in theirs if label not in ours],
     ]
     if any(only):
-        said = [f"{', '.join(labels[:_NAMED]) or 'nothing'} that the other lacks" for labels in only]
+        shown = [f"{', '.join(labels[:_NAMED]) or 'nothing'} that the other lacks" for labels in only]
     else:
-        said = [f"the order {', '.join(track.names[:_NAMED])}" for track in (first[1], other[1])]
+        shown = [f"the order {', '.join(names[:_NAMED])}" for names in (ours, theirs)]
     return DataError(
         "TRACK-13",
         where=f"data.tracks.{name}",
-        found=f"{first[0]} has {said[0]}, and {other[0]} has {said[1]}",
+        found=f"{first} has {shown[0]}, and {other} has {shown[1]}",
         expected="the same labels in the same order in every genome, since one head learns them all",
         fix="give the recipes of both genomes the same files by name, and list classes where they are read "
         "from a file",
