@@ -213,7 +213,7 @@ def test_finished_tracks_are_not_made_again(
 ) -> None:
     corpus = corpus_of(genomes, {"region": region(tmp_path, *LENGTHS)})
     corpus.prepare()
-    monkeypatch.setattr("dnalm.genome.tracks._write", None)  # calling it would fail
+    monkeypatch.setattr("dnalm.genome.track_recipes._Recipe._write_all", None)  # calling it would fail
     corpus.prepare()
     assert [list(genome.tracks) for genome in corpus.genomes()] == [["region"]] * 3
 
