@@ -115,12 +115,18 @@ def progress_bar(
     )
     speed = () if unit is None else (_SpeedColumn(unit),)
     if not stderr.is_terminal:
-        yield from _said_in_lines(title, total)
+        yield from _progress_lines(title, total)
         return
     columns = (text_column("{task.description}"), BarColumn(), *amounts, *speed, TimeRemainingColumn())
-    with Progress(*columns, console=stderr, transient=True, disable=bool(_hidden)) as progress:
+    with live_display(*columns) as progress:
         task = progress.add_task(escape_controls(title), total=total)
         yield lambda amount: progress.update(task, advance=amount)
+
+
+def live_display(*columns: ProgressColumn) -> Progress:
+    """Lines that change during work, on stderr; nothing off a terminal or where bars are hidden."""
+    disable = bool(_hidden) or not stderr.is_terminal
+    return Progress(*columns, console=stderr, transient=True, disable=disable)
 
 
 def text_column(text: str) -> TextColumn:
@@ -128,8 +134,8 @@ def text_column(text: str) -> TextColumn:
     return TextColumn(text, markup=False)
 
 
-def _said_in_lines(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """The lines of `progress_bar` off a terminal; a process that draws no bars says none."""
+def _progress_lines(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """The lines of `progress_bar` off a terminal; none in a process whose bars are hidden."""
     began = said_at = time.monotonic()
     done = 0
 

@@ -14,14 +14,14 @@ import re
 import select
 import shutil
 import sys
+import traceback
 import zipfile
 import zlib
-from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from gzip import BadGzipFile
 from pathlib import Path
-from types import TracebackType
+from types import FrameType
 
 from dnalm import __version__
 from dnalm.durable import DISK_FULL, NOT_WRITABLE, errno_of, size_text
@@ -120,8 +120,8 @@ def _of_file(error: BaseException, where: str) -> DataError | None:
     reason = disk_reason(number, Path(where) if where else None, needed=getattr(error, "needed", ""))
     if reason is None or (not where and number in _OF_A_FILE):
         return None
-    steps = list(_our_steps(error.__traceback__))
-    step = steps[-1].tb_frame.f_code.co_name.strip("_") if steps else "library"
+    frames = _our_frames(error)
+    step = frames[0].f_code.co_name.strip("_") if frames else "library"
     place = where or f"a file that {step} uses"
     return DataError(reason.code, where=place, found=reason.found, expected=reason.expected, fix=reason.fix)
 
@@ -241,21 +241,20 @@ def path_of(error: BaseException) -> Path | None:
         named = os.fsdecode(named)
     if isinstance(named, str | os.PathLike):
         return Path(named)
-    for step in reversed(list(_our_steps(error.__traceback__))):
-        files = {value for value in step.tb_frame.f_locals.values() if isinstance(value, io.IOBase)}
-        names = {getattr(file, "name", None) for file in files} - {None}
+    for frame in _our_frames(error):
+        values = frame.f_locals.values()
+        names = {getattr(value, "name", None) for value in values if isinstance(value, io.IOBase)}
         paths = {Path(name) for name in names if isinstance(name, str)}
-        paths = paths or {value for value in step.tb_frame.f_locals.values() if isinstance(value, Path)}
+        paths = paths or {value for value in values if isinstance(value, Path)}
         if len(paths) == 1:
             return paths.pop()
     return None
 
 
-def _our_steps(step: TracebackType | None) -> Iterator[TracebackType]:
-    while step is not None:
-        if Path(step.tb_frame.f_code.co_filename).is_relative_to(_PACKAGE):
-            yield step
-        step = step.tb_next
+def _our_frames(error: BaseException) -> list[FrameType]:
+    """The calls of our functions that led to an error, the innermost first."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return [frame for frame in reversed(frames) if Path(frame.f_code.co_filename).is_relative_to(_PACKAGE)]
 
 
 def _is_arrow_reading(error: BaseException) -> bool:
@@ -263,9 +262,6 @@ def _is_arrow_reading(error: BaseException) -> bool:
     arrow = sys.modules.get("pyarrow")
     if arrow is None or not isinstance(error, arrow.ArrowException):
         return False
-    step = error.__traceback__
-    while step is not None:
-        if _OF_ARROW.match(step.tb_frame.f_globals.get("__name__", "")):
-            return "write" not in step.tb_frame.f_code.co_name
-        step = step.tb_next
-    return False
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    of_arrow = next((frame for frame in frames if _OF_ARROW.match(frame.f_globals.get("__name__", ""))), None)
+    return of_arrow is not None and "write" not in of_arrow.f_code.co_name

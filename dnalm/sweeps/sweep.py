@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from rich.progress import Progress, SpinnerColumn, TaskID, TimeElapsedColumn
+from rich.progress import SpinnerColumn, TaskID, TimeElapsedColumn
 
-from dnalm.console import stderr, stdout, text_column
+from dnalm.console import live_display, stderr, stdout, text_column
 from dnalm.errors import ConfigError, escape_controls
 from dnalm.sweeps.launchers import Ended, Launcher, LocalRun, SlurmRun
 from dnalm.sweeps.results import (
@@ -132,7 +132,7 @@ class Runner:
         self._num_ended = 0
         self._all_chosen = False
         columns = (SpinnerColumn(), text_column("running {task.description}"), TimeElapsedColumn())
-        self._progress = Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal)
+        self._progress = live_display(*columns)
 
     def run(self, known: Sequence[Job], next_job: Callable[[], Job | None]) -> int | None:
         """Run all jobs.
