@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from dnalm.cli import COMMANDS, main
-from dnalm.compose import check, read_config
+from dnalm.compose import check, neighbours, read_config
 from dnalm.compose.config import composed_roots
 from dnalm.compose.neighbours import COMMANDS_OF_NEIGHBOURS, NEIGHBOURS
 from dnalm.compose.targets import ROOTS, argument_names, resolve
@@ -125,6 +125,12 @@ def test_options_and_commands_of_neighbours_are_answered_with_ours(
         main(words.split())
     assert ended.value.code == 2
     assert fnmatch(capsys.readouterr().err.strip(), f"dnalm: {said}")
+
+
+def test_no_word_of_a_neighbour_has_two_answers() -> None:
+    for answers in (neighbours._KEYS, neighbours._OPTIONS):
+        words = " ".join(answers).split()
+        assert sorted(set(words)) == sorted(words)
 
 
 def test_what_is_named_for_a_neighbours_command_is_one_of_ours() -> None:
