@@ -28,7 +28,6 @@ from dnalm.data.windows import (
     validation_windows,
 )
 from dnalm.errors import DataError
-from dnalm.faults import fault
 from dnalm.genome.alphabet import Codes, reverse_complement
 from dnalm.genome.intervals import cut_at, subtract, total_length
 from dnalm.genome.store import GenomeStore
@@ -269,7 +268,6 @@ class TrainingSamples(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         """Draw sample `index`."""
-        fault("data.sample")
         number, place = self.mixture[index]
         genome = self.genomes[number]
         assert genome.training is not None, "genomes without training windows have no share"

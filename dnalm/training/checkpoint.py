@@ -51,7 +51,6 @@ from torch.optim import Optimizer
 from dnalm.console import stderr
 from dnalm.durable import DISK_FULL, NOT_WRITABLE, FileSum, file_sha256, sync, write_text
 from dnalm.errors import CheckpointError, DnalmError, NumericsError
-from dnalm.faults import fault
 from dnalm.lock import Process
 from dnalm.models.weights import check_safetensors
 from dnalm.small_files import SmallFileError, read_small
@@ -243,7 +242,6 @@ class CheckpointFolder:
         """
         folder = self._writing(step)
         with self._cleaning(step):
-            fault("checkpoint.before_mkdir")
             self.path.mkdir(exist_ok=True)  # not the run directory, if that has vanished
             if self._begun is not None:
                 self.abandon(self._begun)
@@ -251,7 +249,6 @@ class CheckpointFolder:
             self._begun = step
             self._check_space()
             folder.mkdir()
-            fault("checkpoint.after_mkdir")
         return folder
 
     def finish(self, step: int, state: Mapping[str, Any]) -> Saved:
@@ -273,10 +270,8 @@ class CheckpointFolder:
                 self.abandon(step)
                 return Saved(there, written=False)
             self._complete(folder, text)
-            fault("checkpoint.before_rename")
             self._discard(target)
             folder.rename(target)
-            fault("checkpoint.after_rename")
             sync(self.path)
             saved = self._look_at(target)
             if isinstance(saved, Rejected):
@@ -284,9 +279,7 @@ class CheckpointFolder:
                 bad, fix = saved.error, "look at the disk's state"
                 raise SaveFailed(bad.code, where=bad.where, found=bad.found, expected=bad.expected, fix=fix)
             self._begun = None
-            fault("checkpoint.before_prune")
             self._prune()
-            fault("checkpoint.after_prune")
         return Saved(saved, written=True)
 
     def abandon(self, step: int) -> None:
@@ -341,14 +334,12 @@ class CheckpointFolder:
 
     def _complete(self, folder: Path, state: str) -> None:
         write_text(folder / STATE_FILE, state)
-        fault("checkpoint.after_state")
         names = sorted(name for name, _ in _entries_inside(folder))
         manifest = manifest_text([_settled(folder, name) for name in names])
         for inner in {(folder / name).parent for name in names}:
             sync(inner)
         write_text(folder / MANIFEST_FILE, manifest)
         sync(folder)
-        fault("checkpoint.after_manifest")
 
     def _look_at(self, path: Path) -> Checkpoint | Rejected:
         """Verify a checkpoint, or remember that it was and has not been touched since."""
@@ -386,7 +377,6 @@ class CheckpointFolder:
         path.rename(hidden)
         self._verified.pop(path, None)
         sync(self.path)
-        fault("checkpoint.during_prune")
         shutil.rmtree(hidden, ignore_errors=True)
 
 

@@ -17,7 +17,6 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from dnalm.errors import NumericsError
-from dnalm.faults import fault
 from dnalm.models.weights import not_finite
 from dnalm.training.callbacks import save_logger
 from dnalm.training.checkpoint import CheckpointFolder, SaveFailed, SavePolicy, state_tensors, write_state
@@ -79,7 +78,6 @@ class Checkpointing(Callback):
         """Take note of a step; its metrics are logged after this, so that it is saved a little later."""
         if trainer.global_step != self._seen:
             self._seen = trainer.global_step
-            fault("train.step_end")
 
     def on_train_batch_start(
         self,
@@ -168,7 +166,6 @@ class Checkpointing(Callback):
         first, group = trainer.is_global_zero, patient_group()
         path = Path(done_by_first(lambda: str(self.folder.begin(step)), first=first, group=group))
         try:
-            fault("checkpoint.writing")
             write_state(path, tensors, group)
         except OSError as error:
             if first:

@@ -17,6 +17,7 @@ from dnalm.models import Pretrained, save_pretrained
 from dnalm.tokenizers import KmerTokenizer
 from tests.conftest import random_sequence
 from tests.evaluation.interpretation.small import make_model
+from tests.faults import install
 
 GENOME = random_sequence(120, 4)
 
@@ -134,7 +135,7 @@ def test_a_region_too_long_to_be_read_whole_is_told(
 def test_a_full_disk_is_told_in_a_sentence(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DNALM_FAULT", "interpret.region=enospc")
+    install("interpret.region=enospc", monkeypatch)
     assert program(*words(folder, "attention", tmp_path / "run")) == 3
     assert "DISK-01 " in (said := capsys.readouterr().err.replace("\n", " "))
     assert "the disk is full (No space left on device" in said

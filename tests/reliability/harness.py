@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import random_sequence
+from tests.faults import POINTS
 
 ROOT = Path(__file__).parents[2]
 Line = tuple[int, str, str]  # mask, loss, learning rate
@@ -170,25 +172,36 @@ def killed_at_the_end(process: subprocess.Popen[str]) -> Iterator[subprocess.Pop
 
 PATCH = """
 import importlib.abc, importlib.util, sys
-class _Patch(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+CODE = {code!r}
+class _Patch(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name != {module!r}:
+        if name not in CODE:
             return None
-        sys.meta_path.remove(self)
+        code = CODE.pop(name)
         spec = importlib.util.find_spec(name)
-        self.loader, spec.loader = spec.loader, self
+        spec.loader = _Loader(spec.loader, code)
         return spec
+class _Loader(importlib.abc.Loader):
+    def __init__(self, loader, code):
+        self.loader, self.code = loader, code
     def create_module(self, spec):
         return self.loader.create_module(spec)
     def exec_module(self, module):
         self.loader.exec_module(module)
-        exec({code!r}, module.__dict__)
+        exec(self.code, module.__dict__)
 sys.meta_path.insert(0, _Patch())
 """
 
 
-def patched(folder: Path, module: str, code: str) -> dict[str, str]:
+def patched(folder: Path, code: Mapping[str, str]) -> dict[str, str]:
     """An environment in which code of the test follows a module of dnalm, in every process of a run."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "sitecustomize.py").write_text(PATCH.format(module=module, code=code))
+    (folder / "sitecustomize.py").write_text(PATCH.format(code=dict(code)))
     return {"PYTHONPATH": f"{folder}:{ROOT}"}
+
+
+def faulty(folder: Path, spec: str, code: Mapping[str, str] | None = None) -> dict[str, str]:
+    """An environment in which every process of a run has a fault (see `tests.faults`)."""
+    module = POINTS[re.split("[@:=]", spec)[0]].module
+    install = f"from tests.faults import install\ninstall({spec!r})\n"
+    return patched(folder, {module: install, **(code or {})})

@@ -21,7 +21,7 @@ from dnalm.data import BatchPlan, GenomeCorpus, Masking, WindowRecipe
 from dnalm.data.batch import StepBatches, collate
 from dnalm.data.module import GenomeData
 from dnalm.tokenizers import KmerTokenizer
-from tests.reliability.harness import ROOT, STILL, Place
+from tests.reliability.harness import ROOT, STILL, Place, faulty
 
 METHODS = ("fork", "forkserver", "spawn")
 FETCHED = [
@@ -120,7 +120,7 @@ def test_a_secret_of_the_environment_is_written_nowhere(own: Place) -> None:
     canary = "canary-5b1f09"
     secrets = {"DNALM_TEST_SECRET": canary, "WANDB_API_KEY": canary * 3, "HF_TOKEN": f"hf_{canary}"}
     assert commanded(own, "run", "steps=6", **secrets)[0] == 0
-    failing = {"DNALM_FAULT": "train.step_end@1:3=raise", **secrets}
+    failing = {**faulty(own.folder / "patch", "train.step_end@1:3=raise"), **secrets}
     code, said = commanded(own, "failed", "steps=6", "trainer.devices=2", **failing)
     assert code == 1, said  # the injected error stands for a bug of ours
     assert canary not in said

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.harness import STILL, Place, alive, children, killed_at_the_end, patched
+from tests.reliability.harness import STILL, Place, alive, children, faulty, killed_at_the_end
 
 TWO = ("steps=40", "trainer.devices=2", *STILL)
 
@@ -31,7 +31,7 @@ LONG = pytest.mark.long
 )
 def test_a_rank_that_fails_ends_the_run_and_is_named(action: str, rank: int, own: Place) -> None:
     """R8. At its fourth step, so after samples 0 to 11 and before a checkpoint."""
-    fault = {"DNALM_FAULT": f"train.gradients@{rank}:4={action}"}
+    fault = faulty(own.folder / "patch", f"train.gradients@{rank}:4={action}")
     with killed_at_the_end(own.start("run", *TWO, environment=fault)) as process:
         own.wait_for_step("run", 3, rank=rank)
         began, ranks = time.monotonic(), children(process.pid)
@@ -68,7 +68,7 @@ def test_two_processes_may_not_train_into_one_run(own: Place) -> None:
 
 def test_a_rank_that_hangs_is_found_and_its_stacks_are_left(own: Place) -> None:
     """R9."""
-    fault = {"DNALM_FAULT": "train.gradients@1:4=sleep"}
+    fault = faulty(own.folder / "patch", "train.gradients@1:4=sleep")
     began = time.monotonic()
     code, said = own.run("run", *TWO, "trainer.stall_s=4", "trainer.timeout_s=60", environment=fault)
     assert time.monotonic() - began < 60
@@ -102,7 +102,7 @@ def test_a_loader_worker_that_fails_is_told_from_one_that_dies(
     action: str, expected: int, told: str, own: Place, place: Place, fetched: str
 ) -> None:
     """R10; what a worker raises is what the run ends with, and the resumed run is exact."""
-    fault = {"DNALM_FAULT": f"data.sample:6={action}"}
+    fault = faulty(own.folder / "patch", f"data.sample:6={action}")
     code, said = own.run("cut", *FETCHED, "trainer.checkpoint_every=1", environment=fault)
     assert code == expected, said
     assert told in said
@@ -114,9 +114,10 @@ def test_a_loader_worker_that_fails_is_told_from_one_that_dies(
 
 def test_a_loader_worker_that_is_stuck_is_a_data_error(own: Place) -> None:
     """R10; after some seconds here, and after five minutes elsewhere."""
-    patch = patched(own.folder / "patch", "dnalm.data.loading", "_POLL_S, _TIMEOUT_S = 1, 3")
+    soon = {"dnalm.data.loading": "_POLL_S, _TIMEOUT_S = 1, 3"}
+    fault = faulty(own.folder / "patch", "data.sample:6=sleep", soon)
     began = time.monotonic()
-    code, said = own.run("run", *FETCHED, environment={**patch, "DNALM_FAULT": "data.sample:6=sleep"})
+    code, said = own.run("run", *FETCHED, environment=fault)
     assert time.monotonic() - began < 40
     assert code == 3, said
     assert "DATA-20 rank 0, step" in said

@@ -142,7 +142,7 @@ def eight(place: Place) -> str:
 def test_the_comparison_notices(mutant: str, own: Place, place: Place, eight: str) -> None:
     """Each mutant breaks the property; what the tests above compare must say so."""
     module, code = MUTANTS[mutant]
-    environment = patched(own.folder / "patch", module, code)
+    environment = patched(own.folder / "patch", {module: code})
     assert own.run("cut", "steps=5", *STILL, environment=environment)[0] == 0
     own.run("cut", "steps=8", *STILL, environment=environment)
     ours, theirs = own.ledger("cut"), place.ledger(eight)

@@ -40,7 +40,7 @@ def test_all_ranks_treat_a_step_that_is_not_finite_alike(
     policy: str, code: int, what: str, own: Place
 ) -> None:
     """R12. Of step 6, whose checkpoint before is that of step 5."""
-    environment = patched(own.folder / "patch", "dnalm.training.pretraining", NAN[what])
+    environment = patched(own.folder / "patch", {"dnalm.training.pretraining": NAN[what]})
     words = ("steps=12", "trainer.devices=2", f"trainer.not_finite={policy}", *STILL)
     found, said = own.run("run", *words, environment=environment)
     assert found == code, said
@@ -73,7 +73,7 @@ WEIGHT = (
 )
 def test_a_weight_that_is_not_finite_is_never_saved(policy: str, code: int, own: Place) -> None:
     """R12. It stays so however many steps are skipped, and only a checkpoint mends it."""
-    environment = patched(own.folder / "patch", "dnalm.training.pretraining", WEIGHT)
+    environment = patched(own.folder / "patch", {"dnalm.training.pretraining": WEIGHT})
     words = ("steps=12", "trainer.devices=2", f"trainer.not_finite={policy}", *STILL)
     found, said = own.run("run", *words, environment=environment)
     assert found == code, said

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from dnalm.training.checkpoint import open_checkpoint
-from tests.reliability.harness import STILL, Place, alive, children, killed_at_the_end, patched
+from tests.reliability.harness import STILL, Place, alive, children, faulty, killed_at_the_end, patched
 
 LONG = ("steps=100000", "trainer.checkpoint_every=1000", "trainer.validate_every=100000", "trainer.devices=2")
 MODULE = "dnalm.training.pretraining"
@@ -84,7 +84,7 @@ def test_a_long_step_is_left_at_the_next_micro_batch_and_repeated_to_the_bit(
     devices: int, target: str, number: signal.Signals, own: Place
 ) -> None:
     """Steps of 16 or 8 micro-batches of 0.3 s; the signal comes in the second one."""
-    words, slow = (*EIGHT, f"trainer.devices={devices}"), patched(own.folder / "patch", MODULE, SLOWLY)
+    words, slow = (*EIGHT, f"trainer.devices={devices}"), patched(own.folder / "patch", {MODULE: SLOWLY})
     with killed_at_the_end(own.start("cut", *words, environment=slow)) as process:
         for rank in range(devices):
             own.wait_for_step("cut", 1, rank=rank)
@@ -115,7 +115,7 @@ def test_a_long_step_is_left_at_the_next_micro_batch_and_repeated_to_the_bit(
 
 
 def test_a_run_that_is_left_within_its_first_step_saves_nothing(own: Place) -> None:
-    slow = patched(own.folder / "patch", MODULE, SLOWLY)
+    slow = patched(own.folder / "patch", {MODULE: SLOWLY})
     with killed_at_the_end(own.start("cut", *EIGHT, environment=slow)) as process:
         own.wait_for_step("cut", 0)
         time.sleep(0.7)
@@ -151,7 +151,7 @@ def test_a_signal_ends_the_preparation_at_once(
 
 @pytest.mark.parametrize("number", [TERM, INT])
 def test_a_second_signal_ends_at_once(number: signal.Signals, own: Place) -> None:
-    sleeping = {"DNALM_FAULT": "train.gradients:3=sleep"}
+    sleeping = faulty(own.folder / "patch", "train.gradients:3=sleep")
     with killed_at_the_end(own.start("run", "steps=50", *STILL, environment=sleeping)) as process:
         own.wait_for_step("run", 2)
         time.sleep(0.5)

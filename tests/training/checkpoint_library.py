@@ -7,12 +7,13 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import torch
 from safetensors.torch import save_file
 
-from dnalm.faults import fault
 from dnalm.training.checkpoint import CheckpointFolder, Saved
+from tests import faults
 
 BYTES_PER_PIECE = 64
 
@@ -24,10 +25,13 @@ def fill(folder: Path, step: int) -> None:
     with (folder / "shards/optimizer-0.safetensors").open("wb") as file:
         content = _tensors(step)
         for start in range(0, len(content), BYTES_PER_PIECE):
-            file.write(content[start : start + BYTES_PER_PIECE])
-            file.flush()
-            fault("checkpoint.writing")
+            write_piece(file, content[start : start + BYTES_PER_PIECE])
     (folder / "config.yaml").write_text(f"steps: {step}\n")
+
+
+def write_piece(file: IO[bytes], piece: bytes) -> None:
+    file.write(piece)
+    file.flush()
 
 
 def _tensors(step: int) -> bytes:
@@ -50,18 +54,24 @@ def steps(folder: CheckpointFolder) -> list[int]:
     return [int(path.name.removeprefix("step-")) for path in reversed(folder.paths())]
 
 
-def in_a_process(work: Callable[..., None], *arguments: object, **environment: str) -> int | None:
+def in_a_process(
+    work: Callable[..., None], *arguments: object, fault: str = "", **environment: str
+) -> int | None:
     """Run in a process of its own; returns minus the signal that killed it, or its exit status."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])  # imports torch once, not once a process
-    process = context.Process(target=_work, args=(work, arguments, environment))
+    process = context.Process(target=_work, args=(work, arguments, fault, environment))
     process.start()
     process.join()
     return process.exitcode
 
 
-def _work(work: Callable[..., None], arguments: tuple[object, ...], environment: dict[str, str]) -> None:
+def _work(
+    work: Callable[..., None], arguments: tuple[object, ...], fault: str, environment: dict[str, str]
+) -> None:
     os.environ |= environment
+    if fault:
+        faults.install(fault)
     work(*arguments)
 
 

@@ -17,7 +17,7 @@ AFTER = ["after_rename", "before_prune", "during_prune", "after_prune"]
 
 @pytest.mark.parametrize("point", BEFORE + AFTER)
 def test_a_kill_leaves_the_newest_complete(point: str, folder: CheckpointFolder) -> None:
-    code = in_a_process(save_in_a_process, folder.path, 15, DNALM_FAULT=f"checkpoint.{point}=kill9")
+    code = in_a_process(save_in_a_process, folder.path, 15, fault=f"checkpoint.{point}=kill9")
     assert code == -signal.SIGKILL
     kept = {
         "after_rename": [5, 10, 15],
@@ -48,14 +48,14 @@ def fill_in_a_process(path: Path, step: int) -> None:
 @pytest.mark.parametrize("hit", [1, 2, 3])
 def test_a_kill_of_another_rank_leaves_what_was(hit: int, folder: CheckpointFolder) -> None:
     path, spec = folder.begin(15), f"checkpoint.writing@1:{hit}=kill9"
-    assert in_a_process(fill_in_a_process, path, 15, RANK="1", DNALM_FAULT=spec) == -signal.SIGKILL
+    assert in_a_process(fill_in_a_process, path, 15, RANK="1", fault=spec) == -signal.SIGKILL
     folder.abandon(15)
     assert names(folder.path) == ["step-00000005", "step-00000010"]
 
 
 def test_a_kill_while_a_bad_one_is_replaced_leaves_the_one_before(folder: CheckpointFolder) -> None:
     (folder.path / "step-00000010/state.json").write_text("{}")
-    code = in_a_process(save_in_a_process, folder.path, 10, DNALM_FAULT="checkpoint.during_prune=kill9")
+    code = in_a_process(save_in_a_process, folder.path, 10, fault="checkpoint.during_prune=kill9")
     assert code == -signal.SIGKILL
     found, _ = choose(folder)
     assert found is not None

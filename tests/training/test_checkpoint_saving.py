@@ -12,25 +12,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from dnalm import faults
 from dnalm.errors import CheckpointError
 from dnalm.training import checkpoint as module
 from dnalm.training.checkpoint import CheckpointFolder, SaveFailed, SavePolicy, disk_errors
+from tests.faults import install
 from tests.training.checkpoint_library import fill, in_a_process, names, save, steps
 
 POINTS = ["before_mkdir", "after_mkdir", "writing", "after_state", "after_manifest", "before_rename"]
-
-
-def asked(monkeypatch: pytest.MonkeyPatch, spec: str) -> None:
-    faults._passed.clear()
-    monkeypatch.setenv("DNALM_FAULT", spec)
 
 
 @pytest.mark.parametrize("point", POINTS)
 def test_a_full_disk_leaves_what_was_and_the_next_try_saves(
     point: str, folder: CheckpointFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked(monkeypatch, f"checkpoint.{point}=enospc")
+    install(f"checkpoint.{point}=enospc", monkeypatch)
     with pytest.raises(SaveFailed) as caught, disk_errors(folder.path):
         save(folder, 15)
     assert caught.value.exit_code == 4
@@ -50,7 +45,7 @@ def test_once_the_new_one_is_there_the_next_try_finds_it(
     point: str, folder: CheckpointFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = CheckpointFolder(folder.path, keep_last=2, keep_best=0)
-    asked(monkeypatch, f"checkpoint.{point}=enospc")
+    install(f"checkpoint.{point}=enospc", monkeypatch)
     saved = SavePolicy().attempt(lambda: save(folder, 15))
     assert saved is not None
     assert not saved.written
@@ -64,7 +59,7 @@ def test_a_full_disk_takes_all_but_the_two_newest_good(
     (folder.path / "step-00000015/config.yaml").write_text("damaged")
     save(folder, 20)
     assert steps(folder) == [5, 10, 15, 20]
-    asked(monkeypatch, "checkpoint.after_state=enospc")
+    install("checkpoint.after_state=enospc", monkeypatch)
     with pytest.raises(SaveFailed):
         save(folder, 25)
     assert names(folder.path) == ["step-00000010", "step-00000020"]

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from dnalm import faults
 from dnalm.errors import CheckpointError
 from dnalm.lock import Process, _birth
 from dnalm.training.checkpoint import CheckpointFolder, Retention, choose, open_checkpoint
+from tests.faults import injected
 from tests.training.checkpoint_library import in_a_process, names, save, steps
 
 
@@ -170,18 +170,15 @@ class Run(RuleBasedStateMachine):
 
     @rule(point=st.sampled_from(POINTS))
     def die(self, point: str) -> None:
-        faults._passed.clear()
-        self.patch.setenv("DNALM_FAULT", f"checkpoint.{point}=raise")
         try:
-            self.save(None)
+            with injected(f"checkpoint.{point}=raise"):
+                self.save(None)
         except RuntimeError:
             target = self.path / f"step-{self.step:08d}"
             if target.exists() and point in AT_THE_FINAL_NAME:
                 self.good.add(self.step)
             if self.step in self.good or not target.exists():
                 self.bad.discard(self.step)  # replaced, or removed to be replaced
-        finally:
-            self.patch.delenv("DNALM_FAULT")
         self._look(newest=max(self.good, default=None))
         self.resume()
 

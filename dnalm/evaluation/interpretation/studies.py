@@ -38,7 +38,6 @@ from dnalm.evaluation.interpretation.seqlets import (
     scores_in_bits,
 )
 from dnalm.evaluation.sequence_inputs import NamedSequence
-from dnalm.faults import fault
 from dnalm.genome.meme import write_meme
 from dnalm.tables import table_writer
 
@@ -72,7 +71,6 @@ class Study:
             DataError: INT-04, a region holds no base but N.
         """
         for number, region in enumerate(self.regions, start=1):
-            fault("interpret.region")
             if not region.known():
                 raise DataError(
                     "INT-04",
