@@ -277,16 +277,15 @@ def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
     Of a tensor that is sharded, this process's shard is looked at.
     """
     names: defaultdict[torch.device, list[str]] = defaultdict(list)
-    finite: defaultdict[torch.device, list[Tensor]] = defaultdict(list)
+    extremes: defaultdict[torch.device, list[Tensor]] = defaultdict(list)
     for name, tensor in tensors.items():
         values = _real_values(tensor)
         if values.numel() and values.is_floating_point():
             names[values.device].append(name)
-            # The least and the largest are NaN if any value is.
-            finite[values.device].append(torch.stack(torch.aminmax(values)).isfinite().all())
+            extremes[values.device] += torch.aminmax(values)  # NaN if any value is
     found: set[str] = set()
-    for device, flags in finite.items():
-        good = torch.stack(flags).tolist()
+    for device, least_and_largest in extremes.items():
+        good = torch.stack(least_and_largest).isfinite().view(-1, 2).all(1).tolist()
         found |= {name for name, is_good in zip(names[device], good, strict=True) if not is_good}
     return [name for name in tensors if name in found]
 

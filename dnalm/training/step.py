@@ -23,10 +23,11 @@ from torch.optim.lr_scheduler import LambdaLR
 from dnalm.data.windows import Stream, generator
 from dnalm.errors import NumericsError
 from dnalm.models import MaskedLM, SequenceModel
+from dnalm.models.weights import not_finite
 from dnalm.training.distributed import ExactSums
 from dnalm.training.launcher import OnOtherRanks
 from dnalm.training.optim import Schedule, how_to_stay_finite, parameter_groups
-from dnalm.training.stop_flags import LossHistory, StopFlags, are_finite
+from dnalm.training.stop_flags import LossHistory, StopFlags
 from dnalm.training.trainer import Parallel
 
 
@@ -164,8 +165,8 @@ class StepTraining(LightningModule):
         if self._exact_sums is not None:
             self._exact_sums.reduce_into(self._trained(), self.trainer.world_size)
         mine, self.step_totals = self.step_totals, type(self.step_totals)()
-        gradients = [p.grad for p in self._trained() if p.grad is not None]
-        mine.not_finite = int(not math.isfinite(mine.loss) or not are_finite(gradients))
+        gradients = {name: p.grad for name, p in self.named_parameters() if p.grad is not None}
+        mine.not_finite = int(not math.isfinite(mine.loss) or bool(not_finite(gradients)))
         mine.preempted, mine.interrupted = self.stop_flags.flags()
         totals = self.over_ranks(mine)
         self.stop_flags.update(totals.preempted, totals.interrupted)

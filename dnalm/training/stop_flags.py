@@ -20,8 +20,6 @@ from typing import Literal
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from dnalm.errors import NumericsError
 from dnalm.lifetime import STOP_CODES, STOPPING, SignalCount, install_handlers, say_at_once, signal_handlers
@@ -206,12 +204,3 @@ class StopFlags:
         if self.announces and not self.requested_exit_code:
             say_at_once(f"{name.name}: {STOPPING}")
         self.requested_exit_code = STOP_CODES[name]
-
-
-def are_finite(tensors: Sequence[Tensor]) -> bool:
-    """Whether every element is, of sharded ones this rank's; one wait for the device."""
-    local = [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]
-    local = [tensor for tensor in local if tensor.numel()]
-    if not local:
-        return True
-    return bool(torch.stack(torch._foreach_norm(local, ord=float("inf"))).isfinite().all())

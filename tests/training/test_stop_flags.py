@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from dnalm.errors import NumericsError
 from dnalm.training.optim import how_to_stay_finite
-from dnalm.training.stop_flags import LossHistory, RolledBack, StopFlags, are_finite
+from dnalm.training.stop_flags import LossHistory, RolledBack, StopFlags
 
 REASON = NumericsError("NUM-01", where="step", found="nan", expected="finite", fix="lower optim.lr")
 
@@ -78,15 +78,6 @@ def test_rollback_goes_back_once_and_then_leaves_the_step_out() -> None:
     flags.left_out.append(back.value.step)
     assert flags.drops(5, is_bad=True, reason=REASON)
     assert flags.drops(5, is_bad=False, reason=REASON), "whether it is finite this time or not"
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_one_element_among_many_is_found(bad: float) -> None:
-    tensors = [torch.zeros(3, 4), torch.zeros(0), torch.ones(5)]
-    assert are_finite(tensors)
-    tensors[2][4] = bad
-    assert not are_finite(tensors)
-    assert are_finite([])
 
 
 def history(losses: Iterable[float], *, spread: float = 1.0) -> LossHistory:
