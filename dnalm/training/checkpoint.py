@@ -77,29 +77,11 @@ class Checkpoint:
         path: the folder.
         step: optimizer steps that are done.
         state: what `state.json` says.
-        files: names and sizes in bytes, without the manifest.
     """
 
     path: Path
     step: int
     state: Mapping[str, Any]
-    files: Mapping[str, int]
-
-    @property
-    def num_bytes(self) -> int:
-        """Of all files."""
-        return sum(self.files.values())
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A folder that is not trusted, and why."""
-
-    path: Path
-    error: CheckpointError
-
-    def __str__(self) -> str:
-        return str(self.error)
 
 
 def open_checkpoint(path: Path, *, verify: bool = True) -> Checkpoint:
@@ -115,8 +97,10 @@ def open_checkpoint(path: Path, *, verify: bool = True) -> Checkpoint:
     return _read(path.resolve(), verify=verify)
 
 
-def choose(folder: CheckpointFolder) -> tuple[Checkpoint | None, list[Rejected]]:
-    """The newest good checkpoint, from which a run continues; None only where there has never been one.
+def choose(folder: CheckpointFolder) -> tuple[Checkpoint | None, list[CheckpointError]]:
+    """The newest good checkpoint, from which a run continues, and what is wrong with newer ones.
+
+    There is no good one only where there has never been a checkpoint.
 
     Raises:
         CheckpointError: CKPT-11, there are some and none is good.
@@ -133,39 +117,6 @@ def choose(folder: CheckpointFolder) -> tuple[Checkpoint | None, list[Rejected]]
             "run.name",
         )
     return found, rejected
-
-
-@dataclass(frozen=True, kw_only=True)
-class Retention:
-    """Which checkpoints are kept.
-
-    Attributes:
-        last: so many of the newest.
-        best: so many of the best by the metric; a checkpoint without it takes no part.
-        every: all whose step is a multiple; none if None.
-        metric: its name in the `metrics` of the state.
-        mode: whether the lowest or the highest is best.
-    """
-
-    last: int = 3
-    best: int = 1
-    every: int | None = None
-    metric: str = "val_bits_per_base"
-    mode: Literal["min", "max"] = "min"
-
-    def kept(self, states: Mapping[int, Mapping[str, Any]]) -> set[int]:
-        """Steps that are kept, never fewer than two, of the good checkpoints by step, with their states."""
-        newest = sorted(states, reverse=True)
-        kept = {*newest[: self.last], *self.ranked(states)[: self.best]}
-        kept |= {step for step in newest if self.every and step % self.every == 0}
-        others = [step for step in newest if step not in kept]
-        return kept | set(others[: max(0, _LEAST_KEPT - len(kept))])
-
-    def ranked(self, states: Mapping[int, Mapping[str, Any]]) -> list[int]:
-        """Steps that have the figure, from the best to the worst, of equals the later first."""
-        sign = 1 if self.mode == "min" else -1
-        scored = {step: state.get("metrics", {}).get(self.metric) for step, state in states.items()}
-        return [-step for _, step in sorted((sign * s, -step) for step, s in scored.items() if s is not None)]
 
 
 @dataclass(frozen=True)
@@ -189,7 +140,7 @@ class CheckpointFolder:
         keep_last: so many of the newest are kept, and never fewer than two in all.
         keep_best: so many of the best by the metric, too.
         keep_every: and all whose step is a multiple of this.
-        best_metric: its name in the `metrics` of the state.
+        best_metric: its name in the `metrics` of the state; a checkpoint without it takes no part.
         best_mode: whether the lowest or the highest is best.
     """
 
@@ -204,9 +155,8 @@ class CheckpointFolder:
         best_mode: Literal["min", "max"] = "min",
     ) -> None:
         self.path = path
-        self.retention = Retention(
-            last=keep_last, best=keep_best, every=keep_every, metric=best_metric, mode=best_mode
-        )
+        self.keep_last, self.keep_best, self.keep_every = keep_last, keep_best, keep_every
+        self.best_metric, self.best_mode = best_metric, best_mode
         self._verified: dict[Path, tuple[object, Checkpoint]] = {}
         self._begun: int | None = None
 
@@ -215,21 +165,35 @@ class CheckpointFolder:
         steps = [(step, path) for path in self._entries() if (step := _step_of(path)) is not None]
         return [path for _, path in sorted(steps, reverse=True)]
 
-    def newest_good(self) -> tuple[Checkpoint | None, list[Rejected]]:
-        """The newest whose every byte is as it was written, and those passed over, newest first."""
-        rejected: list[Rejected] = []
+    def newest_good(self) -> tuple[Checkpoint | None, list[CheckpointError]]:
+        """The newest whose every byte is as it was written, and the errors of newer ones, newest first."""
+        rejected: list[CheckpointError] = []
         for path in self.paths():
             try:
                 return _read(path), rejected
             except CheckpointError as error:
-                rejected.append(Rejected(path, error))
+                rejected.append(error)
         return None, rejected
 
     def best(self) -> Checkpoint | None:
         """The good one with the best figure; None if none has it."""
         good = {found.step: found for found in self._good()}
-        ranked = self.retention.ranked({step: found.state for step, found in good.items()})
+        ranked = self._ranked({step: found.state for step, found in good.items()})
         return good[ranked[0]] if ranked else None
+
+    def kept(self, states: Mapping[int, Mapping[str, Any]]) -> set[int]:
+        """Steps that are kept, never fewer than two, of the good checkpoints by step, with their states."""
+        newest = sorted(states, reverse=True)
+        kept = {*newest[: self.keep_last], *self._ranked(states)[: self.keep_best]}
+        kept |= {step for step in newest if self.keep_every and step % self.keep_every == 0}
+        others = [step for step in newest if step not in kept]
+        return kept | set(others[: max(0, _LEAST_KEPT - len(kept))])
+
+    def _ranked(self, states: Mapping[int, Mapping[str, Any]]) -> list[int]:
+        """Steps that have the figure, from the best to the worst, of equals the later first."""
+        sign = 1 if self.best_mode == "min" else -1
+        scored = {step: state.get("metrics", {}).get(self.best_metric) for step, state in states.items()}
+        return [-step for _, step in sorted((sign * s, -step) for step, s in scored.items() if s is not None)]
 
     def begin(self, step: int) -> Path:
         """Make the hidden folder that the files of a step go into.
@@ -247,7 +211,11 @@ class CheckpointFolder:
                 self.abandon(self._begun)
                 self.make_room()
             self._begun = step
-            self._check_space()
+            for newest in self.paths()[:1]:
+                needed = int(_ROOM * sum(status.st_size for _, status in _entries_inside(newest)))
+                if needed > (free := shutil.disk_usage(self.path).free):
+                    found = f"{needed:,} bytes are needed for a checkpoint, {free:,} are free"
+                    raise SaveFailed.for_space(self.path, found)
             folder.mkdir()
         return folder
 
@@ -269,15 +237,26 @@ class CheckpointFolder:
             if isinstance(there := self._look_at(target), Checkpoint):
                 self.abandon(step)
                 return Saved(there, written=False)
-            self._complete(folder, text)
+            write_text(folder / STATE_FILE, text)
+            names = sorted(name for name, _ in _entries_inside(folder))
+            manifest = manifest_text([_settle(folder, name) for name in names])
+            for inner in {(folder / name).parent for name in names}:
+                sync(inner)
+            write_text(folder / MANIFEST_FILE, manifest)
+            sync(folder)
             self._discard(target)
             folder.rename(target)
             sync(self.path)
             saved = self._look_at(target)
-            if isinstance(saved, Rejected):
+            if isinstance(saved, CheckpointError):
                 self._discard(target)
-                bad, fix = saved.error, "look at the disk's state"
-                raise SaveFailed(bad.code, where=bad.where, found=bad.found, expected=bad.expected, fix=fix)
+                raise SaveFailed(
+                    saved.code,
+                    where=saved.where,
+                    found=saved.found,
+                    expected=saved.expected,
+                    fix="look at the disk's state",
+                )
             self._begun = None
             self._prune()
         return Saved(saved, written=True)
@@ -301,8 +280,11 @@ class CheckpointFolder:
         removed = []
         with disk_errors(self.path):
             for path in self._entries():
-                writer = writer_of(path.name)
-                if writer and (writer == Process.current() or writer.is_gone or _is_stale(path, writer)):
+                if (writer := writer_of(path.name)) is None:
+                    continue
+                changed = max(part.lstat().st_mtime for part in (path, *path.rglob("*")))
+                is_stale = not writer.is_here and time.time() - changed > _STALE_S
+                if writer == Process.current() or writer.is_gone or is_stale:
                     shutil.rmtree(path, ignore_errors=True)
                     removed.append(path)
         return removed
@@ -325,23 +307,7 @@ class CheckpointFolder:
                 self.make_room()
             raise
 
-    def _check_space(self) -> None:
-        for path in self.paths()[:1]:
-            needed = int(_ROOM * sum(status.st_size for _, status in _entries_inside(path)))
-            if needed > (free := shutil.disk_usage(self.path).free):
-                found = f"{needed:,} bytes are needed for a checkpoint, {free:,} are free"
-                raise SaveFailed.for_space(self.path, found)
-
-    def _complete(self, folder: Path, state: str) -> None:
-        write_text(folder / STATE_FILE, state)
-        names = sorted(name for name, _ in _entries_inside(folder))
-        manifest = manifest_text([_settled(folder, name) for name in names])
-        for inner in {(folder / name).parent for name in names}:
-            sync(inner)
-        write_text(folder / MANIFEST_FILE, manifest)
-        sync(folder)
-
-    def _look_at(self, path: Path) -> Checkpoint | Rejected:
+    def _look_at(self, path: Path) -> Checkpoint | CheckpointError:
         """Verify a checkpoint, or remember that it was and has not been touched since."""
         try:
             state = [
@@ -353,7 +319,7 @@ class CheckpointFolder:
             try:
                 self._verified[path] = state, _read(path)
             except CheckpointError as error:
-                return Rejected(path, error)
+                return error
         return self._verified[path][1]
 
     def _good(self) -> list[Checkpoint]:
@@ -363,7 +329,7 @@ class CheckpointFolder:
     def _prune(self) -> None:
         """Remove the good ones that are not kept; bad ones stay, to be looked into."""
         good = self._good()
-        kept = self.retention.kept({found.step: found.state for found in good})
+        kept = self.kept({found.step: found.state for found in good})
         for found in reversed(good):
             if found.step not in kept:
                 self._discard(found.path)
@@ -396,12 +362,7 @@ def _step_of(path: Path) -> int | None:
     return int(found[1]) if found else None
 
 
-def _is_stale(path: Path, writer: Process) -> bool:
-    times = [part.lstat().st_mtime for part in (path, *path.rglob("*"))]
-    return not writer.is_here and time.time() - max(times) > _STALE_S
-
-
-def _settled(folder: Path, name: str) -> FileSum:
+def _settle(folder: Path, name: str) -> FileSum:
     """Sum a file, bring it to disk, and forget it, so that reading it back reads the disk."""
     path = folder / name
     entry = FileSum(name, path.stat().st_size, file_sha256(path))
@@ -452,11 +413,21 @@ def _check_finite(value: object, where: str) -> None:
 
 
 def _read(path: Path, *, verify: bool = True) -> Checkpoint:
+    """Hold files against the manifest: which there are, their sizes, then their content."""
+    expected = "the state of the step that the folder is named by"
     try:
         sizes = _sizes(path)
-        manifest = _manifest(path)
-        _compare(path, manifest, sizes, verify=verify)
-        expected = "the state of the step that the folder is named by"
+        manifest = _manifest(path / MANIFEST_FILE)
+        _compare_names(path, manifest, sizes)
+        for name, entry in manifest.items():
+            if sizes[name] != entry.num_bytes:
+                found = f"{sizes[name]:,} bytes"
+                raise _refused("CKPT-03", path / name, found, f"{entry.num_bytes:,} by its manifest")
+        for name, entry in manifest.items() if verify else ():
+            if (found := file_sha256(path / name)) != entry.sha256:
+                raise _refused("CKPT-02", path / name, f"sha256 {found}", f"{entry.sha256} by its manifest")
+            if name.endswith(".safetensors"):
+                check_safetensors(path / name)
         state = _read_json(path / STATE_FILE, expected)
     except OSError as error:
         where = Path(str(error.filename)) if error.filename else path
@@ -466,7 +437,7 @@ def _read(path: Path, *, verify: bool = True) -> Checkpoint:
     step = state.get("step")
     if type(step) is not int or _step_of(path) not in (None, step):
         raise _refused("CKPT-05", path / STATE_FILE, f"step {step}", expected)
-    return Checkpoint(path, step, state, sizes)
+    return Checkpoint(path, step, state)
 
 
 def _sizes(path: Path) -> dict[str, int]:
@@ -483,35 +454,38 @@ def _sizes(path: Path) -> dict[str, int]:
 
 
 def _manifest(path: Path) -> dict[str, FileSum]:
-    where, expected = path / MANIFEST_FILE, "the manifest that dnalm wrote"
-    fields = _read_json(where, expected)
+    """What `manifest_text` has written; of a stranger's, no name leads out of the folder."""
+    expected = "the manifest that dnalm wrote"
+    fields = _read_json(path, expected)
     version = fields.get("version")
     if isinstance(version, int) and version > FORMAT_VERSION and fields.get("format") == FORMAT:
         fix = "resume with the newer dnalm, or from another checkpoint"
         expected = f"at most version {FORMAT_VERSION}"
-        raise _refused("CKPT-06", where, f"format version {version}", expected, fix)
+        raise _refused("CKPT-06", path, f"format version {version}", expected, fix)
+    files = {}
     try:
-        files = {name: _entry(name, **entry) for name, entry in fields["files"].items()}
+        for name, entry in fields["files"].items():
+            if not _FILE.fullmatch(name):
+                raise ValueError(f"a file called {name[:80]!r}")
+            files[name] = FileSum(name, entry["bytes"], entry["sha256"])
+            if (
+                type(entry["bytes"]) is not int
+                or entry["bytes"] < 0
+                or not _SHA256.fullmatch(entry["sha256"])
+            ):
+                raise ValueError(f"no size and checksum of {name}")
         if STATE_FILE not in files:
             raise ValueError(f"no {STATE_FILE} in it")
         if (fields["format"], version) != (FORMAT, FORMAT_VERSION):
             raise KeyError("format")
     except (TypeError, KeyError, AttributeError) as error:
-        raise _refused("CKPT-05", where, f"not the fields of a manifest ({error})", expected) from error
+        raise _refused("CKPT-05", path, f"not the fields of a manifest ({error})", expected) from error
     except ValueError as error:
-        raise _refused("CKPT-05", where, str(error), expected) from error
+        raise _refused("CKPT-05", path, str(error), expected) from error
     return files
 
 
-def _entry(name: str, *, bytes: int, sha256: str) -> FileSum:  # noqa: A002
-    if not _FILE.fullmatch(name):
-        raise ValueError(f"a file called {name[:80]!r}")
-    if type(bytes) is not int or bytes < 0 or not _SHA256.fullmatch(sha256):
-        raise ValueError(f"no size and checksum of {name}")
-    return FileSum(name, bytes, sha256)
-
-
-def _compare(path: Path, manifest: Mapping[str, FileSum], sizes: Mapping[str, int], *, verify: bool) -> None:
+def _compare_names(path: Path, manifest: Mapping[str, FileSum], sizes: Mapping[str, int]) -> None:
     for name in sizes:
         if not name.endswith(_READABLE):
             found, expected = "a kind of file that is never read here", f"only {', '.join(_READABLE)} files"
@@ -523,15 +497,6 @@ def _compare(path: Path, manifest: Mapping[str, FileSum], sizes: Mapping[str, in
         if names:
             more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
             raise _refused("CKPT-04", path / min(names), what + more, "the files of its manifest")
-    for name, entry in manifest.items():
-        if sizes[name] != entry.num_bytes:
-            found, expected = f"{sizes[name]:,} bytes", f"{entry.num_bytes:,} by its manifest"
-            raise _refused("CKPT-03", path / name, found, expected)
-    for name, entry in manifest.items() if verify else ():
-        if (found := file_sha256(path / name)) != entry.sha256:
-            raise _refused("CKPT-02", path / name, f"sha256 {found}", f"{entry.sha256} by its manifest")
-        if name.endswith(".safetensors"):
-            check_safetensors(path / name)
 
 
 def _entries_inside(folder: str | Path, below: str = "") -> Iterator[tuple[str, os.stat_result]]:
@@ -620,20 +585,22 @@ class SavePolicy:
         Raises:
             CheckpointError: CKPT-14, as many saves in a row have failed.
         """
-        try:
+        for is_last in (False, True):
             try:
                 written = write()
-            except SaveFailed:
-                written = write()
-        except SaveFailed as failed:
-            self.failed_in_a_row += 1
-            left = self.max_failed_saves - self.failed_in_a_row
-            if left > 0:
-                self.warn(
-                    f"Not saved: {failed} Training continues; {left} more failed saves in a row would end "
-                    "the run."
-                )
-                return None
+            except SaveFailed as failed:
+                if is_last:
+                    self._give_up(failed)
+            else:
+                self.failed_in_a_row = 0
+                return written
+        return None
+
+    def _give_up(self, failed: SaveFailed) -> None:
+        """Warn of a save that has failed twice, or end the run."""
+        self.failed_in_a_row += 1
+        left = self.max_failed_saves - self.failed_in_a_row
+        if left <= 0:
             raise CheckpointError(
                 "CKPT-14",
                 where=failed.where,
@@ -641,8 +608,9 @@ class SavePolicy:
                 expected="a disk that takes a checkpoint",
                 fix=f"{failed.fix}, then start the run again: it continues from its newest checkpoint",
             ) from failed
-        self.failed_in_a_row = 0
-        return written
+        self.warn(
+            f"Not saved: {failed} Training continues; {left} more failed saves in a row would end the run."
+        )
 
 
 # `model.<name>` are weights, `optimizer.state.<name>.<slot>` the optimizer's, whose settings come from the

@@ -44,7 +44,7 @@ class SaveTimes:
 
 
 class Checkpointing(Callback):
-    """Save the run, and end it where all ranks have agreed to.
+    """Save the run, and end it, by `RunStopped`, where all ranks have agreed to.
 
     Args:
         folder: where checkpoints go.
@@ -70,30 +70,24 @@ class Checkpointing(Callback):
         self._settled = 0  # last step of which it is decided whether it is saved
         self._saved = 0
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_train_start(self, trainer: Trainer, *_: object) -> None:
         """What is restored is saved already."""
         self._seen = self._settled = self._saved = trainer.global_step
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:  # noqa: ARG002
+    def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
         """Take note of a step; its metrics are logged after this, so that it is saved a little later."""
         if trainer.global_step != self._seen:
             self._seen = trainer.global_step
 
     def on_train_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: object,  # noqa: ARG002
-        batch_idx: int,
+        self, trainer: Trainer, pl_module: LightningModule, _: object, batch_idx: int
     ) -> None:
         """Save the step before if it is time, or if the run is to stop; then stop."""
         self._settle(trainer, pl_module)
         is_within = batch_idx % trainer.accumulate_grad_batches > 0
         if is_within:
             self.guard.update_from_all_ranks()
-        if self.guard.stopping:
-            self.save(trainer, pl_module)
-            raise RunStopped(self.guard.stopping, trainer.global_step, is_within=is_within)
+        self._stop_if_agreed(trainer, pl_module, is_within=is_within)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the last step, unless it was with its validation."""
@@ -101,24 +95,28 @@ class Checkpointing(Callback):
 
     def _settle(self, trainer: Trainer, module: LightningModule) -> None:
         step = trainer.global_step
-        if step == self._settled:
-            return
-        self._settled = step
-        if self.guard.stopping or (self.times.saved(step) and not self.times.validated(step)):
-            self.save(trainer, module)
+        if step != self._settled:
+            self._settled = step
+            if self.guard.stopping or (self.times.saved(step) and not self.times.validated(step)):
+                self.save(trainer, module)
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
         """Stop within validation too; the ranks have equally many batches."""
         self.guard.update_from_all_ranks()
-        if self.guard.stopping:
-            self.save(trainer, pl_module)
-            raise RunStopped(self.guard.stopping, trainer.global_step)
+        self._stop_if_agreed(trainer, pl_module)
 
     def on_test_batch_end(self, trainer: Trainer, *_: object) -> None:
-        """Stop within the test of a run whose last step is saved."""
+        """Stop within the test of a run; its last step is saved, and these may be weights of another."""
         self.guard.update_from_all_ranks()
+        self._stop_if_agreed(trainer)
+
+    def _stop_if_agreed(
+        self, trainer: Trainer, module: LightningModule | None = None, *, is_within: bool = False
+    ) -> None:
         if self.guard.stopping:
-            raise RunStopped(self.guard.stopping, trainer.global_step)
+            if module is not None:
+                self.save(trainer, module)
+            raise RunStopped(self.guard.stopping, trainer.global_step, is_within=is_within)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save a step that was waiting for its figures."""
@@ -135,16 +133,13 @@ class Checkpointing(Callback):
         step = trainer.global_step
         if step == self._saved:
             return
-        self._check_place()
+        with suppress(OSError):  # a file system that does not answer makes the save fail and be tried again
+            if self.run.is_replaced() and (lost := self.run.fault()):
+                raise lost
         for logger in trainer.loggers:
             save_logger(logger)
         self.policy.attempt(lambda: self._write(trainer, module, step))
         self._saved = step
-
-    def _check_place(self) -> None:
-        with suppress(OSError):  # a file system that does not answer makes the save fail and be tried again
-            if self.run.is_replaced() and (lost := self.run.fault()):
-                raise lost
 
     def _write(self, trainer: Trainer, module: LightningModule, step: int) -> None:
         """Write, or fail on all ranks alike."""
@@ -172,7 +167,6 @@ class Checkpointing(Callback):
                 self.folder.abandon(step)
             raise SaveFailed.by_system(path, error) from error
 
-        def finish() -> str:
-            return str(self.folder.finish(step, self.describe(trainer)).checkpoint.path)
-
-        done_by_first(finish, first=first, group=group)
+        done_by_first(
+            lambda: str(self.folder.finish(step, self.describe(trainer)).written), first=first, group=group
+        )

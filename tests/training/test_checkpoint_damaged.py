@@ -58,7 +58,7 @@ def test_every_cut_and_every_flipped_bit_is_seen(file: str, folder: CheckpointFo
         found, rejected = folder.newest_good()
         assert found is not None
         assert found.step == 5
-        seen += [one.error.code for one in rejected]
+        seen += [one.code for one in rejected]
     assert len(seen) == 216, "each is rejected once"
     assert set(seen) <= {"CKPT-02", "CKPT-03", "CKPT-04", "CKPT-05", "CKPT-06", "CKPT-09"}
     path.write_bytes(whole)
