@@ -97,7 +97,7 @@ class Sums(Metric):
 
 
 class TrackTask(nn.Module):
-    """One objective on one track.
+    """One objective on one track: a head, and a baseline from whose outputs the head starts.
 
     Args:
         track: name of the track.
@@ -106,6 +106,8 @@ class TrackTask(nn.Module):
         per: `token`, or `window`: one target for each, and the head reads the mean of the hidden states
             of its tokens that spell bases.
     """
+
+    baseline: Tensor
 
     def __init__(self, track: str, *, num_outputs: int, encoder: Encoder, per: Per = "token") -> None:
         super().__init__()
@@ -116,6 +118,7 @@ class TrackTask(nn.Module):
             norm_eps=encoder.norm_eps,
             initializer_range=encoder.initializer_range,
         )
+        self.register_buffer("baseline", torch.zeros(num_outputs), persistent=False)
         self.sums = Sums()
 
     def on_batch(self, hidden_ND: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -137,9 +140,14 @@ class TrackTask(nn.Module):
         outputs_MO: Tensor = self.head(hidden_ND.index_select(0, places))
         return outputs_MO.float(), targets_N.index_select(0, places)
 
-    @abstractmethod
     def begin_at(self, targets: Tensor) -> None:
-        """Learn the baseline from targets of the training side, and let the head begin there.
+        """Learn the baseline from targets of the training side, and let the head start there."""
+        self.baseline.copy_(self.learn_baseline(targets))
+        self.head.start_at(self.baseline)
+
+    @abstractmethod
+    def learn_baseline(self, targets: Tensor) -> Tensor:
+        """What the baseline gives for any token, (O,).
 
         Args:
             targets: (T,) or (T, n) of many training tokens, unknown ones too.
@@ -149,9 +157,9 @@ class TrackTask(nn.Module):
     def loss(self, outputs_MO: Tensor, targets_M: Tensor) -> Tensor:
         """Sum of the losses over the known targets."""
 
-    @abstractmethod
     def baseline_outputs(self, num_tokens: int) -> Tensor:
         """What the baseline gives for every token, (M, O)."""
+        return self.baseline.expand(num_tokens, -1)
 
     @abstractmethod
     def scores(self) -> Scores:

@@ -1,7 +1,7 @@
 """The objectives on tracks: chromatin states, conservation, classes of regions.
 
-Each is a frozen config (which track, what weight), and the task it makes: a head, a loss, scores beside those
-of a baseline that knows nothing of the DNA. See `objectives` for what they share, and for the letters.
+Each is a frozen config (which track, what weight), and the task it makes: a loss, a baseline that knows
+nothing of the DNA, scores of both. See `objectives` for what they share, and for the letters.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from dnalm.genome.tracks import JoinedTrack
 from dnalm.models import Encoder
 from dnalm.training.objectives import Scores, Sums, TrackTask, check_kind, check_weight
 
+NAN = float("nan")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChromatinState:
@@ -44,7 +46,7 @@ class ChromatinState:
         check_weight(self.weight)
 
     def make(self, track: JoinedTrack, encoder: Encoder) -> ChromatinTask:
-        """The task.
+        """The task on an encoder's hidden states.
 
         Raises:
             ConfigError: OBJ-01, the track is of another kind.
@@ -53,70 +55,19 @@ class ChromatinState:
         return ChromatinTask(self.track, names=track.names, encoder=encoder, per=self.per)
 
 
-class LabelScores(Metric):
-    """Area under the ROC and the precision-recall curve of each label, exact.
-
-    Every logit of a pass is kept, 5 bytes a (token, label) pair.
-    """
-
-    full_state_update = False
-    logits: list[Tensor]
-    labels: list[Tensor]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("logits", [], dist_reduce_fx="cat")
-        self.add_state("labels", [], dist_reduce_fx="cat")
-
-    def update(self, logits_Mn: Tensor, labels_Mn: Tensor) -> None:
-        """Keep a micro-batch; -1 is unknown."""
-        self.logits.append(logits_Mn.detach())
-        self.labels.append(labels_Mn)
-
-    def compute(self) -> list[dict[str, float]]:
-        """AUROC, AUPRC and prevalence of each label, NaN where not both answers are among the known."""
-        logits, labels = dim_zero_cat(self.logits), dim_zero_cat(self.labels)
-        return [_areas(logits[:, n], labels[:, n]) for n in range(labels.shape[1])]
-
-
-def _areas(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    known = is_known(labels)
-    answers = labels[known].long()
-    prevalence = float(answers.double().mean()) if len(answers) else float("nan")
-    if not 0 < prevalence < 1:
-        return {"auroc": float("nan"), "auprc": float("nan"), "prevalence": prevalence}
-    shares = logits[known].double().sigmoid()
-    return {
-        "auroc": float(binary_auroc(shares, answers)),
-        "auprc": float(binary_average_precision(shares, answers)),
-        "prevalence": prevalence,
-    }
-
-
 class ChromatinTask(TrackTask):
-    """See `ChromatinState`. The baseline knows how often each label holds, and nothing of the DNA.
-
-    Args:
-        track: name of the track.
-        names: of the labels.
-        encoder: whose hidden states are read.
-        per: see `TrackTask`.
-    """
-
-    log_odds: Tensor
+    """See `ChromatinState`. The baseline knows how often each of the named labels holds."""
 
     def __init__(self, track: str, *, names: tuple[str, ...], encoder: Encoder, per: Per = "token") -> None:
         super().__init__(track, num_outputs=len(names), encoder=encoder, per=per)
         self.names = names
-        self.register_buffer("log_odds", torch.zeros(len(names)), persistent=False)
-        self.areas = LabelScores()
+        self.pairs = Pairs()
 
-    def begin_at(self, targets: Tensor) -> None:
-        """Count each label; half a token is added to either answer, so that none is impossible."""
+    def learn_baseline(self, targets: Tensor) -> Tensor:
+        """Log-odds of each label; half a token is added to either answer, so that none is impossible."""
         known = is_known(targets)
         held = ((targets == 1) & known).sum(dim=0) + 0.5
-        self.log_odds.copy_((held / (known.sum(dim=0) + 1 - held)).log())
-        self.head.start_at(self.log_odds)
+        return (held / (known.sum(dim=0) + 1 - held)).log()
 
     def loss(self, outputs_MO: Tensor, targets_M: Tensor) -> Tensor:
         """Summed binary cross-entropy, nats."""
@@ -124,23 +75,22 @@ class ChromatinTask(TrackTask):
         each = F.binary_cross_entropy_with_logits(outputs_MO, targets_M.float(), reduction="none")
         return each.masked_fill(~known, 0.0).sum()
 
-    def baseline_outputs(self, num_tokens: int) -> Tensor:
-        """The log-odds of the frequencies, (M, O)."""
-        return self.log_odds.expand(num_tokens, -1)
-
     def judge(self, outputs_MO: Tensor, targets_M: Tensor) -> None:
         """Add a micro-batch."""
         super().judge(outputs_MO, targets_M)
-        self.areas.update(outputs_MO, targets_M)
+        self.pairs.update(outputs_MO, targets_M)
 
     def scores(self) -> Scores:
         """Mean binary cross-entropy, and both areas as means over the labels that have them."""
         loss, baseline, count = self.sums.compute()
-        each = self.areas.compute() if count else []
+        each = []
+        if count:
+            logits, labels = self.pairs.compute()
+            each = [_areas(logits[:, n], labels[:, n]) for n in range(len(self.names))]
         both = [row for row in each if row["auroc"] == row["auroc"]]
 
         def mean(name: str) -> float:
-            return sum(row[name] for row in both) / len(both) if both else float("nan")
+            return sum(row[name] for row in both) / len(both) if both else NAN
 
         return Scores(
             model={"loss": loss, "auroc": mean("auroc"), "auprc": mean("auprc")},
@@ -149,6 +99,43 @@ class ChromatinTask(TrackTask):
             baseline_name="label frequency",
             each=dict(zip(self.names, each, strict=False)),
         )
+
+
+class Pairs(Metric):
+    """Every output of a validation pass, of all ranks, and its target, for figures that need all at once."""
+
+    full_state_update = False
+    outputs: list[Tensor]
+    targets: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("outputs", [], dist_reduce_fx="cat")
+        self.add_state("targets", [], dist_reduce_fx="cat")
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Keep a micro-batch."""
+        self.outputs.append(outputs.detach())
+        self.targets.append(targets)
+
+    def compute(self) -> tuple[Tensor, Tensor]:
+        """Outputs and targets, one row each."""
+        return dim_zero_cat(self.outputs), dim_zero_cat(self.targets)
+
+
+def _areas(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Exact areas under both curves of a label, and its share; NaN where not both answers are known."""
+    known = is_known(labels)
+    answers = labels[known].long()
+    prevalence = float(answers.double().mean()) if len(answers) else NAN
+    if not 0 < prevalence < 1:
+        return {"auroc": NAN, "auprc": NAN, "prevalence": prevalence}
+    shares = logits[known].double().sigmoid()
+    return {
+        "auroc": float(binary_auroc(shares, answers)),
+        "auprc": float(binary_average_precision(shares, answers)),
+        "prevalence": prevalence,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +160,7 @@ class Conservation:
             raise ValueError(f"delta is {self.delta}; it is a number of standard deviations above 0")
 
     def make(self, track: JoinedTrack, encoder: Encoder) -> ConservationTask:
-        """The task.
+        """The task on an encoder's hidden states.
 
         Raises:
             ConfigError: OBJ-01, the track is of another kind; OBJ-02, its values do not vary.
@@ -191,62 +178,23 @@ class Conservation:
         return ConservationTask(self.track, mean=mean, sd=sd, delta=self.delta, encoder=encoder, per=self.per)
 
 
-class RankCorrelation(Metric):
-    """Spearman's correlation by scipy, exact; every pair of a pass is kept.
-
-    Not torchmetrics' own, whose sums of ranks are int32 and overflow where 65,536 values are tied; phastCons
-    gives whole elements one value.
-    """
-
-    full_state_update = False
-    predicted: list[Tensor]
-    true: list[Tensor]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("predicted", [], dist_reduce_fx="cat")
-        self.add_state("true", [], dist_reduce_fx="cat")
-
-    def update(self, predicted_M: Tensor, true_M: Tensor) -> None:
-        """Keep a micro-batch."""
-        self.predicted.append(predicted_M.detach())
-        self.true.append(true_M)
-
-    def compute(self) -> float:
-        """The correlation of mean ranks; NaN where either does not vary."""
-        predicted, true = (dim_zero_cat(values).numpy(force=True) for values in (self.predicted, self.true))
-        if len(true) < 2 or not np.ptp(predicted) or not np.ptp(true):
-            return float("nan")
-        return float(spearmanr(predicted, true).statistic)
-
-
 class ConservationTask(TrackTask):
     """See `Conservation`. The baseline is the mean of the training side.
 
-    Args:
-        track: name of the track.
-        mean, sd: of the track, to standardise by.
-        delta: see `Conservation`.
-        encoder: whose hidden states are read.
-        per: see `TrackTask`.
+    Values are standardised by `mean` and `sd`, both of the track.
     """
-
-    training_mean: Tensor
 
     def __init__(
         self, track: str, *, mean: float, sd: float, delta: float, encoder: Encoder, per: Per = "token"
     ) -> None:
         super().__init__(track, num_outputs=1, encoder=encoder, per=per)
         self.mean, self.sd, self.delta = mean, sd, delta
-        self.register_buffer("training_mean", torch.zeros(1), persistent=False)
         self.squares, self.ranks = Sums(), RankCorrelation()
 
-    def begin_at(self, targets: Tensor) -> None:
+    def learn_baseline(self, targets: Tensor) -> Tensor:
         """The mean of the known values; the track's own where none is known."""
         known = targets[is_known(targets)]
-        if len(known):
-            self.training_mean.fill_(float(self.standardised(known.double()).mean()))
-        self.head.start_at(self.training_mean)
+        return self.standardised(known.double()).mean() if len(known) else torch.zeros(())
 
     def standardised(self, values: Tensor) -> Tensor:
         """Values in standard deviations from the track's mean."""
@@ -258,15 +206,11 @@ class ConservationTask(TrackTask):
             outputs_MO.squeeze(1), self.standardised(targets_M), reduction="sum", delta=self.delta
         )
 
-    def baseline_outputs(self, num_tokens: int) -> Tensor:
-        """The mean of the training side, (M, 1)."""
-        return self.training_mean.expand(num_tokens, 1)
-
     def judge(self, outputs_MO: Tensor, targets_M: Tensor) -> None:
         """Add a micro-batch."""
         super().judge(outputs_MO, targets_M)
         true = self.standardised(targets_M)
-        errors = (outputs_MO.squeeze(1) - true, self.training_mean - true)
+        errors = (outputs_MO.squeeze(1) - true, self.baseline - true)
         squares, baseline = (error_M.double().square().sum() for error_M in errors)
         self.squares.update(squares, baseline, torch.tensor(len(true)))
         self.ranks.update(outputs_MO.squeeze(1), true)
@@ -275,16 +219,28 @@ class ConservationTask(TrackTask):
         """Mean Huber loss and mean squared error in squared standard deviations, Spearman's correlation."""
         loss, baseline, count = self.sums.compute()
         square, baseline_square, _ = self.squares.compute()
+        spearman = self.ranks.compute() if count else NAN
         return Scores(
-            model={
-                "loss": loss,
-                "mse": square,
-                "spearman": self.ranks.compute() if count else float("nan"),
-            },
+            model={"loss": loss, "mse": square, "spearman": spearman},
             baseline={"loss": baseline, "mse": baseline_square, "spearman": 0.0},
             num_targets=count,
             baseline_name="training mean",
         )
+
+
+class RankCorrelation(Pairs):
+    """Spearman's correlation by scipy, exact.
+
+    Not torchmetrics' own, whose sums of ranks are int32 and overflow where 65,536 values are tied; phastCons
+    gives whole elements one value.
+    """
+
+    def compute(self) -> float:  # type: ignore[override]
+        """The correlation of mean ranks; NaN where either does not vary."""
+        predicted, true = (values.numpy(force=True) for values in super().compute())
+        if len(true) < 2 or not np.ptp(predicted) or not np.ptp(true):
+            return NAN
+        return float(spearmanr(predicted, true).statistic)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,7 +261,7 @@ class RegionClass:
         check_weight(self.weight)
 
     def make(self, track: JoinedTrack, encoder: Encoder) -> RegionTask:
-        """The task.
+        """The task on an encoder's hidden states.
 
         Raises:
             ConfigError: OBJ-01, the track is of another kind; OBJ-02, it has but one class.
@@ -322,47 +278,23 @@ class RegionClass:
         return RegionTask(self.track, num_classes=len(track.names), encoder=encoder, per=self.per)
 
 
-class Matthews(MulticlassMatthewsCorrCoef):
-    """0 where all answers or all classes are one; of two classes torchmetrics has a limit there."""
-
-    def compute(self) -> Tensor:
-        """Over all tokens so far."""
-        varied = all((self.confmat.sum(axis) > 0).sum() > 1 for axis in (0, 1))
-        return super().compute() if varied else torch.zeros((), device=self.confmat.device)
-
-
 class RegionTask(TrackTask):
-    """See `RegionClass`. The baseline knows how common each class is, and says the most common always.
-
-    Args:
-        track: name of the track.
-        num_classes: at least 2.
-        encoder: whose hidden states are read.
-        per: see `TrackTask`.
-    """
-
-    log_frequencies: Tensor
+    """See `RegionClass`. The baseline knows how common each class is, and always says the most common."""
 
     def __init__(self, track: str, *, num_classes: int, encoder: Encoder, per: Per = "token") -> None:
         super().__init__(track, num_outputs=num_classes, encoder=encoder, per=per)
-        self.register_buffer("log_frequencies", torch.zeros(num_classes), persistent=False)
         self.accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.majority = MulticlassAccuracy(num_classes, average="micro")
         self.mcc = Matthews(num_classes)
 
-    def begin_at(self, targets: Tensor) -> None:
-        """Count the classes; half a token is added to each, so that none is impossible."""
-        counts = torch.bincount(targets[is_known(targets)], minlength=len(self.log_frequencies)) + 0.5
-        self.log_frequencies.copy_((counts / counts.sum()).log())
-        self.head.start_at(self.log_frequencies)
+    def learn_baseline(self, targets: Tensor) -> Tensor:
+        """Log-frequencies of the classes; half a token is added to each, so that none is impossible."""
+        counts = torch.bincount(targets[is_known(targets)], minlength=len(self.baseline)) + 0.5
+        return (counts / counts.sum()).log()
 
     def loss(self, outputs_MO: Tensor, targets_M: Tensor) -> Tensor:
         """Summed cross-entropy, nats."""
         return F.cross_entropy(outputs_MO, targets_M, reduction="sum")
-
-    def baseline_outputs(self, num_tokens: int) -> Tensor:
-        """The log-frequencies, (M, O)."""
-        return self.log_frequencies.expand(num_tokens, -1)
 
     def judge(self, outputs_MO: Tensor, targets_M: Tensor) -> None:
         """Add a micro-batch."""
@@ -376,9 +308,8 @@ class RegionTask(TrackTask):
     def scores(self) -> Scores:
         """Mean cross-entropy, accuracy, and Matthews' correlation, which is 0 of a constant answer."""
         loss, baseline, count = self.sums.compute()
-        nan = float("nan")
         accuracy, mcc, majority = (
-            (float(metric.compute()) if count else nan) for metric in (self.accuracy, self.mcc, self.majority)
+            (float(metric.compute()) if count else NAN) for metric in (self.accuracy, self.mcc, self.majority)
         )
         return Scores(
             model={"loss": loss, "accuracy": accuracy, "mcc": mcc},
@@ -386,3 +317,12 @@ class RegionTask(TrackTask):
             num_targets=count,
             baseline_name="majority class",
         )
+
+
+class Matthews(MulticlassMatthewsCorrCoef):
+    """0 where all answers or all classes are one; of two classes torchmetrics has a limit there."""
+
+    def compute(self) -> Tensor:
+        """Over all tokens so far."""
+        varied = all((self.confmat.sum(axis) > 0).sum() > 1 for axis in (0, 1))
+        return super().compute() if varied else torch.zeros((), device=self.confmat.device)

@@ -169,7 +169,7 @@ def test_a_baseline_is_learned_on_the_genomes_that_have_the_track(
     data = data_of(corpus, "region")
     encoder = Encoder(vocab_size=99, hidden_size=8, num_layers=1, num_heads=2, intermediate_size=16)
     (task,) = make_tasks({"r": RegionClass()}, data, encoder).values()
-    share = float(task.log_frequencies.exp()[0])  # type: ignore[operator, union-attr]
+    share = float(task.baseline.exp()[0])  # type: ignore[operator, union-attr]
     assert share == pytest.approx(0.25, abs=0.06)  # small's training contig, chr1, is a quarter a
 
 

@@ -107,7 +107,7 @@ def test_of_two_classes_a_constant_answer_has_no_correlation(chosen: list[int]) 
 def test_chromatin_figures_and_its_missing_labels() -> None:
     task = ChromatinTask("chromatin", names=("a", "b", "c"), encoder=encoder())
     task.begin_at(torch.tensor([[1, 0, -1], [0, 0, -1], [0, -1, -1]]).char())
-    assert task.log_odds.sigmoid().tolist() == pytest.approx([1.5 / 4, 0.5 / 3, 0.5])
+    assert task.baseline.sigmoid().tolist() == pytest.approx([1.5 / 4, 0.5 / 3, 0.5])
     logits = torch.tensor([[2.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
     labels = torch.tensor([[1, 0, -1], [0, 0, -1], [1, -1, -1], [0, 0, -1]]).char()
     task.judge(logits, labels)
@@ -160,7 +160,7 @@ def test_a_head_begins_near_its_baseline() -> None:
     task = region()
     task.begin_at(torch.tensor([0] * 90 + [1] * 9))
     outputs, _ = task(torch.randn(50, 8), torch.zeros(50, dtype=torch.long))
-    assert torch.allclose(outputs, task.log_frequencies, atol=0.5)
+    assert torch.allclose(outputs, task.baseline, atol=0.5)
 
 
 def test_forgetting_begins_anew() -> None:

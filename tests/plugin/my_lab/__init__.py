@@ -34,19 +34,14 @@ class ConservedTask(TrackTask):
     def __init__(self, objective: Conserved, encoder: Encoder) -> None:
         super().__init__(objective.track, num_outputs=1, encoder=encoder, per=objective.per)
         self.threshold = objective.threshold
-        self.register_buffer("log_odds", torch.zeros(1), persistent=False)
 
-    def begin_at(self, targets: Tensor) -> None:
+    def learn_baseline(self, targets: Tensor) -> Tensor:
         conserved = targets[is_known(targets)] > self.threshold
-        self.log_odds.fill_(torch.logit((conserved.sum() + 0.5) / (len(conserved) + 1)))
-        self.head.start_at(self.log_odds)
+        return torch.logit((conserved.sum() + 0.5) / (len(conserved) + 1))
 
     def loss(self, outputs_MO: Tensor, targets_M: Tensor) -> Tensor:
         conserved = (targets_M > self.threshold).to(outputs_MO.dtype)
         return binary_cross_entropy_with_logits(outputs_MO.squeeze(1), conserved, reduction="sum")
-
-    def baseline_outputs(self, num_tokens: int) -> Tensor:
-        return self.log_odds.expand(num_tokens, 1)
 
     def scores(self) -> Scores:
         loss, baseline, count = self.sums.compute()
