@@ -178,7 +178,7 @@ class Throughput(Callback):
             setattr(self, name, counts.get(name, 0))
         self._counts = dict(counts)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_train_start(self, trainer: Trainer, *_: object) -> None:
         """What is restored is of this step."""
         self._counted_at = trainer.global_step
 
@@ -188,12 +188,7 @@ class Throughput(Callback):
             self._since = time.perf_counter()
 
     def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002
-        outputs: object,  # noqa: ARG002
-        batch: Batch,
-        *_: object,
+        self, trainer: Trainer, _: LightningModule, __: object, batch: Batch, *___: object
     ) -> None:
         """Count a micro-batch, and log the speed with the metrics."""
         self.tokens += len(batch.ids_N) * trainer.world_size
@@ -241,7 +236,7 @@ def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-_STEPS, _SECONDS, _ENOUGH_SECONDS = 5, 5.0, 30.0
+_STEPS, _SECONDS, _ENOUGH_SECONDS = 5, 5.0, 30.0  # of training before a forecast
 
 
 class ProgressBar(Callback):
@@ -259,14 +254,16 @@ class ProgressBar(Callback):
     ) -> None:
         self.throughput, self.lines_every = throughput, lines_every
         self.place, self.advice = place, advice
-        self._forecast: Forecast | None = None  # until it is made
         self._progress: Progress | None = None
         self._shown_at = 0  # optimizer step; a step has several micro-batches
+        self._has_forecast = False
+        self._began_at, self._began_s = 0, 0.0  # the first step, and seconds of training before it
+        self._batches, self._warm_s = 0, 0.0  # since then, and seconds of the first of them
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_train_start(self, trainer: Trainer, *_: object) -> None:
         """Open the bar."""
-        self._shown_at = trainer.global_step
-        self._forecast = Forecast(trainer, self.throughput)
+        self._shown_at = self._began_at = trainer.global_step
+        self._began_s, self._batches, self._has_forecast = self.throughput.seconds, 0, False
         if not trainer.is_global_zero or not stderr.is_terminal:
             return
         columns = (
@@ -281,55 +278,59 @@ class ProgressBar(Callback):
         self._task = self._progress.add_task("", total=trainer.max_steps, completed=trainer.global_step)
 
     def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002
-        outputs: object,  # noqa: ARG002
-        batch: object,  # noqa: ARG002
-        batch_idx: int,
+        self, trainer: Trainer, _: LightningModule, __: object, ___: object, batch_idx: int
     ) -> None:
         """Move on by one optimizer step."""
         if not trainer.is_global_zero:
             return
-        self._say_forecast(trainer)
-        if trainer.global_step == self._shown_at:
+        self._print_forecast(trainer)
+        step = trainer.global_step
+        if step == self._shown_at:
             return
-        self._shown_at = trainer.global_step
+        self._shown_at = step
+        every = trainer.val_check_batch or float("inf")
+        is_validated_next = step == trainer.max_steps or (batch_idx + 1) % every == 0  # which has its line
         if self._progress:
-            self._progress.update(self._task, completed=trainer.global_step, description=self._text(trainer))
-        elif trainer.global_step % self.lines_every == 0 and not _is_validated_next(trainer, batch_idx):
+            self._progress.update(self._task, completed=step, description=self._text(trainer))
+        elif step % self.lines_every == 0 and not is_validated_next:
             stderr.print(self._line(trainer))
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Tell the validation result where there is no bar."""
+    def on_validation_end(self, trainer: Trainer, *_: object) -> None:
+        """Print the validation result where there is no bar."""
         if trainer.is_global_zero and self._progress is None and not trainer.sanity_checking:
             stderr.print(self._line(trainer))
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_train_end(self, *_: object) -> None:
         """Close the bar."""
-        self._stop()
+        if self._progress:
+            self._progress.stop()
+            self._progress = None
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
+    def on_exception(self, *_: object) -> None:
         """Close the bar, so that the error stands below it."""
-        self._stop()
+        self.on_train_end()
 
-    def _say_forecast(self, trainer: Trainer) -> None:
-        hours = self._forecast.hours(trainer) if self._forecast else None
-        if hours is None:
+    def _print_forecast(self, trainer: Trainer) -> None:
+        """Once, if the rest of the run will take hours, judged without its very first micro-batch."""
+        if self._has_forecast:
             return
-        self._forecast = None
+        self._batches += 1
+        seconds = self.throughput.seconds - self._began_s
+        if self._batches == 1:
+            self._warm_s = seconds
+        few = trainer.global_step - self._began_at < _STEPS or seconds < _SECONDS
+        if few and seconds < _ENOUGH_SECONDS:
+            return
+        self._has_forecast = True
+        each = (seconds - self._warm_s) / (self._batches - 1) if self._batches > 1 else seconds
+        steps = trainer.max_steps - trainer.global_step
+        hours = steps * trainer.accumulate_grad_batches * each / 3600
         if hours > 1:
             number = f"{hours:,.0f}" if hours >= 10 else f"{hours:.1f}"
-            steps = trainer.max_steps - trainer.global_step
             stderr.print(
                 f"forecast: about {number} hours for the {steps:,} steps left on this machine "
                 f"({self.place}); {self.advice}",
             )
-
-    def _stop(self) -> None:
-        if self._progress:
-            self._progress.stop()
-            self._progress = None
 
     def _line(self, trainer: Trainer) -> str:
         return f"step {trainer.global_step}/{trainer.max_steps}  {self._text(trainer)}"
@@ -346,39 +347,6 @@ class ProgressBar(Callback):
         return "  ".join(parts)
 
 
-class Forecast:
-    """How long the rest of a run will take, judged by its first steps without the very first micro-batch.
-
-    Args:
-        trainer: at the start of training.
-        throughput: counts the seconds of training.
-    """
-
-    def __init__(self, trainer: Trainer, throughput: Throughput) -> None:
-        self._throughput, self._from = throughput, throughput.seconds
-        self._start = trainer.global_step
-        self._batches, self._warm = 0, 0.0
-
-    def hours(self, trainer: Trainer) -> float | None:
-        """Called after every micro-batch; None until 5 steps and 5 seconds, or 30 seconds, have passed."""
-        self._batches += 1
-        seconds = self._throughput.seconds - self._from
-        if self._batches == 1:
-            self._warm = seconds
-        few = trainer.global_step - self._start < _STEPS or seconds < _SECONDS
-        if few and seconds < _ENOUGH_SECONDS:
-            return None
-        each = (seconds - self._warm) / (self._batches - 1) if self._batches > 1 else seconds
-        left = (trainer.max_steps - trainer.global_step) * trainer.accumulate_grad_batches
-        return left * each / 3600
-
-
-def _is_validated_next(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether a line of the validation will follow that of the step: within training, or at its end."""
-    every = trainer.val_check_batch or float("inf")
-    return trainer.global_step == trainer.max_steps or (batch_idx + 1) % every == 0
-
-
 class Ledger(Callback):
     """Write the ledger: `trainer.callbacks=[{_target_: dnalm.training.Ledger}]`.
 
@@ -390,19 +358,12 @@ class Ledger(Callback):
     def __init__(self) -> None:
         self._file: IO[str] | None = None
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Go on with the file; later lines of a step replace earlier ones."""
+    def on_train_start(self, trainer: Trainer, *_: object) -> None:
+        """Append to the file; later lines of a step replace earlier ones."""
         path = Path(trainer.default_root_dir) / f"ledger-{trainer.global_rank}.jsonl"
         self._file = path.open("a")
-        self._step = trainer.global_step
 
-    def on_train_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002
-        batch: Batch,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, *_: object) -> None:
         """Remember the step, which the batch may complete."""
         self._step = trainer.global_step
         self._rate = trainer.optimizers[0].param_groups[0]["lr"]
@@ -410,10 +371,10 @@ class Ledger(Callback):
     def on_train_batch_end(
         self,
         trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002
+        _: LightningModule,
         outputs: Any,  # noqa: ANN401 -- Lightning's signature
         batch: Batch,
-        batch_idx: int,  # noqa: ARG002
+        *__: object,
     ) -> None:
         """Write the line of a micro-batch."""
         assert self._file is not None, "on_train_start opens it"
@@ -430,7 +391,7 @@ class Ledger(Callback):
         }
         print(json.dumps(line), file=self._file, flush=True)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
+    def teardown(self, *_: object) -> None:
         """Close the file."""
         if self._file is not None:
             self._file.close()
@@ -455,7 +416,7 @@ class EarlyStop(EarlyStopping):
         )
         self.metrics = metrics
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_train_start(self, trainer: Trainer, *_: object) -> None:
         """Count the validations so far."""
         for figure in past_figures(self.metrics, self.monitor, steps=trainer.global_step):
             self._evaluate_stopping_criteria(torch.tensor(figure))
@@ -465,8 +426,4 @@ class EarlyStop(EarlyStopping):
 
 def past_figures(metrics: Path, figure: str, *, steps: int) -> list[float]:
     """The values of a column in the rows of the first `steps` steps, in their order."""
-    if not steps or not metrics.is_file():
-        return []
-    with metrics.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get(figure) and int(row["step"]) < steps]
-    return [float(row[figure]) for row in rows]
+    return [float(row[figure]) for row in _read(metrics) if row.get(figure) and int(row["step"]) < steps]

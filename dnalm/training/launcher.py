@@ -29,7 +29,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -248,42 +248,34 @@ def _cause(folder: Path, failed: Sequence[int], codes: Sequence[int | None]) -> 
         fix="see dmesg for the out-of-memory killer, and the rank's log beside; the same command continues "
         "from the last checkpoint",
     )
-    exit_code = code if code in _REPORTED else error.exit_code
-    return Crash(
-        rank=rank,
-        at=at,
-        message=str(error),
-        exit_code=exit_code,
-        lost_peer=False,
-        time=time.time(),
-        traceback="",
-    )
+    return replace(_crash(folder, rank, error), exit_code=code if code in _REPORTED else error.exit_code)
 
 
 def report_crash(folder: Path, rank: int, error: BaseException) -> Crash:
     """Write the report of this rank."""
-    text, known = str(error) or type(error).__name__, isinstance(error, DnalmError)
-    lost_peer = isinstance(error, OnOtherRanks) or (not known and any(words in text for words in _LOST_PEER))
-    at = last_sign(folder, rank)
-    if isinstance(error, DnalmError):
-        code = error.exit_code
-    else:
-        code = DistributedError.exit_code if lost_peer else BUG
-    crash = Crash(
-        rank=rank,
-        at=at,
-        message=text if known else f"rank {rank}, {at}: {type(error).__name__}: {text.splitlines()[0]}",
-        exit_code=code,
-        lost_peer=lost_peer,
-        time=time.time(),
-        traceback="".join(traceback.format_exception(error)),
-    )
+    crash = _crash(folder, rank, error)
     try:
         folder.mkdir(exist_ok=True)
         (folder / f"{rank}{_CRASH}").write_text(json.dumps(asdict(crash), indent=2))
     except OSError:  # such as the full disk that is being reported: the exit code is left, and this line
         stderr.print(f"dnalm: {crash.message}")
     return crash
+
+
+def _crash(folder: Path, rank: int, error: BaseException) -> Crash:
+    text, known = str(error) or type(error).__name__, isinstance(error, DnalmError)
+    lost_peer = isinstance(error, OnOtherRanks) or (not known and any(words in text for words in _LOST_PEER))
+    at = last_sign(folder, rank)
+    code = DistributedError.exit_code if lost_peer else BUG
+    return Crash(
+        rank=rank,
+        at=at,
+        message=text if known else f"rank {rank}, {at}: {type(error).__name__}: {text.splitlines()[0]}",
+        exit_code=error.exit_code if isinstance(error, DnalmError) else code,
+        lost_peer=lost_peer,
+        time=time.time(),
+        traceback="".join(traceback.format_exception(error)),
+    )
 
 
 def read_crashes(folder: Path) -> list[Crash]:
@@ -400,20 +392,14 @@ class Heartbeat(Callback):
         self._over = threading.Event()
         self._file: int | None = None
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_train_start(self, *_: object) -> None:
         """Start the watchdog."""
         self.folder.mkdir(exist_ok=True)
         self._file = os.open(self.folder / f"{self.rank}.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         self._last_progress = time.monotonic()
         threading.Thread(target=self._watch, name="heartbeat", daemon=True).start()
 
-    def on_train_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002
-        batch: Batch,
-        batch_idx: int,  # noqa: ARG002
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, _: LightningModule, batch: Batch, *__: object) -> None:
         """Reset the stall timer, and write the step and its samples."""
         self._last_progress = time.monotonic()
         if self._file is not None:
@@ -429,15 +415,12 @@ class Heartbeat(Callback):
         """Reset the stall timer."""
         self._last_progress = time.monotonic()
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_exception(self, *_: object) -> None:
         """Stop the watchdog."""
-        self._close()
+        self.on_train_end()
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
+    def on_train_end(self, *_: object) -> None:
         """Stop the watchdog."""
-        self._close()
-
-    def _close(self) -> None:
         self._over.set()
         if self._file is not None:
             os.close(self._file)
