@@ -17,7 +17,7 @@ import torch
 from scipy import stats
 
 from dnalm.data.labelled import MetricName, TaskKind
-from dnalm.training.metrics import figure
+from dnalm.training.metrics import judge
 
 Labels = npt.NDArray[np.integer] | npt.NDArray[np.floating]
 Scores = npt.NDArray[np.floating]
@@ -91,7 +91,7 @@ def metric_of(kind: TaskKind, name: MetricName, *, num_outputs: int) -> Metric:
 
     def metric(labels: Labels, scores: Scores) -> float:
         answers, truth = torch.as_tensor(scores), torch.as_tensor(labels)
-        return figure(kind, name, answers, truth, num_outputs=num_outputs)
+        return judge([name], kind, answers, truth, num_outputs=num_outputs)[name]
 
     return metric
 

@@ -68,26 +68,14 @@ def judge(
         labels: (R,) classes or values, or (R, O) labels.
         num_outputs: classes or labels.
     """
-    figures = {**_FIGURES[kind]}
     if kind == "multilabel":
         there = [n for n in range(num_outputs) if 0 < labels[:, n].sum() < len(labels)]
         scores, labels, num_outputs = scores[:, there], labels[:, there], len(there)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # torchmetrics warns of what is NaN here
-        return {name: _value(figures[name], scores, labels, num_outputs) for name in names}
-
-
-def figure(kind: TaskKind, name: MetricName, scores: Tensor, labels: Tensor, *, num_outputs: int) -> float:
-    """One figure of a task of classes or of values; NaN where it is not defined."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        return _value(_FIGURES[kind][name], scores, labels, num_outputs)
-
-
-def _value(figure: Figure, scores: Tensor, labels: Tensor, num_outputs: int) -> float:
-    if not num_outputs or len(labels) < 2:
-        return math.nan
-    return float(figure(scores, labels, num_outputs))
+        if not num_outputs or len(labels) < 2:
+            return dict.fromkeys(names, math.nan)
+        return {name: float(_FIGURES[kind][name](scores, labels, num_outputs)) for name in names}
 
 
 def _spearman(scores: Tensor, labels: Tensor, _: int) -> Tensor:

@@ -187,10 +187,16 @@ _HEAD = "task."  # what the names of the head's weights begin with
 
 @dataclass(frozen=True, kw_only=True)
 class DescribedHead:
-    """The entry `head` of `dnalm.yaml`; attributes as of `Finetuned`.
+    """The entry `head` of `dnalm.yaml`.
 
     Attributes:
+        task: what the task is called.
+        kind: what its labels are.
+        classes: their texts, if they have any.
+        limit: tokens of a piece at most, special ones not counted; None for any.
         length_bp: median bases of the sequences that it was trained on.
+        center: what is added to the outputs of regression, times `scale`.
+        scale: their unit.
         shape: what it is made of.
     """
 
@@ -204,29 +210,13 @@ class DescribedHead:
     shape: HeadShape
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Finetuned:
-    """A model that answers a task.
-
-    Attributes:
-        model: the network, in evaluation mode.
-        tokenizer: bases to ids.
-        task: what the task is called.
-        kind: what its labels are.
-        classes: their texts, if they have any.
-        limit: tokens of a piece at most, special ones not counted; None for any.
-        center: what is added to the outputs of regression, times `scale`.
-        scale: their unit.
-    """
+    """A model that answers a task: the network in evaluation mode, its tokenizer, and what its head is."""
 
     model: SequenceModel
     tokenizer: Tokenizer
-    task: str
-    kind: TaskKind
-    classes: tuple[str, ...]
-    limit: int | None
-    center: float
-    scale: float
+    head: DescribedHead
 
 
 def load_finetuned(folder: Path, *, kernel: KernelName = "sdpa", needs_lm_head: bool = False) -> Finetuned:
@@ -275,16 +265,7 @@ def load_finetuned(folder: Path, *, kernel: KernelName = "sdpa", needs_lm_head: 
         )
     model = SequenceModel(backbone, head.shape)
     model.head.load_state_dict(weights)
-    return Finetuned(
-        model=model.eval(),
-        tokenizer=load_tokenizer(folder),
-        task=head.task,
-        kind=head.kind,
-        classes=tuple(head.classes),
-        limit=head.limit,
-        center=head.center,
-        scale=head.scale,
-    )
+    return Finetuned(model.eval(), load_tokenizer(folder), head)
 
 
 def read_head(folder: Path) -> DescribedHead | None:
@@ -320,12 +301,6 @@ def stock_head(described: DescribedHead, weights: Mapping[str, Tensor]) -> TaskH
         center=described.center,
         scale=described.scale,
     )
-
-
-def head_length_bp(folder: Path) -> int | None:
-    """Median bases of the sequences that a head was trained on; None of a model without one."""
-    head = read_head(folder)
-    return None if head is None else head.length_bp
 
 
 def _listed(shapes: dict[str, tuple[int, ...]]) -> str:

@@ -69,6 +69,9 @@ class RunDirectory:
             check_name(name, key="run.name")
         self.name, self.path, self.replace = name, dir or Path("runs") / name, replace
         self.key = "run.name" if dir is None else "run.dir"  # what the folder was chosen by
+        self.checkpoints, self.metrics = self.path / "checkpoints", self.path / "metrics.csv"
+        self.model = self.path / "model"  # the model directory, in Hugging Face layout
+        self.ranks = self.path / "ranks"  # signs of life and reports of the processes
         self._lock: RunLock | None = None
         self._moved: Path | None = None  # where the old run is
         self.undone = False  # whether a refusal has left the folder as it was
@@ -82,26 +85,6 @@ class RunDirectory:
     def another(self) -> str:
         """A word of the command line that puts a run beside this one."""
         return f"{self.key}={self.path if self.key == 'run.dir' else self.name}-2"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Where checkpoints go."""
-        return self.path / "checkpoints"
-
-    @property
-    def model(self) -> Path:
-        """The model directory, in Hugging Face layout."""
-        return self.path / "model"
-
-    @property
-    def ranks(self) -> Path:
-        """Signs of life and reports of the processes."""
-        return self.path / "ranks"
-
-    @property
-    def metrics(self) -> Path:
-        """What was logged."""
-        return self.path / "metrics.csv"
 
     @property
     def begun(self) -> bool:

@@ -83,7 +83,13 @@ StrategyName = Literal["ddp", "fsdp", "exact"]
 
 
 class _FromFolder(Strategy):
-    """Restores model and optimizer in place, after setup."""
+    """Restores model and optimizer in place, after setup.
+
+    Attributes:
+        resumed_step: optimizer step of the checkpoint to start from.
+        passes: micro-batches of an optimizer step on each rank.
+        stop_flags: its signal handlers are reinstalled after Lightning's.
+    """
 
     resumed_step = 0
     passes = 1
@@ -143,39 +149,6 @@ class Sharded(_FromFolder, ModelParallelStrategy):
     """Each process holds a part of weights, gradients and optimizer state."""
 
 
-def make_strategy(
-    name: StrategyName,
-    ranks: Ranks,
-    *,
-    device: str,
-    timeout_s: float,
-    stop_flags: StopFlags,
-    resumed_step: int,
-    passes: int,
-) -> Strategy:
-    """The strategy of a run.
-
-    Args:
-        name: how several processes share the work.
-        ranks: this process.
-        device: `cpu`, or `cuda`.
-        timeout_s: longest wait for the other processes.
-        stop_flags: its signal handlers are reinstalled after Lightning's.
-        resumed_step: optimizer step of the checkpoint to start from.
-        passes: micro-batches of an optimizer step on each rank.
-    """
-    made: _FromFolder
-    timeout = timedelta(seconds=timeout_s)
-    if name == "fsdp":
-        made = Sharded(data_parallel_size=ranks.world_size, tensor_parallel_size=1, timeout=timeout)
-    elif ranks.world_size > 1:
-        made = (ReplicatedExactly if name == "exact" else Replicated)(timeout=timeout)
-    else:
-        made = SingleProcess(device=f"{device}:{ranks.local_rank}" if device == "cuda" else device)
-    made.resumed_step, made.passes, made.stop_flags = resumed_step, passes, stop_flags
-    return made
-
-
 def loops_after(trainer: Trainer, step: int, passes: int) -> dict[str, Any]:
     """The state of Lightning's loops when optimizer step number `step` is complete.
 
@@ -225,7 +198,7 @@ class Parallel:
         """
         for block in model.encoder.blocks:
             if self.activation_checkpointing:
-                recompute(block)
+                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
             if self.compile:
                 block.compile(dynamic=True)
         if mesh is None:
@@ -240,11 +213,6 @@ class Parallel:
         for method in ("encode", "predict"):
             if hasattr(model, method):
                 register_fsdp_forward_method(model, method)
-
-
-def recompute(block: nn.Module) -> None:
-    """Let a block compute its activations again in the backward pass, with the same dropout."""
-    block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -414,15 +382,8 @@ class TrainerRecipe:
         assert ranks is not None, "processes are started before trainers are made"
         passes = batch.accumulation(ranks.world_size)
         in_bfloat16 = self.precision == "bf16-true"
-        strategy = make_strategy(
-            self.strategy,
-            ranks,
-            device=self.device,
-            timeout_s=self.timeout_s,
-            stop_flags=stop_flags,
-            resumed_step=resumed_step,
-            passes=passes,
-        )
+        strategy = self._strategy(ranks)
+        strategy.resumed_step, strategy.passes, strategy.stop_flags = resumed_step, passes, stop_flags
         return Trainer(
             accelerator=self.device,
             devices=1 if ranks.world_size == 1 else ranks.local_world_size,
@@ -446,6 +407,14 @@ class TrainerRecipe:
             enable_model_summary=False,
             enable_checkpointing=False,
         )
+
+    def _strategy(self, ranks: Ranks) -> _FromFolder:
+        timeout, device = timedelta(seconds=self.timeout_s), self.device
+        if self.strategy == "fsdp":
+            return Sharded(data_parallel_size=ranks.world_size, tensor_parallel_size=1, timeout=timeout)
+        if ranks.world_size > 1:
+            return (ReplicatedExactly if self.strategy == "exact" else Replicated)(timeout=timeout)
+        return SingleProcess(device=f"{device}:{ranks.local_rank}" if device == "cuda" else device)
 
     def _environment(self, ranks: Ranks) -> ClusterEnvironment:
         if ranks.world_size == 1:

@@ -123,7 +123,7 @@ def test_the_model_directory_answers_as_the_predictions_say(
         texts = [row["sequence"] for row in csv.DictReader(file)]
     scores = []
     for text in texts:
-        pieces = cut(from_text(text), found.tokenizer, SequenceRecipe(), limit=found.limit, where="")
+        pieces = cut(from_text(text), found.tokenizer, SequenceRecipe(), limit=found.head.limit, where="")
         tokens = torch.from_numpy(pieces.ids)
         used = torch.arange(len(tokens)) == 0 if tuning == "gue" else torch.from_numpy(pieces.spells)
         packed = Packed(torch.tensor([0, len(tokens)], dtype=torch.int32), len(tokens))

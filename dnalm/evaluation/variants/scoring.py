@@ -33,7 +33,7 @@ from dnalm.small_files import sha256_once, window_tokens
 from dnalm.tokenizers import Tokenizer
 from dnalm.tokenizers.protocol import Ids
 from dnalm.training.metrics import scores_of
-from dnalm.training.model_directory import Finetuned, head_length_bp
+from dnalm.training.model_directory import Finetuned, read_head
 
 ScoreName = Literal["llr", "pll", "distance", "prediction"]
 _WINDOW_BP = 512  # where the model's folder does not say what it was trained on
@@ -76,8 +76,8 @@ class ScoringPlan:
         if self.window_bp is not None:
             return self.window_bp
         folder = self.model.folder()
-        if (length_bp := head_length_bp(folder)) is not None:
-            return length_bp
+        if (head := read_head(folder)) is not None:
+            return head.length_bp
         tokens = window_tokens(folder)
         return tokenizer.length_in_bases(tokens) if tokens else _WINDOW_BP
 
@@ -385,7 +385,7 @@ class Prediction:
     def __init__(self, finetuned: Finetuned) -> None:
         self._finetuned = finetuned
         outputs = finetuned.model.head.shape.num_outputs
-        single = finetuned.kind in ("binary", "regression")
+        single = finetuned.head.kind in ("binary", "regression")
         self.names = ("prediction",) if single else tuple(f"prediction_{n}" for n in range(outputs))
 
     def submit(self, queue: InferenceQueue, pair: Pair) -> ReadNumbers:
@@ -398,8 +398,9 @@ class Prediction:
                 pooled = np.zeros(1, dtype=np.int64)
 
             def receive(outputs_O: Floats, index: int = index) -> None:
-                scores = scores_of(self._finetuned.kind, torch.from_numpy(outputs_O)[None]).numpy()
-                predicted[index] = scores.reshape(-1) * self._finetuned.scale + self._finetuned.center
+                head = self._finetuned.head
+                scores = scores_of(head.kind, torch.from_numpy(outputs_O)[None]).numpy()
+                predicted[index] = scores.reshape(-1) * head.scale + head.center
 
             queue.submit("head_outputs", text.ids, receive, tokens=pooled)
         return lambda: [float(value) for value in predicted[1] - predicted[0]]
