@@ -17,6 +17,7 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -28,7 +29,8 @@ from dnalm.training.distributed import ExactSums
 from dnalm.training.launcher import OnOtherRanks
 from dnalm.training.optim import Schedule, how_to_stay_finite, parameter_groups
 from dnalm.training.stop_flags import LossHistory, StopFlags
-from dnalm.training.trainer import Parallel
+
+ChangeModel = Callable[[MaskedLM | SequenceModel, Sequence[nn.Module], DeviceMesh | None], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,7 @@ class StepPlan:
         seed: the run's seed, which keys dropout.
         global_batch: samples of an optimizer step.
         stop_flags: what the ranks decide together.
-        parallel: how the model is made to fit.
+        parallel: changes the model in place, so that it fits the machine; see `TrainerRecipe.parallel`.
         exact: sum gradients in an order that does not depend on the number of processes.
     """
 
@@ -50,7 +52,7 @@ class StepPlan:
     seed: int
     global_batch: int
     stop_flags: StopFlags = field(default_factory=StopFlags)
-    parallel: Parallel = field(default_factory=Parallel)
+    parallel: ChangeModel = lambda *_: None
     exact: bool = False
 
 
@@ -100,7 +102,7 @@ class StepTraining(LightningModule):
             return
         self._is_configured = True
         mesh = self.device_mesh["data_parallel"] if self.device_mesh is not None else None
-        self.plan.parallel.apply(self.model, self.trained_beside(), mesh)
+        self.plan.parallel(self.model, self.trained_beside(), mesh)
 
     def named_heads(self) -> dict[str, nn.Module]:
         """Heads that lie beside the model in its directory."""

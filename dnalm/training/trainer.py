@@ -174,48 +174,6 @@ def loops_after(trainer: Trainer, step: int, passes: int) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parallel:
-    """How a model is made to fit.
-
-    Args:
-        activation_checkpointing: keep only the input of each block and compute the rest again in the backward
-            pass: about a third more time, memory for one block's activations rather than for all.
-        compile: let torch.compile fuse each block.
-        bf16: gather sharded weights in bfloat16; gradients are still reduced in float32.
-    """
-
-    activation_checkpointing: bool = False
-    compile: bool = False
-    bf16: bool = False
-
-    def apply(self, model: MaskedLM | SequenceModel, heads: list[nn.Module], mesh: DeviceMesh | None) -> None:
-        """Change the model in place.
-
-        Args:
-            model: on any device.
-            heads: further modules that train, each sharded by itself.
-            mesh: of the ranks that shard it; it stays whole if absent.
-        """
-        for block in model.encoder.blocks:
-            if self.activation_checkpointing:
-                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
-            if self.compile:
-                block.compile(dynamic=True)
-        if mesh is None:
-            return
-        policy = MixedPrecisionPolicy(
-            param_dtype=torch.bfloat16 if self.bf16 else None,
-            reduce_dtype=torch.float32 if self.bf16 else None,
-            cast_forward_inputs=False,
-        )
-        for module in (*model.encoder.blocks, model, *heads):
-            fully_shard(module, mesh=mesh, mp_policy=policy)
-        for method in ("encode", "predict"):
-            if hasattr(model, method):
-                register_fsdp_forward_method(model, method)
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrainerRecipe:
     """How a run is computed; nothing here changes what it sees.
 
@@ -229,7 +187,8 @@ class TrainerRecipe:
             `exact` replicates it and sums gradients in an order that does not depend on the number of
             processes.
         precision: of weights and arithmetic.
-        activation_checkpointing: compute activations again in the backward pass rather than keep them.
+        activation_checkpointing: compute activations again in the backward pass rather than keep them: about
+            a third more time, memory for one block's activations rather than for all.
         compile: let torch.compile fuse each block.
         gradient_clip: largest norm of the whole gradient; 0 does not clip.
         validate_every: steps between validations.
@@ -325,14 +284,36 @@ class TrainerRecipe:
         each = f"{threads} thread{'s' if threads > 1 else ''}"
         return f"cpu, {each}" if world == 1 else f"cpu, {world} processes of {each}"
 
-    @property
-    def parallel(self) -> Parallel:
-        """What is done to the model."""
-        return Parallel(
-            activation_checkpointing=self.activation_checkpointing,
-            compile=self.compile,
-            bf16=self.precision == "bf16-mixed",
+    def parallel(
+        self, model: MaskedLM | SequenceModel, heads: Sequence[nn.Module], mesh: DeviceMesh | None
+    ) -> None:
+        """Change a model in place, so that it fits the machine.
+
+        Where the precision is mixed, sharded weights are gathered in bfloat16 and gradients reduced in float32.
+
+        Args:
+            model: on any device.
+            heads: further modules that train, each sharded by itself.
+            mesh: of the ranks that shard it; it stays whole if absent.
+        """
+        for block in model.encoder.blocks:
+            if self.activation_checkpointing:
+                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+            if self.compile:
+                block.compile(dynamic=True)
+        if mesh is None:
+            return
+        is_mixed = self.precision == "bf16-mixed"
+        policy = MixedPrecisionPolicy(
+            param_dtype=torch.bfloat16 if is_mixed else None,
+            reduce_dtype=torch.float32 if is_mixed else None,
+            cast_forward_inputs=False,
         )
+        for module in (*model.encoder.blocks, model, *heads):
+            fully_shard(module, mesh=mesh, mp_policy=policy)
+        for method in ("encode", "predict"):
+            if hasattr(model, method):
+                register_fsdp_forward_method(model, method)
 
     def check(self, batch: BatchPlan) -> None:
         """Refuse what cannot be computed, before any process is started.
