@@ -9,6 +9,7 @@ tensors, once the checksums of their archive hold.
 
 from __future__ import annotations
 
+import math
 import pickle
 import zipfile
 from collections import defaultdict
@@ -277,15 +278,20 @@ def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
     Of a tensor that is sharded, this process's shard is looked at.
     """
     names: defaultdict[torch.device, list[str]] = defaultdict(list)
-    extremes: defaultdict[torch.device, list[Tensor]] = defaultdict(list)
+    values: defaultdict[torch.device, list[Tensor]] = defaultdict(list)
     for name, tensor in tensors.items():
-        values = _real_values(tensor)
-        if values.numel() and values.is_floating_point():
-            names[values.device].append(name)
-            extremes[values.device] += torch.aminmax(values)  # NaN if any value is
+        local = _real_values(tensor)
+        if local.numel() and local.is_floating_point():
+            names[local.device].append(name)
+            values[local.device].append(local)
     found: set[str] = set()
-    for device, least_and_largest in extremes.items():
-        good = torch.stack(least_and_largest).isfinite().view(-1, 2).all(1).tolist()
+    for device, here in values.items():
+        # Both are NaN if any value is. The norm is one kernel on a GPU, and five times slower on a CPU.
+        if device.type == "cuda":
+            extremes = list(torch._foreach_norm(here, ord=math.inf))
+        else:
+            extremes = [extreme for each in here for extreme in torch.aminmax(each)]
+        good = torch.stack(extremes).isfinite().view(len(here), -1).all(1).tolist()
         found |= {name for name, is_good in zip(names[device], good, strict=True) if not is_good}
     return [name for name in tensors if name in found]
 

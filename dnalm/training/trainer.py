@@ -289,7 +289,7 @@ class TrainerRecipe:
     ) -> None:
         """Change a model in place, so that it fits the machine.
 
-        Where the precision is mixed, sharded weights are gathered in bfloat16 and gradients reduced in float32.
+        In mixed precision sharded weights are gathered in bfloat16, and gradients reduced in float32.
 
         Args:
             model: on any device.
