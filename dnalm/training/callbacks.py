@@ -391,7 +391,7 @@ class Ledger(Callback):
         }
         print(json.dumps(line), file=self._file, flush=True)
 
-    def teardown(self, *_: object) -> None:
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         """Close the file."""
         if self._file is not None:
             self._file.close()
