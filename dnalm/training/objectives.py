@@ -357,17 +357,16 @@ def _leak(track: str, objective: str, found: str) -> ConfigError:
 class ObjectiveSet:
     """The objectives of a run.
 
-    Attributes:
-        masked_tokens: the name of masked language modelling among them.
-        on_tracks: the others, by name.
-        targets: what they learn of tracks, each once; see `target_name`.
-        inputs: names of the tracks that the model reads instead.
-        weights: how losses are summed.
-
     Args:
         objectives: by name; masked tokens alone if None.
-        weighting: whether weights are fixed or learned.
-        inputs: names of tracks that are inputs.
+        weighting: whether their weights are fixed or learned.
+        inputs: names of the tracks that the model reads.
+
+    Attributes:
+        masked_tokens: the name of masked language modelling among the objectives.
+        on_tracks: the others, by name.
+        targets: what they learn of tracks, each once; see `target_name`.
+        weights: how losses are summed.
 
     Raises:
         ConfigError: CFG-30, a track is an input and learned, or an input twice; OBJ-03, masked language
@@ -382,7 +381,8 @@ class ObjectiveSet:
         inputs: Sequence[str] = (),
     ) -> None:
         objectives = objectives or {"masked_tokens": MaskedTokens()}
-        masked = [name for name, objective in objectives.items() if isinstance(objective, MaskedTokens)]
+        self.on_tracks = {n: each for n, each in objectives.items() if not isinstance(each, MaskedTokens)}
+        masked = [name for name in objectives if name not in self.on_tracks]
         if len(masked) != 1:
             raise ConfigError(
                 "OBJ-03",
@@ -391,13 +391,7 @@ class ObjectiveSet:
                 expected="one, since the model directory is that of a masked language model",
                 fix="give objectives.masked_tokens with dnalm.training.objectives.MaskedTokens",
             )
-        self.masked_tokens = masked[0]
-        self.on_tracks = {
-            name: objective
-            for name, objective in objectives.items()
-            if not isinstance(objective, MaskedTokens)
-        }
-        self.inputs = tuple(inputs)
+        self.masked_tokens, self.inputs = masked[0], tuple(inputs)
         for name, objective in self.on_tracks.items():
             if not name.isidentifier():  # it becomes a name of metrics and of weights
                 raise ConfigError(
