@@ -205,13 +205,8 @@ def _old_format(path: Path) -> str | None:
 
 
 def _refused(path: Path, found: str) -> CheckpointError:
-    return CheckpointError(
-        "CKPT-03",
-        where=str(path),
-        found=f"not readable as safetensors ({found}), {path.stat().st_size:,} bytes",
-        expected="a whole safetensors file",
-        fix="copy or download it again; it may be cut short",
-    )
+    found = f"not readable as safetensors ({found}), {path.stat().st_size:,} bytes"
+    return _damaged("CKPT-03", path, found=found, expected="a whole safetensors file")
 
 
 def _not_converted(path: Path, found: str) -> CheckpointError:

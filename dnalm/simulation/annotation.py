@@ -26,9 +26,10 @@ GFF3 and VCF count from 1 and include the last base; BED and everything inside c
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,28 +111,22 @@ def _attributes(item: Feature) -> str:
 
 def write_motifs(species: Species, path: Path) -> None:
     """Write every planted site: BED6 and the element that holds it; score = 1000 x score / best score."""
-    write_lines(path, _motif_rows(species))
-
-
-def _motif_rows(species: Species) -> Iterator[str]:
-    scores = species.motif_scores
+    scores, rows = species.motif_scores, []
     for item in species.of_kind("motif"):
-        contig, start = species.locate(item.start)
         score = round(1000 * scores[item] / MOTIFS[item.name].best)
-        end = start + item.end - item.start
-        yield f"{contig}\t{start}\t{end}\t{item.name}\t{score}\t{item.strand}\t{item.parent}"
+        rows.append(f"{_bed6(species, item, score)}\t{item.parent}")
+    write_lines(path, rows)
 
 
 def write_repeats(species: Species, path: Path) -> None:
     """Write every repeat copy: BED6; score = 1000 x identity of the ancestral copy with its family."""
-    rows = []
-    for item in species.of_kind("repeat"):
-        contig, start = species.locate(item.start)
-        identity = round(1000 * (1 - float(item.detail)))
-        rows.append(
-            f"{contig}\t{start}\t{start + item.end - item.start}\t{item.name}\t{identity}\t{item.strand}"
-        )
-    write_lines(path, rows)
+    repeats = species.of_kind("repeat")
+    write_lines(path, (_bed6(species, item, round(1000 * (1 - float(item.detail)))) for item in repeats))
+
+
+def _bed6(species: Species, item: Feature, score: int) -> str:
+    contig, start = species.locate(item.start)
+    return f"{contig}\t{start}\t{start + item.end - item.start}\t{item.name}\t{score}\t{item.strand}"
 
 
 def write_orthologs(clade: Iterable[Species], path: Path) -> None:
@@ -173,15 +168,12 @@ def write_states(species: Species, tissue: str, path: Path) -> None:
     ends = np.append(starts[1:], states.size)
     contigs = np.searchsorted(species.edges, starts, side="right") - 1
     offsets = species.edges[contigs]
-    columns = zip(
-        contigs.tolist(), (starts - offsets).tolist(), (ends - offsets).tolist(), states[starts], strict=True
-    )
-    write_lines(path, (_state_row(*values) for values in columns))
-
-
-def _state_row(contig: int, start: int, end: int, state: int) -> str:
-    name, colour = f"{state + 1}_{STATES[state]}", _COLOURS[state]
-    return f"chr{contig + 1}\t{start}\t{end}\t{name}\t0\t.\t{start}\t{end}\t{colour}"
+    columns = (column.tolist() for column in (contigs, starts - offsets, ends - offsets, states[starts]))
+    rows = []
+    for contig, start, end, state in zip(*columns, strict=True):
+        name = f"{state + 1}_{STATES[state]}"
+        rows.append(f"chr{contig + 1}\t{start}\t{end}\t{name}\t0\t.\t{start}\t{end}\t{_COLOURS[state]}")
+    write_lines(path, rows)
 
 
 def conservation(species: Species, clade: Clade) -> npt.NDArray[np.float64]:
@@ -330,18 +322,12 @@ def write_task(species: Species, examples: dict[str, list[Example]], folder: Pat
     """Write the splits of a task."""
     folder.mkdir(parents=True)
     for split, items in examples.items():
-        write_lines(
-            folder / f"{split}.csv", ["sequence,label,contig,start,end,strand", *_rows(species, items)]
-        )
-
-
-def _rows(species: Species, items: Iterable[Example]) -> list[str]:
-    rows = []
-    for item in items:
-        contig, start = species.locate(item.start)
-        text = to_text(bases(species.read(item.start, item.end, item.strand)))
-        rows.append(f"{text},{item.label},{contig},{start},{start + item.end - item.start},{item.strand}")
-    return rows
+        rows = ["sequence,label,contig,start,end,strand"]
+        for item in items:
+            contig, start = species.locate(item.start)
+            text = to_text(bases(species.read(item.start, item.end, item.strand)))
+            rows.append(f"{text},{item.label},{contig},{start},{start + item.end - item.start},{item.strand}")
+        write_lines(folder / f"{split}.csv", rows)
 
 
 _GC_WINDOW_BP = 101
@@ -349,7 +335,7 @@ _GC_STEP = 0.08  # width of the classes inside which GC is matched
 _ELEMENTS = ("gene", "promoter", "enhancer", "insulator", "repeat", "gap")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Variant:
     """A change of one base; bases as values 0-3 on the forward strand.
 
@@ -374,23 +360,31 @@ class Variant:
 
 def draw_variants(species: Species, clade: Clade) -> list[Variant]:
     """Draw functional variants with their neutral partners, in order of position."""
-    rng = stream(clade, "variants")
     sites = species.of_kind("motif")
     factors = [item for item in sites if MOTIFS[item.name].role in ("factor", "promoter")]
     splices = [item for item in sites if item.name in ("DONOR", "ACCEPTOR")]
-    functional = _break_sites(species, factors, clade.num_motif_variants, "motif", rng)
-    rng = stream(clade, "variants", 1)
-    functional += _break_sites(species, splices, clade.num_splice_variants, "splice", rng)
-    numbered = [Variant(*item, pair=number) for number, item in enumerate(functional, start=1)]
-    neutral = _match_neutral(species, numbered, stream(clade, "variants", 2))
-    return sorted([*numbered, *neutral], key=lambda item: (item.position, item.label))
+    functional, pairs = [], itertools.count(1)
+    for number, label, mine, count in (
+        (0, "motif", factors, clade.num_motif_variants),
+        (1, "splice", splices, clade.num_splice_variants),
+    ):
+        rng = stream(clade, "variants", number)
+        functional += _break_sites(species, mine, label=label, count=count, pairs=pairs, rng=rng)
+    neutral = _match_neutral(species, functional, stream(clade, "variants", 2))
+    return sorted([*functional, *neutral], key=lambda item: (item.position, item.label))
 
 
 def _break_sites(
-    species: Species, sites: list[Feature], count: int, label: str, rng: np.random.Generator
-) -> list[tuple[int, int, int, str, str, float]]:
-    """At most one variant a site: position, ref, alt, label, motif, delta."""
-    found: list[tuple[int, int, int, str, str, float]] = []
+    species: Species,
+    sites: list[Feature],
+    *,
+    label: str,
+    count: int,
+    pairs: Iterator[int],
+    rng: np.random.Generator,
+) -> list[Variant]:
+    """At most one variant a site, numbered in the order they are drawn."""
+    found: list[Variant] = []
     for number in rng.permutation(len(sites)):
         if len(found) >= count:
             break
@@ -403,19 +397,27 @@ def _break_sites(
         alt = int(rng.choice(np.flatnonzero(losses == losses.min())))
         if losses[alt] >= 0:  # the site has a mismatch here already
             continue
-        reverse = item.strand == "-"
-        position = item.end - 1 - place if reverse else item.start + place
-        ref = int(site[place])
-        pair = (3 - ref, 3 - alt) if reverse else (ref, alt)
-        found.append((position, *pair, label, item.name, float(losses[alt])))
+        ref, reverse = int(site[place]), item.strand == "-"
+        change = Variant(
+            position=item.end - 1 - place if reverse else item.start + place,
+            ref=3 - ref if reverse else ref,
+            alt=3 - alt if reverse else alt,
+            label=label,
+            motif=item.name,
+            delta=float(losses[alt]),
+            pair=next(pairs),
+        )
+        found.append(change)
     return found
 
 
 def _match_neutral(species: Species, functional: list[Variant], rng: np.random.Generator) -> list[Variant]:
     """A partner for every functional variant that has a free neutral position like it."""
-    classes = _gc_class(species)
     letters = bases(species.codes)
-    free = ~species.cover(*_ELEMENTS) & ~_near_unknown(species)
+    gc = window_sums((letters == C) | (letters == G), _GC_WINDOW_BP) / _GC_WINDOW_BP
+    classes = (gc / _GC_STEP).astype(np.int64)
+    near_unknown = window_sums(is_unknown(species.codes), _GC_WINDOW_BP) > 0
+    free = ~species.cover(*_ELEMENTS) & ~near_unknown
     pool = rng.permutation(np.flatnonzero(free))
     keys = letters[pool].astype(np.int64) * 1_000 + classes[pool]
     order = np.argsort(keys, kind="stable")
@@ -428,26 +430,17 @@ def _match_neutral(species: Species, functional: list[Variant], rng: np.random.G
         place = int(first) + used.get(key, 0)
         if place < last:
             used[key] = used.get(key, 0) + 1
-            partners.append(Variant(int(pool[place]), item.ref, item.alt, "neutral", "", 0.0, item.pair))
+            position = int(pool[place])
+            partners.append(replace(item, position=position, label="neutral", motif="", delta=0.0))
     return partners
 
 
 def window_sums(flags: npt.NDArray[np.bool_], width: int) -> npt.NDArray[np.int64]:
     """(L,) number of True in the window of odd width around every base, cut at the ends."""
-    total = np.concatenate([[0], np.cumsum(flags)])
+    total = _running(flags)
     middle = np.arange(flags.size)
     high = np.minimum(middle + width // 2 + 1, flags.size)
     return np.asarray(total[high] - total[np.maximum(middle - width // 2, 0)])
-
-
-def _gc_class(species: Species) -> npt.NDArray[np.int64]:
-    letters = bases(species.codes)
-    share = window_sums((letters == 1) | (letters == 2), _GC_WINDOW_BP) / _GC_WINDOW_BP
-    return (share / _GC_STEP).astype(np.int64)
-
-
-def _near_unknown(species: Species) -> npt.NDArray[np.bool_]:
-    return window_sums(is_unknown(species.codes), _GC_WINDOW_BP) > 0
 
 
 def write_vcf(species: Species, variants: list[Variant], path: Path) -> None:

@@ -12,7 +12,7 @@ whole. Every genome knows where each ancestral base went, which is how annotatio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -201,14 +201,17 @@ class Selection:
     def of(cls, ancestor: Ancestor) -> Selection:
         """Collect the codons and sites of an ancestor."""
         codes = _read_codons(bases(ancestor.block.codes), ancestor.codons)
-        sites = []
-        for motif in MOTIFS.values():
-            mine = [
-                item for item in ancestor.block.features if item.kind == "motif" and item.name == motif.name
-            ]
-            starts = np.array([item.start for item in mine], dtype=np.int64)
-            sites.append((motif, starts, np.array([item.strand == "-" for item in mine], dtype=bool)))
+        sites = [(motif, starts, reverse) for motif, _, starts, reverse in _sites(ancestor.block.features)]
         return cls(ancestor.codons[~is_stop(codes)], sites)
+
+
+def _sites(features: Iterable[Feature]) -> Iterator[tuple[Motif, list[Feature], Positions, Bools]]:
+    """The planted sites of each motif, the first base of each, whether each is on the reverse strand."""
+    planted = [item for item in features if item.kind == "motif"]
+    for motif in MOTIFS.values():
+        mine = [item for item in planted if item.name == motif.name]
+        starts = np.array([item.start for item in mine], dtype=np.int64)
+        yield motif, mine, starts, np.array([item.strand == "-" for item in mine], dtype=bool)
 
 
 def hky_probabilities(time: float, kappa: float, frequencies: tuple[float, ...]) -> Floats:
@@ -433,13 +436,9 @@ class Species:
         """chr1, chr2 and so on."""
         return [f"chr{number}" for number in range(1, self.edges.size)]
 
-    def contig_of(self, position: int) -> int:
-        """Number of the contig that holds a position of `codes`."""
-        return int(np.searchsorted(self.edges, position, side="right")) - 1
-
     def locate(self, position: int) -> tuple[str, int]:
         """Name of the contig that holds a position of `codes`, and the position on it."""
-        contig = self.contig_of(position)
+        contig = int(np.searchsorted(self.edges, position, side="right")) - 1
         return f"chr{contig + 1}", position - int(self.edges[contig])
 
     def of_kind(self, *kinds: str) -> list[Feature]:
@@ -463,10 +462,8 @@ class Species:
     def motif_scores(self) -> dict[Feature, float]:
         """Score of every planted site, in bits."""
         scores: dict[Feature, float] = {}
-        for motif in MOTIFS.values():
-            mine = [item for item in self.of_kind("motif") if item.name == motif.name]
-            sites = np.array([item.start for item in mine], dtype=np.int64)[:, None] + np.arange(motif.width)
-            reverse = np.array([item.strand == "-" for item in mine], dtype=bool)
+        for motif, mine, starts, reverse in _sites(self.features):
+            sites = starts[:, None] + np.arange(motif.width)
             found = motif.score(read_sites(bases(self.codes), sites, reverse))
             scores.update(zip(mine, found.tolist(), strict=True))
         return scores

@@ -235,22 +235,14 @@ STOPS = tuple(codon for codon in CODONS if AMINO_ACID[codon] == "*")
 _CODES = np.stack([from_text(codon) for codon in CODONS])  # (64, 3)
 
 
-def _number(codons: Codes) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    return np.asarray(codons.astype(np.int64) @ np.array([16, 4, 1]))
+_IS_STOP = np.zeros((4, 4, 4), dtype=bool)
+for _stop in STOPS:
+    _IS_STOP[tuple(from_text(_stop))] = True
 
 
-_IS_STOP = np.zeros(64, dtype=bool)
-_IS_STOP[_number(np.stack([from_text(codon) for codon in STOPS]))] = True
-
-
-def is_stop(codons: Codes) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+def is_stop(codons: Codes) -> npt.NDArray[np.bool_]:
     """Which codons end a protein: (..., 3) values 0-3 to (...) bool."""
-    return np.asarray(_IS_STOP[_number(codons)])
-
-
-def translate(sequence: str) -> str:
-    """Amino acids of a coding sequence of upper-case bases, `*` for a stop."""
-    return "".join(AMINO_ACID[sequence[at : at + 3]] for at in range(0, len(sequence), 3))
+    return np.asarray(_IS_STOP[codons[..., 0], codons[..., 1], codons[..., 2]])
 
 
 def draw_coding_sequence(num_codons: int, bias: float, rng: np.random.Generator) -> Codes:

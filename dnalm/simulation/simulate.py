@@ -40,13 +40,7 @@ from dnalm.simulation.evolution import Ancestor, Species, build_ancestor, evolve
 from dnalm.simulation.genes import MASTERS
 from dnalm.simulation.settings import FORMAT_VERSION, Clade
 
-KNOWLEDGE = (
-    "enhancer",
-    "insulator",
-    "gene",
-    "exon",
-    "CDS",
-)  # those of LOGO's eleven types in the GFF3
+KNOWLEDGE = ("enhancer", "insulator", "gene", "exon", "CDS")  # those of LOGO's eleven types in the GFF3
 
 _MANIFEST = "clade.json"
 
