@@ -14,7 +14,7 @@ from pydantic import Field
 
 MOST_PROCESSES = max(256, 4 * (os.cpu_count() or 1))  # a node of 64 cores may be asked for from a small one
 MOST_SAMPLES = 100_000  # of an optimizer step; published recipes take at most 4,096
-MOST_JUDGED = 10_000_000  # validation windows; a human genome has 6 million of 510 bases
+MOST_VALIDATION_WINDOWS = 10_000_000  # validation windows; a human genome has 6 million of 510 bases
 MOST_WINDOW_BP = 10_000_000  # ten times the longest window of a published model
 MOST_WIDTH = 65_536  # of a layer; the widest published language models have 20,000
 MOST_LAYERS = 1_000  # the deepest published transformer
@@ -29,7 +29,7 @@ Processes = Annotated[int, Field(gt=0, le=MOST_PROCESSES)]
 Workers = Annotated[int, Field(ge=0, le=MOST_PROCESSES)]
 BatchSize = Annotated[int, Field(le=MOST_SAMPLES)]
 Samples = Annotated[int, Field(gt=0, le=MOST_SAMPLES)]
-JudgedWindows = Annotated[int, Field(gt=0, le=MOST_JUDGED)]
+ValidationWindows = Annotated[int, Field(gt=0, le=MOST_VALIDATION_WINDOWS)]
 WindowBases = Annotated[int, Field(gt=0, le=MOST_WINDOW_BP)]
 FlankBases = Annotated[int, Field(ge=0, le=MOST_WINDOW_BP)]
 WindowTokens = Annotated[int, Field(ge=2, le=MOST_WINDOW_BP)]  # one alone has no context

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from itertools import islice
+from typing import Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -122,8 +123,32 @@ class HiddenTensors:
     pair_offset_P: Tensor  # noqa: N815
 
 
+class Movable:
+    """A dataclass whose tensors move together, those in its mappings and dataclasses included."""
+
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> Self:
+        """The same with its tensors on `device`."""
+        return cast("Self", _mapped(self, lambda tensor: tensor.to(device, non_blocking=non_blocking)))
+
+    def pin_memory(self) -> Self:
+        """The same in page-locked memory, from which a GPU copies faster."""
+        return cast("Self", _mapped(self, Tensor.pin_memory))
+
+
+def _mapped(value: object, change: Callable[[Tensor], Tensor]) -> object:
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {name: _mapped(each, change) for name, each in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(
+            value, **{each.name: _mapped(getattr(value, each.name), change) for each in fields(value)}
+        )
+    return value
+
+
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class Batch(Movable):
     """What one forward pass takes.
 
     Attributes:
@@ -162,14 +187,6 @@ class Batch:
     tracks: Mapping[str, Tensor] = field(default_factory=dict)
     annotations_NC: Tensor | None = None  # noqa: N815
     step_targets: Mapping[str, int] = field(default_factory=dict)
-
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:
-        """The same batch with its tensors on `device`."""
-        return _map_tensors(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self) -> Batch:
-        """The same batch in page-locked memory, from which a GPU copies faster."""
-        return _map_tensors(self, Tensor.pin_memory)
 
 
 def collate(samples: list[Sample]) -> Batch:
@@ -210,24 +227,9 @@ def _pack_hidden(samples: list[Sample]) -> HiddenTensors | None:
         return None
     joined = join_hidden(parts, [int(sample.masked.sum()) for sample in samples])
     windows = np.repeat([sample.index for sample in samples], [len(part.position_X) for part in parts])
-    return HiddenTensors(
-        position_X=torch.from_numpy(joined.position_X),
-        base_X=torch.from_numpy(joined.base_X.astype(np.int64)),
-        sequence_X=torch.from_numpy(windows),
-        pair_base_P=torch.from_numpy(joined.pair_base_P),
-        pair_token_P=torch.from_numpy(joined.pair_token_P),
-        pair_offset_P=torch.from_numpy(joined.pair_offset_P),
-    )
-
-
-def _map_tensors(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
-    def changed(value: Batch | HiddenTensors) -> dict[str, Tensor]:
-        named = {field.name: getattr(value, field.name) for field in fields(value)}
-        return {name: change(tensor) for name, tensor in named.items() if isinstance(tensor, Tensor)}
-
-    hidden = replace(batch.hidden, **changed(batch.hidden)) if batch.hidden else None
-    tracks = {name: change(targets) for name, targets in batch.tracks.items()}
-    return replace(batch, **changed(batch), hidden=hidden, tracks=tracks)  # type: ignore[arg-type]
+    arrays = {each.name: getattr(joined, each.name).astype(np.int64) for each in fields(joined)}
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return HiddenTensors(**tensors, sequence_X=torch.from_numpy(windows))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,7 +97,7 @@ class GenomeData(LightningDataModule):
             )
             for number, genome in enumerate(self.opened)
         ]
-        self.judged = [
+        self.validation_windows = [
             (number, window) for number, genome in enumerate(self.genomes) for window in genome.validation
         ]
 
@@ -164,7 +164,7 @@ class GenomeData(LightningDataModule):
         """The validation windows, genome by genome."""
         return ValidationSamples(
             genomes=self.genomes,
-            windows=self.judged,
+            windows=self.validation_windows,
             tokenizer=self.tokenizer,
             max_tokens=self.windows.max_tokens,
             masking=self.masking,

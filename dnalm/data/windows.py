@@ -26,7 +26,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from dnalm.limits import JudgedWindows, WindowTokens
+from dnalm.limits import ValidationWindows, WindowTokens
 from dnalm.tokenizers import Tokenizer
 
 Integers = npt.NDArray[np.int64]
@@ -132,7 +132,7 @@ class WindowRecipe:
     reverse_complement: bool = False
     max_unknown: int = 0
     bases_per_token: float | None = None
-    num_validation: JudgedWindows = 2000
+    num_validation: ValidationWindows = 2000
 
     def __post_init__(self) -> None:
         for name in ("full_share", "random_share"):

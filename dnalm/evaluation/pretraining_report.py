@@ -100,7 +100,7 @@ def _judge(data: GenomeData, hidden: HiddenBits) -> Judgement:
     return judge(
         [(genome.name, genome.store) for genome in data.genomes],
         count([(genome.store, genome.train) for genome in data.genomes]),
-        genome=np.array([number for number, _ in data.judged])[windows],
+        genome=np.array([number for number, _ in data.validation_windows])[windows],
         positions=np.concatenate(hidden.positions),
         windows=windows,
         bits=np.concatenate(hidden.bits),

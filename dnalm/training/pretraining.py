@@ -511,7 +511,7 @@ class Pretraining(Run[GenomeData, MaskedLMTraining]):
             seed=self.seed,
             global_batch=self.batch.global_size,
             species=names if 1 < len(names) <= _LOGGED else (),
-            species_of=np.array([number for number, _ in data.judged]),
+            species_of=np.array([number for number, _ in data.validation_windows]),
             stop_flags=self.stop_flags,
             parallel=self.trainer.parallel,
             exact=self.trainer.strategy == "exact",

@@ -86,13 +86,13 @@ def test_a_held_out_species_trains_nothing_and_judges_whole(genomes: dict[str, P
     assert middle.training is None
     starts = [window.start for window in middle.validation]
     assert min(starts) < 100 and max(starts) > 3_700  # noqa: PT018 -- both ends of its 4,000 bases
-    judged = {data.genomes[number].name for number, _ in data.judged}
+    judged = {data.genomes[number].name for number, _ in data.validation_windows}
     assert judged == set(LENGTHS)
 
 
 def test_each_species_is_judged_by_as_many_windows(genomes: dict[str, Path]) -> None:
     data = data_of(corpus_of(genomes), num_validation=6)
-    found = [data.genomes[number].name for number, _ in data.judged]
+    found = [data.genomes[number].name for number, _ in data.validation_windows]
     assert {name: found.count(name) for name in LENGTHS} == {"small": 2, "middle": 2, "large": 2}
 
 
@@ -143,7 +143,7 @@ def test_a_manifest_gives_weights_sides_and_taxa(genomes: dict[str, Path], tmp_p
     corpus = MultispeciesCorpus(manifest=table, cache=tmp_path / "cache")
     data = data_of(corpus)
     assert shares_of(data) == pytest.approx({"small": 0.75, "large": 0.25}, abs=0.003)
-    judged = {data.genomes[number].name for number, _ in data.judged}
+    judged = {data.genomes[number].name for number, _ in data.validation_windows}
     assert judged == {"middle", "large"}
 
 
@@ -232,7 +232,7 @@ def test_850_genomes_cost_a_few_kilobytes_each(tmp_path: Path) -> None:
         samples[index]
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(data.genomes) == len(data.judged) == 850
+    assert len(data.genomes) == len(data.validation_windows) == 850
     table = 8 * (1 << 18)  # the mixture's slots
     assert (held - table) / 850 < 30_000  # bytes a genome
     assert (after - held) / 850 < 20_000  # what reading it once adds: its cuts and its open map

@@ -64,7 +64,7 @@ def validated(folder: Path, ranks: Ranks, *, size: int, micro: int) -> dict[str,
     )
     module = MaskedLMTraining(network(), plan_of(TOKENIZER, global_batch=batch.global_size, lr=0.1))
     (figures,) = trainer.validate(module, datamodule=data, verbose=False)
-    assert len(data.judged) == size
+    assert len(data.validation_windows) == size
     mine = module.validation_totals
     sums = {
         "loss": float(mine.loss),

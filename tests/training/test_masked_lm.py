@@ -160,7 +160,7 @@ def test_validation_hides_every_masked_token_and_covers_each_window_once(tmp_pat
         assert np.isin(batch.hidden.sequence_X.numpy(), batch.samples).all()
         true = np.asarray(data.genomes[0].store.codes[batch.hidden.position_X.numpy()] & 7)
         assert (true == batch.hidden.base_X.numpy()).all()
-    assert seen == list(range(len(data.judged)))
+    assert seen == list(range(len(data.validation_windows)))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ Source: GROVER (Sanabria et al. 2024), which chose its vocabulary so: 50 bases, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -41,6 +41,7 @@ from dnalm.paths import CachePath
 _LONGEST = 8
 _DRAWN_AT_ONCE = 1 << 16
 _HELD_OUT, _TRAINING = 0, 1  # keys of both drawings
+_TENTH = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,13 +163,10 @@ class _Stretches:
             DataError: CSV-04, there are none.
         """
         if not len(numbers):
-            raise table_error(
-                "CSV-04",
-                source,
-                f"no stretch of {self.width} bases without N",
-                "some in the contigs that train and in those that judge",
-                "divide the genome otherwise: data.split.validation=[…], or data/split=fraction",
-            )
+            found = f"no stretch of {self.width} bases without N"
+            expected = "some in the training regions and some in the validation regions"
+            fix = "divide the genome otherwise: data.split.validation=[…], or data/split=fraction"
+            raise table_error("CSV-04", source, found, expected, fix)
         codes, context = self.codes(numbers), self.task.context_bp
         digits = bases(codes[:, context:]).astype(np.int64)
         return LabelledTable(
@@ -176,24 +174,21 @@ class _Stretches:
             codes=np.ascontiguousarray(codes[:, :context]).reshape(-1),
             offsets=np.arange(len(numbers) + 1) * context,
             labels=digits @ 4 ** np.arange(self.task.k - 1, -1, -1),
-            names=np.array(list(self._names(numbers))),
+            names=np.array(
+                [self._name(genome, int(start)) for genome, start in zip(*self.places(numbers), strict=True)]
+            ),
             lines=np.arange(1, len(numbers) + 1),
         )
 
-    def _names(self, numbers: Rows) -> Iterator[str]:
+    def _name(self, genome: int, start: int) -> str:
         """`contig:start-end` of what is read, 0-based and half-open."""
-        for genome, start in zip(*self.places(numbers), strict=True):
-            store = self.genomes[genome].store
-            number = int(np.searchsorted(store.offsets, start, side="right")) - 1
-            contig = store.contigs[number]
-            local = int(start) - contig.offset
-            yield f"{contig.name}:{local}-{local + self.task.context_bp}"
+        store = self.genomes[genome].store
+        contig = store.contigs[int(np.searchsorted(store.offsets, start, side="right")) - 1]
+        first = start - contig.offset
+        return f"{contig.name}:{first}-{first + self.task.context_bp}"
 
 
 AnyTask = Task | NextKmer
-
-_TENTH = 10
-_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,22 +227,26 @@ def divide(task: AnyTask, *, seed: int, data: Corpus | None = None) -> Division:
         ConfigError: CFG-18, genomes are needed and not given, or given and not needed.
         DataError: CSV-01 to 15, DSET-01.
     """
-    if isinstance(task, NextKmer) != (data is not None):
-        wants = isinstance(task, NextKmer)
-        raise ConfigError(
-            "CFG-18",
-            where="data",
-            found="no genome" if wants else "a genome beside a task that has tables",
-            expected="a genome that rows are drawn from" if wants else "none, which would have no effect",
-            fix="set data=fasta data.fasta=…, or data=demo"
-            if wants
-            else "leave data out, or set task=next_kmer",
-        )
     if isinstance(task, NextKmer):
-        assert data is not None, "just checked"
+        if data is None:
+            raise ConfigError(
+                "CFG-18",
+                where="data",
+                found="no genome",
+                expected="a genome that rows are drawn from",
+                fix="set data=fasta data.fasta=…, or data=demo",
+            )
         drawn = {part: whole(table) for part, table in task.tables(data, seed=seed).items()}
         return Division(
             train=drawn["train"], val=drawn["val"], test=drawn["test"], num_classes=task.num_classes, notes=()
+        )
+    if data is not None:
+        raise ConfigError(
+            "CFG-18",
+            where="data",
+            found="a genome beside a task that has tables",
+            expected="none, which would have no effect",
+            fix="leave data out, or set task=next_kmer",
         )
     sources = task.sources()
     known = len(task.classes) or task.num_classes or {"binary": 2, "multilabel": 2}.get(task.kind)
@@ -258,8 +257,8 @@ def divide(task: AnyTask, *, seed: int, data: Corpus | None = None) -> Division:
         for part, source in sources.items()
         if part != "train"
     }
-    _check_names(task, train, others)
-    _check_num_labels(train, others)
+    for table in others.values():
+        _check_beside_training(task, train, table)
     notes = [note for table in (train, *others.values()) for note in table.notes]
     division = _divided(task, train, others, seed=seed, classes=classes or 1, notes=notes)
     for part, rows in division.parts.items():
@@ -276,63 +275,52 @@ def _divided(
     classes: int,
     notes: list[str],
 ) -> Division:
-    train_rows, val, test = whole(train), others.get("val"), others.get("test")
-    test_rows = whole(test) if test is not None else None
-    if task.folds or val is None:
+    train_rows = whole(train)
+    parts = {part: whole(table) for part, table in others.items()}
+    if task.folds or "val" not in parts:
         by = np.zeros((len(train), 1), np.int64) if train.per_base else train.labels
         numbers = fold_numbers(by, folds=task.folds or _TENTH, seed=seed)
-        has_test_fold = test_rows is None and task.folds > 0
-        val_fold = (task.fold + 1) % task.folds if has_test_fold else task.fold
-        in_test = numbers == task.fold if has_test_fold else np.zeros(len(numbers), dtype=np.bool_)
-        in_val = (numbers == val_fold) & ~in_test
-        val_rows = TablePart(train, np.flatnonzero(in_val))
-        if in_test.any():
-            test_rows = TablePart(train, np.flatnonzero(in_test))
-        train_rows = TablePart(train, np.flatnonzero(~in_val & ~in_test))
+        val_fold = task.fold
+        if task.folds and "test" not in parts:
+            val_fold = (task.fold + 1) % task.folds
+            parts["test"] = TablePart(train, np.flatnonzero(numbers == task.fold))
+        parts["val"] = TablePart(train, np.flatnonzero(numbers == val_fold))
+        train_rows = TablePart(train, np.flatnonzero(~np.isin(numbers, [task.fold, val_fold])))
         if not task.folds:
-            notes.append(f"{len(val_rows):,} of the training rows, a tenth, choose the checkpoint")
-    else:
-        val_rows = whole(val)
-    if test_rows is None:
-        notes.append("there is no test table: the rows that choose the checkpoint judge, which flatters it")
-        test_rows = val_rows
+            notes.append(f"{len(parts['val']):,} of the training rows, a tenth, choose the checkpoint")
+    if "test" not in parts:
+        notes.append(
+            "there is no test table: the rows that choose the checkpoint test it too, which flatters it"
+        )
+        parts["test"] = parts["val"]
     if task.kind == "multiclass":
         untrained = np.flatnonzero(np.bincount(train_rows.labels, minlength=classes) == 0).tolist()
         if untrained:
             found = f"{len(untrained):,} of {classes:,} classes have no row to train on"
             notes.append(f"{found}: {listed(untrained)}")
     outputs = {"multilabel": train.labels.shape[-1], "regression": 1}.get(task.kind, classes)
-    return Division(train=train_rows, val=val_rows, test=test_rows, num_classes=outputs, notes=tuple(notes))
+    return Division(
+        train=train_rows, val=parts["val"], test=parts["test"], num_classes=outputs, notes=tuple(notes)
+    )
 
 
-def _check_num_labels(train: LabelledTable, others: dict[Part, LabelledTable]) -> None:
-    for table in others.values():
-        if table.labels.shape[1:] != train.labels.shape[1:]:
-            raise table_error(
-                "CSV-16",
-                table.source,
-                f"{table.labels.shape[1]} labels a row",
-                f"{train.labels.shape[1]}, as {train.source} has",
-                "write 0 or 1 for each label",
-            )
-
-
-def _check_names(task: Task, train: LabelledTable, others: dict[Part, LabelledTable]) -> None:
+def _check_beside_training(task: Task, train: LabelledTable, other: LabelledTable) -> None:
+    """Refuse a table with another number of labels than training has, or with rows of the same names."""
+    if other.labels.shape[1:] != train.labels.shape[1:]:
+        found = f"{other.labels.shape[1]} labels a row"
+        expected = f"{train.labels.shape[1]}, as {train.source} has"
+        raise table_error("CSV-16", other.source, found, expected, "write 0 or 1 for each label")
     if task.id is None:
         return
-    places = {str(name): row for row, name in enumerate(train.names)}
-    for table in others.values():
-        shared = [row for row, name in enumerate(table.names) if str(name) in places]
-        if shared:
-            name = str(table.names[shared[0]])
-            raise table_error(
-                "CSV-13",
-                table.place(shared[0]),
-                f"{name!r} is in the training table too, at {train.place(places[name])}; "
-                f"so are {len(shared) - 1:,} more",
-                "rows that training has not seen",
-                "take them out of one of the tables",
-            )
+    _, rows, training_rows = np.intersect1d(other.names, train.names, return_indices=True)
+    if len(rows):
+        first = rows.argmin()
+        found = (
+            f"{str(other.names[rows[first]])!r} is in the training table too, at "
+            f"{train.place(training_rows[first])}; so are {len(rows) - 1:,} more"
+        )
+        fix = "take them out of one of the tables"
+        raise table_error("CSV-13", other.place(rows[first]), found, "rows that training has not seen", fix)
 
 
 def _check_labels(task: Task, part: Part, rows: TablePart, division: Division) -> None:
@@ -345,22 +333,15 @@ def _check_labels(task: Task, part: Part, rows: TablePart, division: Division) -
     columns = labels.T if task.kind == "multilabel" else labels[None]
     for column, values in zip(label_names(task.label_columns, len(columns)), columns, strict=True):
         if (values == values[0]).all() and (part == "train" or task.kind != "multilabel"):
-            raise table_error(
-                "CSV-15",
-                source,
-                f"{column} is {values[0]} in all {len(rows):,} rows for {part}",
-                "at least two different labels, without which nothing is learned and no metric is defined",
-                "check how the table was divided",
+            found = f"{column} is {values[0]} in all {len(rows):,} rows for {part}"
+            expected = (
+                "at least two different labels, without which nothing is learned and no metric is defined"
             )
+            raise table_error("CSV-15", source, found, expected, "check how the table was divided")
     if task.kind in ("binary", "multiclass", "segmentation"):
         trained = np.bincount(division.train.labels, minlength=division.num_classes)
         missing = [number for number in np.unique(labels).tolist() if not trained[number]]
         if missing:
-            named = ", ".join(map(str, missing[:_NAMED]))
-            raise table_error(
-                "CSV-14",
-                source,
-                f"class {named} among the rows for {part}, and none of it in training",
-                "classes that training has seen",
-                "leave those rows out, or divide the table so that each part has every class",
-            )
+            found = f"class {listed(missing)} among the rows for {part}, and none of it in training"
+            fix = "leave those rows out, or divide the table so that each part has every class"
+            raise table_error("CSV-14", source, found, "classes that training has seen", fix)

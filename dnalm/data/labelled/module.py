@@ -12,7 +12,7 @@ from lightning.pytorch import LightningDataModule
 from dnalm.data.batch import BatchPlan, StepBatches, validation_batches
 from dnalm.data.labelled.division import AnyTask, Division
 from dnalm.data.labelled.samples import (
-    JudgedSequences,
+    EvaluationSequences,
     LabelledBatch,
     SequenceReader,
     SequenceRecipe,
@@ -110,17 +110,17 @@ class SequenceData(LightningDataModule):
 
     def val_dataloader(self) -> Loader[LabelledBatch]:
         """The validation rows, of this rank."""
-        return self.judged("val")
+        return self.evaluation_dataloader("val")
 
     def test_dataloader(self) -> list[Loader[LabelledBatch]]:
         """The validation and the test rows, of this rank."""
-        return [self.judged("val"), self.judged("test")]
+        return [self.evaluation_dataloader("val"), self.evaluation_dataloader("test")]
 
-    def judged(self, part: Part) -> Loader[LabelledBatch]:
+    def evaluation_dataloader(self, part: Part) -> Loader[LabelledBatch]:
         """The rows of a part in a fixed order, of this rank."""
         trainer = self.trainer
         assert trainer is not None, "the trainer asks for its loaders"
-        samples = JudgedSequences(self.reader(part))
+        samples = EvaluationSequences(self.reader(part))
         order = validation_batches(
             len(samples),
             micro_size=self.batch.micro_size,
@@ -132,12 +132,12 @@ class SequenceData(LightningDataModule):
     def both_strands(self, part: Part) -> Loader[LabelledBatch]:
         """Every row of a part on its own strand and on the other, for a process that runs alone."""
         reader = replace(self.reader(part), recipe=replace(self.recipe, average_strands=True), vectors=None)
-        samples = JudgedSequences(reader)
+        samples = EvaluationSequences(reader)
         order = validation_batches(len(samples), micro_size=self.batch.micro_size, rank=0, world_size=1)
         return self._loader(samples, order)
 
     def _loader(
-        self, samples: TrainingSequences | JudgedSequences, order: StepBatches | list[list[int]]
+        self, samples: TrainingSequences | EvaluationSequences, order: StepBatches | list[list[int]]
     ) -> Loader[LabelledBatch]:
         made = partial(collate_labelled, first_tokens=self.first_tokens)
         return Loader(samples, order, collate=made, num_workers=self.batch.num_workers)

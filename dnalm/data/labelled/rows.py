@@ -14,8 +14,9 @@ import difflib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -84,17 +85,16 @@ def read_rows(
     Raises:
         DataError: CSV-02, 04, 07, 08, 11, 18, 19, or DSET-01.
     """
-    path, notes = Path(source), Notes() if notes is None else notes
-    if not path.is_file():
-        if not (path.exists() or split_name(source)[0].is_dir() or is_hub_id(source, NAMES)):
-            raise _no_such_file(path)
-        yield from (Row(number, values) for number, values in dataset_rows(source, part))
-        return
-    kind = file_kind(path) or "delimited"
-    if kind in ("delimited", "bed"):
-        yield from _delimited(path, delimiter, notes)
+    path = Path(source)
+    if path.is_file():
+        reader = _READERS.get(file_kind(path) or "delimited")
+        yield from (
+            reader(path) if reader else _delimited(path, delimiter, Notes() if notes is None else notes)
+        )
+    elif path.exists() or split_name(source)[0].is_dir() or _is_hub_id(source):
+        yield from _dataset(source, part)
     else:
-        yield from _READERS[kind](path)
+        raise _no_such_file(path)
 
 
 def _no_such_file(path: Path) -> DataError:
@@ -139,18 +139,22 @@ def sentences(notes: Notes, source: str) -> list[str]:
         notes: how often; `{s}`, `{are}` and `{have}` in what is said agree with the count.
         source: where.
     """
-    return [f"{source}: {count:,} {_agreeing(said, count)}" for said, count in notes.items() if count]
+    found = []
+    for said, count in notes.items():
+        for one, many in (("", "s"), ("is", "are"), ("has", "have")):
+            said = said.replace(f"{{{many}}}", one if count == 1 else many)
+        found += [f"{source}: {count:,} {said}"] if count else []
+    return found
 
 
-def _agreeing(said: str, count: int) -> str:
-    for one, many in (("", "s"), ("is", "are"), ("has", "have")):
-        said = said.replace(f"{{{many}}}", one if count == 1 else many)
-    return said
+def _twice(names: Iterable[str]) -> dict[str, object]:
+    """Columns whose names are there more than once."""
+    return {name: TWICE for name, count in Counter(names).items() if count > 1}
 
 
 # Text tables: CSV and TSV
 
-_MARKS = ("\t", ",", ";", "|")
+_DELIMITERS = ("\t", ",", ";", "|")
 
 
 def _delimited(path: Path, delimiter: str | None, notes: Notes) -> Iterator[Row]:
@@ -158,27 +162,18 @@ def _delimited(path: Path, delimiter: str | None, notes: Notes) -> Iterator[Row]
     first = _first_line(lines, notes)
     if first is None:
         raise table_error("CSV-04", path, "an empty file", "a header and rows", "check how it was written")
-    mark = delimiter.replace("\\t", "\t") if delimiter else _mark(path, first.text, notes)
-    csv.field_size_limit(max(csv.field_size_limit(), LONGEST))  # of the whole process: it only grows
-    texts = (f"{line.text}\n" for line in chain([first], lines))
-    reader = csv.reader(texts, delimiter=mark, strict=True, skipinitialspace=True)
-    header = _columns(first, reader, mark)
-    twice = {name: TWICE for name, count in Counter(header).items() if name and count > 1}
-    while True:
-        line = first.number + reader.line_num
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise _broken_row(path, line, error, mark) from error
-        if cells is None:
-            return
-        if first.number + reader.line_num > line + 1:
-            _check_quoted(path, line, first.number + reader.line_num - 1, cells, header, mark)
-        if not cells or not (cells[0].strip() or any(map(str.strip, cells))):
+    delimiter = delimiter.replace("\\t", "\t") if delimiter else _find_delimiter(path, first.text, notes)
+    records = _records(first, lines, delimiter)
+    header = _columns(first, next(records)[2], delimiter)
+    twice = _twice(filter(None, header))
+    for line, last, cells in records:
+        if last > line:
+            _check_quoted(f"{path}:{line}", last, cells, len(header), delimiter)
+        if not any(map(str.strip, cells)):
             notes["row{s} without any value {are} left out"] += len(cells) > 1
             continue
         if len(cells) != len(header):
-            _check_width(path, line, cells, header)
+            _check_width(f"{path}:{line}", cells, len(header))
             notes["row{s} {have} empty cells past the last column"] += 1
         values = dict(zip(header, cells, strict=False))
         yield Row(line, {**values, **twice} if twice else values)
@@ -194,107 +189,100 @@ def _first_line(lines: Iterator[Line], notes: Notes) -> Line | None:
     return None
 
 
-def _mark(path: Path, header: str, notes: Notes) -> str:
+def _find_delimiter(path: Path, header: str, notes: Notes) -> str:
     """What separates columns: as the file's ending has it, or, where that is not in the header, what is."""
     usual = "," if ending(path) in (".csv", "") else "\t"
-    others = [mark for mark in _MARKS if mark in header]
+    others = [mark for mark in _DELIMITERS if mark in header]
     if usual in header or not others:
         return usual
-    mark = max(others, key=header.count)
-    if ending(path) == ".csv" or mark != ",":
-        notes[f"header line shows that columns are separated by {mark!r}"] += 1
-    return mark
+    found = max(others, key=header.count)
+    if ending(path) == ".csv" or found != ",":
+        notes[f"header line shows that columns are separated by {found!r}"] += 1
+    return found
 
 
-def _columns(first: Line, reader: Iterator[list[str]], mark: str) -> list[str]:
+def _records(first: Line, lines: Iterator[Line], delimiter: str) -> Iterator[tuple[int, int, list[str]]]:
+    """The first and the last line of each record, and its cells; the header is the first."""
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST))  # of the whole process: it only grows
+    texts = (f"{line.text}\n" for line in chain([first], lines))
+    reader = csv.reader(texts, delimiter=delimiter, strict=True, skipinitialspace=True)
+    line = first.number
     try:
-        header = [name.strip() for name in next(reader)]
+        for cells in reader:
+            yield line, first.number + reader.line_num - 1, cells
+            line = first.number + reader.line_num
     except csv.Error as error:
-        raise _broken_row(first.path, first.number, error, mark) from error
-    others = [other for other in _MARKS if other != mark and other in header[0]]
+        where = f"{first.path}:{line}"
+        if "expected after" in str(error):
+            found = f"text between a closing quote and the next {delimiter!r}"
+            fix = 'write a quote inside a quoted cell twice, as ""'
+            raise table_error("CSV-02", where, found, "cells that are quoted as a whole", fix) from error
+        found = f"a quote that opens a cell and is not closed in {LONGEST:,} characters or by the file's end"
+        fix = "close the quote, or remove it"
+        raise table_error("CSV-11", where, found, "a closing quote", fix) from error
+
+
+def _columns(first: Line, cells: list[str], delimiter: str) -> list[str]:
+    header = [name.strip() for name in cells]
+    others = [other for other in _DELIMITERS if other != delimiter and other in header[0]]
     if len(header) == 1 and others:
-        found = f"one column, {shown(header[0])}"
-        raise first.error("CSV-08", found, f"columns between {mark!r}", f"set task.delimiter={others[0]!r}")
+        found, expected = f"one column, {shown(header[0])}", f"columns between {delimiter!r}"
+        raise first.error("CSV-08", found, expected, f"set task.delimiter={others[0]!r}")
     while len(header) > 1 and not header[-1]:
         header.pop()
     return header
 
 
-def _broken_row(path: Path, line: int, error: csv.Error, mark: str) -> DataError:
-    if "expected after" in str(error):
-        found = f"text between a closing quote and the next {mark!r}"
-        fix = 'write a quote inside a quoted cell twice, as ""'
-        return table_error("CSV-02", f"{path}:{line}", found, "cells that are quoted as a whole", fix)
-    found = f"a quote that opens a cell and is not closed in {LONGEST:,} characters or by the file's end"
-    return table_error("CSV-11", f"{path}:{line}", found, "a closing quote", "close the quote, or remove it")
+def _check_quoted(where: str, last: int, cells: Sequence[str], width: int, delimiter: str) -> None:
+    """Refuse a cell over several lines that may have swallowed rows: it has the delimiters of a whole one."""
+    if any("\n" in cell and cell.count(delimiter) >= width - 1 for cell in cells):
+        found = f"a quoted cell that goes on to line {last} and has the marks of a whole row"
+        fix = "close the quote, or remove it"
+        raise table_error("CSV-11", where, found, "a quote that is closed in its own row", fix)
 
 
-def _check_quoted(
-    path: Path, line: int, last: int, cells: Sequence[str], header: Sequence[str], mark: str
-) -> None:
-    """Refuse a quoted cell over several lines that may have swallowed rows: it holds as many marks as one."""
-    for cell in cells:
-        if "\n" in cell and cell.count(mark) >= len(header) - 1:
-            raise table_error(
-                "CSV-11",
-                f"{path}:{line}",
-                f"a quoted cell that goes on to line {last} and has the marks of a whole row",
-                "a quote that is closed in its own row",
-                "close the quote, or remove it",
-            )
-
-
-def _check_width(path: Path, line: int, cells: Sequence[str], header: Sequence[str]) -> None:
+def _check_width(where: str, cells: Sequence[str], width: int) -> None:
     """Refuse a row that is too short, or that has values past the last column."""
-    if len(cells) < len(header) or any(map(str.strip, cells[len(header) :])):
+    if len(cells) < width or any(map(str.strip, cells[width:])):
         fix = "write every field of the row, and quote those that hold the delimiter"
-        if len(cells) == len(header) + 1:
+        if len(cells) == width + 1:
             fix += "; R writes no name above its row names: set row.names=FALSE there"
-        raise table_error(
-            "CSV-02",
-            f"{path}:{line}",
-            f"{len(cells)} fields",
-            f"{len(header)}, as the header has",
-            fix,
-        )
+        raise table_error("CSV-02", where, f"{len(cells)} fields", f"{width}, as the header has", fix)
 
 
 # JSON: an object on each line, or an array of objects of any size, parsed one at a time
 
 _EDGE = 16  # letters at the end of a buffer in which JSON may be torn
+_LETTER = re.compile(r"\S")
 
 
-def json_lines(path: Path) -> Iterator[Row]:
-    """The objects of JSONL; raises CSV-02 for a line that is none, and what `read_lines` does."""
+def _json_lines(path: Path) -> Iterator[Row]:
+    """The objects of JSONL."""
+    expected, fix = "an object on each line", "write an object on each line, or an array of objects"
     for line in read_lines(path, TABLE):
-        if line.text.strip():
-            yield Row(line.number, _object(line))
+        if not line.text.strip():
+            continue
+        try:
+            values = _DECODER.decode(line.text)
+        except (ValueError, RecursionError) as error:  # numbers of thousands of digits are a ValueError too
+            raise line.error("CSV-02", f"no JSON object: {_reason(error)}", expected, fix) from error
+        if not isinstance(values, dict):
+            raise line.error("CSV-02", f"no JSON object: {shown(values)}", expected, fix)
+        _check_text(line.text, values, f"{line.path}:{line.number}")
+        if values and all(isinstance(value, dict) for value in values.values()):
+            fix = "write rows, in pandas with orient='records', lines=True"
+            raise line.error("CSV-02", "an object of columns", "an object for each row", fix)
+        yield Row(line.number, values)
 
 
-def _object(line: Line) -> Mapping[str, Any]:
-    fix = "write an object on each line, or an array of objects"
-    try:
-        values = _DECODER.decode(line.text)
-    except (ValueError, RecursionError) as error:  # numbers of thousands of digits are a ValueError too
-        found = f"no JSON object: {_reason(error)}"
-        raise line.error("CSV-02", found, "an object on each line", fix) from error
-    if not isinstance(values, dict):
-        raise line.error("CSV-02", f"no JSON object: {shown(values)}", "an object on each line", fix)
-    _check_text(line.text, values, f"{line.path}:{line.number}")
-    if values and all(isinstance(value, dict) for value in values.values()):
-        found, fix = "an object of columns", "write rows, in pandas with orient='records', lines=True"
-        raise line.error("CSV-02", found, "an object for each row", fix)
-    return values
-
-
-def json_array(path: Path) -> Iterator[Row]:
-    """The objects of an array, however long its lines are; raises CSV-02, 07, 18 and 19."""
+def _json_array(path: Path) -> Iterator[Row]:
+    """The objects of an array, however long its lines are."""
     text = _ArrayText(path)
-    text.take("[")
+    text.skip("[")
     number = 0
-    while not text.ends("]"):
+    while not text.ends():
         if number:
-            text.take(",")
+            text.skip(",")
         number += 1
         values = text.value(number)
         if not isinstance(values, dict):
@@ -319,8 +307,10 @@ class _ArrayText:
             try:
                 value, self._place = _DECODER.raw_decode(self._text, begin)
             except (ValueError, RecursionError) as error:
-                if len(self._text) - self._place > LONGEST:
-                    raise self._too_long(number) from error
+                if len(self._text) - begin > LONGEST:
+                    found = f"item {number} has more than {LONGEST:,} characters"
+                    expected, fix = "an object for each row", "check what the file is"
+                    raise table_error("CSV-19", self._path, found, expected, fix) from error
                 is_torn = isinstance(error, json.JSONDecodeError) and (
                     error.pos > len(self._text) - _EDGE or error.msg.startswith("Unterminated string")
                 )
@@ -330,17 +320,17 @@ class _ArrayText:
                 _check_text(self._text[begin : self._place], value, f"{self._path}, item {number}")
                 return value
 
-    def take(self, mark: str) -> None:
-        """Skip a mark, which must be next."""
+    def skip(self, mark: str) -> None:
+        """Go past a mark, which must be next, to the value behind it."""
         if self._next() != mark:
             rest = shown(self._text[self._place :]) if self._next() else "the end of the file"
             raise self._error(f"{rest} in place of {mark!r}")
         self._place += 1
         self._next()
 
-    def ends(self, mark: str) -> bool:
+    def ends(self) -> bool:
         """Whether the array ends here, and nothing follows."""
-        if self._next() != mark:
+        if self._next() != "]":
             return False
         self._place += 1
         if self._next():
@@ -349,14 +339,12 @@ class _ArrayText:
 
     def _next(self) -> str:
         """The next character that is no white space; nothing at the end."""
-        while True:
-            rest = self._text[self._place : self._place + _EDGE].lstrip()
-            if rest:
-                self._place += len(self._text[self._place : self._place + _EDGE]) - len(rest)
-                return rest[0]
-            self._place = min(len(self._text), self._place + _EDGE)
-            if self._place == len(self._text) and not self._read():
+        while (found := _LETTER.search(self._text, self._place)) is None:
+            self._place = len(self._text)
+            if not self._read():
                 return ""
+        self._place = found.start()
+        return found[0]
 
     def _read(self) -> bool:
         """Double the text that is held, so that a long item is parsed only few times."""
@@ -367,29 +355,22 @@ class _ArrayText:
                 pieces.append(piece)
                 missing -= len(piece)
         except UnicodeDecodeError as error:
-            raise table_error(
-                "CSV-07", self._path, f"bytes that are no text ({error.reason})", "UTF-8", "save it as UTF-8"
-            ) from error
+            found = f"bytes that are no text ({error.reason})"
+            raise table_error("CSV-07", self._path, found, "UTF-8", "save it as UTF-8") from error
         self._text = "".join(pieces)
         return len(pieces) > 1
-
-    def _too_long(self, number: int) -> DataError:
-        found, expected = f"item {number} has more than {LONGEST:,} characters", "an object for each row"
-        return table_error("CSV-19", self._path, found, expected, "check what the file is")
 
     def _error(self, found: str) -> DataError:
         expected, fix = "a whole array of objects", "copy the file again, or write an object on each line"
         return table_error("CSV-02", self._path, found, expected, fix)
 
 
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
-    if len(values) < len(pairs):
-        values |= {name: TWICE for name, count in Counter(name for name, _ in pairs).items() if count > 1}
-    return values
+    return values if len(values) == len(pairs) else values | _twice(name for name, _ in pairs)
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_pairs)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object_of)
 
 
 def _check_text(text: str, value: object, where: str) -> None:
@@ -399,9 +380,8 @@ def _check_text(text: str, value: object, where: str) -> None:
             json.dumps(value, ensure_ascii=False, default=str).encode()
         except UnicodeEncodeError as error:
             found = f"{error.object[error.start]!r}, half of a surrogate pair"
-            raise table_error(
-                "CSV-07", where, found, "escapes that spell letters", "correct the text"
-            ) from error
+            expected = "escapes that spell letters"
+            raise table_error("CSV-07", where, found, expected, "correct the text") from error
 
 
 def _reason(error: Exception) -> str:
@@ -413,41 +393,33 @@ def _reason(error: Exception) -> str:
 _BATCH_ROWS = 4096
 
 
-def _parquet(path: Path) -> Iterator[Row]:
+def _parquet(path: Path) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
-    def batches() -> Iterator[Any]:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
-        yield from file.iter_batches(batch_size=_BATCH_ROWS)
-
-    yield from _columnar(path, batches)
+    file = pq.ParquetFile(path, page_checksum_verification=True)
+    yield from file.iter_batches(batch_size=_BATCH_ROWS)
 
 
-def _arrow(path: Path) -> Iterator[Row]:
+def _arrow(path: Path) -> Iterator[Any]:
     import pyarrow as pa
 
-    def batches() -> Iterator[Any]:
-        with pa.memory_map(str(path)) as file, path.open("rb") as head:
-            if head.read(6) == b"ARROW1":
-                reader = pa.ipc.open_file(file)
-                yield from map(reader.get_batch, range(reader.num_record_batches))
-            else:
-                yield from pa.ipc.open_stream(file)
-
-    yield from _columnar(path, batches)
+    with pa.memory_map(str(path)) as file, path.open("rb") as head:
+        if head.read(6) == b"ARROW1":
+            reader = pa.ipc.open_file(file)
+            yield from map(reader.get_batch, range(reader.num_record_batches))
+        else:
+            yield from pa.ipc.open_stream(file)
 
 
-def _columnar(path: Path, batches: Callable[[], Iterator[Any]]) -> Iterator[Row]:
+def _columnar(path: Path, *, batches: Callable[[Path], Iterator[Any]]) -> Iterator[Row]:
     import pyarrow as pa
 
     number = 0
     try:
-        for batch in batches():
-            names = Counter(batch.schema.names)
-            twice = {name: TWICE for name, count in names.items() if count > 1}
-            batch = batch.select(
-                [place for place, name in enumerate(batch.schema.names) if name not in twice]
-            )
+        for batch in batches(path):
+            names = batch.schema.names
+            twice = _twice(names)
+            batch = batch.select([place for place, name in enumerate(names) if name not in twice])
             for start in range(0, len(batch), _BATCH_ROWS):
                 for values in batch.slice(start, _BATCH_ROWS).to_pylist():
                     number += 1
@@ -500,7 +472,10 @@ def read_records(path: Path, *, longest: int = LONGEST) -> Iterator[Record]:
         if text.startswith(">"):
             if header is not None:
                 yield Record(header.number, header.text, "".join(parts))
-            header, parts, length = _header_line(line, text), [], 0
+            header, parts, length = line._replace(text=text[1:].strip()), [], 0
+            if not header.text:
+                found, expected = "a header without a name", "a name after >"
+                raise line.error("CSV-02", found, expected, "give the record a name")
         elif header is None and text and not text.startswith(";"):
             found = f"{shown(text)} before the first header"
             raise line.error("CSV-02", found, "a line with >", "write >name above it")
@@ -512,33 +487,19 @@ def read_records(path: Path, *, longest: int = LONGEST) -> Iterator[Record]:
     yield Record(header.number, header.text, "".join(parts))
 
 
-def _header_line(line: Line, text: str) -> Line:
-    header = text[1:].strip()
-    if not header:
-        raise line.error("CSV-02", "a header without a name", "a name after >", "give the record a name")
-    return line._replace(text=header)
-
-
 def _fasta(path: Path) -> Iterator[Row]:
+    """Records whose headers read `id label=1 split=x`, or `id|1|x`, whose second part is the label."""
     for record in read_records(path):
         if len(record.sequence) > LONGEST:
+            where, found = f"{path}:{record.line}", f"a record of more than {LONGEST:,} letters"
             raise table_error(
-                "CSV-19",
-                f"{path}:{record.line}",
-                f"a record of more than {LONGEST:,} letters",
-                "sequences that a model can read",
-                "cut it into windows",
+                "CSV-19", where, found, "sequences that a model can read", "cut it into windows"
             )
-        yield Row(record.line, {**_header_values(record.header), "sequence": record.sequence})
-
-
-def _header_values(text: str) -> dict[str, str]:
-    """`id label=1 split=x`, or `id|1|x`, whose second part is the label."""
-    name, *words = text.split()
-    values = dict(word.split("=", 1) for word in words if "=" in word)
-    if "|" in name and not values:
-        name, values["label"], *_ = name.split("|")
-    return {"id": name, **values}
+        name, *words = record.header.split()
+        values = dict(word.split("=", 1) for word in words if "=" in word)
+        if "|" in name and not values:
+            name, values["label"], *_ = name.split("|")
+        yield Row(record.line, {"id": name, **values, "sequence": record.sequence})
 
 
 # Datasets: a folder that the `datasets` library reads, or one of the Hugging Face hub
@@ -555,40 +516,24 @@ def split_name(source: str) -> tuple[Path, str]:
     return (Path(name), split) if name else (Path(source), "")
 
 
-def is_hub_id(source: str, endings: Container[str]) -> bool:
-    """Whether a source reads as `owner/name`, `owner/name/config` or one with `:split`, and not as a file.
-
-    Args:
-        source: what is given for a table.
-        endings: those of files, which no dataset's name has.
-    """
-    return bool(_HUB_ID.fullmatch(source)) and Path(source).suffix.lower() not in endings
+def _is_hub_id(source: str) -> bool:
+    """Whether a source reads as `owner/name`, `owner/name/config` or one with `:split`, and not as a file."""
+    return bool(_HUB_ID.fullmatch(source)) and Path(source).suffix.lower() not in NAMES
 
 
-def dataset_rows(source: str, part: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Rows with their numbers from 1.
-
-    Args:
-        source: a folder, of `save_to_disk` or of tables, or `owner/name` or `owner/name/config` of the hub;
-            `:split` may follow.
-        part: `train`, `val` or `test`: the split where none is named; a saved dataset without splits is read
-            whole.
-
-    Raises:
-        DataError: DSET-01, it cannot be read.
-    """
+def _dataset(source: str, part: str) -> Iterator[Row]:
+    """The rows of the split that is named, else of that of `part`; a saved dataset without splits whole."""
     path, split = split_name(source)
     try:
-        yield from enumerate(_rows(source, path, (split,) if split else _SPELLINGS[part]), start=1)
+        rows = _rows(source, path, (split,) if split else _SPELLINGS[part])
+        yield from (Row(number, values) for number, values in enumerate(rows, start=1))
     except DataError:
         raise
     except Exception as error:  # the library raises many kinds
         first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        fix = (
-            "check the folder, or name a file in it"
-            if path.is_dir()
-            else "check the path, the id, the network"
-        )
+        fix = "check the path, the id, the network"
+        if path.is_dir():
+            fix = "check the folder, or name a file in it"
         raise _unreadable(source, f"cannot be read ({first})", fix) from error
 
 
@@ -619,9 +564,9 @@ def _unreadable(source: str, found: str, fix: str) -> DataError:
 
 
 _READERS: dict[FileKind, Callable[[Path], Iterator[Row]]] = {
-    "jsonl": json_lines,
-    "array": json_array,
-    "parquet": _parquet,
-    "arrow": _arrow,
+    "jsonl": _json_lines,
+    "array": _json_array,
+    "parquet": partial(_columnar, batches=_parquet),
+    "arrow": partial(_columnar, batches=_arrow),
     "fasta": _fasta,
 }

@@ -10,8 +10,7 @@ base under it, K labels, D model width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -20,12 +19,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dnalm.data.labelled.table import Rows, TablePart
+from dnalm.data.batch import Movable
+from dnalm.data.labelled.rows import table_error
+from dnalm.data.labelled.table import Labels, Rows, TablePart
 from dnalm.data.windows import Stream, generator, permute
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import Codes, reverse_complement
 from dnalm.limits import Tokens
 from dnalm.tokenizers import Ids, Tokenizer
+from dnalm.tokenizers.protocol import pair_up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +90,7 @@ def cut(
     try:
         ids = tokenizer.encode(codes)
     except DataError as error:
-        parts = error.as_parts()
-        raise DataError(
-            error.code, where=where, found=parts["found"], expected=parts["expected"], fix="leave the row out"
-        ) from error
+        raise table_error(error.code, where, error.found, error.expected, "leave the row out") from error
     special = tokenizer.special
     first, last = int(special.start is not None), len(ids) - int(special.end is not None)
     content = ids[first:last]
@@ -100,36 +99,19 @@ def cut(
     elif recipe.long == "truncate":
         parted = [content[:limit]]
     elif recipe.long == "refuse":
-        raise DataError(
-            "SEQ-02",
-            where=where,
-            found=f"{len(content):,} tokens",
-            expected=f"at most {limit:,}",
-            fix="set sequences.long=pieces, which reads all of it, or truncate",
-        )
+        fix = "set sequences.long=pieces, which reads all of it, or truncate"
+        raise table_error("SEQ-02", where, f"{len(content):,} tokens", f"at most {limit:,}", fix)
     else:
         parted = np.array_split(content, -(-len(content) // limit))
-    wrapped = [special.wrap(part) for part in parted]
-    spells = [special.wrap(np.zeros_like(part)) * 0 for part in parted]
-    for flags, part in zip(spells, parted, strict=True):
-        flags[first : first + len(part)] = 1
-    spelling = np.concatenate(spells).astype(np.bool_)
-    spans = tokenizer.spans(codes, ids)[first:last] if per_base else None
-    return Pieces(
-        ids=np.concatenate(wrapped),
-        spells=spelling,
-        lengths=np.array([len(piece) for piece in wrapped], dtype=np.int64),
-        covers=None if spans is None else _covers(np.flatnonzero(spelling), spans, len(codes)),
-    )
-
-
-def _covers(tokens: Ids, spans: Ids, num_bases: int) -> Ids:
-    """Pairs of a token and a base, (Q, 2)."""
-    lengths = spans[:, 1] - spans[:, 0]
-    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    covers = np.stack([np.repeat(tokens, lengths), np.repeat(spans[:, 0], lengths) + within], axis=1)
-    assert len(np.unique(covers[:, 1])) == num_bases, "every base is spelt by a token"
-    return covers
+    pieces = [special.wrap(part) for part in parted]
+    flags = [np.repeat([False, True, False], [first, len(part), len(ids) - last]) for part in parted]
+    spells = np.concatenate(flags)
+    covers = None
+    if per_base:
+        pairs = pair_up(tokenizer.spans(codes, ids)[first:last])
+        assert len(np.unique(pairs.base)) == len(codes), "every base is spelt by a token"
+        covers = np.stack([np.flatnonzero(spells)[pairs.token], pairs.base], axis=1)
+    return Pieces(np.concatenate(pieces), spells, np.array([len(piece) for piece in pieces]), covers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,14 +131,14 @@ class LabelledSample:
     index: int
     row: int
     pieces: Pieces
-    label: npt.NDArray[np.int64] | npt.NDArray[np.float32]
+    label: Labels
     num_bases: int
     pooled: npt.NDArray[np.float32] | None = None
     bases: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledBatch:
+class LabelledBatch(Movable):
     """What one forward pass takes.
 
     Attributes:
@@ -190,18 +172,6 @@ class LabelledBatch:
     pooled_SD: Tensor | None = None  # noqa: N815
     covers_Q2: Tensor | None = None  # noqa: N815
 
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> LabelledBatch:
-        """The same batch with its tensors on `device`."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self) -> LabelledBatch:
-        """The same batch in page-locked memory, from which a GPU copies faster."""
-        return self._map(Tensor.pin_memory)
-
-    def _map(self, change: Callable[[Tensor], Tensor]) -> LabelledBatch:
-        named = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: change(v) for name, v in named.items() if isinstance(v, Tensor)})  # type: ignore[arg-type]
-
 
 def collate_labelled(samples: list[LabelledSample], *, first_tokens: bool) -> LabelledBatch:
     """Pack samples end to end, longest last, so that equal lengths are neighbours.
@@ -211,51 +181,37 @@ def collate_labelled(samples: list[LabelledSample], *, first_tokens: bool) -> La
         first_tokens: pool the first token of each piece rather than those that spell bases.
     """
     samples = sorted(samples, key=lambda sample: (len(sample.pieces.ids), sample.index))
-    lengths = np.concatenate([sample.pieces.lengths for sample in samples])
+    pieces = [sample.pieces for sample in samples]
+    lengths = np.concatenate([each.lengths for each in pieces])
     cu_lengths = np.concatenate([[0], np.cumsum(lengths)])
-    spells = np.concatenate([sample.pieces.spells for sample in samples])
-    used = spells
+    used = spells = np.concatenate([each.spells for each in pieces])
     if first_tokens:
         used = np.zeros_like(spells)
         used[cu_lengths[:-1]] = True
-    owners = np.repeat(np.arange(len(samples)), [len(sample.pieces.lengths) for sample in samples])
-    covers, labels = _of_bases(samples)
-    rows = [sample.row for sample in samples] if labels is None else _places(samples)
+    labels, covers = [sample.label for sample in samples], None
+    places = [sample.bases for sample in samples if sample.bases is not None]
+    if places:  # labels are of bases; all tokens are counted through, and all bases
+        ends = np.cumsum([(len(sample.pieces.ids), sample.num_bases) for sample in samples], axis=0)
+        before = [np.zeros(2, np.int64), *ends[:-1]]
+        pairs = [
+            each.covers + start for each, start in zip(pieces, before, strict=True) if each.covers is not None
+        ]
+        covers = torch.from_numpy(np.concatenate(pairs))
     pooled = [sample.pooled for sample in samples if sample.pooled is not None]
     return LabelledBatch(
-        ids_N=torch.from_numpy(np.concatenate([sample.pieces.ids for sample in samples])),
+        ids_N=torch.from_numpy(np.concatenate([each.ids for each in pieces])),
         cu_lengths=torch.from_numpy(cu_lengths.astype(np.int32)),
         max_length=int(lengths.max(initial=0)),
         used_N=torch.from_numpy(used),
-        owner_P=torch.from_numpy(owners),
-        labels_S=torch.from_numpy(
-            np.stack([sample.label for sample in samples]) if labels is None else labels
-        ),
-        rows=tuple(rows),
+        owner_P=torch.from_numpy(np.repeat(np.arange(len(samples)), [len(each.lengths) for each in pieces])),
+        labels_S=torch.from_numpy(np.concatenate(labels) if places else np.stack(labels)),
+        rows=tuple(np.concatenate(places).tolist() if places else [sample.row for sample in samples]),
         samples=tuple(sample.index for sample in samples),
         num_content=int(spells.sum()),
         num_bases=sum(sample.num_bases for sample in samples),
         pooled_SD=torch.from_numpy(np.stack(pooled)) if pooled else None,
-        covers_Q2=None if covers is None else torch.from_numpy(covers),
+        covers_Q2=covers,
     )
-
-
-def _of_bases(
-    samples: list[LabelledSample],
-) -> tuple[npt.NDArray[np.int64] | None, npt.NDArray[np.int64] | npt.NDArray[np.float32] | None]:
-    """Pairs of token and base, (Q, 2), and labels of all bases; nothing where sequences are labelled."""
-    if samples[0].bases is None:
-        return None, None
-    pairs, token, base = [], 0, 0
-    for sample in samples:
-        assert sample.pieces.covers is not None, "asked for where bases are labelled"
-        pairs.append(sample.pieces.covers + np.array([token, base]))
-        token, base = token + len(sample.pieces.ids), base + sample.num_bases
-    return np.concatenate(pairs), np.concatenate([sample.label for sample in samples])
-
-
-def _places(samples: list[LabelledSample]) -> list[int]:
-    return [place for sample in samples if sample.bases is not None for place in sample.bases.tolist()]
 
 
 Vectors = npt.NDArray[np.float32]  # of each row on its own strand and on the other, (R, 2, D)
@@ -292,8 +248,10 @@ class SequenceReader:
         table, number = self.part.table, int(self.part.rows[row])
         codes = table.sequence(number)
         codes = reverse_complement(codes) if reverse else codes
-        pieces = _NO_TOKENS
-        if self.vectors is None:
+        pieces, pooled = _NO_TOKENS, None
+        if self.vectors is not None:
+            pooled = np.array(self.vectors[row, int(reverse)])
+        else:
             where = table.place(number)
             pieces = cut(
                 codes, self.tokenizer, self.recipe, limit=self.limit, where=where, per_base=table.per_base
@@ -309,7 +267,7 @@ class SequenceReader:
             label=label,
             bases=places,
             num_bases=len(codes),
-            pooled=None if self.vectors is None else np.array(self.vectors[row, int(reverse)]),
+            pooled=pooled,
         )
 
 
@@ -344,7 +302,7 @@ class TrainingSequences(Dataset[LabelledSample]):
 
 
 @dataclass(frozen=True)
-class JudgedSequences(Dataset[LabelledSample]):
+class EvaluationSequences(Dataset[LabelledSample]):
     """Every row of a part, on one strand or on both, shortest first.
 
     Args:

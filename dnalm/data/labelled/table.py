@@ -12,11 +12,11 @@ import re
 import shlex
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -311,53 +311,54 @@ def read_table(
     Raises:
         DataError: CSV-01 to 12, CSV-16 to 20, DSET-01.
     """
-    notes = Notes()
-    builder = _TableBuilder(task, source, LabelReader(task, num_classes), notes, prefix)
-    for row in read_rows(source, part=part, delimiter=task.delimiter, notes=notes):
+    builder = _TableBuilder(task, source, num_classes, prefix)
+    for row in read_rows(source, part=part, delimiter=task.delimiter, notes=builder.notes):
         builder.add(row)
     if not builder.lines:
-        raise table_error(
-            "CSV-04", source, "no rows", "a labelled sequence on each line", f"fill task.{part}"
-        )
+        expected = "a labelled sequence on each line"
+        raise table_error("CSV-04", source, "no rows", expected, f"fill task.{part}")
     return builder.table()
 
 
-@dataclass
+class Cell(NamedTuple):
+    """A value of a row and where it stands: its column, and its file and line."""
+
+    value: object
+    column: str
+    where: str
+
+    def error(self, code: str, found: str, expected: str, fix: str) -> DataError:
+        """An error about this cell; what is found follows the column's name."""
+        return table_error(code, self.where, f"{self.column} {found}", expected, fix)
+
+
 class _TableBuilder:
     """Rows of one file so far, in growing arrays."""
 
-    task: Task
-    source: str
-    reader: LabelReader
-    notes: Notes
-    prefix: str
-    codes: bytearray = field(default_factory=bytearray)
-    ends: array[int] = field(default_factory=lambda: array("q", [0]))
-    labels: array[float] = field(default_factory=lambda: array("d"))
-    lines: array[int] = field(default_factory=lambda: array("q"))
-    names: list[str] = field(default_factory=list)
-    seen: dict[str, int] = field(default_factory=dict)
-    num_labels: int | None = None  # of a row, where one column lists them
-    needed: dict[str, str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        labels = {f"{self.prefix}label": column for column in self.task.label_columns[:1]}
-        labels |= {f"{self.prefix}label[{n}]": each for n, each in enumerate(self.task.label_columns) if n}
-        names = {} if self.task.id is None else {f"{self.prefix}id": self.task.id}
-        self.needed = {f"{self.prefix}sequence": self.task.sequence, **labels, **names}
+    def __init__(self, task: Task, source: str, num_classes: int | None, prefix: str) -> None:
+        self.task, self.source, self.reader = task, source, LabelReader(task, num_classes)
+        self.notes = Notes()
+        needed = {"sequence": task.sequence}
+        needed |= {f"label[{n}]" if n else "label": column for n, column in enumerate(task.label_columns)}
+        needed |= {} if task.id is None else {"id": task.id}
+        self.needed = {f"{prefix}{key}": column for key, column in needed.items()}
+        self.codes, self.ends = bytearray(), array("q", [0])
+        self.labels, self.lines = array("d"), array("q")
+        self.line_of: dict[str, int] = {}  # by name
+        self.num_labels: int | None = None  # of a row, where one column lists them
 
     def add(self, row: Row) -> None:
         where = f"{self.source}:{row.line}"
         check_columns(row, self.needed, self.source)
-        self._add_name(row, where)
+        name = str(len(self.lines)) if self.task.id is None else str(row.values[self.task.id])
+        if name in self.line_of:
+            found = f"{shown(name)} is there already, on line {self.line_of[name]}"
+            fix = "give each row its own, or leave task.id out"
+            raise table_error("CSV-06", where, found, "a name that no other row has", fix)
+        self.line_of[name] = row.line
         self._add_sequence(row.values[self.task.sequence], where)
         for column in self.task.label_columns:
-            if self.task.kind == "multilabel" and len(self.task.label_columns) == 1:
-                self.labels.extend(self._listed(row.values[column], column, where))
-            elif self.task.kind == "segmentation":
-                self.labels.extend(self._of_bases(row.values[column], column, where))
-            else:
-                self.labels.append(self.reader.read(row.values[column], column=column, where=where))
+            self._add_label(Cell(row.values[column], column, where))
         self.lines.append(row.line)
 
     def table(self) -> LabelledTable:
@@ -369,60 +370,43 @@ class _TableBuilder:
             codes=np.frombuffer(bytes(self.codes), dtype=np.uint8),
             offsets=np.array(self.ends, dtype=np.int64),
             labels=labels.reshape(-1, columns) if task.kind == "multilabel" else labels,
-            names=np.array(self.names),
+            names=np.array(list(self.line_of)),
             lines=np.array(self.lines, dtype=np.int64),
             notes=tuple(sentences(self.notes, self.source)),
             per_base=task.kind == "segmentation",
         )
 
-    def _of_bases(self, value: object, column: str, where: str) -> list[float]:
-        """The class of each base, one letter or item each."""
-        letters = value if isinstance(value, list) else list(str(value).strip())
-        num_bases = self.ends[-1] - self.ends[-2]
-        if len(letters) != num_bases:
-            raise table_error(
-                "CSV-16",
-                where,
-                f"{column} has {len(letters):,} labels for {num_bases:,} bases",
-                "one letter a base",
-                "correct the row, or choose another task.kind",
-            )
-        classes = {
-            each: self.reader.read(each, column=column, where=where) for each in dict.fromkeys(letters)
-        }
-        return [classes[each] for each in letters]
-
-    def _listed(self, value: object, column: str, where: str) -> list[float]:
-        """The labels of a list, as many in every row."""
-        values = self.reader.read_list(value, column=column, where=where)
-        self.num_labels = self.num_labels or len(values)
-        if len(values) != self.num_labels:
-            found = f"{column} has {len(values):,} labels"
-            expected = f"{self.num_labels:,}, as the first row has"
-            raise table_error("CSV-16", where, found, expected, "write 0 or 1 for each label")
-        return values
-
-    def _add_name(self, row: Row, where: str) -> None:
-        if self.task.id is None:
-            self.names.append(str(len(self.lines)))
-            return
-        name = str(row.values[self.task.id])
-        if name in self.seen:
-            found = f"{shown(name)} is there already, on line {self.seen[name]}"
-            fix = "give each row its own, or leave task.id out"
-            raise table_error("CSV-06", where, found, "a name that no other row has", fix)
-        self.seen[name] = row.line
-        self.names.append(name)
-
     def _add_sequence(self, value: object, where: str) -> None:
         letters = read_letters(value, column=self.task.sequence, where=where, notes=self.notes)
         if self.task.length_bp not in (None, len(letters)):
             found, expected = f"{len(letters)} bases", f"task.length_bp={self.task.length_bp}"
-            raise table_error(
-                "CSV-09", where, found, expected, "correct the row, or leave task.length_bp out"
-            )
+            fix = "correct the row, or leave task.length_bp out"
+            raise table_error("CSV-09", where, found, expected, fix)
         self.codes += letters.tobytes().translate(STORED_TABLE)
         self.ends.append(len(self.codes))
+
+    def _add_label(self, cell: Cell) -> None:
+        """The label of a row, the labels that a cell lists (as many in every row), or those of all bases."""
+        if self.task.kind == "multilabel" and len(self.task.label_columns) == 1:
+            values = self.reader.read_list(cell)
+            self.num_labels = self.num_labels or len(values)
+            if len(values) != self.num_labels:
+                expected = f"{self.num_labels:,}, as the first row has"
+                raise cell.error(
+                    "CSV-16", f"has {len(values):,} labels", expected, "write 0 or 1 for each label"
+                )
+            self.labels.extend(values)
+        elif self.task.kind == "segmentation":
+            letters = cell.value if isinstance(cell.value, list) else list(str(cell.value).strip())
+            num_bases = self.ends[-1] - self.ends[-2]
+            if len(letters) != num_bases:
+                found = f"has {len(letters):,} labels for {num_bases:,} bases"
+                fix = "correct the row, or choose another task.kind"
+                raise cell.error("CSV-16", found, "one letter a base", fix)
+            classes = {each: self.reader.read(cell._replace(value=each)) for each in dict.fromkeys(letters)}
+            self.labels.extend(classes[each] for each in letters)
+        else:
+            self.labels.append(self.reader.read(cell))
 
 
 def check_columns(row: Row, needed: Mapping[str, str], source: str) -> None:
@@ -497,7 +481,9 @@ def read_letters(value: object, *, column: str, where: str, notes: Notes) -> Cod
     if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
         text = " ".join(value)
     if not isinstance(text, str) or not text.strip():
-        raise table_error("CSV-04", where, f"{column} is {shown(value)}", "a sequence", "leave the row out")
+        raise Cell(value, column, where).error(
+            "CSV-04", f"is {shown(value)}", "a sequence", "leave the row out"
+        )
     text = text.strip()
     if " " in text:
         text = _joined(text, column, where)
@@ -567,47 +553,44 @@ class LabelReader:
     task: Task
     num_classes: int | None
 
-    def read(self, value: object, *, column: str, where: str) -> float:
+    def read(self, cell: Cell) -> float:
         """A class as its number, a label as 0 or 1, a value.
-
-        Args:
-            value: the field.
-            column: its name.
-            where: file and line.
 
         Raises:
             DataError: CSV-03, 05, 12.
         """
-        text = _plain(value)
-        if text is None or text == "":
-            raise _empty(column, where, "empty")
+        value, is_regression = _plain(cell.value), self.task.kind == "regression"
+        if value is None or value == "":
+            raise _no_label(cell, "empty")
         if self.task.classes:
-            name = next((each for each in _spellings(text) if each in self.task.classes), None)
+            name = next((each for each in _spellings(value) if each in self.task.classes), None)
             if name is None:
-                raise self._not_a_label(text, column, where)
+                raise self._not_a_label(cell, value)
             return self.task.classes.index(name)
-        number = self._number(text, column, where)
-        if not math.isfinite(number) or (self.task.kind == "regression" and abs(number) > _LARGEST):
-            raise _empty(column, where, str(text))
-        if self.task.kind != "regression":
-            self._check_class(number, column, where)
+        number = self._number(cell, value)
+        if not math.isfinite(number) or (is_regression and abs(number) > _LARGEST):
+            raise _no_label(cell, str(value))
+        if not is_regression and number != int(number):
+            raise self._not_a_label(cell, number)
+        if not is_regression and not 0 <= number < (self.num_classes or MOST_CLASSES):
+            raise self._no_class(cell, number)
         return number
 
-    def read_list(self, value: object, *, column: str, where: str) -> list[float]:
-        """The labels of one field: a list, or a text as `[0, 1, 0]`, `0;1;0` or `0 1 0`.
+    def read_list(self, cell: Cell) -> list[float]:
+        """The labels of one cell: a list, or a text as `[0, 1, 0]`, `0;1;0` or `0 1 0`.
 
         Raises:
             DataError: CSV-03, 05, 12, as `read`.
         """
-        value = _plain(value)
+        value = _plain(cell.value)
         if isinstance(value, str):
             value = [each for each in _BETWEEN_LABELS.split(value.strip("[]() ")) if each]
         values = value if isinstance(value, list) else [value]
         if not values:
-            raise _empty(column, where, "empty")
-        return [self.read(each, column=column, where=where) for each in values]
+            raise _no_label(cell, "empty")
+        return [self.read(cell._replace(value=each)) for each in values]
 
-    def _number(self, value: object, column: str, where: str) -> float:
+    def _number(self, cell: Cell, value: object) -> float:
         if self.task.kind in ("binary", "multilabel") and isinstance(value, str):
             truth = _BOOLEANS.get(value.lower())
             if truth is not None:
@@ -617,15 +600,9 @@ class LabelReader:
                 raise ValueError
             return float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError, OverflowError):
-            raise self._not_a_label(value, column, where) from None
+            raise self._not_a_label(cell, value) from None
 
-    def _check_class(self, number: float, column: str, where: str) -> None:
-        if number != int(number):
-            raise self._not_a_label(number, column, where)
-        if number < 0 or number >= (self.num_classes or MOST_CLASSES):
-            raise self._no_class(number, column, where)
-
-    def _no_class(self, number: float, column: str, where: str) -> DataError:
+    def _no_class(self, cell: Cell, number: float) -> DataError:
         limit = f"a class from 0 to {(self.num_classes or MOST_CLASSES) - 1:,}"
         fix = "correct the label, or set task.num_classes=<number of classes>"
         if self.task.kind == "multilabel":
@@ -637,28 +614,28 @@ class LabelReader:
         elif self.num_classes is None:
             fix = "set task.kind=regression for values, or name the classes: task.classes=['7','9']"
         text = str(int(number)) if abs(number) < _EXACT else f"{number:g}"
-        return table_error("CSV-12", where, f"{column} is {text}", limit, fix)
+        return cell.error("CSV-12", f"is {text}", limit, fix)
 
-    def _not_a_label(self, text: object, column: str, where: str) -> DataError:
-        kind = self.task.kind
-        expected = {"regression": "a number", "multilabel": "0 or 1"}.get(kind, "the number of a class")
-        fix = "correct it, or name the classes in their order: task.classes=[first,second]"
-        if kind == "regression":
-            has_comma = isinstance(text, str) and re.fullmatch(r"[+-]?\d+,\d+", text)
-            fix = (
-                "write decimals with a point, such as 0.5"
-                if has_comma
-                else "correct it, or leave the row out"
-            )
-        elif kind == "multilabel":
-            fix = _EACH_LABEL
-        elif isinstance(text, list):
-            fix = "set task.kind=multilabel, in which a list holds 0 or 1 for each label"
-        elif isinstance(text, float) and text != int(text):
-            fix = "correct it, or set task.kind=regression"
+    def _not_a_label(self, cell: Cell, value: object) -> DataError:
+        expected, fix = (
+            "the number of a class",
+            "name the classes in their order: task.classes=[first,second]",
+        )
         if self.task.classes:
-            expected, fix = f"one of {listed(self.task.classes)}", "correct it, or add it to task.classes"
-        return table_error("CSV-03", where, f"{column} is {shown(text)}", expected, fix)
+            expected, fix = f"one of {listed(self.task.classes)}", "add it to task.classes"
+        elif self.task.kind == "regression":
+            expected, fix = "a number", "leave the row out"
+            if isinstance(value, str) and re.fullmatch(r"[+-]?\d+,\d+", value):
+                return cell.error(
+                    "CSV-03", f"is {shown(value)}", expected, "write decimals with a point, such as 0.5"
+                )
+        elif self.task.kind == "multilabel":
+            return cell.error("CSV-03", f"is {shown(value)}", "0 or 1", _EACH_LABEL)
+        elif isinstance(value, list):
+            fix = "set task.kind=multilabel, in which a list holds 0 or 1 for each label"
+        elif isinstance(value, float) and value != int(value):
+            fix = "set task.kind=regression"
+        return cell.error("CSV-03", f"is {shown(value)}", expected, f"correct it, or {fix}")
 
 
 def _plain(value: object) -> object:
@@ -676,12 +653,6 @@ def _spellings(value: object) -> tuple[str, ...]:
     return (str(value),)
 
 
-def _empty(column: str, where: str, text: str) -> DataError:
-    fix = "leave the row out, or fill it in"
-    return table_error(
-        "CSV-05",
-        where,
-        f"{column} is {text}",
-        "a label in every row, finite in single precision if a number",
-        fix,
-    )
+def _no_label(cell: Cell, text: str) -> DataError:
+    expected = "a label in every row, finite in single precision if a number"
+    return cell.error("CSV-05", f"is {text}", expected, "leave the row out, or fill it in")

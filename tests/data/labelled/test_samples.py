@@ -13,7 +13,7 @@ from dnalm.data import BatchPlan
 from dnalm.data.labelled import SequenceRecipe, Task
 from dnalm.data.labelled.module import LengthBuckets
 from dnalm.data.labelled.samples import (
-    JudgedSequences,
+    EvaluationSequences,
     SequenceReader,
     TrainingSequences,
     collate_labelled,
@@ -106,7 +106,7 @@ def test_a_sequence_too_short_for_a_token_is_told_by_its_line() -> None:
 
 def test_rows_are_judged_shortest_first_and_on_both_strands_if_asked(reader: SequenceReader) -> None:
     both = SequenceReader(part=reader.part, tokenizer=K3, recipe=SequenceRecipe(average_strands=True))
-    judged = JudgedSequences(both)
+    judged = EvaluationSequences(both)
     assert len(judged) == 26
     rows_ = [judged[index].row for index in range(26)]
     assert rows_[::2] == rows_[1::2]
