@@ -15,10 +15,10 @@ X hidden bases, P pairs of a hidden base and a masked token over it.
 
 from __future__ import annotations
 
-import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from itertools import islice
+from itertools import count, islice
 from typing import Self, cast
 
 import numpy as np
@@ -31,7 +31,7 @@ from dnalm.data.masking import Flags
 from dnalm.data.targets import UNLABELLED, Target
 from dnalm.data.windows import Integers
 from dnalm.errors import ConfigError
-from dnalm.genome.alphabet import UNKNOWN, Codes, bases
+from dnalm.genome.alphabet import Codes, bases, is_unknown
 from dnalm.limits import BatchSize, Workers
 from dnalm.tokenizers import Ids
 from dnalm.tokenizers.protocol import pair_up
@@ -76,17 +76,8 @@ def find_hidden(codes: Codes, spans: Ids, hidden: Flags, *, start: int) -> Hidde
     Returns:
         The hidden bases in ascending order; an N is never one.
     """
-    cover = np.zeros(len(codes) + 1, dtype=np.int64)
-    covered_by_visible = cover.copy()
-    np.add.at(cover, spans[:, 0], 1)
-    np.add.at(cover, spans[:, 1], -1)
-    visible = spans[~hidden]
-    np.add.at(covered_by_visible, visible[:, 0], 1)
-    np.add.at(covered_by_visible, visible[:, 1], -1)
-    is_visible = np.cumsum(covered_by_visible)[:-1] > 0
-    is_hidden = (np.cumsum(cover)[:-1] > 0) & ~is_visible & (bases(codes) != UNKNOWN)
+    is_hidden = _covered(spans, len(codes)) & ~_covered(spans[~hidden], len(codes)) & ~is_unknown(codes)
     places = np.flatnonzero(is_hidden)
-
     pairs = pair_up(spans[hidden])
     kept = is_hidden[pairs.base]
     return HiddenBases(
@@ -96,6 +87,13 @@ def find_hidden(codes: Codes, spans: Ids, hidden: Flags, *, start: int) -> Hidde
         pair_token_P=pairs.token[kept],
         pair_offset_P=pairs.offset[kept],
     )
+
+
+def _covered(spans: Ids, num_bases: int) -> Flags:
+    """Which bases lie in any of (T, 2) spans, (L,)."""
+    starts, ends = (np.bincount(column, minlength=num_bases + 1) for column in spans.T)
+    covered: Flags = np.cumsum(starts - ends)[:-1] > 0
+    return covered
 
 
 def join_hidden(parts: list[HiddenBases], tokens_per_part: list[int]) -> HiddenBases:
@@ -247,9 +245,9 @@ class BatchPlan:
     num_workers: Workers = 0
 
     def __post_init__(self) -> None:
-        for name in ("global_size", "micro_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; a batch holds at least one sample")
+        for name, size in (("global_size", self.global_size), ("micro_size", self.micro_size)):
+            if size < 1:
+                raise ValueError(f"{name} is {size}; a batch holds at least one sample")
 
     def accumulation(self, world_size: int) -> int:
         """Forward passes per optimizer step on each rank.
@@ -287,7 +285,7 @@ class StepBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         """Yield `micro_size` indices at a time, `accumulation` times a step."""
         passes = self.plan.accumulation(self.world_size)
-        for step in itertools.count(self.start_step):
+        for step in count(self.start_step):
             first = step * self.plan.global_size + self.rank * passes * self.plan.micro_size
             for number in range(passes):
                 begin = first + number * self.plan.micro_size
@@ -323,12 +321,11 @@ class CountedSteps(Iterable[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         batches = iter(self.loader)
         while step := list(islice(batches, self.per_step)):
-            counts: dict[str, int] = {}
+            counts = Counter[str]()
             for batch in step:
-                for name, count in count_targets(batch).items():
-                    counts[name] = counts.get(name, 0) + count
+                counts.update(count_targets(batch))
             for batch in step:
-                yield replace(batch, step_targets=counts)
+                yield replace(batch, step_targets=dict(counts))
 
 
 def count_targets(batch: Batch) -> dict[str, int]:

@@ -165,10 +165,13 @@ class GenomeCorpus:
         """The genome and its tracks, simulated and built on first use; `tracks` as of `Corpus.genomes`."""
         source = self.source()
         store = open_or_build(source, self.cache)
+        recipes: Mapping[str, TrackRecipe] = self.tracks or {}
+        if tracks is not None and self.clade is not None and self.tracks is None:
+            recipes = clade_tracks(self.clade, source.parent, source.stem)
+        wanted = recipes if tracks is None else tracks
+        require_tracks(wanted, recipes)
         folder = track_cache(self.cache)
-        opened = {
-            name: recipe.prepare(store, folder) for name, recipe in self._wanted(tracks, source).items()
-        }
+        opened = {name: recipes[name].prepare(store, folder) for name in wanted}
         division = self.split.divide(store)
         if self.regions is not None:
             division = division.within(self.regions, store)
@@ -177,17 +180,6 @@ class GenomeCorpus:
     def genomes(self, tracks: Collection[str] | None = None) -> list[CorpusGenome]:
         """The one genome."""
         return [self.genome(tracks)]
-
-    def _wanted(self, names: Collection[str] | None, source: Path) -> Mapping[str, TrackRecipe]:
-        if names is None:
-            return self.tracks or {}
-        recipes: Mapping[str, TrackRecipe] = self.tracks or {}
-        if self.clade is not None and self.tracks is None:
-            recipes = clade_tracks(self.clade, source.parent, source.stem)
-        for name in names:
-            if name not in recipes:
-                raise missing_track(name, recipes)
-        return {name: recipes[name] for name in names}
 
     def source(self) -> Path:
         """The genome's file, simulated on first use."""
@@ -239,8 +231,7 @@ class DatasetCorpus:
             DataError: DSET-01 to 03, or what is wrong with a sequence, which is named by its row; DATA-05, a
                 track is asked for.
         """
-        for name in tracks or ():
-            raise missing_track(name, ())
+        require_tracks(tracks or (), ())
         path = dataset_fasta(
             self.source, column=self.column, part=self.part, revision=self.revision, cache=self.cache
         )
@@ -248,15 +239,22 @@ class DatasetCorpus:
         return [CorpusGenome(name=path.stem, path=path, store=store, division=self.split.divide(store))]
 
 
-def missing_track(name: str, there: Collection[str]) -> DataError:
-    """The error of a track that an objective or an input needs and the corpus lacks."""
-    return DataError(
-        "DATA-05",
-        where="data.tracks",
-        found=f"no track {name!r}; " + (f"there are {', '.join(there)}" if there else "there is none"),
-        expected="every track that an objective learns or that is an input",
-        fix=f"give data.tracks.{name}, as data=annotated and data=knowledge do, or leave it out",
-    )
+def require_tracks(names: Iterable[str], there: Collection[str]) -> None:
+    """Refuse a track that an objective learns or that is an input, and that the corpus lacks.
+
+    Raises:
+        DataError: DATA-05.
+    """
+    for name in names:
+        if name not in there:
+            offered = f"there are {', '.join(there)}" if there else "there is none"
+            raise DataError(
+                "DATA-05",
+                where="data.tracks",
+                found=f"no track {name!r}; {offered}",
+                expected="every track that an objective learns or that is an input",
+                fix=f"give data.tracks.{name}, as data=annotated and data=knowledge do, or leave it out",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -425,10 +423,8 @@ class MultispeciesCorpus:
             for species in self.clade.species:  # conservation is the first one's alone
                 for name, recipe in clade_tracks(self.clade, folder, species).items():
                     tracks.setdefault(name, {})[species] = recipe
-        for name in names or ():
-            if name not in tracks:
-                raise missing_track(name, tracks)
         chosen = tracks if names is None else names
+        require_tracks(chosen, tracks)
         return {
             s.name: {name: tracks[name][s.name] for name in chosen if s.name in tracks[name]}
             for s in self.species

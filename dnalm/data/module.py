@@ -14,12 +14,10 @@ from dnalm.data.masking import Masking
 from dnalm.data.samples import Mixture, TrainingSamples, ValidationSamples, lay_out
 from dnalm.data.targets import AbsentTrack, Channels, find_channels, track_of
 from dnalm.data.windows import WindowRecipe
-from dnalm.errors import DataError
+from dnalm.errors import DataError, listed
 from dnalm.genome.intervals import total_length
 from dnalm.genome.tracks import JoinedTrack, join_track
 from dnalm.tokenizers import Tokenizer
-
-_NAMED = 10  # genomes that a message names
 
 
 class GenomeData(LightningDataModule):
@@ -80,7 +78,16 @@ class GenomeData(LightningDataModule):
                 fix="name species in data.held_out, or let data.split divide a genome",
             )
         if not self._training():
-            raise self._nothing_trains()
+            num_tokens = self.windows.shortest
+            num_bases = self.windows.bases(num_tokens, self.tokenizer)
+            raise DataError(
+                "DATA-08",
+                where=listed([genome.name for genome in self.opened]),
+                found=f"no base is left for training windows: {self.opened[0].division.description}",
+                expected=f"stretches of at least {num_bases} bases, a window of {num_tokens} tokens",
+                fix="lower the gap (data.split.gap=0), divide by contigs (data/split=random_contigs), "
+                "hold out less, or shorten windows.max_tokens",
+            )
         each = max(1, self.windows.num_validation // with_validation)
         self.joined = self._join(self.opened, (*self.tracks, *self.inputs))
         absent = {name: AbsentTrack(track.kind, len(track.names)) for name, track in self.joined.items()}
@@ -136,27 +143,20 @@ class GenomeData(LightningDataModule):
         """The genomes of which a part trains, by number."""
         return [number for number, genome in enumerate(self.opened) if len(genome.division.train)]
 
-    def _nothing_trains(self) -> DataError:
-        """The division leaves no base to train on: the gaps between both sides take all, for instance."""
-        shortest = self.windows.bases(self.windows.shortest, self.tokenizer)
-        names = [genome.name for genome in self.opened]
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        return DataError(
-            "DATA-08",
-            where=", ".join(names[:_NAMED]) + more,
-            found=f"no base is left for training windows: {self.opened[0].division.description}",
-            expected=f"stretches of at least {shortest} bases, a window of {self.windows.shortest} tokens",
-            fix="lower the gap (data.split.gap=0), divide by contigs (data/split=random_contigs), hold out "
-            "less, or shorten windows.max_tokens",
-        )
-
     def _join(self, genomes: Sequence[CorpusGenome], names: Sequence[str]) -> dict[str, JoinedTrack]:
         lengths = {genome.name: genome.store.num_bases for genome in genomes}
         joined = {}
         for name in names:
             those = {genome.name: genome.tracks[name] for genome in genomes if name in genome.tracks}
             if not those:
-                raise _untrained(name, list(lengths))
+                raise DataError(
+                    "DATA-07",
+                    where=f"data.tracks.{name}",
+                    found=f"none of {listed(lengths)}, which train, has it",
+                    expected="a genome that trains with every track that an objective learns",
+                    fix="hold out another genome, give the track of one that trains, or leave that "
+                    "objective out",
+                )
             joined[name] = join_track(name, those, lengths=lengths)
         return joined
 
@@ -204,18 +204,6 @@ class GenomeData(LightningDataModule):
     ) -> Loader[Batch]:
         workers = self.batch.num_workers
         return Loader(samples, order, collate=collate, num_workers=workers, keep_workers=True)
-
-
-def _untrained(track: str, genomes: list[str]) -> DataError:
-    """No genome that trains has a track."""
-    more = f" and {len(genomes) - _NAMED} others" if len(genomes) > _NAMED else ""
-    return DataError(
-        "DATA-07",
-        where=f"data.tracks.{track}",
-        found=f"none of {', '.join(genomes[:_NAMED])}{more}, which train, has it",
-        expected="a genome that trains with every track that an objective learns",
-        fix="hold out another genome, give the track of one that trains, or leave that objective out",
-    )
 
 
 def genome_seed(seed: int, number: int) -> int:

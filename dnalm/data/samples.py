@@ -1,7 +1,9 @@
 """From a sample's index to its masked tokens: genome, window, strand, tokens, mask.
 
-Both datasets are pure functions of (seed, index) over a memory-mapped store, so they are cheap to
-copy into loader workers and return the same samples in every process.
+`TrainingSamples` and `ValidationSamples` are pure functions of (seed, index) over memory-mapped stores, so
+they are cheap to copy into loader workers and return the same samples in every process. Sample i of a run is
+drawn in three steps: `Mixture` says which genome it reads, the genome's `TrainingWindows` which stretch and
+strand, and a generator keyed by (seed, i) which of its tokens are masked.
 
 Shapes: L bases of a window, T tokens, R regions, G genomes.
 """
@@ -10,8 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from torch.utils.data import Dataset
 
 from dnalm.data.batch import Sample, find_hidden
@@ -36,114 +40,139 @@ from dnalm.tokenizers import Ids, Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaidOutGenome:
-    """A genome of a corpus with its windows laid out.
-
-    Attributes:
-        name: of the genome.
-        store: its bases.
-        train: (R, 2) regions of training windows; empty if all of the genome is held out.
-        training: training windows, if there are any.
-        held_out: (R, 2) regions of validation windows.
-        validation: validation windows; empty if all of the genome is used for training.
-        num_too_short: bases of the training side in stretches that are too short for a window.
-        tracks: all tracks of the run by name, those that this genome lacks as absent.
-        channels: which of them are inputs.
-        targets: names of the targets that come from the others; see `target_name`.
-    """
-
-    name: str
-    store: GenomeStore
-    train: Integers
-    training: TrainingWindows | None
-    held_out: Integers
-    validation: list[Window]
-    num_too_short: int = 0
-    tracks: Mapping[str, TrackStore | AbsentTrack] = field(default_factory=dict)
-    channels: Channels = field(default_factory=Channels)
-    targets: tuple[str, ...] = ()
-
-    @property
-    def learned(self) -> dict[str, TrackStore | AbsentTrack]:
-        """The tracks with targets, by the names of these."""
-        return {target: self.tracks[track_of(target)] for target in self.targets}
-
-    def describe_sides(self) -> str:
-        """How many bases windows are read from, and a warning where less than half of the genome trains."""
-        train, held_out = total_length(self.train), total_length(self.held_out)
-        sentence = f"{train:,} bases train, {held_out:,} validate"
-        if len(self.train) and self.num_too_short > train:
-            sentence += f"; warning: {self.num_too_short:,} more lie in stretches too short for a window"
-        return sentence
-
-
-def lay_out(
-    genome: CorpusGenome,
-    tokenizer: Tokenizer,
-    recipe: WindowRecipe,
-    *,
-    num_validation: int,
-    seed: int,
-    absent: Mapping[str, AbsentTrack],
-    channels: Channels,
-    targets: tuple[str, ...],
-) -> LaidOutGenome:
-    """Lay out the windows of both sides of a genome.
+class MaskedWindows(Dataset[Sample]):
+    """Windows read, tokenized and masked: what training and validation samples share.
 
     Args:
-        genome: the genome and its division.
-        tokenizer: converts window lengths from tokens to bases.
-        recipe: how long windows are and where they come from.
-        num_validation: validation windows, at most.
-        seed: of this genome's windows.
-        absent: placeholder for each track of the run that the genome lacks.
-        channels: of the run.
-        targets: of the run.
-
-    Raises:
-        DataError: DATA-01, a side that has bases has no stretch long enough for a window.
+        genomes: the genomes of the run, those of training with training windows.
+        tokenizer: bases to ids.
+        max_tokens: tokens of a sample at most, special ones not counted.
+        masking: the run's masking.
+        seed: the run's seed.
     """
-    longest = recipe.bases(recipe.max_tokens, tokenizer)
-    shortest = recipe.bases(recipe.shortest, tokenizer)
-    train, num_too_short = _usable(genome, genome.division.train, recipe, shortest, "training")
-    held_out, _ = _usable(genome, genome.division.validation, recipe, shortest, "validation")
-    validation = validation_windows(held_out, length=longest, count=num_validation) if len(held_out) else []
-    windows = TrainingWindows(train, recipe=recipe, shortest=shortest, longest=longest, seed=seed)
-    return LaidOutGenome(
-        name=genome.name,
-        store=genome.store,
-        train=train,
-        training=windows if len(train) else None,
-        held_out=held_out,
-        validation=validation,
-        num_too_short=num_too_short,
-        tracks={**absent, **genome.tracks},
-        channels=channels,
-        targets=targets,
-    )
 
+    genomes: list[LaidOutGenome]
+    tokenizer: Tokenizer
+    max_tokens: int
+    masking: Masking
+    seed: int
 
-def _usable(
-    genome: CorpusGenome, regions: Integers, recipe: WindowRecipe, shortest: int, side: str
-) -> tuple[Integers, int]:
-    """Regions without long runs of N and too short stretches, and the number of bases of the latter."""
-    if not len(regions):
-        return regions, 0
-    runs = genome.store.unknown_runs
-    gaps = runs[runs[:, 1] - runs[:, 0] > recipe.max_unknown]
-    pieces = cut_at(subtract(regions, gaps), genome.store.offsets)
-    is_usable = pieces[:, 1] - pieces[:, 0] >= shortest
-    usable = pieces[is_usable]
-    if not len(usable):
-        longest = int(np.diff(pieces).max(initial=0))
-        raise DataError(
-            "DATA-01",
-            where=genome.store.source.name,
-            found=f"no {side} window fits: the longest stretch without N has {longest} bases",
-            expected=f"at least {shortest} bases for a window of {recipe.shortest} tokens",
-            fix="give a longer genome, raise windows.max_unknown, or change data.split",
+    def _draw(
+        self,
+        genome: LaidOutGenome,
+        window: Window,
+        masking: Masking,
+        *,
+        index: int,
+        rate: float,
+        stream: Stream,
+    ) -> tuple[Sample, TokenizedWindow]:
+        """The masked sample of a window, in which masked tokens are predicted; and its tokens."""
+        tokens = _read(genome.store, window, self.tokenizer, self.max_tokens)
+        random = generator(self.seed, stream, index)
+        seen, masked = masking.hide(tokens.ids, tokens.content, self.tokenizer, rate=rate, random=random)
+        num_bases = len(tokens.codes)
+        sample = Sample(
+            index=index,
+            seen=seen,
+            ids=tokens.ids,
+            masked=masked,
+            targets=masked,
+            content=tokens.content,
+            num_bases=num_bases,
+            tracks=read_targets(genome.learned, window, tokens.spans, num_bases),
+            annotations=genome.channels.read(genome.tracks, window, tokens.spans, num_bases),
         )
-    return usable, int(np.diff(pieces[~is_usable]).sum())
+        return sample, tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSamples(MaskedWindows):
+    """Sample i of a run, for any i >= 0.
+
+    Args:
+        mixture: which of the genomes sample i reads.
+        global_batch: samples per optimizer step; sample i belongs to step i // global_batch.
+    """
+
+    mixture: Mixture
+    global_batch: int
+
+    def __getitem__(self, index: int) -> Sample:
+        """Draw sample `index`."""
+        number, place = self.mixture[index]
+        genome = self.genomes[number]
+        assert genome.training is not None, "genomes without training windows have no share"
+        rate = self.masking.rate_at(index // self.global_batch)
+        window = genome.training[place]
+        sample, _ = self._draw(genome, window, self.masking, index=index, rate=rate, stream=Stream.MASK)
+        return replace(sample, targets=sample.content) if self.masking.loss_on == "all" else sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationSamples(MaskedWindows):
+    """A fixed list of windows with fixed masks.
+
+    Every masked token is shown as the mask token, and the first step's rate is used throughout,
+    so that the same bases are hidden at every validation and no unmasked token reveals a hidden base.
+
+    Args:
+        windows: pairs of a genome's number and a window in it.
+    """
+
+    windows: list[tuple[int, Window]]
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Draw window `index`; past the end, a filler of a batch with nothing masked and no target known."""
+        is_filler = index >= len(self.windows)
+        number, window = self.windows[0 if is_filler else index]
+        all_masked = replace(self.masking, mask_share=1.0, random_share=0.0, faithful=False)
+        sample, tokens = self._draw(
+            self.genomes[number],
+            window,
+            all_masked,
+            index=index,
+            rate=self.masking.rate,
+            stream=Stream.VALIDATION_MASK,
+        )
+        if is_filler:
+            nothing = np.zeros_like(sample.masked)
+            unknown = {name: unknown_like(target) for name, target in sample.tracks.items()}
+            sample = replace(sample, masked=nothing, targets=nothing, tracks=unknown)
+        hidden = find_hidden(tokens.codes, tokens.spans, sample.masked, start=window.start)
+        return replace(sample, hidden=hidden)
+
+
+class TokenizedWindow(NamedTuple):
+    """The tokens of a window, and the bases under them on its strand."""
+
+    codes: Codes  # (L,)
+    ids: Ids  # (T,)
+    spans: Ids  # (T, 2)
+
+    @property
+    def content(self) -> Flags:
+        """Which tokens spell bases, (T,)."""
+        flags: Flags = self.spans[:, 1] > self.spans[:, 0]
+        return flags
+
+
+def _read(store: GenomeStore, window: Window, tokenizer: Tokenizer, max_tokens: int) -> TokenizedWindow:
+    """The tokens of a window on its strand, those past the first `max_tokens` cut off at its end."""
+    codes = store.codes[window.start : window.end].view(np.ndarray)
+    codes = reverse_complement(codes) if window.reverse else codes
+    ids = tokenizer.encode(codes)
+    spans = tokenizer.spans(codes, ids)
+    longest = max_tokens + tokenizer.special.num_wrapping
+    if len(ids) > longest:
+        last = longest - (tokenizer.special.end is not None)
+        num_bases = int(spans[last - 1, 1])
+        kept = np.concatenate([np.arange(last), np.arange(len(ids) - (longest - last), len(ids))])
+        codes, ids, spans = codes[:num_bases], ids[kept], np.minimum(spans[kept], num_bases)
+    return TokenizedWindow(codes, ids, spans)
 
 
 SLOTS = 1 << 18  # a genome with less than one slot's share gets one
@@ -179,7 +208,7 @@ class Mixture:
         return genome, turn * int(self.slots[genome]) + int(self._rank[slot])
 
 
-def _slots(shares: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Integers:
+def _slots(shares: npt.NDArray[np.float64]) -> Integers:
     """Slots of each genome by largest remainders, at least one."""
     if len(shares) == 1:
         return np.ones(1, dtype=np.int64)
@@ -191,143 +220,108 @@ def _slots(shares: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Integers:
     return slots
 
 
-@dataclass(frozen=True)
-class _Tokens:
-    codes: Codes  # (L,) bases under the tokens
-    ids: Ids  # (T,)
-    spans: Ids  # (T, 2)
+@dataclass(frozen=True, kw_only=True)
+class LaidOutGenome:
+    """A genome of a corpus with its windows laid out.
 
-    @property
-    def content(self) -> Flags:
-        """Which tokens spell bases, (T,)."""
-        flags: Flags = self.spans[:, 1] > self.spans[:, 0]
-        return flags
+    Attributes:
+        name: of the genome.
+        store: its bases.
+        train: (R, 2) regions of training windows; empty if all of the genome is held out.
+        training: training windows, if there are any.
+        held_out: (R, 2) regions of validation windows.
+        validation: validation windows; empty if all of the genome is used for training.
+        num_too_short: bases of the training side in stretches that are too short for a window.
+        tracks: all tracks of the run by name, those that this genome lacks as absent.
+        learned: those with targets, by the names of these; see `target_name`.
+        channels: the labels and classes of tracks that are inputs.
+    """
+
+    name: str
+    store: GenomeStore
+    train: Integers
+    training: TrainingWindows | None
+    held_out: Integers
+    validation: list[Window]
+    num_too_short: int = 0
+    tracks: Mapping[str, TrackStore | AbsentTrack] = field(default_factory=dict)
+    learned: Mapping[str, TrackStore | AbsentTrack] = field(default_factory=dict)
+    channels: Channels = field(default_factory=Channels)
+
+    def describe_sides(self) -> str:
+        """How many bases windows are read from, and a warning where less than half of the genome trains."""
+        train, held_out = total_length(self.train), total_length(self.held_out)
+        sentence = f"{train:,} bases train, {held_out:,} validate"
+        if len(self.train) and self.num_too_short > train:
+            sentence += f"; warning: {self.num_too_short:,} more lie in stretches too short for a window"
+        return sentence
 
 
-def _read(store: GenomeStore, window: Window, tokenizer: Tokenizer, max_tokens: int) -> _Tokens:
-    """The tokens of a window on its strand, those past the first `max_tokens` cut off at its end."""
-    codes = store.codes[window.start : window.end].view(np.ndarray)
-    codes = reverse_complement(codes) if window.reverse else codes
-    ids = tokenizer.encode(codes)
-    spans = tokenizer.spans(codes, ids)
-    longest = max_tokens + tokenizer.special.num_wrapping
-    if len(ids) > longest:
-        last = longest - (tokenizer.special.end is not None)
-        num_bases = int(spans[last - 1, 1])
-        kept = np.concatenate([np.arange(last), np.arange(len(ids) - (longest - last), len(ids))])
-        codes, ids, spans = codes[:num_bases], ids[kept], np.minimum(spans[kept], num_bases)
-    return _Tokens(codes, ids, spans)
-
-
-def _sample(
-    genome: LaidOutGenome,
-    window: Window,
-    tokens: _Tokens,
+def lay_out(
+    genome: CorpusGenome,
+    tokenizer: Tokenizer,
+    recipe: WindowRecipe,
     *,
-    index: int,
-    seen: Ids,
-    masked: Flags,
-    all_targets: bool,
-) -> Sample:
-    """The sample of a masked window, with the targets and inputs that tracks give."""
-    num_bases = len(tokens.codes)
-    return Sample(
-        index=index,
-        seen=seen,
-        ids=tokens.ids,
-        masked=masked,
-        targets=tokens.content if all_targets else masked,
-        content=tokens.content,
-        num_bases=num_bases,
-        tracks=read_targets(genome.learned, window, tokens.spans, num_bases),
-        annotations=genome.channels.read(genome.tracks, window, tokens.spans, num_bases),
+    num_validation: int,
+    seed: int,
+    absent: Mapping[str, AbsentTrack],
+    channels: Channels,
+    targets: tuple[str, ...],
+) -> LaidOutGenome:
+    """Lay out the windows of both sides of a genome.
+
+    Args:
+        genome: the genome and its division.
+        tokenizer: converts window lengths from tokens to bases.
+        recipe: how long windows are and where they come from.
+        num_validation: validation windows, at most.
+        seed: of this genome's windows.
+        absent: a stand-in for every track of the run, used where the genome lacks it.
+        channels: of the run.
+        targets: names of the run's targets.
+
+    Raises:
+        DataError: DATA-01, a side that has bases has no stretch long enough for a window.
+    """
+    longest = recipe.bases(recipe.max_tokens, tokenizer)
+    shortest = recipe.bases(recipe.shortest, tokenizer)
+    train, num_too_short = _usable(genome, genome.division.train, recipe, shortest, "training")
+    held_out, _ = _usable(genome, genome.division.validation, recipe, shortest, "validation")
+    validation = validation_windows(held_out, length=longest, count=num_validation) if len(held_out) else []
+    windows = TrainingWindows(train, recipe=recipe, shortest=shortest, longest=longest, seed=seed)
+    tracks: dict[str, TrackStore | AbsentTrack] = {**absent, **genome.tracks}
+    return LaidOutGenome(
+        name=genome.name,
+        store=genome.store,
+        train=train,
+        training=windows if len(train) else None,
+        held_out=held_out,
+        validation=validation,
+        num_too_short=num_too_short,
+        tracks=tracks,
+        learned={target: tracks[track_of(target)] for target in targets},
+        channels=channels,
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainingSamples(Dataset[Sample]):
-    """Sample i of a run, for any i >= 0.
-
-    Args:
-        genomes: those with training windows.
-        mixture: which of them sample i reads.
-        tokenizer: bases to ids.
-        max_tokens: tokens of a sample at most, special ones not counted.
-        masking: which tokens are masked.
-        seed: the run's seed.
-        global_batch: samples per optimizer step; sample i belongs to step i // global_batch.
-    """
-
-    genomes: list[LaidOutGenome]
-    mixture: Mixture
-    tokenizer: Tokenizer
-    max_tokens: int
-    masking: Masking
-    seed: int
-    global_batch: int
-
-    def __getitem__(self, index: int) -> Sample:
-        """Draw sample `index`."""
-        number, place = self.mixture[index]
-        genome = self.genomes[number]
-        assert genome.training is not None, "genomes without training windows have no share"
-        window = genome.training[place]
-        tokens = _read(genome.store, window, self.tokenizer, self.max_tokens)
-        seen, masked = self.masking.hide(
-            tokens.ids,
-            tokens.content,
-            self.tokenizer,
-            rate=self.masking.rate_at(index // self.global_batch),
-            random=generator(self.seed, Stream.MASK, index),
+def _usable(
+    genome: CorpusGenome, regions: Integers, recipe: WindowRecipe, shortest: int, side: str
+) -> tuple[Integers, int]:
+    """Regions without long runs of N and too short stretches, and the number of bases of the latter."""
+    if not len(regions):
+        return regions, 0
+    runs = genome.store.unknown_runs
+    gaps = runs[runs[:, 1] - runs[:, 0] > recipe.max_unknown]
+    pieces = cut_at(subtract(regions, gaps), genome.store.offsets)
+    is_usable = pieces[:, 1] - pieces[:, 0] >= shortest
+    usable = pieces[is_usable]
+    if not len(usable):
+        longest = int(np.diff(pieces).max(initial=0))
+        raise DataError(
+            "DATA-01",
+            where=genome.store.source.name,
+            found=f"no {side} window fits: the longest stretch without N has {longest} bases",
+            expected=f"at least {shortest} bases for a window of {recipe.shortest} tokens",
+            fix="give a longer genome, raise windows.max_unknown, or change data.split",
         )
-        every = self.masking.loss_on == "all"
-        return _sample(genome, window, tokens, index=index, seen=seen, masked=masked, all_targets=every)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ValidationSamples(Dataset[Sample]):
-    """A fixed list of windows with fixed masks.
-
-    Every masked token is shown as the mask token, and the first step's rate is used throughout,
-    so that the same bases are hidden at every validation and no unmasked token reveals a hidden base.
-
-    Args:
-        genomes: the genomes.
-        windows: pairs of a genome's number and a window in it.
-        tokenizer: bases to ids.
-        max_tokens: tokens of a sample at most, special ones not counted.
-        masking: the run's masking.
-        seed: the run's seed.
-    """
-
-    genomes: list[LaidOutGenome]
-    windows: list[tuple[int, Window]]
-    tokenizer: Tokenizer
-    max_tokens: int
-    masking: Masking
-    seed: int
-
-    def __len__(self) -> int:
-        return len(self.windows)
-
-    def __getitem__(self, index: int) -> Sample:
-        """Draw window `index`; past the end, a filler of a batch with nothing masked and no target known."""
-        is_filler = index >= len(self.windows)
-        number, window = self.windows[0 if is_filler else index]
-        genome = self.genomes[number]
-        tokens = _read(genome.store, window, self.tokenizer, self.max_tokens)
-        all_masked = replace(self.masking, mask_share=1.0, random_share=0.0, faithful=False)
-        seen, masked = all_masked.hide(
-            tokens.ids,
-            tokens.content,
-            self.tokenizer,
-            rate=self.masking.rate,
-            random=generator(self.seed, Stream.VALIDATION_MASK, index),
-        )
-        masked = masked & (not is_filler)
-        sample = _sample(genome, window, tokens, index=index, seen=seen, masked=masked, all_targets=False)
-        tracks = sample.tracks
-        if is_filler:
-            tracks = {name: unknown_like(target) for name, target in tracks.items()}
-        hidden = find_hidden(tokens.codes, tokens.spans, masked, start=window.start)
-        return replace(sample, hidden=hidden, tracks=tracks)
+    return usable, int(np.diff(pieces[~is_usable]).sum())

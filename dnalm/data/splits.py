@@ -21,7 +21,7 @@ from dnalm.genome.intervals import cut_at, intersect, merge, subtract
 from dnalm.genome.store import Contig, GenomeStore
 from dnalm.limits import Seed
 
-_VERBS = {"train": "trains", "validation": "judges"}
+_VERBS = {"train": "trains", "validation": "validates"}
 _GAP = 1000  # bases between both parts of a contig
 _GAP_SHARE = 0.1  # of a contig, which its gap never exceeds unless it was asked for
 _MANY = 20  # contigs, of which some can be held out at random
@@ -91,12 +91,19 @@ class SplitByContig:
             DataError: STORE-07, a name that the genome lacks, or that may be several contigs.
             ConfigError: CFG-05, two names are one contig; CFG-18, no contig is left to train on.
         """
-        by_name = self._named(store) if self.validation is not None else self._chosen(store)
-        held_out = list(by_name.values())
+        if self.validation is not None:
+            by_name = self._named(store, self.validation)
+        else:
+            fitting = [c for c in store.contigs if 0.01 <= c.length / store.num_bases <= 0.2]
+            by_name = {contig.name: contig for contig in fitting[-1:]}
+        held_out = set(by_name.values())
         if not held_out:
             return self._by_lengths(store).divide(store)
-        names = {contig.name for contig in held_out}
-        rest = [contig for contig in store.contigs if contig.name not in names]
+        rest = [contig for contig in store.contigs if contig not in held_out]
+        named = [
+            contig.name if given == contig.name else f"{contig.name} (named {given})"
+            for given, contig in by_name.items()
+        ]
         if not rest:
             raise ConfigError(
                 "CFG-18",
@@ -108,13 +115,12 @@ class SplitByContig:
         return _divided(
             store,
             train=_intervals(rest),
-            validation=_intervals(held_out),
-            description=f"validation on {', '.join(_listed(*each) for each in by_name.items())}",
+            validation=_intervals(list(by_name.values())),
+            description=f"validation on {', '.join(named)}",
         )
 
-    def _named(self, store: GenomeStore) -> dict[str, Contig]:
+    def _named(self, store: GenomeStore, given: list[str]) -> dict[str, Contig]:
         """The contigs of the names, in their order; 16 of yeast is chrXVI, and no name like it."""
-        given = self.validation or []
         aliases = ContigAliases(store, given)
         named: dict[str, Contig] = {}
         for name in given:
@@ -131,10 +137,6 @@ class SplitByContig:
                 raise aliases.error("STORE-07", "data.split.validation", name)
             named[name] = contig
         return named
-
-    def _chosen(self, store: GenomeStore) -> dict[str, Contig]:
-        fitting = [c for c in store.contigs if 0.01 <= c.length / store.num_bases <= 0.2]
-        return {contig.name: contig for contig in fitting[-1:]}
 
     def _by_lengths(self, store: GenomeStore) -> Split:
         """How to divide a genome that has no contig of fitting size."""
@@ -250,10 +252,6 @@ def _divided(store: GenomeStore, *, train: Integers, validation: Integers, descr
     if 2 * share < 1:
         description += f"; warning: only {share:.0%} of the bases train"
     return Division(train, validation, description)
-
-
-def _listed(given: str, contig: Contig) -> str:
-    return contig.name if given == contig.name else f"{contig.name} (named {given})"
 
 
 def _intervals(contigs: list[Contig]) -> Integers:

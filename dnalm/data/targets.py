@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from dnalm.data.corpus import CorpusGenome, missing_track
+from dnalm.data.corpus import CorpusGenome, require_tracks
 from dnalm.data.windows import Window
 from dnalm.errors import ConfigError, DataError
 from dnalm.genome.tracks import MISSING, TrackArray, TrackKind, TrackStore
@@ -78,14 +78,18 @@ def read_targets(
     Returns:
         (T,) int64 of classes, (T, n) int8 of labels, (T,) float32 of values; T is 1 of a window's.
     """
-    found = {}
+    found: dict[str, Target] = {}
     whole = np.array([[0, num_bases]], dtype=spans.dtype)
     for name, track in tracks.items():
         of = whole if name.endswith(_OF_WINDOWS) else spans
         if isinstance(track, AbsentTrack):
             found[name] = track.targets(len(of))
+            continue
+        on_bases = read_bases(track, window, num_bases)
+        if track.kind == "classes":
+            found[name] = majority(on_bases, of, num_classes=len(track.names))
         else:
-            found[name] = bring_to_tokens(track, read_bases(track, window, num_bases), of)
+            found[name] = any_of(on_bases, of) if track.kind == "labels" else mean_of(on_bases, of)
     return found
 
 
@@ -98,19 +102,6 @@ def read_bases(track: TrackStore, window: Window, num_bases: int) -> TrackArray:
     """A track's values at a window's first bases, in the direction of the window's strand."""
     on_bases = track.read(window.start, window.end)
     return (on_bases[::-1] if window.reverse else on_bases)[:num_bases]
-
-
-def bring_to_tokens(track: TrackStore, on_bases: TrackArray, spans: Ids) -> Target:
-    """The values of bases, as `TrackStore.read` gives them, brought to tokens.
-
-    Args:
-        track: of this kind and number of classes.
-        on_bases: (L,) or (L, n).
-        spans: (T, 2) bases of each token.
-    """
-    if track.kind == "classes":
-        return majority(on_bases, spans, num_classes=len(track.names))
-    return any_of(on_bases, spans) if track.kind == "labels" else mean_of(on_bases, spans)
 
 
 def majority(classes: npt.NDArray[np.generic], spans: Ids, *, num_classes: int) -> npt.NDArray[np.int64]:
@@ -228,11 +219,10 @@ def find_channels(inputs: Sequence[str], genomes: Sequence[CorpusGenome]) -> Cha
         ConfigError: CFG-31, a track is of numbers.
         DataError: DATA-05, no genome has a track; DATA-10, two genomes have other labels.
     """
+    require_tracks(inputs, {name: None for genome in genomes for name in genome.tracks})
     found: dict[str, tuple[str, ...]] = {}
     for name in inputs:
         having = [genome for genome in genomes if name in genome.tracks]
-        if not having:
-            raise missing_track(name, ())
         first = having[0].tracks[name]
         if first.kind == "values":
             raise ConfigError(
@@ -244,7 +234,14 @@ def find_channels(inputs: Sequence[str], genomes: Sequence[CorpusGenome]) -> Cha
             )
         for genome in having[1:]:
             if genome.tracks[name].names != first.names:
-                raise _other_labels(name, having[0], genome)
+                here, there = ", ".join(first.names), ", ".join(genome.tracks[name].names)
+                raise DataError(
+                    "DATA-10",
+                    where=f"data.tracks, track {name!r}",
+                    found=f"{having[0].name} has {here}, and {genome.name} {there}",
+                    expected="the same labels in the same order of every genome, since each is an input",
+                    fix="name files alike, and list the classes that become labels, as in data=knowledge",
+                )
         found[name] = first.names
     return Channels(found)
 
@@ -256,14 +253,3 @@ def _labels(track: TrackStore, on_bases: TrackArray) -> TrackArray:
     present: npt.NDArray[np.uint8] = (on_bases[:, None] == np.arange(len(track.names))).astype(np.uint8)
     present[on_bases == MISSING] = MISSING
     return present
-
-
-def _other_labels(name: str, first: CorpusGenome, other: CorpusGenome) -> DataError:
-    return DataError(
-        "DATA-10",
-        where=f"data.tracks, track {name!r}",
-        found=f"{first.name} has {', '.join(first.tracks[name].names)}, and {other.name} "
-        f"{', '.join(other.tracks[name].names)}",
-        expected="the same labels in the same order of every genome, since each is an input of the model",
-        fix="name files alike, and list the classes that become labels, as in data=knowledge",
-    )

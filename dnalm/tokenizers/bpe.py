@@ -211,12 +211,12 @@ def read_document(path: Path) -> Document:
     try:
         document = read_small(path, "json", _MOST_BYTES)
     except OSError as error:
-        raise _error("TOK-01", path, f"cannot be read ({error.strerror})", "a tokenizer.json") from error
+        raise file_error("TOK-01", path, f"cannot be read ({error.strerror})", "a tokenizer.json") from error
     except SmallFileError as error:
         found = f"{error.found}; {error.expected}" if "JSON" not in error.found else error.found
-        raise _error("TOK-01", path, found, "a Hugging Face tokenizer.json") from error
+        raise file_error("TOK-01", path, found, "a Hugging Face tokenizer.json") from error
     if not isinstance(document.get("model"), dict):
-        raise _error("TOK-01", path, "a JSON file without a `model`", "a Hugging Face tokenizer.json")
+        raise file_error("TOK-01", path, "a JSON file without a `model`", "a Hugging Face tokenizer.json")
     return document
 
 
@@ -235,18 +235,14 @@ def tokens_of(document: Document, where: Path) -> tuple[str, ...]:
         tokens = sorted(vocabulary, key=vocabulary.__getitem__)
     except (TypeError, KeyError, AttributeError) as error:
         expected = "tokens and their ids, as the tokenizers library writes them"
-        raise _error("TOK-01", where, "a vocabulary of another form", expected) from error
+        raise file_error("TOK-01", where, "a vocabulary of another form", expected) from error
     if [vocabulary[token] for token in tokens] != list(range(len(tokens))):
-        raise _error(
-            "TOK-04",
-            where,
-            f"{len(tokens)} tokens whose ids are not 0 to {len(tokens) - 1}",
-            "ids without gaps",
-        )
+        found = f"{len(tokens)} tokens whose ids are not 0 to {len(tokens) - 1}"
+        raise file_error("TOK-04", where, found, "ids without gaps")
     return tuple(tokens)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Bpe:
     """A byte-pair encoding, checked.
 
@@ -266,17 +262,14 @@ class Bpe:
 
     def engine(self) -> Engine:
         """The merges alone: no splitting, no special tokens, and no cache, which windows of DNA never hit."""
-        vocabulary = {token: number for number, token in enumerate(self.tokens)}
-        unknown = self.tokens[self.special.unknown]
-        return Engine(
-            models.BPE(
-                vocabulary,
-                list(self.merges),
-                unk_token=unknown,
-                fuse_unk=self.fuses_unknown,
-                cache_capacity=0,
-            )
+        bpe = models.BPE(
+            {token: number for number, token in enumerate(self.tokens)},
+            list(self.merges),
+            unk_token=self.tokens[self.special.unknown],
+            fuse_unk=self.fuses_unknown,
+            cache_capacity=0,
         )
+        return Engine(bpe)
 
 
 def parse_bpe(document: Document, *, where: Path) -> Bpe:
@@ -293,30 +286,38 @@ def parse_bpe(document: Document, *, where: Path) -> Bpe:
     model = document["model"]
     if model.get("type") != "BPE":
         found = f"a model of type {model.get('type')!r}"
-        raise _error(
-            "TOK-02", where, found, "type 'BPE'", "give a BPE tokenizer, or train one: dnalm tokenizer train"
-        )
+        fix = "give a BPE tokenizer, or train one: dnalm tokenizer train"
+        raise file_error("TOK-02", where, found, "type 'BPE'", fix)
     affixes = [name for name in ("continuing_subword_prefix", "end_of_word_suffix") if model.get(name)]
     if affixes:
         found = ", ".join(f"{name} {model[name]!r}" for name in affixes)
-        raise _error("TOK-05", where, found, "merges of bare letters", "give a tokenizer without affixes")
+        raise file_error("TOK-05", where, found, "merges of bare letters", "give a tokenizer without affixes")
     document = {**document, "padding": None, "truncation": None}  # how long a text may be, the run decides
     try:
         tokens = tokens_of(document, where)
-        _require_bases(tokens, where)
+        if missing := [base for base in "ACGT" if base not in tokens]:
+            found, fix = f"a vocabulary without {', '.join(missing)}", "give a tokenizer of DNA"
+            raise file_error("TOK-04", where, found, "the four bases among the tokens", fix)
         merges = [_pair(merge) for merge in model["merges"]]
         pipeline = Engine.from_str(json.dumps(document))
     except DataError:
         raise
     except Exception as error:  # the library raises plain Exceptions
         found = f"a BPE that cannot be read ({type(error).__name__}: {error})"
-        raise _error("TOK-01", where, found, "what the tokenizers library writes") from error
+        raise file_error("TOK-01", where, found, "what the tokenizers library writes") from error
     with_n = next((pair for pair in merges if "N" in "".join(pair)), None)
     if with_n:
         found = f"a merge with N, `{' '.join(with_n)}`"
-        raise _error("TOK-05", where, found, "merges of A, C, G and T", "give a tokenizer without such words")
-    special = _special_ids(tokens, pipeline, where)
-    bpe = Bpe(document, tokens, tuple(merges), special, bool(model.get("fuse_unk")))
+        raise file_error(
+            "TOK-05", where, found, "merges of A, C, G and T", "give a tokenizer without such words"
+        )
+    bpe = Bpe(
+        document=document,
+        tokens=tokens,
+        merges=tuple(merges),
+        special=_special_ids(tokens, pipeline, where),
+        fuses_unknown=bool(model.get("fuse_unk")),
+    )
     _check_on_dna(bpe, pipeline, where)
     return bpe
 
@@ -326,39 +327,24 @@ def _pair(merge: str | list[str]) -> tuple[str, str]:
     return left, right
 
 
-def _require_bases(tokens: tuple[str, ...], where: Path) -> None:
-    missing = [base for base in "ACGT" if base not in tokens]
-    if missing:
-        found = f"a vocabulary without {', '.join(missing)}"
-        raise _error("TOK-04", where, found, "the four bases among the tokens", "give a tokenizer of DNA")
-
-
 def _special_ids(tokens: tuple[str, ...], pipeline: Engine, where: Path) -> SpecialIds:
-    found = {
-        role: next((tokens.index(name) for name in names if name in tokens), None)
-        for role, names in _SPELLINGS.items()
+    named = {
+        role: [tokens.index(name) for name in names if name in tokens] for role, names in _SPELLINGS.items()
     }
-    missing = [
-        f"{role} ({' or '.join(_SPELLINGS[role])})" for role, number in found.items() if number is None
-    ]
+    missing = [f"{role} ({' or '.join(_SPELLINGS[role])})" for role, numbers in named.items() if not numbers]
     if missing:
-        raise _error(
-            "TOK-03",
-            where,
-            f"no token for {', '.join(missing)}",
-            "special tokens for unknown, padding and mask",
-            "add them to added_tokens and to the vocabulary",
-        )
+        found, fix = f"no token for {', '.join(missing)}", "add them to added_tokens and to the vocabulary"
+        raise file_error("TOK-03", where, found, "special tokens for unknown, padding and mask", fix)
     wrapped, bare = pipeline.encode("A").ids, pipeline.encode("A", add_special_tokens=False).ids
     place = wrapped.index(bare[0]) if bare and bare[0] in wrapped else -1
     before, after = wrapped[:place], wrapped[place + len(bare) :]
     if place < 0 or len(before) > 1 or len(after) > 1:
-        found_text = f"`A` becomes {' '.join(tokens[i] for i in wrapped)}"
-        raise _error("TOK-05", where, found_text, "at most one special token on each side")
+        found = f"`A` becomes {' '.join(tokens[i] for i in wrapped)}"
+        raise file_error("TOK-05", where, found, "at most one special token on each side")
     return SpecialIds(
-        padding=found["padding"] or 0,
-        unknown=found["unknown"] or 0,
-        mask=found["mask"] or 0,
+        padding=named["padding"][0],
+        unknown=named["unknown"][0],
+        mask=named["mask"][0],
         start=before[0] if before else None,
         end=after[0] if after else None,
     )
@@ -375,16 +361,14 @@ def _check_on_dna(bpe: Bpe, pipeline: Engine, where: Path) -> None:
         parts = {name: bpe.document.get(name) for name in ("normalizer", "pre_tokenizer")}
         model = {name: bpe.document["model"].get(name) for name in ("unk_token", "dropout", "byte_fallback")}
         named = ", ".join(f"{name} {value}" for name, value in {**parts, **model}.items() if value)
-        raise _error(
-            "TOK-05",
-            where,
-            f"DNA is not encoded as by the merges alone ({named or 'no unk_token'})",
-            "a pipeline that leaves DNA whole and gives every N the unknown token",
-            "remove what splits or rewrites the text, and set unk_token",
-        )
+        found = f"DNA is not encoded as by the merges alone ({named or 'no unk_token'})"
+        expected = "a pipeline that leaves DNA whole and gives every N the unknown token"
+        fix = "remove what splits or rewrites the text, and set unk_token"
+        raise file_error("TOK-05", where, found, expected, fix)
 
 
-def _error(
+def file_error(
     code: str, path: Path, found: str, expected: str, fix: str = "copy or download the file again"
 ) -> DataError:
+    """An error of a tokenizer's file."""
     return DataError(code, where=str(path), found=found, expected=expected, fix=fix)

@@ -75,10 +75,9 @@ class BpeRecipe:
                 f"special_tokens are {', '.join(self.special_tokens)}; "
                 "they must be [UNK], [CLS], [SEP], [PAD] and [MASK] in any order"
             )
-        if not self._num_plain <= self.vocab_size <= 1 << 16:
-            raise ValueError(
-                f"vocab_size is {self.vocab_size}; it must lie between {self._num_plain} and 65536"
-            )
+        least = len(self.special_tokens) + len(_BASES)
+        if not least <= self.vocab_size <= 1 << 16:
+            raise ValueError(f"vocab_size is {self.vocab_size}; it must lie between {least} and 65536")
         if (self.piece_bp is not None and self.piece_bp < 2) or (
             self.sample_bp is not None and self.sample_bp < 1
         ):
@@ -99,9 +98,8 @@ class BpeRecipe:
             DataError: TOK-09 (a genome without bases), TOK-10 (too few repeated words for so many tokens).
         """
         samples = draw_sample(sources, piece_bp=self.piece_bp, most_bp=self._most_bp, seed=self.seed)
-        merges = self._merges(samples)
-        where = Path("the trained vocabulary")
-        return BpeTokenizer(bpe_document(merges, self.special_tokens), where=where), samples
+        document = bpe_document(self._merges(samples), self.special_tokens)
+        return BpeTokenizer(document, where=Path("the trained vocabulary")), samples
 
     def open_or_train(self, sources: Sequence[TrainingText], cache: Path | None = None) -> BpeTokenizer:
         """The vocabulary, learned on first use and kept.
@@ -120,9 +118,8 @@ class BpeRecipe:
         with locked(folder):
             if not folder.exists():
                 tokenizer, _ = self.train(sources)
-                build_folder(
-                    folder, partial(_save, tokenizer), needed_bytes=0, space="space for a vocabulary"
-                )
+                save = partial(_save, tokenizer)
+                build_folder(folder, save, needed_bytes=0, space="space for a vocabulary")
         path = folder / "tokenizer.json"
         try:
             return BpeTokenizer(read_document(path), where=path)
@@ -131,10 +128,6 @@ class BpeRecipe:
             raise DataError(
                 error.code, where=error.where, found=error.found, expected=error.expected, fix=fix
             ) from error
-
-    @property
-    def _num_plain(self) -> int:
-        return len(self.special_tokens) + len(_BASES)
 
     @property
     def _num_words(self) -> int:
@@ -154,22 +147,19 @@ class BpeRecipe:
             while len(counts.words) < self._num_words:
                 left, right, occurrences = counts.most_frequent()
                 if occurrences < _LEAST:
-                    raise self._too_large(len(counts.words), samples)
+                    supported = len(counts.words) - 1 + len(self.special_tokens)
+                    raise DataError(
+                        "TOK-10",
+                        where=", ".join(sample.source.name for sample in samples),
+                        found=f"no two tokens occur together twice once the vocabulary has {supported} ids",
+                        expected=f"data that supports vocab_size={self.vocab_size}",
+                        fix=f"lower vocab_size to at most {supported}, or give more data",
+                    )
                 merges.append((counts.words[left], counts.words[right]))
                 before = len(counts.words)
                 counts.merge(left, right)
                 advance(len(counts.words) - before)
         return merges
-
-    def _too_large(self, num_words: int, samples: list[TextSample]) -> DataError:
-        supported = num_words - 1 + len(self.special_tokens)
-        return DataError(
-            "TOK-10",
-            where=", ".join(sample.source.name for sample in samples),
-            found=f"no two tokens occur together twice once the vocabulary has {supported} ids",
-            expected=f"data that supports vocab_size={self.vocab_size}",
-            fix=f"lower vocab_size to at most {supported}, or give more data",
-        )
 
 
 def bpe_document(merges: Sequence[tuple[str, str]], special_tokens: Sequence[str]) -> Document:
@@ -214,8 +204,20 @@ class TrainingText:
         return [self.store.fingerprint, regions, self.weight]
 
     def pieces(self, piece_bp: int | None) -> Intervals:
-        """Its stretches without N, cut to pieces if asked to, (P, 2)."""
+        """Its stretches without N, cut to pieces if asked to, (P, 2).
+
+        Raises:
+            DataError: TOK-09, there are none.
+        """
         stretches = cut_at(subtract(self.regions, self.store.unknown_runs), self.store.offsets)
+        if not len(stretches):
+            raise DataError(
+                "TOK-09",
+                where=self.name,
+                found="no base other than N to learn a vocabulary from",
+                expected="bases on the training side",
+                fix="give another genome, or train on more: data.split.gap=0, data/split=random_contigs",
+            )
         if piece_bp is None:
             return stretches
         counts = -(-(stretches[:, 1] - stretches[:, 0]) // piece_bp)
@@ -254,7 +256,7 @@ def draw_sample(
     Args:
         sources: the genomes.
         piece_bp: length of the pieces, drawn without replacement; None takes all stretches whole.
-        most_bp: bases of the sample at most, by the length of its longest piece.
+        most_bp: bases that the sample may have, by the length of its longest piece.
         seed: of the draw.
 
     Raises:
@@ -264,18 +266,21 @@ def draw_sample(
     pieces = [source.pieces(piece_bp) for source in sources]
     lengths = [piece[:, 1] - piece[:, 0] for piece in pieces]
     available = np.array([int(length.sum()) for length in lengths])
-    for source, num_bases in zip(sources, available, strict=True):
-        if not num_bases:
-            raise DataError(
-                "TOK-09",
-                where=source.name,
-                found="no base other than N to learn a vocabulary from",
-                expected="bases on the training side",
-                fix="give another genome, or train on more: data.split.gap=0, data/split=random_contigs",
-            )
     most = most_bp(max(int(length.max()) for length in lengths))
     if piece_bp is None:
-        _require_whole(sources, int(available.sum()), most)
+        num_bases, found = int(available.sum()), ""
+        if num_bases > most:
+            found = f"whole stretches of {num_bases:,} bases, where memory is for {most:,}"
+        elif any(source.weight is not None for source in sources):
+            found = "whole stretches of weights"
+        if found:
+            raise ConfigError(
+                "CFG-24",
+                where="piece_bp",
+                found=found,
+                expected="a vocabulary learned on all bases, each once, or on a sample of pieces",
+                fix="raise memory_gb, or set piece_bp (such as 10000) to learn from a sample",
+            )
         return [TextSample(source, piece) for source, piece in zip(sources, pieces, strict=True)]
     weights = np.array([n if s.weight is None else s.weight for s, n in zip(sources, available, strict=True)])
     share = weights / weights.sum()
@@ -300,20 +305,6 @@ def _draw(pieces: Intervals, most_bp: int, key: list[int], name: str) -> Interva
             fix="raise sample_bp or memory_gb, even out the weights, or set a smaller piece_bp",
         )
     return pieces[np.sort(order[:num_pieces])]
-
-
-def _require_whole(sources: Sequence[TrainingText], num_bases: int, most_bp: int) -> None:
-    if num_bases > most_bp or any(source.weight is not None for source in sources):
-        reason = (
-            "weights" if num_bases <= most_bp else f"{num_bases:,} bases, where memory is for {most_bp:,}"
-        )
-        raise ConfigError(
-            "CFG-24",
-            where="piece_bp",
-            found=f"whole stretches of {reason}",
-            expected="a vocabulary learned on all bases, each once, or on a sample of pieces",
-            fix="raise memory_gb, or set piece_bp (such as 10000) to learn from a sample",
-        )
 
 
 class PairCounts:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dnalm.errors import ConfigError, DataError, shown
+from dnalm.errors import ConfigError, shown
 from dnalm.paths import InputPath
 from dnalm.small_files import SmallFileError, read_bytes, read_small
-from dnalm.tokenizers.bpe import BpeTokenizer, Document, read_document, tokens_of
+from dnalm.tokenizers.bpe import BpeTokenizer, Document, file_error, read_document, tokens_of
 from dnalm.tokenizers.kmer import SPECIAL_TOKENS, KmerTokenizer
 from dnalm.tokenizers.logo import LogoTokenizer
 from dnalm.tokenizers.protocol import Tokenizer
@@ -50,24 +50,22 @@ def load_tokenizer(path: InputPath, *, merges: int | None = None) -> Tokenizer:
     return _of_words(document, files[0])
 
 
+_AGAIN = "copy the published file again"
+_LARGEST_K = 8
 _WORDS = ("WordLevel", "WordPiece")  # as LOGO's and DNABERT's are written by dnalm and by `transformers`
 
 
 def _files_of(path: Path) -> list[Path]:
     """Those of tokenizer.json and vocab.txt that are there, at least one."""
     names = ("tokenizer.json", "vocab.txt")
-    found = [path / name for name in names] if path.is_dir() else [path]
+    own = [path / name for name in names] if path.is_dir() else [path]
     of_run = [path / "model" / name for name in names]  # a run keeps its model there
-    for candidates in (found, of_run):
+    for candidates in (own, of_run):
         if files := [file for file in candidates if file.is_file()]:
             return files
-    raise DataError(
-        "TOK-01",
-        where=str(path),
-        found="neither tokenizer.json nor vocab.txt" if path.is_dir() else "no such file or folder",
-        expected="a folder with the files of a tokenizer",
-        fix="name the folder of a published model, or of `dnalm tokenizer train`",
-    )
+    found = "neither tokenizer.json nor vocab.txt" if path.is_dir() else "no such file or folder"
+    fix = "name the folder of a published model, or of `dnalm tokenizer train`"
+    raise file_error("TOK-01", path, found, "a folder with the files of a tokenizer", fix)
 
 
 def _of_words(document: Document, path: Path) -> Tokenizer:
@@ -78,13 +76,9 @@ def _of_words(document: Document, path: Path) -> Tokenizer:
         return tokenizer_of(tokens, path)
     tokenizer = LogoTokenizer(k=k)
     if list(tokens) != tokenizer.vocabulary():
-        raise DataError(
-            "TOK-02",
-            where=str(path),
-            found=f"another vocabulary than that of `logo_k` {k} in tokenizer_config.json",
-            expected="LOGO's tokenizer.json as dnalm writes it",
-            fix="copy both files again",
-        )
+        found = f"another vocabulary than that of `logo_k` {k} in tokenizer_config.json"
+        expected = "LOGO's tokenizer.json as dnalm writes it"
+        raise file_error("TOK-02", path, found, expected, "copy both files again")
     return tokenizer
 
 
@@ -98,17 +92,16 @@ def _logo_k(path: Path) -> int | None:
         k = read_small(path, "json").get("logo_k")
     except FileNotFoundError:
         return None
-    except (OSError, SmallFileError) as error:
-        found = error.found if isinstance(error, SmallFileError) else f"cannot be read ({error.strerror})"
-        raise _bad_config(path, found) from error
-    if k is not None and (isinstance(k, bool) or k not in range(1, 7)):
-        raise _bad_config(path, f"logo_k is {shown(k)}")
-    return k
-
-
-def _bad_config(path: Path, found: str) -> DataError:
+    except SmallFileError as error:
+        found = error.found
+    except OSError as error:
+        found = f"cannot be read ({error.strerror})"
+    else:
+        if k is None or (k in range(1, 7) and not isinstance(k, bool)):
+            return k
+        found = f"logo_k is {shown(k)}"
     expected = "a JSON object, with logo_k from 1 to 6 if it is LOGO's"
-    return DataError("TOK-02", where=str(path), found=found, expected=expected, fix="copy the file again")
+    raise file_error("TOK-02", path, found, expected, "copy the file again")
 
 
 def read_vocabulary(path: Path) -> KmerTokenizer | SixMerTokenizer:
@@ -122,9 +115,9 @@ def read_vocabulary(path: Path) -> KmerTokenizer | SixMerTokenizer:
     try:
         tokens = read_bytes(path).decode("utf-8").splitlines()
     except SmallFileError as error:
-        raise _error("TOK-01", path, error.found, error.expected) from error
+        raise file_error("TOK-01", path, error.found, error.expected, _AGAIN) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise _error("TOK-01", path, f"cannot be read ({error})", expected) from error
+        raise file_error("TOK-01", path, f"cannot be read ({error})", expected, _AGAIN) from error
     return tokenizer_of(tokens, path)
 
 
@@ -139,50 +132,31 @@ def tokenizer_of(tokens: Sequence[str], path: Path) -> KmerTokenizer | SixMerTok
         DataError: TOK-06 (a token twice), TOK-07 (a number of tokens that no such vocabulary has),
             TOK-08 (other tokens, or in another order).
     """
-    _refuse_duplicates(path, tokens)
-    tokenizer = _of_size(path, tokens)
-    expected = tokenizer.vocabulary()
-    for number, (found, wanted) in enumerate(zip(tokens, expected, strict=False)):
-        if found != wanted:
-            raise _error(
-                "TOK-08",
-                path,
-                f"`{found[:60]}` is the token of id {number} (line {number + 1})",
-                f"`{wanted}` there, as in the published vocabulary of {len(expected)} tokens",
-            )
-    return tokenizer
-
-
-def _refuse_duplicates(path: Path, tokens: Sequence[str]) -> None:
     line_of: dict[str, int] = {}
     for line, token in enumerate(tokens, start=1):
         if token in line_of:
             found = f"`{token[:60]}` stands in lines {line_of[token]} and {line}"
-            raise _error("TOK-06", path, found, "every token once")
+            raise file_error("TOK-06", path, found, "every token once", _AGAIN)
         line_of[token] = line
-
-
-_LARGEST_K = 8
-
-
-def _of_size(path: Path, tokens: Sequence[str]) -> KmerTokenizer | SixMerTokenizer:
-    if tokens and tokens[0] == "<unk>":
-        sizes: dict[int, KmerTokenizer | SixMerTokenizer] = {}
-        is_second = len(tokens) > 4 and tokens[4] == "<eos>"
-        six_mer = SixMerTokenizer(version=2 if is_second else 1)
-        sizes[six_mer.vocab_size] = six_mer
-        sizes[six_mer.vocab_size + (0 if is_second else 2)] = six_mer  # version 1 may list <eos> and <bos>
-    else:
-        sizes = {len(SPECIAL_TOKENS) + 4**k: KmerTokenizer(k=k) for k in range(1, _LARGEST_K + 1)}
+    sizes = _known_sizes(tokens)
     if len(tokens) not in sizes:
-        wanted = " or ".join(str(size) for size in sizes)
-        raise _error(
-            "TOK-07", path, f"{len(tokens)} tokens", f"{wanted} tokens, as a published vocabulary has"
-        )
-    return sizes[len(tokens)]
+        expected = f"{' or '.join(map(str, sizes))} tokens, as a published vocabulary has"
+        raise file_error("TOK-07", path, f"{len(tokens)} tokens", expected, _AGAIN)
+    tokenizer = sizes[len(tokens)]
+    vocabulary = tokenizer.vocabulary()
+    for number, (token, wanted) in enumerate(zip(tokens, vocabulary, strict=False)):
+        if token != wanted:
+            found = f"`{token[:60]}` is the token of id {number} (line {number + 1})"
+            expected = f"`{wanted}` there, as in the published vocabulary of {len(vocabulary)} tokens"
+            raise file_error("TOK-08", path, found, expected, _AGAIN)
+    return tokenizer
 
 
-def _error(code: str, path: Path, found: str, expected: str) -> DataError:
-    return DataError(
-        code, where=str(path), found=found, expected=expected, fix="copy the published file again"
-    )
+def _known_sizes(tokens: Sequence[str]) -> dict[int, KmerTokenizer | SixMerTokenizer]:
+    """The tokenizers that these tokens may be of, by how many tokens their files have."""
+    if not tokens or tokens[0] != "<unk>":
+        return {len(SPECIAL_TOKENS) + 4**k: KmerTokenizer(k=k) for k in range(1, _LARGEST_K + 1)}
+    is_second = len(tokens) > 4 and tokens[4] == "<eos>"
+    six_mer = SixMerTokenizer(version=2 if is_second else 1)
+    size = six_mer.vocab_size
+    return {size: six_mer} if is_second else {size: six_mer, size + 2: six_mer}  # <eos> and <bos> may follow

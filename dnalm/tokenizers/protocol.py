@@ -180,25 +180,6 @@ def mean_over_tokens(values: Floats, spans: Ids, num_bases: int) -> Floats:
     return sums
 
 
-def mean_over_bases(values: Floats, spans: Ids) -> Floats:
-    """Values of bases brought to tokens: the mean over the bases of a token.
-
-    Args:
-        values: (L, ...) one value or vector for each base.
-        spans: (T, 2) half-open base intervals.
-
-    Returns:
-        (T, ...); NaN for special tokens.
-    """
-    pairs = pair_up(spans)
-    sums = np.zeros((len(spans), *values.shape[1:]), dtype=np.result_type(values, np.float32))
-    np.add.at(sums, pairs.token, values[pairs.base])
-    counts = np.bincount(pairs.token, minlength=len(spans)).astype(sums.dtype)
-    counts[counts == 0] = np.nan
-    mean: Floats = sums / counts.reshape(-1, *[1] * (sums.ndim - 1))
-    return mean
-
-
 def require_bases(codes: Codes, least: int, *, unit: str) -> None:
     """Refuse a sequence that is too short to spell a token.
 

@@ -18,7 +18,7 @@ from dnalm.tokenizers.protocol import Ids, Tokenizer
 _CHUNK = 60 << 14
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TokenStatistics:
     """Counts over the genomes; start and end tokens are left out.
 
@@ -122,7 +122,13 @@ def count_tokens(tokenizer: Tokenizer, sources: Sequence[TrainingText]) -> Token
             expected="a genome with stretches of bases as long as a token",
             fix="give a longer genome",
         )
-    return TokenStatistics(counts, lengths, tokenizer.replacement_ids, tokenizer.overlap, total)
+    return TokenStatistics(
+        counts=counts,
+        lengths=lengths,
+        words=tokenizer.replacement_ids,
+        overlap=tokenizer.overlap,
+        num_bases=total,
+    )
 
 
 def _pieces(source: TrainingText, overlap: int) -> list[tuple[int, int]]:

@@ -208,7 +208,7 @@ def test_regions_are_told(store: GenomeStore, tmp_path: Path) -> None:
     assert division.description == "validation on chrC; windows lie in 2 regions of regions.bed"
 
 
-@pytest.mark.parametrize(("contig", "verb"), [("chrA", "judges"), ("chrC", "trains")])
+@pytest.mark.parametrize(("contig", "verb"), [("chrA", "validates"), ("chrC", "trains")])
 def test_regions_on_one_side_only_are_an_error(
     store: GenomeStore, tmp_path: Path, contig: str, verb: str
 ) -> None:

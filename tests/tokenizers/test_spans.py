@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dnalm.genome.alphabet import Codes
 from dnalm.tokenizers import KmerTokenizer, Tokenizer
-from dnalm.tokenizers.protocol import covering_tokens, mean_over_bases, mean_over_tokens, pair_up
+from dnalm.tokenizers.protocol import covering_tokens, mean_over_tokens, pair_up
 from tests.tokenizers.examples import EVERY, any_codes, plain_codes
 
 every = pytest.mark.parametrize("tokenizer", EVERY.values(), ids=EVERY)
@@ -57,33 +57,10 @@ def test_a_base_is_given_the_mean_of_the_tokens_over_it(tokenizer: Tokenizer, co
 
 @every
 @fewer
-@given(codes=any_codes)
-def test_a_token_is_given_the_mean_of_its_bases_and_special_ones_nan(
-    tokenizer: Tokenizer, codes: Codes
-) -> None:
-    spans = spans_of(tokenizer, codes)
-    values = numbers(len(codes))
-    for found, (start, end) in zip(mean_over_bases(values, spans), spans, strict=True):
-        if start == end:
-            assert np.isnan(found)
-        else:
-            assert found == pytest.approx(values[start:end].mean())
-
-
-@every
-@fewer
 @given(codes=plain_codes)
 def test_a_constant_stays_what_it_is(tokenizer: Tokenizer, codes: Codes) -> None:
     spans = spans_of(tokenizer, codes)
     assert mean_over_tokens(np.full(len(spans), 2.5), spans, len(codes)) == pytest.approx(2.5)
-
-
-@given(codes=any_codes)
-def test_with_a_token_a_base_there_and_back_changes_nothing(codes: Codes) -> None:
-    spans = spans_of(KmerTokenizer(k=1), codes)
-    values = numbers(len(codes), 3)
-    there = mean_over_bases(values, spans)
-    assert mean_over_tokens(there, spans, len(codes)) == pytest.approx(values)
 
 
 def test_vectors_are_averaged_place_by_place() -> None:
@@ -120,8 +97,3 @@ def test_an_inner_base_lies_in_k_kmers(num_bases: int, k: int) -> None:
     covering = covering_tokens(spans_of(KmerTokenizer(k=k), codes), num_bases)
     inner = covering[k - 1 : num_bases - k + 1]
     assert (inner[:, 1] - inner[:, 0] == k).all()
-
-
-def test_whole_numbers_have_a_mean_with_a_fraction() -> None:
-    spans = np.array([[0, 2]])
-    assert mean_over_bases(np.array([1, 2]), spans).tolist() == [1.5]
