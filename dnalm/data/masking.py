@@ -23,14 +23,6 @@ from dnalm.tokenizers import Ids, Tokenizer
 
 Flags = npt.NDArray[np.bool_]
 
-# Offsets hidden around a centre, by k: MASK_LIST of the released run_pretrain.py.
-_PUBLISHED_OFFSETS = {
-    3: (-1, 0, 1),
-    4: (-1, 0, 1, 2),
-    5: (-2, -1, 0, 1, 2),
-    6: (-2, -1, 0, 1, 2, 3),
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Masking:
@@ -123,6 +115,15 @@ def _uniform_spans(
         hidden |= begun
         kind[begun] = kinds[offset : offset + num_tokens][begun]
     return hidden, kind
+
+
+# Offsets hidden around a centre, by k: MASK_LIST of the released run_pretrain.py.
+_PUBLISHED_OFFSETS = {
+    3: (-1, 0, 1),
+    4: (-1, 0, 1, 2),
+    5: (-2, -1, 0, 1, 2),
+    6: (-2, -1, 0, 1, 2, 3),
+}
 
 
 def _published_spans(

@@ -97,7 +97,7 @@ class GenomeData(LightningDataModule):
                 self.tokenizer,
                 self.windows,
                 num_validation=each,
-                seed=genome_seed(self.seed, number),
+                seed=self.seed + (number << 32),  # the seed of the first genome is the run's
                 absent=absent,
                 channels=self.channels,
                 targets=self.targets,
@@ -204,8 +204,3 @@ class GenomeData(LightningDataModule):
     ) -> Loader[Batch]:
         workers = self.batch.num_workers
         return Loader(samples, order, collate=collate, num_workers=workers, keep_workers=True)
-
-
-def genome_seed(seed: int, number: int) -> int:
-    """The seed of a genome's own windows; the first genome's is the run's."""
-    return seed + (number << 32)

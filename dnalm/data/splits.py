@@ -184,9 +184,7 @@ class SplitByFraction:
     """
 
     def __init__(self, *, fraction: float = 0.05, gap: int | None = None) -> None:
-        if not 0 < fraction < 1:
-            raise ValueError(f"fraction is {fraction}; the share held out lies in (0, 1)")
-        self.fraction, self.gap = fraction, None if gap is None else _checked_gap(gap)
+        self.fraction, self.gap = _checked_fraction(fraction), None if gap is None else _checked_gap(gap)
 
     def divide(self, store: GenomeStore) -> Division:
         """Divide every contig at the same share of its length."""
@@ -213,9 +211,7 @@ class SplitByRandomContigs:
     """
 
     def __init__(self, *, fraction: float = 0.05, seed: Seed = 1) -> None:
-        if not 0 < fraction < 1:
-            raise ValueError(f"fraction is {fraction}; the share held out lies in (0, 1)")
-        self.fraction, self.seed = fraction, seed
+        self.fraction, self.seed = _checked_fraction(fraction), seed
 
     def divide(self, store: GenomeStore) -> Division:
         """Divide at random.
@@ -279,3 +275,9 @@ def _checked_gap(gap: int) -> int:
     if gap < 0:
         raise ValueError(f"gap is {gap}; a number of bases must not be negative")
     return gap
+
+
+def _checked_fraction(fraction: float) -> float:
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction is {fraction}; the share held out lies in (0, 1)")
+    return fraction

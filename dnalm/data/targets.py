@@ -239,7 +239,8 @@ def find_channels(inputs: Sequence[str], genomes: Sequence[CorpusGenome]) -> Cha
                     "DATA-10",
                     where=f"data.tracks, track {name!r}",
                     found=f"{having[0].name} has {here}, and {genome.name} {there}",
-                    expected="the same labels in the same order of every genome, since each is an input",
+                    expected="the same labels in the same order of every genome, since each is an input of "
+                    "the model",
                     fix="name files alike, and list the classes that become labels, as in data=knowledge",
                 )
         found[name] = first.names

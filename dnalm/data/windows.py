@@ -1,20 +1,17 @@
 """Windows on a genome: which stretch sample i reads, as a pure function of (seed, i).
 
-DNABERT's recipe, in tokens: half of the samples come from cutting the genome end to end without
-overlap, half from random places. A cut is full length with probability one half, else of uniform
-length; random ones are of uniform length. Windows never cross the end of a contig or of a split,
-nor a run of N longer than allowed.
+DNABERT's recipe, in tokens: half of the samples come from cutting the genome end to end without overlap, half
+from random places. A cut is full length with probability one half, else of uniform length; random ones are of
+uniform length. Windows never cross the end of a contig or of a split, nor a run of N longer than allowed.
 
-The cuts are drawn once per seed and visited in a new order each epoch; the random half never
-repeats. To reach any cut directly, cutting restarts at every block of 2^18 bases and only the
-number of cuts before each block is kept, 32 bytes a megabase.
+Nothing random is stored, so a run's sample i is the same whichever worker or rank draws it and however often
+the run was resumed. The cuts are drawn once per seed and visited in a new order each epoch: a permutation of
+which any slot is computed directly, a Feistel network with cycle walking. To reach any cut directly, cutting
+restarts at every block of 2^18 bases and only the number of cuts before each block is kept, 32 bytes a
+megabase. Other draws come from Philox, a counter-based generator keyed by what is drawn.
 
-Source: DNABERT (Ji et al. 2021), pre-training; the released process_pretrain_data.py.
-
-Nothing random is ever stored. A run's sample i is the same whichever worker or rank draws it and however
-often the run was resumed: permutations are Feistel networks with cycle walking (Black & Rogaway 2002,
-"Ciphers with arbitrary finite domains"), of which any slot is computed directly; other draws come from Philox
-(Salmon et al. 2011), a counter-based generator keyed by what is drawn.
+Source: DNABERT (Ji et al. 2021), pre-training; the released process_pretrain_data.py. Black & Rogaway 2002,
+"Ciphers with arbitrary finite domains"; Philox: Salmon et al. 2011.
 """
 
 from __future__ import annotations

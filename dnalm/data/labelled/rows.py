@@ -109,7 +109,7 @@ def _no_such_file(path: Path) -> DataError:
 
 
 def file_kind(path: Path) -> FileKind | None:
-    """What a file holds: by its first letters, else by the end of its name; None where neither tells."""
+    """What a file holds: by its first letters, else by the end of its name; None where neither decides."""
     if path.is_dir():
         return "folder"
     head = b""
@@ -236,7 +236,7 @@ def _columns(first: Line, cells: list[str], delimiter: str) -> list[str]:
 def _check_quoted(where: str, last: int, cells: Sequence[str], width: int, delimiter: str) -> None:
     """Refuse a cell over several lines that may have swallowed rows: it has the delimiters of a whole one."""
     if any("\n" in cell and cell.count(delimiter) >= width - 1 for cell in cells):
-        found = f"a quoted cell that goes on to line {last} and has the marks of a whole row"
+        found = f"a quoted cell that runs to line {last} and holds the delimiters of a whole row"
         fix = "close the quote, or remove it"
         raise table_error("CSV-11", where, found, "a quote that is closed in its own row", fix)
 

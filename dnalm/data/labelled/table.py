@@ -118,7 +118,9 @@ class Task:
                 f"fold is {self.fold} of {self.folds}; folds are at least 2, and numbered from 0"
             )
         if self.folds and self.val:
-            raise ValueError("val is given beside folds; a fold of the training table judges")
+            raise ValueError(
+                "val is given beside folds; a fold of the training table is the validation table"
+            )
         if (self.train is None) == (self.clade is None):
             raise ValueError("train is not given; name a table: task.train=<file>")
 

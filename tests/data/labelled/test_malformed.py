@@ -90,7 +90,7 @@ CASES = {
     "a quote that swallows rows": Case(
         "CSV-11",
         'sequence,label,note\nACGT,0,"x\nACGT,1,y\nACGT,0,z"\n',
-        ("train.csv:2", "goes on to line 4 and has the marks of a whole row"),
+        ("train.csv:2", "runs to line 4 and holds the delimiters of a whole row"),
     ),
     "text after a closing quote": Case(
         "CSV-02",
