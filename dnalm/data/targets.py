@@ -105,15 +105,9 @@ def read_bases(track: TrackStore, window: Window, num_bases: int) -> TrackArray:
 
 
 def majority(classes: npt.NDArray[np.generic], spans: Ids, *, num_classes: int) -> npt.NDArray[np.int64]:
-    """The class of most of a token's known bases; of classes equally common the first.
+    """The class of most known bases of a token, (T,), -1 where none is known; of equals the first.
 
-    Args:
-        classes: (L,) uint8, 255 where missing.
-        spans: (T, 2) bases of each token.
-        num_classes: of the track.
-
-    Returns:
-        (T,) the class, -1 where no base is known.
+    `classes` are (L,) uint8, 255 where missing; `spans` (T, 2) bases of each token.
     """
     pairs = pair_up(spans)
     of_pair = classes[pairs.base].astype(np.int64)
@@ -124,14 +118,9 @@ def majority(classes: npt.NDArray[np.generic], spans: Ids, *, num_classes: int) 
 
 
 def any_of(labels: npt.NDArray[np.generic], spans: Ids) -> npt.NDArray[np.int8]:
-    """Whether a label is present at any known base of a token.
+    """Whether a label is present at any known base of a token, (T, n), -1 where it is known at none.
 
-    Args:
-        labels: (L, n) uint8 of 0, 1, and 255 where missing.
-        spans: (T, 2) bases of each token.
-
-    Returns:
-        (T, n) of 0 and 1, -1 where the label is known at no base.
+    `labels` are (L, n) uint8 of 0, 1, and 255 where missing; `spans` (T, 2) bases of each token.
     """
     present = _sums(labels == 1, spans) > 0
     known = _sums(labels != MISSING, spans) > 0
@@ -139,14 +128,9 @@ def any_of(labels: npt.NDArray[np.generic], spans: Ids) -> npt.NDArray[np.int8]:
 
 
 def mean_of(values: npt.NDArray[np.generic], spans: Ids) -> npt.NDArray[np.float32]:
-    """The mean over a token's known bases.
+    """The mean over a token's known bases, (T,), NaN where none is known.
 
-    Args:
-        values: (L,) float, NaN where missing.
-        spans: (T, 2) bases of each token.
-
-    Returns:
-        (T,), NaN where no base is known.
+    `values` are (L,) float, NaN where missing; `spans` (T, 2) bases of each token.
     """
     pairs = pair_up(spans)
     of_pair = values[pairs.base].astype(np.float64)
@@ -186,17 +170,11 @@ class Channels:
         spans: Ids,
         num_bases: int,
     ) -> npt.NDArray[np.int8] | None:
-        """The channels at a window's tokens.
-
-        Args:
-            tracks: of the window's genome, by name; channels of one that is missing are unknown.
-            window: where the bases lie; tracks are reversed for the reverse strand.
-            spans: (T, 2) bases of each token, counted on the window's strand.
-            num_bases: bases under the tokens; the rest of the window was cut off at its end.
+        """The channels at a window's tokens; arguments as of `read_targets`, `tracks` by their own names.
 
         Returns:
-            (T, C) of 1 where a channel is present, 0 where it is absent, -1 where it is unknown; None for a
-            run without channels.
+            (T, C) of 1 where a channel is present, 0 where it is absent, -1 where it or its track is unknown;
+            None for a run without channels.
         """
         parts = []
         for name, names in self.of_track.items():

@@ -417,12 +417,7 @@ def memory_bytes(num_bases: int, num_tokens: int, longest: int) -> int:
     """Peak memory of learning: the counts, the texts, and the passes over the longest of them.
 
     The worst text for a pass is one base repeated, where every other place is merged at once; on other DNA
-    half of what is reckoned for a pass is used.
-
-    Args:
-        num_bases: of all texts.
-        num_tokens: V.
-        longest: bases of the longest text.
+    half of what is counted for a pass is used. `longest` is the length of the longest text, in bases.
     """
     count_bytes = 8 if num_bases >= _WIDE else 4
     return count_bytes * num_tokens**2 + BYTES_PER_BASE * num_bases + 36 * max(longest, 2 * _AT_ONCE)

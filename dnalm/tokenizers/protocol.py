@@ -131,11 +131,7 @@ class Pairs(NamedTuple):
 
 
 def pair_up(spans: Ids) -> Pairs:
-    """List the bases of every token; a special token has none.
-
-    Args:
-        spans: (T, 2) half-open base intervals.
-    """
+    """List the bases of every token by its half-open span, (T, 2); a special token has none."""
     widths = spans[:, 1] - spans[:, 0]
     token = np.repeat(np.arange(len(spans)), widths)
     offset = np.arange(len(token)) - np.repeat(np.cumsum(widths) - widths, widths)
@@ -143,12 +139,7 @@ def pair_up(spans: Ids) -> Pairs:
 
 
 def covering_tokens(spans: Ids, num_bases: int) -> Ids:
-    """The half-open interval of tokens that cover each base, (L, 2); empty where none does.
-
-    Args:
-        spans: (T, 2) half-open base intervals.
-        num_bases: L.
-    """
+    """The tokens that cover each base, by (T, 2) spans: half-open, (L, 2); empty where none does."""
     content = np.flatnonzero(spans[:, 1] > spans[:, 0])
     first = int(content[0]) if len(content) else 0
     starts, ends = spans[content, 0], spans[content, 1]

@@ -77,12 +77,12 @@ def cut(
     """Tokenize a sequence and cut it where it is too long.
 
     Args:
-        codes: its bases.
+        codes: its bases, (L,).
         tokenizer: bases to ids.
         recipe: what is done with a long one.
         limit: tokens of a piece at most, special ones not counted.
         where: file and line, for the error.
-        per_base: whether it must be known which bases a token spells.
+        per_base: whether to find which bases each token spells.
 
     Raises:
         DataError: SEQ-01, it is too short for a token; SEQ-02, it is too long and `long` is `refuse`.
@@ -227,7 +227,7 @@ class SequenceReader:
         tokenizer: bases to ids.
         recipe: what is done with long sequences.
         limit: tokens of a piece at most, special ones not counted; any number if None.
-        vectors: a frozen encoder's vectors of every row, in place of tokens.
+        vectors: a frozen encoder's vectors of every row, read in place of tokens.
     """
 
     part: TablePart
@@ -237,14 +237,7 @@ class SequenceReader:
     vectors: Vectors | None = None
 
     def read(self, row: int, *, reverse: bool, index: int, fills: bool = False) -> LabelledSample:
-        """The sample of a row.
-
-        Args:
-            row: of the part.
-            reverse: read the other strand.
-            index: of the sample.
-            fills: whether it only fills a batch.
-        """
+        """Sample `index`: a row of the part on a strand; one that only `fills` a batch counts for nothing."""
         table, number = self.part.table, int(self.part.rows[row])
         codes = table.sequence(number)
         codes = reverse_complement(codes) if reverse else codes

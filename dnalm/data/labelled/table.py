@@ -412,12 +412,7 @@ class _TableBuilder:
 
 
 def check_columns(row: Row, needed: Mapping[str, str], source: str) -> None:
-    """Refuse a row that lacks a column.
-
-    Args:
-        row: a row.
-        needed: columns by the keys that name them.
-        source: its file or dataset.
+    """Refuse a row of a source that lacks a column of `needed`, which has them by the keys that name them.
 
     Raises:
         DataError: CSV-01, a column is not there; CSV-17, it is there twice.
