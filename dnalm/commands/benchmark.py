@@ -17,28 +17,29 @@ from typing import Annotated
 
 from dnalm import grants
 from dnalm.console import stderr, stdout
-from dnalm.durable import file_sha256
-from dnalm.errors import DnalmError
-from dnalm.evaluation.benchmark import (
+from dnalm.evaluation.benchmark.benchmark import (
     ANY_FAMILY,
+    CLASSICAL,
     PARTS,
+    UNTRAINED,
     Benchmark,
-    Comparison,
-    Leaderboard,
     PreparedTask,
-    read_outcome,
-    read_published,
     read_recipes,
-    write_report,
+    recipe_family,
+    weights_checksum,
 )
 from dnalm.evaluation.benchmark.leakage import Leakage, leakage_of
-from dnalm.evaluation.benchmark.report import Outcome, plot_leaderboard
+from dnalm.evaluation.benchmark.report import (
+    Comparison,
+    Leaderboard,
+    Outcome,
+    plot_leaderboard,
+    read_outcome,
+    read_published,
+    write_report,
+)
 from dnalm.grants import program
 from dnalm.limits import NOT_EMPTY, Jobs
-from dnalm.models import Pretrained
-from dnalm.models.families import BERT, DNABERT2, NT_V1, NT_V2
-from dnalm.models.pretrained import described_family
-from dnalm.models.weights import find_weights
 from dnalm.paths import InputName
 from dnalm.sweeps import (
     Grid,
@@ -55,10 +56,7 @@ from dnalm.sweeps.command_line import what_is_wrong
 from dnalm.sweeps.results import job_id, short_hash
 from dnalm.sweeps.search import Axis
 from dnalm.tables import replace_text
-from dnalm.tokenizers import load_tokenizer
 
-CLASSICAL = ("kmer_logistic", "cnn")
-UNTRAINED = "random"
 _WITHOUT_CHANCE = ("kmer_logistic",)  # one seed says all of it
 
 
@@ -108,11 +106,6 @@ class Work:
         return [*chosen, *parts, *about, f"task.num_classes={listed.labels}", f"seed={self.seed}"]
 
     @property
-    def is_pretrained(self) -> bool:
-        """Whether the model has learned from DNA before."""
-        return self.model not in (*CLASSICAL, UNTRAINED)
-
-    @property
     def recipe(self) -> str:
         """Where the recipe is from: published for the model's family, or ours."""
         named = self.family != ANY_FAMILY and self.family in read_recipes()[self.task.task.recipe]
@@ -133,13 +126,12 @@ class Work:
 
     def made_by(self) -> dict[str, str]:
         """What the job is made of."""
+        words = ["dnalm", self.command, *grants.current.words(), *self.line(), *self._options]
         return {
             "model_sha256": self.checksum,
             "data_sha256": self.task.sha256,
             "recipe": self.recipe,
-            "command": " ".join(
-                ["dnalm", self.command, *grants.current.words(), *self.line(), *self._options]
-            ),
+            "command": " ".join(words),
         }
 
     @property
@@ -173,41 +165,8 @@ def all_work(
     ]
 
 
-def weights_checksum(model: str) -> str:
-    """Sha256 of the weights of a pretrained model; empty where there is none, which its job reports."""
-    if model in (*CLASSICAL, UNTRAINED):
-        return ""
-    try:
-        return file_sha256(find_weights(Pretrained(source=model).folder()))
-    except (DnalmError, OSError):
-        return ""
-
-
-def recipe_family(model: str) -> str:
-    """The family whose published recipes a model is fine-tuned by: `dnabert`, `dnabert2`, `nt`, or any.
-
-    DNABERT and GROVER share BERT's layers; overlapping k-mers mark DNABERT.
-    """
-    if model in (*CLASSICAL, UNTRAINED):
-        return ANY_FAMILY
-    try:
-        folder = Pretrained(source=model).folder()
-        layout = described_family(folder)
-        if layout is BERT:
-            return "dnabert" if load_tokenizer(folder).overlap > 1 else ANY_FAMILY
-    except (DnalmError, OSError):  # the job says what is wrong
-        return ANY_FAMILY
-    if layout is DNABERT2:
-        return "dnabert2"
-    return "nt" if layout in (NT_V1, NT_V2) else ANY_FAMILY
-
-
 class JobList(Grid):
-    """A sweep of these jobs, in this order.
-
-    Args:
-        overrides: of each.
-    """
+    """A sweep of the jobs with these overrides, in this order."""
 
     def __init__(self, overrides: Iterable[Mapping[str, str]]) -> None:
         self._overrides = list(overrides)
@@ -277,7 +236,8 @@ def benchmark(
         make_job=lambda folder, overrides: by_overrides[tuple(overrides.values())].job(folder),
         check=lambda job: by_id[job.id].what_is_wrong(),
     )
-    write_leakage(folder / "leakage.json", leakage)
+    shared = {task: [asdict(each) for each in found] for task, found in leakage.items()}
+    replace_text(folder / "leakage.json", json.dumps(shared, indent=2) + "\n")
     if plot_leaderboard(reporter.leaderboard, folder):
         stdout.print(f"pictures: {folder / 'heatmap.png'}, {folder / 'tasks.png'}")
     stdout.print(f"benchmark: {folder / 'benchmark.md'}, .csv, .tex, .html")
@@ -287,18 +247,13 @@ def benchmark(
 
 def warn_of_recipes(work: Sequence[Work]) -> None:
     """Name the models that stand beside published numbers and are not fine-tuned as those were."""
-    ours = dict.fromkeys(each.model for each in work if each.is_pretrained and each.recipe == "ours")
+    pretrained = [each for each in work if each.model not in (*CLASSICAL, UNTRAINED)]
+    ours = dict.fromkeys(each.model for each in pretrained if each.recipe == "ours")
     if ours:
         stderr.print(
             f"warning: {', '.join(ours)}: no recipe was published for this family on this benchmark; it has "
             "ours (conf/benchmark/recipes.tsv), so published numbers are of other recipes",
         )
-
-
-def write_leakage(path: Path, leakage: Mapping[str, Sequence[Leakage]]) -> None:
-    """Write what the parts of each task share."""
-    content = {task: [asdict(each) for each in found] for task, found in leakage.items()}
-    replace_text(path, json.dumps(content, indent=2) + "\n")
 
 
 class Reporter:
@@ -320,34 +275,24 @@ class Reporter:
         work: Mapping[str, Work],
         leakage: Mapping[str, Sequence[Leakage]],
     ) -> None:
-        self._folder, self._name, self._work = folder, benchmark.name, work
-        tasks = list({each.task.task.name: each.task.task for each in work.values()}.values())
-        self._comparison = Comparison(tasks, models)
-        self._leakage = leakage
+        self._folder, self._name, self._work, self._leakage = folder, benchmark.name, work, leakage
+        tasks = {each.task.task.name: each.task.task for each in work.values()}
+        self._comparison = Comparison(list(tasks.values()), models)
         self._published = read_published(benchmark.published)
         self._read: dict[str, Outcome] = {}
 
     def __call__(self, last: Mapping[str, Record]) -> None:
-        """Write the tables.
-
-        Args:
-            last: the last event of every job.
-        """
+        """Write the tables after these last events of the jobs."""
         failures = {}
         for name, work in self._work.items():
-            record = last.get(name)
+            record, task = last.get(name), work.task.task
             if record is None or record.status == "running":
                 continue
             if record.status != "done":
-                failures[work.task.task.name, work.model] = f"{record.status}: {record.error}"
+                failures[task.name, work.model] = f"{record.status}: {record.error}"
             elif name not in self._read:
-                outcome = read_outcome(
-                    Path(record.run),
-                    work.task.task,
-                    model=work.model,
-                    seed=work.seed,
-                    made_by=work.made_by(),
-                )
+                run, made_by = Path(record.run), work.made_by()
+                outcome = read_outcome(run, task, model=work.model, seed=work.seed, made_by=made_by)
                 if outcome is not None:
                     self._read[name] = outcome
         write_report(self._folder, self._name, self.leaderboard, self._published, failures, self._leakage)

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from dnalm.cli import main
-from dnalm.commands.benchmark import Work, all_work, recipe_family, warn_of_recipes, weights_checksum
+from dnalm.commands.benchmark import Work, all_work, warn_of_recipes
 from dnalm.compose.config import options
 from dnalm.durable import file_sha256
-from dnalm.evaluation.benchmark import Benchmark
+from dnalm.evaluation.benchmark.benchmark import CLASSICAL, Benchmark, recipe_family, weights_checksum
 from dnalm.models import save_pretrained
 from dnalm.tokenizers import KmerTokenizer, Tokenizer
 from tests.commands.tiny_benchmark import MODELS, TASKS, lay_out
@@ -134,8 +134,6 @@ def test_other_weights_of_the_same_name_are_another_job(
 
 
 def test_classical_models_are_the_options_of_baseline() -> None:
-    from dnalm.commands.benchmark import CLASSICAL
-
     assert sorted(CLASSICAL) == options("baseline")
 
 

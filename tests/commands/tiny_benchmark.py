@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from dnalm.commands.benchmark import BenchmarkFolder, Work, benchmark
-from dnalm.evaluation.benchmark import Benchmark
+from dnalm.evaluation.benchmark.benchmark import Benchmark
 from dnalm.sweeps import Job, LocalLauncher
 from tests.evaluation.benchmark.outcomes import listed, outcome
 from tests.evaluation.benchmark.test_benchmark import HEADER, write_split

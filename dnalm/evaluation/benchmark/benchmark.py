@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import cast
 
@@ -27,15 +28,21 @@ from dnalm.console import stderr
 from dnalm.data.labelled import METRICS, LabelledTable, MetricName, Part, TablePart, Task, TaskKind
 from dnalm.data.labelled.rows import read_rows
 from dnalm.data.labelled.table import fold_numbers, read_table, whole
-from dnalm.durable import write_text
-from dnalm.errors import ConfigError, DataError
+from dnalm.durable import file_sha256, write_text
+from dnalm.errors import ConfigError, DataError, DnalmError
 from dnalm.genome.alphabet import to_text
 from dnalm.genome.atomic_folder import locked
+from dnalm.models import Pretrained
+from dnalm.models.families import BERT, DNABERT2, NT_V1, NT_V2
+from dnalm.models.pretrained import described_family
+from dnalm.models.weights import find_weights
 from dnalm.paths import CachePath, InputPath, config_folder
 from dnalm.simulation.settings import Clade
 from dnalm.simulation.simulate import find_or_simulate
 from dnalm.tables import replace_text
+from dnalm.tokenizers import load_tokenizer
 
+CLASSICAL, UNTRAINED = ("kmer_logistic", "cnn"), "random"  # models without a directory
 ANY_FAMILY = "*"  # of models whose family has no recipe of its own
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 _TENTH = 10
@@ -92,11 +99,21 @@ def read_tasks(path: Path) -> list[ListedTask]:
             raise _error(where, f"recipe {row['recipe']!r}", f"one of {', '.join(recipes)}")
         if "{split}" not in row["path"]:
             raise _error(where, f"path {row['path']!r}", "a path with {split} in it")
-        labels, length = (_number(where, key, row.pop(key)) for key in ("labels", "length"))
-        metric = cast("MetricName", row.pop("metric"))
-        tasks.append(ListedTask(name=row.pop("task"), labels=labels, length=length, metric=metric, **row))
-    names = [task.name for task in tasks]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+        for key in ("labels", "length"):
+            if not row[key].isdecimal():
+                raise _error(where, f"{key} {row[key]!r}", "a whole number")
+        labels, length, metric = int(row.pop("labels")), int(row.pop("length")), row.pop("metric")
+        tasks.append(
+            ListedTask(
+                name=row.pop("task"),
+                labels=labels,
+                length=length,
+                metric=cast("MetricName", metric),
+                **row,
+            )
+        )
+    times = Counter(task.name for task in tasks)
+    if twice := sorted(name for name, count in times.items() if count > 1):
         raise _error(str(path), f"{', '.join(twice)} twice", "each task once")
     return tasks
 
@@ -122,30 +139,52 @@ def read_recipes() -> dict[str, dict[str, tuple[str, ...]]]:
     return recipes
 
 
+def weights_checksum(model: str) -> str:
+    """Sha256 of the weights of a pretrained model; empty where there is none, which its job reports."""
+    if model in (*CLASSICAL, UNTRAINED):
+        return ""
+    try:
+        return file_sha256(find_weights(Pretrained(source=model).folder()))
+    except (DnalmError, OSError):
+        return ""
+
+
+def recipe_family(model: str) -> str:
+    """The family whose published recipes a model is fine-tuned by: `dnabert`, `dnabert2`, `nt`, or any.
+
+    DNABERT and GROVER share BERT's layers; overlapping k-mers mark DNABERT.
+    """
+    if model in (*CLASSICAL, UNTRAINED):
+        return ANY_FAMILY
+    try:
+        folder = Pretrained(source=model).folder()
+        layout = described_family(folder)
+        if layout is BERT:
+            return "dnabert" if load_tokenizer(folder).overlap > 1 else ANY_FAMILY
+    except (DnalmError, OSError):  # the job says what is wrong
+        return ANY_FAMILY
+    if layout is DNABERT2:
+        return "dnabert2"
+    return "nt" if layout in (NT_V1, NT_V2) else ANY_FAMILY
+
+
 def _read_rows(path: Path, columns: list[str]) -> list[tuple[str, dict[str, str]]]:
     """Where each row stands, and its cells by column."""
-    whole = config_folder() / "benchmark" / path
+    file = config_folder() / "benchmark" / path
     try:
-        lines = whole.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise _error(str(whole), f"it cannot be read: {error.strerror}", "a list of tasks") from error
+        raise _error(str(file), f"it cannot be read: {error.strerror}", "a list of tasks") from error
     kept = [(number, line) for number, line in enumerate(lines, 1) if line and not line.startswith("#")]
-    rows = list(csv.reader((line for _, line in kept), delimiter="\t"))
-    if not rows or rows[0] != columns:
-        found = f"columns {', '.join(rows[0]) if rows else 'none'}"
-        raise _error(str(whole), found, f"columns {', '.join(columns)}")
+    header, *rows = csv.reader((line for _, line in kept), delimiter="\t") if kept else [[]]
+    if header != columns:
+        raise _error(str(file), f"columns {', '.join(header) or 'none'}", f"columns {', '.join(columns)}")
     cells = []
-    for (number, _), row in zip(kept[1:], rows[1:], strict=True):
+    for (number, _), row in zip(kept[1:], rows, strict=True):
         if len(row) != len(columns):
-            raise _error(f"{whole}:{number}", f"{len(row)} fields", f"{len(columns)}")
-        cells.append((f"{whole}:{number}", dict(zip(columns, row, strict=True))))
+            raise _error(f"{file}:{number}", f"{len(row)} fields", f"{len(columns)}")
+        cells.append((f"{file}:{number}", dict(zip(columns, row, strict=True))))
     return cells
-
-
-def _number(where: str, key: str, text: str) -> int:
-    if not text.isdecimal():
-        raise _error(where, f"{key} {text!r}", "a whole number")
-    return int(text)
 
 
 def _error(where: str, found: str, expected: str) -> ConfigError:
@@ -188,180 +227,6 @@ class PreparedTask:
         return read_table(task, part, source=str(self.file(part)), num_classes=len(self.classes))
 
 
-def read_published(
-    task: ListedTask, files: Sequence[Path], columns: Columns
-) -> tuple[tuple[str, ...], list[LabelledTable]]:
-    """Read the published tables.
-
-    Args:
-        task: the row of the list.
-        files: of its splits, the training set first.
-        columns: their names.
-
-    Returns:
-        The labels as published, by number, and the tables.
-
-    Raises:
-        DataError: BENCH-06, the training set has not as many classes as the list says; CSV-01 to 12.
-    """
-    labels = (row.values.get(columns.label) for row in read_rows(str(files[0]), part="train"))
-    texts = {str(label).strip() for label in labels if label is not None}
-    numbered = all(text.isdecimal() for text in texts)
-    classes = tuple(sorted(texts, key=lambda text: (int(text) if numbered else 0, text)))
-    reads = Task(
-        train=str(files[0]),
-        kind=task.kind,
-        sequence=columns.sequence,
-        label=columns.label,
-        classes=() if numbered else classes,
-    )
-    tables = [
-        read_table(reads, part, source=str(file), num_classes=task.labels, prefix="benchmark.columns.")
-        for part, file in zip(PARTS, files, strict=False)
-    ]
-    if len(classes) != task.labels:
-        raise DataError(
-            "BENCH-06",
-            where=str(files[0]),
-            found=f"{len(classes)} labels: {', '.join(classes[:20])}",
-            expected=f"{task.labels} classes of {task.name}, each in the training set",
-            fix="put the published files there",
-        )
-    return classes, tables
-
-
-def checksum(splits: Mapping[str, LabelledTable], classes: Sequence[str]) -> str:
-    """Sha256 of what the splits hold, whatever the format: equal rows in equal order, equal checksum."""
-    digest = hashlib.sha256()
-    for name, table in splits.items():
-        digest.update(f"{name}\n".encode())
-        for sequence, label in _rows(whole(table)):
-            digest.update(f"{sequence}\t{classes[label]}\n".encode())
-    return digest.hexdigest()
-
-
-def write_tables(
-    folder: Path, task: ListedTask, tables: Sequence[LabelledTable], classes: Sequence[str], *, sha256: str
-) -> PreparedTask:
-    """Write the three tables where they are not there yet.
-
-    Args:
-        folder: of the task in the cache, named by the checksum.
-        task: the row of the list.
-        tables: as published, one to three.
-        classes: labels by number.
-        sha256: of the tables.
-    """
-    with locked(folder):
-        for part, rows in zip(PARTS, _divided(tables), strict=True):
-            path = folder / f"{part}.csv"
-            if not path.is_file():
-                folder.mkdir(parents=True, exist_ok=True)
-                lines = [f"{sequence},{label}\n" for sequence, label in _rows(rows)]
-                replace_text(path, "".join(["sequence,label\n", *lines]))
-    return PreparedTask(task=task, folder=folder, sha256=sha256, classes=tuple(classes))
-
-
-def _divided(tables: Sequence[LabelledTable]) -> list[TablePart]:
-    """Training, validation and test set; what is not published is taken from the first, class by class."""
-    train, *others = [whole(table) for table in tables]
-    while len(others) < len(PARTS) - 1:
-        folds = fold_numbers(train.labels, folds=_TENTH, seed=_SEED)
-        held = TablePart(train.table, train.rows[folds == 0])
-        train = TablePart(train.table, train.rows[folds != 0])
-        others.insert(0, held)
-    return [train, *others]
-
-
-def _rows(part: TablePart) -> Iterator[tuple[str, int]]:
-    for row, label in zip(part.rows, np.asarray(part.labels), strict=True):
-        yield to_text(part.table.sequence(int(row))).upper(), int(label)
-
-
-@dataclass
-class Source:
-    """Where to look.
-
-    Args:
-        benchmark: its name.
-        root: a local folder.
-        repository: a dataset on the hub, asked where there is no root.
-        revision: its commit.
-    """
-
-    benchmark: str
-    root: Path | None
-    repository: str | None
-    revision: str | None
-    _unreachable: bool = field(default=False, init=False)  # then only what was fetched before is asked for
-
-    def find(self, tasks: Sequence[ListedTask], splits: Sequence[str]) -> Mapping[tuple[str, str], Path]:
-        """The file of each task and split.
-
-        Raises:
-            DataError: BENCH-04, some are missing; all of them are named, and where they belong.
-        """
-        found, missing = dict[tuple[str, str], Path](), dict[str, list[str]]()
-        for task in tasks:
-            for split in splits:
-                path = self._local(task, split) if self.root else self._fetched(task, split)
-                if path is None:
-                    missing.setdefault(task.name, []).append(task.path.format(split=split))
-                else:
-                    found[task.name, split] = path
-        if missing:
-            raise self._missing(missing, [task.name for task in tasks if task.name not in missing])
-        return found
-
-    def _local(self, task: ListedTask, split: str) -> Path | None:
-        assert self.root is not None, "asked only where there is one"
-        plain = self.root / task.path.format(split=split)
-        return next((path for path in (plain, plain.with_name(f"{plain.name}.gz")) if path.is_file()), None)
-
-    def _fetched(self, task: ListedTask, split: str) -> Path | None:
-        """The file from the hub, or from the hub's cache; None where it cannot be had."""
-        if self.repository is None or not task.hub_path:
-            return None
-        from huggingface_hub import hf_hub_download
-
-        name = task.hub_path.format(split=split)
-        try:
-            return Path(
-                hf_hub_download(
-                    self.repository,
-                    name,
-                    repo_type="dataset",
-                    revision=self.revision,
-                    local_files_only=self._unreachable,
-                )
-            )
-        except (OSError, ValueError):
-            self._unreachable = True
-            return None
-
-    def _missing(self, missing: Mapping[str, Sequence[str]], complete: Sequence[str]) -> DataError:
-        files = [file for names in missing.values() for file in names]
-        named = ", ".join(files[:_SHOWN]) + (
-            f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
-        )
-        root = self.root or "<folder>"
-        fix = f"put them below {root}"
-        if self.root is None:
-            fix = f"put them below a folder and give benchmark.root={root}"
-            if self.repository is not None:
-                fix += f"; they are published at https://huggingface.co/datasets/{self.repository}"
-                fix += f"/tree/{self.revision}"
-        if complete:
-            fix += f"; or run what is there: tasks=[{','.join(complete)}]"
-        return DataError(
-            "BENCH-04",
-            where=f"{self.benchmark}: {self.root or self.repository or 'benchmark.root'}",
-            found=f"{len(files)} files of {len(missing)} tasks are missing: {named}",
-            expected="every file of the chosen tasks, plain or with .gz",
-            fix=fix,
-        )
-
-
 class Benchmark:
     """A published benchmark.
 
@@ -397,9 +262,9 @@ class Benchmark:
             raise ValueError(f"splits has {len(splits)} names; one, two or three are read")
         self.name, self.tasks = name, read_tasks(tasks)
         self.columns, self.splits, self.published = columns, splits, published
-        self._root, self._clade = root, clade
-        self._hub = (repository, revision)
+        self._root, self._clade, self._repository, self._revision = root, clade, repository, revision
         self._cache = (cache or platformdirs.user_cache_path("dnalm")).absolute()
+        self._folder = self._cache / "benchmarks" / name
 
     def choose(self, names: Sequence[str] | None) -> list[ListedTask]:
         """The tasks of these names, all if none are given, in the order of the list.
@@ -429,11 +294,100 @@ class Benchmark:
         root = self._root
         if self._clade is not None and root is None:
             root = find_or_simulate(self._clade, self._cache) / "tasks"
-        files = Source(self.name, root, *self._hub).find(tasks, self.splits)
-        prepared = [self._prepared(task, [files[task.name, name] for name in self.splits]) for task in tasks]
+        files = self._find(tasks, root)
+        prepared = [self._prepared(task, files[task.name]) for task in tasks]
         if root is None:
             self._pin([each for each in prepared if not each.task.sha256])
         return prepared
+
+    def _find(self, tasks: Sequence[ListedTask], root: Path | None) -> dict[str, list[Path]]:
+        """The files of each task, below a folder or from the hub; the error names all that are missing."""
+        found: dict[str, list[Path]] = {}
+        missing: dict[str, list[str]] = {}
+        is_online = True
+        for task in tasks:
+            for split in self.splits:
+                name = task.path.format(split=split)
+                if root is not None:
+                    plain = root / name
+                    both = (plain, plain.with_name(f"{plain.name}.gz"))
+                    path = next((path for path in both if path.is_file()), None)
+                else:
+                    path = self._download(task, split, is_online=is_online)
+                    is_online = is_online and (path is not None or not task.hub_path)
+                if path is None:
+                    missing.setdefault(task.name, []).append(name)
+                else:
+                    found.setdefault(task.name, []).append(path)
+        if missing:
+            raise self._missing(root, missing, [task.name for task in tasks if task.name not in missing])
+        return found
+
+    def _download(self, task: ListedTask, split: str, *, is_online: bool) -> Path | None:
+        """A file of the hub, or of its cache if that cannot be reached; None where it is not there."""
+        if self._repository is None or not task.hub_path:
+            return None
+        from huggingface_hub import hf_hub_download
+
+        try:
+            return Path(
+                hf_hub_download(
+                    self._repository,
+                    task.hub_path.format(split=split),
+                    repo_type="dataset",
+                    revision=self._revision,
+                    local_files_only=not is_online,
+                )
+            )
+        except (OSError, ValueError):
+            return None
+
+    def _missing(
+        self, root: Path | None, missing: Mapping[str, Sequence[str]], complete: Sequence[str]
+    ) -> DataError:
+        files = [file for names in missing.values() for file in names]
+        named = ", ".join(files[:_SHOWN]) + (
+            f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+        )
+        fix = f"put them below {root}" if root else "put them below a folder and give benchmark.root=<folder>"
+        if root is None and self._repository is not None:
+            address = f"https://huggingface.co/datasets/{self._repository}/tree/{self._revision}"
+            fix += f"; they are published at {address}"
+        if complete:
+            fix += f"; or run what is there: tasks=[{','.join(complete)}]"
+        return DataError(
+            "BENCH-04",
+            where=f"{self.name}: {root or self._repository or 'benchmark.root'}",
+            found=f"{len(files)} files of {len(missing)} tasks are missing: {named}",
+            expected="every file of the chosen tasks, plain or with .gz",
+            fix=fix,
+        )
+
+    def _prepared(self, task: ListedTask, files: Sequence[Path]) -> PreparedTask:
+        """Read the published tables of a task, the training set first, and write ours where they are not."""
+        classes, tables = _read_published(task, files, self.columns)
+        digest = hashlib.sha256()  # of what the splits hold, whatever their format
+        for split, table in zip(self.splits, tables, strict=True):
+            rows = (f"{sequence}\t{classes[label]}\n" for sequence, label in _rows(whole(table)))
+            digest.update("".join([f"{split}\n", *rows]).encode())
+        sha256 = digest.hexdigest()
+        if task.sha256 and sha256 != task.sha256:
+            raise DataError(
+                "BENCH-05",
+                where=str(files[0].parent),
+                found=f"rows of {task.name} with sha256 {sha256}",
+                expected=f"{task.sha256}, as {self.name} was published",
+                fix="put the published files there, or use a list of your own whose sha256 is empty",
+            )
+        folder = self._folder / f"{task.name.replace('/', '_')}-{sha256[:12]}"
+        with locked(folder):
+            for part, rows_of_part in zip(PARTS, _divided(tables), strict=True):
+                path = folder / f"{part}.csv"
+                if not path.is_file():
+                    folder.mkdir(parents=True, exist_ok=True)
+                    lines = [f"{sequence},{label}\n" for sequence, label in _rows(rows_of_part)]
+                    replace_text(path, "".join(["sequence,label\n", *lines]))
+        return PreparedTask(task=task, folder=folder, sha256=sha256, classes=classes)
 
     def _pin(self, downloaded: Sequence[PreparedTask]) -> None:
         """Remember the rows of a first download without a published checksum; hold later ones to them."""
@@ -457,20 +411,48 @@ class Benchmark:
                 f"downloaded now, in {self._folder}",
             )
 
-    @property
-    def _folder(self) -> Path:
-        return self._cache / "benchmarks" / self.name
 
-    def _prepared(self, task: ListedTask, files: Sequence[Path]) -> PreparedTask:
-        classes, tables = read_published(task, files, self.columns)
-        found = checksum(dict(zip(self.splits, tables, strict=True)), classes)
-        if task.sha256 and found != task.sha256:
-            raise DataError(
-                "BENCH-05",
-                where=str(files[0].parent),
-                found=f"rows of {task.name} with sha256 {found}",
-                expected=f"{task.sha256}, as {self.name} was published",
-                fix="put the published files there, or use a list of your own whose sha256 is empty",
-            )
-        folder = self._folder / f"{task.name.replace('/', '_')}-{found[:12]}"
-        return write_tables(folder, task, tables, classes, sha256=found)
+def _read_published(
+    task: ListedTask, files: Sequence[Path], columns: Columns
+) -> tuple[tuple[str, ...], list[LabelledTable]]:
+    """The labels as published, by number, and the tables."""
+    labels = (row.values.get(columns.label) for row in read_rows(str(files[0]), part="train"))
+    texts = {str(label).strip() for label in labels if label is not None}
+    numbered = all(text.isdecimal() for text in texts)
+    classes = tuple(sorted(texts, key=lambda text: (int(text) if numbered else 0, text)))
+    reads = Task(
+        train=str(files[0]),
+        kind=task.kind,
+        sequence=columns.sequence,
+        label=columns.label,
+        classes=() if numbered else classes,
+    )
+    tables = [
+        read_table(reads, part, source=str(file), num_classes=task.labels, prefix="benchmark.columns.")
+        for part, file in zip(PARTS, files, strict=False)
+    ]
+    if len(classes) != task.labels:
+        raise DataError(
+            "BENCH-06",
+            where=str(files[0]),
+            found=f"{len(classes)} labels: {', '.join(classes[:20])}",
+            expected=f"{task.labels} classes of {task.name}, each in the training set",
+            fix="put the published files there",
+        )
+    return classes, tables
+
+
+def _divided(tables: Sequence[LabelledTable]) -> list[TablePart]:
+    """Training, validation and test set; what is not published is taken from the first, class by class."""
+    train, *others = [whole(table) for table in tables]
+    while len(others) < len(PARTS) - 1:
+        folds = fold_numbers(train.labels, folds=_TENTH, seed=_SEED)
+        held = TablePart(train.table, train.rows[folds == 0])
+        train = TablePart(train.table, train.rows[folds != 0])
+        others.insert(0, held)
+    return [train, *others]
+
+
+def _rows(part: TablePart) -> Iterator[tuple[str, int]]:
+    for row, label in zip(part.rows, np.asarray(part.labels), strict=True):
+        yield to_text(part.table.sequence(int(row))).upper(), int(label)

@@ -7,6 +7,8 @@ Markdown, LaTeX and HTML to be read, CSV with everything.
 Published results stand beside ours: the CSVs of `experiments/published/`, transcribed. Their lines that begin
 with `#` say where the numbers are from; one of them, `# scale: 100`, what they were multiplied by. Columns:
 `task`, then one for each model; an empty cell was not published.
+
+R rows of a test set, C classes.
 """
 
 from __future__ import annotations
@@ -15,11 +17,11 @@ import csv
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -33,7 +35,6 @@ from dnalm.evaluation.plots import new_figure, save_figure
 from dnalm.evaluation.statistics import (
     Interval,
     Labels,
-    Metric,
     Scores,
     bootstrap_interval,
     holm,
@@ -50,6 +51,7 @@ _LABEL = 28  # letters of a model's name that are shown; of a long path its end
 _COLUMNS = 4  # of pictures of tasks
 _DARK = 0.45  # of the colour scale, below which letters are white
 _SCALE = "# scale:"
+Drawn = TypeVar("Drawn")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -57,7 +59,7 @@ class Outcome:
     """A task, a model and a seed that ran to the end.
 
     Attributes:
-        task: name of the task.
+        task: its name.
         model: as it was given.
         seed: of the job.
         value: of the declared metric on the test set; NaN where it is not defined.
@@ -84,17 +86,14 @@ class Outcome:
 def read_outcome(
     run: Path, task: ListedTask, *, model: str, seed: int, made_by: Mapping[str, str]
 ) -> Outcome | None:
-    """Read a run directory.
+    """Read a run directory of `dnalm finetune` or `dnalm baseline`; None while it is not whole.
 
     Args:
-        run: of `dnalm finetune` or `dnalm baseline`.
+        run: the directory.
         task: what was asked.
         model: as it was given.
         seed: of the job.
         made_by: what the job was made of, by name: checksums, the command.
-
-    Returns:
-        What it has left; None while it is not whole.
     """
     try:
         summary: dict[str, Any] = json.loads((run / "summary.json").read_text())
@@ -102,8 +101,13 @@ def read_outcome(
         config = yaml.safe_load((run / "config.yaml").read_text())
     except (OSError, ValueError, yaml.YAMLError):
         return None
-    names = [name for name in table.column_names if name.startswith("score")]
-    columns = [table.column(name).to_numpy().copy() for name in names]
+    try:
+        described = yaml.safe_load((run / "model" / "dnalm.yaml").read_text())
+    except OSError:
+        described = {"versions": summary.get("versions", {}), "precision": "32-true"}
+    versions = {"dnalm": described.get("dnalm"), **described["versions"]}
+    config = json.dumps({name: value for name, value in config.items() if name != "run"}, sort_keys=True)
+    columns = [table[name].to_numpy().copy() for name in table.column_names if name.startswith("score")]
     value = summary.get("test", {}).get(task.metric)
     return Outcome(
         task=task.name,
@@ -113,26 +117,15 @@ def read_outcome(
         seconds=float(summary["seconds"]),
         peak_memory=float(summary["peak_memory"]),
         parameters=float(summary["parameters"]),
-        labels=table.column("label").to_numpy().copy(),
+        labels=table["label"].to_numpy().copy(),
         scores=columns[0] if len(columns) == 1 else np.stack(columns, axis=1),
-        provenance={**made_by, **_made_with(run, config, summary)},
+        provenance={
+            **made_by,
+            "config_sha256": hashlib.sha256(config.encode()).hexdigest(),
+            "precision": str(described["precision"]),
+            "versions": " ".join(f"{name} {number}" for name, number in versions.items() if number),
+        },
     )
-
-
-def _made_with(run: Path, config: dict[str, Any], summary: dict[str, Any]) -> dict[str, str]:
-    """Hash of the config, precision and versions, as the run says."""
-    kept = {name: value for name, value in config.items() if name != "run"}
-    text = json.dumps(kept, sort_keys=True)
-    try:
-        versions = yaml.safe_load((run / "model" / "dnalm.yaml").read_text())
-    except OSError:
-        versions = {"versions": summary.get("versions", {}), "precision": "32-true"}
-    listed = {"dnalm": versions.get("dnalm"), **versions["versions"]}
-    return {
-        "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
-        "precision": str(versions["precision"]),
-        "versions": " ".join(f"{name} {number}" for name, number in listed.items() if number),
-    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,8 +214,7 @@ class Comparison:
 
     tasks: Sequence[ListedTask]
     models: Sequence[str]
-    _intervals: dict[tuple[str, ...], Interval] = field(default_factory=dict, repr=False)
-    _probabilities: dict[tuple[str, ...], float] = field(default_factory=dict, repr=False)
+    _drawn: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False)
 
     def leaderboard(self, outcomes: Sequence[Outcome]) -> Leaderboard:
         """The leaderboard after these jobs."""
@@ -230,14 +222,20 @@ class Comparison:
         for outcome in sorted(outcomes, key=lambda each: each.seed):
             grouped.setdefault((outcome.task, outcome.model), []).append(outcome)
         cells = {
-            (task.name, model): self._cell(task, grouped[task.name, model])
+            (task.name, model): Cell(
+                values={each.seed: each.value for each in found},
+                interval=self._interval(task, found),
+                seconds=fmean(each.seconds for each in found),
+                peak_memory=max(each.peak_memory for each in found),
+                parameters=found[0].parameters,
+                provenance=found[0].provenance,
+            )
             for task in self.tasks
             for model in self.models
-            if (task.name, model) in grouped
+            if (found := grouped.get((task.name, model)))
         }
-        whole = [
-            task.name for task in self.tasks if all((task.name, model) in cells for model in self.models)
-        ]
+        names = [task.name for task in self.tasks]
+        whole = [name for name in names if all((name, model) in cells for model in self.models)]
         table = [[cells[name, model].mean for model in self.models] for name in whole]
         return Leaderboard(
             tasks=self.tasks,
@@ -249,27 +247,16 @@ class Comparison:
             pairs=self._pairs(grouped),
         )
 
-    def _cell(self, task: ListedTask, outcomes: Sequence[Outcome]) -> Cell:
-        return Cell(
-            values={each.seed: each.value for each in outcomes},
-            interval=self._interval(task, outcomes),
-            seconds=fmean(each.seconds for each in outcomes),
-            peak_memory=max(each.peak_memory for each in outcomes),
-            parameters=outcomes[0].parameters,
-            provenance=outcomes[0].provenance,
-        )
-
     def _interval(self, task: ListedTask, outcomes: Sequence[Outcome]) -> Interval:
         if len(outcomes) > 1:
             low = -1.0 if task.metric == "mcc" else 0.0
             return seed_interval([each.value for each in outcomes], low=low, high=1.0)
         (only,) = outcomes
-        key = ("interval", task.name, only.model, str(only.seed))
-        if key not in self._intervals:
-            self._intervals[key] = bootstrap_interval(
-                _metric(task), only.labels, only.scores, _generator(key)
-            )
-        return self._intervals[key]
+        metric = metric_of(task.kind, task.metric, num_outputs=task.labels)
+        return self._draw(
+            ("interval", task.name, only.model, str(only.seed)),
+            lambda random: bootstrap_interval(metric, only.labels, only.scores, random),
+        )
 
     def _pairs(self, grouped: Mapping[tuple[str, str], Sequence[Outcome]]) -> list[Pair]:
         """All pairs of models that have a task in common; one correction for all tests of the table."""
@@ -285,13 +272,12 @@ class Comparison:
         pairs = []
         for (first, second), of_tasks in raw.items():
             probabilities = {task: next(corrected) for task in of_tasks}
-            gaps = {task: gap for task, (gap, _) in of_tasks.items()}
-            sure = [gaps[task] for task, probability in probabilities.items() if probability < LEVEL]
+            sure = [of_tasks[task][0] for task, p in probabilities.items() if p < LEVEL]
             pairs.append(
                 Pair(
                     first=first,
                     second=second,
-                    difference=fmean(gaps.values()),
+                    difference=fmean(gap for gap, _ in of_tasks.values()),
                     probabilities=probabilities,
                     better=sum(gap > 0 for gap in sure),
                     worse=sum(gap < 0 for gap in sure),
@@ -301,41 +287,36 @@ class Comparison:
 
     def _probability(self, task: ListedTask, one: Sequence[Outcome], other: Sequence[Outcome]) -> float:
         seeds = tuple(tuple(each.seed for each in side) for side in (one, other))
-        key = ("pair", task.name, one[0].model, other[0].model, str(seeds))
-        if key not in self._probabilities:
-            self._probabilities[key] = permutation_test(
-                _metric(task),
-                one[0].labels,
-                [each.scores for each in one],
-                [each.scores for each in other],
-                _generator(key),
-            )
-        return self._probabilities[key]
+        first, second = ([each.scores for each in side] for side in (one, other))
+        metric = metric_of(task.kind, task.metric, num_outputs=task.labels)
+        return self._draw(
+            ("pair", task.name, one[0].model, other[0].model, str(seeds)),
+            lambda random: permutation_test(metric, one[0].labels, first, second, random),
+        )
 
-
-def _metric(task: ListedTask) -> Metric:
-    return metric_of(task.kind, task.metric, num_outputs=task.labels)
-
-
-def _generator(words: Sequence[str]) -> np.random.Generator:
-    digest = hashlib.sha256("\0".join(words).encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:8], "little"))
+    def _draw(self, key: tuple[str, ...], compute: Callable[[np.random.Generator], Drawn]) -> Drawn:
+        """What is resampled with a generator that the key seeds; computed once."""
+        if key not in self._drawn:
+            digest = hashlib.sha256("\0".join(key).encode()).digest()
+            self._drawn[key] = compute(np.random.default_rng(int.from_bytes(digest[:8], "little")))
+        found: Drawn = self._drawn[key]
+        return found
 
 
 def plot_leaderboard(board: Leaderboard, folder: Path) -> bool:
-    """Draw `heatmap.png` and `tasks.png`.
-
-    Args:
-        board: to draw.
-        folder: where.
-
-    Returns:
-        Whether there was anything to draw.
-    """
+    """Draw `heatmap.png` and `tasks.png` into a folder; returns whether there was anything to draw."""
     if not board.cells:
         return False
     _draw_map(board, folder / "heatmap.png")
-    _draw_tasks(board, folder / "tasks.png")
+    columns = min(_COLUMNS, len(board.tasks))
+    rows = -(-len(board.tasks) // columns)
+    figure = new_figure(2 + 2.6 * columns, (1.2 + 0.3 * len(board.models)) * rows)
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharey=True).flat)
+    for panel, task in zip(panels, board.tasks, strict=False):
+        _draw_task(panel, board, task)
+    for panel in panels[len(board.tasks) :]:
+        panel.set_axis_off()
+    save_figure(figure, folder / "tasks.png", dpi=120)
     return True
 
 
@@ -353,19 +334,6 @@ def _draw_map(board: Leaderboard, target: Path) -> None:
     panel.set_xticks(range(len(board.models)), model_titles(board.models), rotation=30, ha="right")
     panel.set_yticks(range(len(board.tasks)), [f"{task.name} ({task.metric})" for task in board.tasks])
     figure.colorbar(image, label="test set")
-    save_figure(figure, target, dpi=120)
-
-
-def _draw_tasks(board: Leaderboard, target: Path) -> None:
-    columns = min(_COLUMNS, len(board.tasks))
-    rows = -(-len(board.tasks) // columns)
-    height = 1.2 + 0.3 * len(board.models)
-    figure = new_figure(2 + 2.6 * columns, height * rows)
-    panels = list(figure.subplots(rows, columns, squeeze=False, sharey=True).flat)
-    for panel, task in zip(panels, board.tasks, strict=False):
-        _draw_task(panel, board, task)
-    for panel in panels[len(board.tasks) :]:
-        panel.set_axis_off()
     save_figure(figure, target, dpi=120)
 
 
@@ -418,37 +386,29 @@ def read_published(names: Sequence[str]) -> list[Published]:
     Raises:
         ConfigError: BENCH-08, there is no such file, or a cell is no number.
     """
-    found = []
+    found, text = [], ""
     for name in names:
         try:
             lines = (published_folder() / name).read_text(encoding="utf-8").splitlines()
-        except OSError as error:
-            raise _error(name, f"it cannot be read: {error.strerror}", "a file there") from error
-        notes = [line for line in lines if line.startswith("#")]
-        scale = next((float(line.removeprefix(_SCALE)) for line in notes if line.startswith(_SCALE)), 1.0)
-        for row in csv.DictReader(line for line in lines if line and not line.startswith("#")):
-            for model, text in row.items():
-                if model != "task" and text:
-                    value = _number(name, text) / scale
-                    found.append(Published(task=row["task"], model=model, value=value, source=name))
+            notes = [line for line in lines if line.startswith("#")]
+            scale = next((float(line.removeprefix(_SCALE)) for line in notes if line.startswith(_SCALE)), 1.0)
+            for row in csv.DictReader(line for line in lines if line and not line.startswith("#")):
+                for model, text in row.items():
+                    if model != "task" and text:
+                        value = float(text) / scale
+                        found.append(Published(task=row["task"], model=model, value=value, source=name))
+        except (OSError, ValueError) as error:
+            what, expected = f"a cell {text!r}", "a number, or nothing"
+            if isinstance(error, OSError):
+                what, expected = f"it cannot be read: {error.strerror}", "a file there"
+            raise ConfigError(
+                "BENCH-08",
+                where=f"benchmark.published: {name}",
+                found=what,
+                expected=expected,
+                fix=f"put it into {published_folder()}",
+            ) from error
     return found
-
-
-def _number(name: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise _error(name, f"a cell {text!r}", "a number, or nothing") from error
-
-
-def _error(name: str, found: str, expected: str) -> ConfigError:
-    return ConfigError(
-        "BENCH-08",
-        where=f"benchmark.published: {name}",
-        found=found,
-        expected=expected,
-        fix=f"put it into {published_folder()}",
-    )
 
 
 _PAGE = """<!DOCTYPE html>
@@ -461,10 +421,7 @@ td,th{{border-bottom:1px solid #ccc;padding:.25em .7em;text-align:left}}</style>
 """
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """One table to be read."""
-
+class _Sheet(NamedTuple):
     caption: str
     names: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -488,19 +445,18 @@ def write_report(
         failures: why jobs of a task and model are not done, where they failed.
         leakage: between the parts of each task.
     """
-    sheets = [_results(board, failures), *_beside(board, published), _costs(board), _pairs(board)]
-    sheets.append(_leaks(leakage))
-    sheets = [sheet for sheet in sheets if sheet.rows]
-    parts = [f"## {sheet.caption}\n\n{markdown_text(sheet.names, sheet.rows)}" for sheet in sheets]
+    sheets = [_results(board, failures), *_beside(board, published), _costs(board), _tests(board)]
+    sheets = [sheet for sheet in (*sheets, _leaks(leakage)) if sheet.rows]
+    parts = [f"## {caption}\n\n{markdown_text(names, rows)}" for caption, names, rows in sheets]
     replace_text(folder / "benchmark.md", "\n".join([f"# Benchmark {name}\n", *parts]))
-    tex = (latex_text(sheet.names, sheet.rows, caption=sheet.caption) for sheet in sheets)
+    tex = (latex_text(names, rows, caption=caption) for caption, names, rows in sheets)
     replace_text(folder / "benchmark.tex", "\n".join(tex))
-    tables = "".join(html_text(sheet.names, sheet.rows, caption=sheet.caption) for sheet in sheets)
+    tables = "".join(html_text(names, rows, caption=caption) for caption, names, rows in sheets)
     replace_text(folder / "benchmark.html", _PAGE.format(title=f"Benchmark {name}", tables=tables))
     replace_text(folder / "benchmark.csv", csv_text(_everything(board, published, failures)))
 
 
-def _results(board: Leaderboard, failures: Mapping[tuple[str, str], str]) -> Sheet:
+def _results(board: Leaderboard, failures: Mapping[tuple[str, str], str]) -> _Sheet:
     rows = []
     for task in board.tasks:
         cells = []
@@ -509,47 +465,44 @@ def _results(board: Leaderboard, failures: Mapping[tuple[str, str], str]) -> She
             failed = failures.get((task.name, model), "").partition(":")[0]
             if cell is None:
                 cells.append(failed)
-            else:
-                star = "*" if cell.mean == board.best(task.name) else ""
-                partly = f", a seed {failed}" if failed else ""
-                cells.append(f"{number(cell.mean)}{star} {_interval(cell)}{partly}")
+                continue
+            low, high = cell.interval.low, cell.interval.high
+            star = "*" if cell.mean == board.best(task.name) else ""
+            interval = f"({low:.3f} to {high:.3f})" if np.isfinite(low) else ""
+            cells.append(f"{_number(cell.mean)}{star} {interval}{f', a seed {failed}' if failed else ''}")
         rows.append([task.name, task.metric, *cells])
     if board.whole:
         count = f"mean of {len(board.whole)}"
-        rows.append([count, "", *(number(board.averages[model]) for model in board.models)])
+        rows.append([count, "", *(_number(board.averages[model]) for model in board.models)])
         rows.append(["mean rank", "", *(f"{board.ranks[model]:.2f}" for model in board.models)])
     caption = (
         "Results on the test sets: mean over seeds (95 % interval by Student's t; of one seed by the "
         "bootstrap over test sequences); * is the best"
     )
-    return Sheet(caption, ["task", "metric", *board.models], rows)
+    return _Sheet(caption, ["task", "metric", *board.models], rows)
 
 
-def _beside(board: Leaderboard, published: Sequence[Published]) -> list[Sheet]:
+def _beside(board: Leaderboard, published: Sequence[Published]) -> list[_Sheet]:
     """Published numbers, and by how much the best of ours differs."""
-    tasks = [task.name for task in board.tasks]
     sheets = []
     for source in dict.fromkeys(each.source for each in published):
         values = {(each.task, each.model): each.value for each in published if each.source == source}
         models = list(dict.fromkeys(model for _, model in values))
         rows = []
-        for task in tasks:
-            if any((task, model) in values for model in models):
+        for task in (task.name for task in board.tasks):
+            theirs = [values.get((task, model)) for model in models]
+            if any(value is not None for value in theirs):
                 ours = board.best(task)
-                shown = [_against(values.get((task, model)), ours) for model in models]
-                rows.append([task, number(ours), *shown])
+                gaps = ["" if value is None else f" ({ours - value:+.4f})" for value in theirs]
+                numbers = ["" if value is None else _number(value) for value in theirs]
+                gaps = gaps if np.isfinite(ours) else [""] * len(gaps)
+                rows.append([task, _number(ours), *map("".join, zip(numbers, gaps, strict=True))])
         caption = f"Published ({source}), in brackets what the best of ours has more or less"
-        sheets.append(Sheet(caption, ["task", "best of ours", *models], rows))
+        sheets.append(_Sheet(caption, ["task", "best of ours", *models], rows))
     return sheets
 
 
-def _against(value: float | None, ours: float) -> str:
-    if value is None:
-        return ""
-    return number(value) + (f" ({ours - value:+.4f})" if np.isfinite(ours) else "")
-
-
-def _costs(board: Leaderboard) -> Sheet:
+def _costs(board: Leaderboard) -> _Sheet:
     rows = []
     for model in board.models:
         cells = [cell for (_, name), cell in board.cells.items() if name == model]
@@ -561,10 +514,10 @@ def _costs(board: Leaderboard) -> Sheet:
             costs = (f"{parameters:,.0f}", f"{seconds:.1f}", f"{memory:,.0f}")
             rows.append([model, ", ".join(recipes), *costs])
     names = ["model", "recipe of fine-tuning", "parameters", "seconds a job", "peak memory in MiB"]
-    return Sheet("Recipes and cost", names, rows)
+    return _Sheet("Recipes and cost", names, rows)
 
 
-def _pairs(board: Leaderboard) -> Sheet:
+def _tests(board: Leaderboard) -> _Sheet:
     rows = [
         [
             pair.first,
@@ -581,10 +534,10 @@ def _pairs(board: Leaderboard) -> Sheet:
         "would differ is no part of it"
     )
     names = ["model", "against", "mean difference", "better", "worse", "tasks", "p by task"]
-    return Sheet(caption, names, rows)
+    return _Sheet(caption, names, rows)
 
 
-def _leaks(leakage: Mapping[str, Sequence[Leakage]]) -> Sheet:
+def _leaks(leakage: Mapping[str, Sequence[Leakage]]) -> _Sheet:
     names = ["task", "rows of", "are in", "rows", "same", "distinct", "other strand", "near"]
     names += ["same, other label"]
     rows = [
@@ -597,14 +550,13 @@ def _leaks(leakage: Mapping[str, Sequence[Leakage]]) -> Sheet:
         f"Leakage: rows whose sequence, or whose other strand, is in another part, or {SHARED:.0%} of whose "
         "k-mers are shared with one there"
     )
-    return Sheet(caption, names, rows)
+    return _Sheet(caption, names, rows)
 
 
 def _everything(
     board: Leaderboard, published: Sequence[Published], failures: Mapping[tuple[str, str], str]
 ) -> list[list[str]]:
     """A row for each task and model, ours and published, and the names of the columns above."""
-    made_by = sorted({name for cell in board.cells.values() for name in cell.provenance})
     rows: list[dict[str, str]] = []
     for task in board.tasks:
         named = {"task": task.name, "metric": task.metric}
@@ -619,7 +571,8 @@ def _everything(
             if each.task == task.name
         ]
     names = ["task", "metric", "model", "from", "mean", "low", "high", "values", "seeds", "seconds"]
-    names += ["peak_memory", "parameters", "error", *made_by]
+    names += ["peak_memory", "parameters", "error"]
+    names += sorted({name for cell in board.cells.values() for name in cell.provenance})
     return [names, *([row.get(name, "") for name in names] for row in rows)]
 
 
@@ -636,11 +589,6 @@ def _figures(cell: Cell) -> dict[str, str]:
     }
 
 
-def number(value: float) -> str:
+def _number(value: float) -> str:
     """Four decimals; nothing where it is not defined."""
     return f"{value:.4f}" if np.isfinite(value) else ""
-
-
-def _interval(cell: Cell) -> str:
-    low, high = cell.interval.low, cell.interval.high
-    return f"({low:.3f} to {high:.3f})" if np.isfinite(low) else ""

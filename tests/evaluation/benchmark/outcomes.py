@@ -4,7 +4,8 @@ import hashlib
 
 import numpy as np
 
-from dnalm.evaluation.benchmark import ListedTask, Outcome
+from dnalm.evaluation.benchmark.benchmark import ListedTask
+from dnalm.evaluation.benchmark.report import Outcome
 from dnalm.evaluation.statistics import metric_of
 
 ROWS = 40

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from dnalm.compose import build, check, read_config
 from dnalm.compose.config import options
 from dnalm.errors import ConfigError, DataError
-from dnalm.evaluation.benchmark import PARTS, Benchmark, read_recipes, read_tasks
+from dnalm.evaluation.benchmark.benchmark import PARTS, Benchmark, read_recipes, read_tasks
 from dnalm.paths import config_folder
 
 HEADER = "task\tpath\thub_path\tsha256\tlabels\tlength\tmetric\trecipe\n"

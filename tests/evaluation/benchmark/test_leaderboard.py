@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from dnalm.evaluation.benchmark import Comparison
+from dnalm.evaluation.benchmark.report import Comparison
 from tests.evaluation.benchmark.outcomes import listed, outcome
 
 TASKS = [listed("a"), listed("b", labels=3), listed("c")]

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from dnalm.errors import ConfigError
-from dnalm.evaluation.benchmark import Published, read_published, read_tasks
+from dnalm.evaluation.benchmark.benchmark import read_tasks
+from dnalm.evaluation.benchmark.report import Published, read_published
 from dnalm.paths import published_folder
 
 LISTS = {

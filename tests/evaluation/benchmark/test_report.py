@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from dnalm.evaluation.benchmark import Comparison, Published, read_published, write_report
 from dnalm.evaluation.benchmark.leakage import Leakage
-from dnalm.evaluation.benchmark.report import model_titles, plot_leaderboard
+from dnalm.evaluation.benchmark.report import (
+    Comparison,
+    Published,
+    model_titles,
+    plot_leaderboard,
+    read_published,
+    write_report,
+)
 from tests.evaluation.benchmark.outcomes import listed, outcome
 
 TASKS = [listed("a_1"), listed("b")]
