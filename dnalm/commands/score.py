@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated, Literal
 
 from dnalm.console import stdout
-from dnalm.durable import write_text
-from dnalm.evaluation.parts import opened_output
-from dnalm.evaluation.variants import ScoreName, Scorer, ScoringPlan
+from dnalm.evaluation.parts import opened_output, write_summary
 from dnalm.evaluation.variants.output import ENDINGS, output_kind, score_file, scored_records
 from dnalm.evaluation.variants.ranking import Labels, rank
+from dnalm.evaluation.variants.scoring import ScoreName, Scorer, ScoringPlan
 from dnalm.genome.store import GenomeStore, open_or_build
 from dnalm.genome.variants import Survey, survey
 from dnalm.limits import EACH_ONCE, Processes, Tokens, WindowBases
@@ -112,7 +110,7 @@ def _report(
     seconds: float,
 ) -> None:
     skipped = sum(found.reasons.values())
-    summary = {
+    summary: dict[str, object] = {
         "out": str(out),
         "reference": store.fingerprint,
         "variants_sha256": found.sha256,
@@ -129,8 +127,7 @@ def _report(
         "evaluation": figures,
         "config": config,
     }
-    path = out.with_name(out.name + ".summary.json")
-    write_text(path, json.dumps(summary, indent=2, default=str) + "\n")
+    path = write_summary(out, summary)
     reasons = ", ".join(f"{number} {reason}" for reason, number in found.reasons.items())
     rest = f", {skipped} not ({reasons})" if skipped else ""
     stdout.print(f"{found.num_alleles - skipped:,} alleles scored{rest}: {out}")

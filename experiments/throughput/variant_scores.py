@@ -21,8 +21,7 @@ from torch import Tensor
 from transformers import AutoModelForMaskedLM
 
 from dnalm.evaluation.inference import LoadedModel
-from dnalm.evaluation.variants import Scorer, ScoringPlan
-from dnalm.evaluation.variants.scoring import MaskedRatio, make_pair
+from dnalm.evaluation.variants.scoring import MaskedRatio, Scorer, ScoringPlan, make_pair
 from dnalm.genome.store import GenomeStore, open_or_build
 from dnalm.genome.variants import Allele
 from dnalm.models import Encoder, MaskedLM, Packed, Pretrained, save_pretrained

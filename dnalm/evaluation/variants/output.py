@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,6 +38,7 @@ ENDINGS = tuple(_KINDS)
 _OURS = "DNALM_"
 _TBI_BP = 1 << 29  # longer contigs do not fit into a .tbi
 PART_RECORDS = 250
+_PARQUET_ROWS = 10_000  # of a row group
 Entry = str | list[float]  # a reason, or the numbers
 Scored = tuple[Record, list[Entry]]
 Judged = list[list[Allele | Reason]]  # of each record, of each ALT
@@ -68,12 +69,6 @@ class ScoringWork:
             for entries in part
         ]
         folder.keep(number, lambda beside: write_text(beside, json.dumps(rows) + "\n"))
-
-
-def read_part(content: bytes) -> list[list[Entry]]:
-    """The rows of a part's file."""
-    rows: list[list[Entry]] = json.loads(content)
-    return rows
 
 
 def parts_of(records: Iterable[Record]) -> Iterator[tuple[Record, ...]]:
@@ -156,33 +151,28 @@ def number_text(value: float) -> str:
 
 
 def _write_vcf(path: Path, form: Form, names: tuple[str, ...], scored: Iterable[Scored]) -> None:
-    fields = {name: f"{_OURS}{name.upper()}" for name in names}
-    skip = f"{_OURS}SKIP"
-    ours = (*fields.values(), skip)
+    fields = [f"{_OURS}{name.upper()}" for name in names]
+    ours = [*fields, f"{_OURS}SKIP"]
     header = form.header or ("##fileformat=VCFv4.3", "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO")
     declared = [
-        *(
-            f'##INFO=<ID={field},Number=A,Type=Float,Description="dnalm {name}, both strands averaged">'
-            for name, field in fields.items()
-        ),
-        f'##INFO=<ID={skip},Number=A,Type=String,Description="Why dnalm has not scored this allele">',
+        f'##INFO=<ID={field},Number=A,Type=Float,Description="dnalm {name}, both strands averaged">'
+        for name, field in zip(names, fields, strict=True)
     ]
+    declared.append(
+        f'##INFO=<ID={ours[-1]},Number=A,Type=String,Description="Why dnalm has not scored this allele">'
+    )
     kept = [line for line in header[:-1] if not any(line.startswith(f"##INFO=<ID={name},") for name in ours)]
     with pysam.BGZFile(str(path), "wb", None) as file:
         file.write(("\n".join([*kept, *declared, header[-1]]) + "\n").encode())
         for record, entries in scored:
             columns = list(record.fields if form.kind == "vcf" else (*record.fields[:5], ".", ".", "."))
-            columns[7] = _info(columns[7], _values(names, entries), tuple(fields.values()), skip)
+            values = dict(zip(ours, _values(names, entries), strict=True))
+            old = [e for e in columns[7].split(";") if e not in (".", "") and e.partition("=")[0] not in ours]
+            new = [
+                f"{field}={','.join(of_alts)}" for field, of_alts in values.items() if set(of_alts) != {"."}
+            ]
+            columns[7] = ";".join([*old, *new]) or "."
             file.write(("\t".join(columns) + "\n").encode())
-
-
-def _info(text: str, columns: list[list[str]], fields: tuple[str, ...], skip: str) -> str:
-    ours = dict(zip((*fields, skip), columns, strict=True))
-    old = [
-        entry for entry in text.split(";") if entry not in (".", "") and entry.partition("=")[0] not in ours
-    ]
-    new = [f"{field}={','.join(values)}" for field, values in ours.items() if set(values) != {"."}]
-    return ";".join([*old, *new]) or "."
 
 
 def _values(names: tuple[str, ...], entries: list[Entry]) -> list[list[str]]:
@@ -220,34 +210,23 @@ def _write_tsv(path: Path, form: Form, names: tuple[str, ...], scored: Iterable[
 
 
 def _write_parquet(path: Path, form: Form, names: tuple[str, ...], scored: Iterable[Scored]) -> None:
-    columns = _table_columns(form, names)
+    columns, pos = _table_columns(form, names), form.places["pos"]
     num_old = len(columns) - len(names) - 1
     types = [*[pa.string()] * num_old, *[pa.float64()] * len(names), pa.string()]
-    types[form.places["pos"]] = pa.int64()
+    types[pos] = pa.int64()
     schema = pa.schema(list(zip(columns, types, strict=True)))
+    rows = rows_of(form, scored)
     with pq.ParquetWriter(path, schema) as writer:
-        rows: list[list[object]] = []
-        for old, entry in rows_of(form, scored):
-            rows.append(_parquet_row(old, entry, form.places["pos"], len(names)))
-            if len(rows) >= PART_RECORDS * 40:
-                writer.write_table(_table(rows, schema))
-                rows = []
-        writer.write_table(_table(rows, schema))
-
-
-def _parquet_row(old: list[str], entry: Entry, pos: int, width: int) -> list[object]:
-    row = cast("list[object]", list(old))
-    row[pos] = int(old[pos])
-    if isinstance(entry, str):
-        return [*row, *[None] * width, entry]
-    return [*row, *(None if math.isnan(value) else value for value in entry), None]
-
-
-def _table(rows: list[list[object]], schema: pa.Schema) -> pa.Table:
-    return pa.table(
-        [pa.array([row[place] for row in rows], field.type) for place, field in enumerate(schema)],
-        schema=schema,
-    )
+        while batch := list(islice(rows, _PARQUET_ROWS)):
+            old: list[list[object]] = [[fields[place] for fields, _ in batch] for place in range(num_old)]
+            old[pos] = [int(fields[pos]) for fields, _ in batch]
+            numbers = [
+                [None if isinstance(e, str) or math.isnan(e[place]) else e[place] for _, e in batch]
+                for place in range(len(names))
+            ]
+            skipped = [entry if isinstance(entry, str) else None for _, entry in batch]
+            values = zip([*old, *numbers, skipped], types, strict=True)
+            writer.write_table(pa.table([pa.array(*each) for each in values], schema=schema))
 
 
 def score_file(
@@ -283,4 +262,4 @@ def scored_records(variants: Path, found: Survey, done: DoneParts) -> Iterator[S
     """Every record with its results, in order."""
     parts = parts_of(read_records(variants, found.form))
     for records, content in zip(parts, done.contents(), strict=True):
-        yield from zip(records, read_part(content), strict=True)
+        yield from zip(records, json.loads(content), strict=True)

@@ -10,7 +10,6 @@ correlation with the scores as they are, and of the sizes of both.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,14 +84,13 @@ class Labels:
         for name in (labels, group):
             if name in found.miscounted and name not in found.form.columns:
                 raise _miscounted(variants, found, name)
-        table = None if labels in known else _read_table(Path(labels), store)
         return cls(
             path=variants,
             form=found.form,
             aliases=found.aliases,
             label=labels,
             group=group,
-            table=table,
+            table=None if labels in known else _read_table(Path(labels), store),
         )
 
     def label_of(self, record: Record, place: int) -> float:
@@ -121,16 +119,12 @@ def rank(scored: Iterable[Scored], truth: Labels, names: tuple[str, ...]) -> lis
             groups.append(truth.group_of(record, place))
             rows.append(entry)
     label_N, score_NS = np.asarray(labels), np.asarray(rows).reshape(len(rows), len(names))
-    members: dict[str, list[int]] = defaultdict(list)
-    for index, group in enumerate(groups):
-        members[group].append(index)
+    group_names, cluster_N = np.unique(groups, return_inverse=True)
     chosen = {"all": np.arange(len(labels))}
     if truth.group:
-        chosen |= {
-            name: np.array(each) for name, each in sorted(members.items()) if len(each) >= _SMALLEST_GROUP
-        }
+        members = {str(name): np.flatnonzero(cluster_N == n) for n, name in enumerate(group_names)}
+        chosen |= {name: items for name, items in members.items() if len(items) >= _SMALLEST_GROUP}
     is_class = set(np.unique(label_N)) <= {0.0, 1.0}
-    _, cluster_N = np.unique(groups, return_inverse=True)
     figures = []
     for place, name in enumerate(names):
         of_groups = [
@@ -173,7 +167,6 @@ def _figures(
     labels_N, scores_N = labels_N[there], scores_N[there]
     clusters_N = None if clusters_N is None else clusters_N[there]
     row: dict[str, object] = {"group": group, "score": name, "alleles": len(labels_N)}
-    metrics = _RANKINGS if is_class else _CORRELATIONS
     if is_class:
         turned = name in ("llr", "pll") or name.startswith("dot_")
         scores_N = -scores_N if turned else scores_N
@@ -182,7 +175,7 @@ def _figures(
         scores_N = rankdata(scores_N) / max(1, len(scores_N))  # torchmetrics squeezes what is no probability
     if not len(labels_N):
         return row
-    for key, metric in metrics.items():
+    for key, metric in (_RANKINGS if is_class else _CORRELATIONS).items():
         rng = np.random.default_rng(_SEED)
         interval = bootstrap_interval(metric, labels_N, scores_N, rng, clusters=clusters_N)
         row |= {key: _short(metric(labels_N, scores_N))}

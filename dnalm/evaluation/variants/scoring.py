@@ -17,7 +17,6 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -115,8 +114,10 @@ class ScoringPlan:
 
     def contract(self, *, genome: str, variants_sha256: str) -> dict[str, object]:
         """What results depend on: equal contracts, equal results."""
+        files = [path for path in sorted(self.model.folder().iterdir()) if path.suffix in _MODEL_FILES]
+        text = "\n".join(f"{path.name} {sha256_once(path)}" for path in files if path.is_file())
         return {
-            "model": _checksum(self.model.folder()),
+            "model": hashlib.sha256(text.encode()).hexdigest(),
             "tokenizer": self.tokenizer.fingerprint if self.tokenizer else None,
             "reference": genome,
             "variants": variants_sha256,
@@ -129,13 +130,6 @@ class ScoringPlan:
             "device": self.device,
             "max_allele_bp": self.max_allele_bp,
         }
-
-
-def _checksum(folder: Path) -> str:
-    """Of a model directory's files, its tokenizer's among them."""
-    named = [path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix in _MODEL_FILES]
-    text = "\n".join(f"{path.name} {sha256_once(path)}" for path in named)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _wrong(where: str, found: str, expected: str, fix: str) -> ConfigError:
@@ -189,8 +183,7 @@ class Scorer:
         queued: list[list[list[ReadNumbers]]] = []
         done: list[list[float]] = []
         for allele in alleles:
-            pair = self._fitting_pair(allele)
-            strands = (pair, pair.reverse_complement())
+            strands = self._fitting_pairs(allele)
             queued.append([[score.submit(self._queue, each) for score in self._scores] for each in strands])
             if len(self._queue) >= _QUEUED:
                 done += self._run(queued)
@@ -205,23 +198,19 @@ class Scorer:
             rows.append([(one + two) / 2 for one, two in zip(forward, backward, strict=True)])
         return rows
 
-    def _fitting_pair(self, allele: Allele) -> Pair:
-        """In a window that makes no more tokens than the model takes, on either strand."""
-        window_bp = self.window_bp
+    def _fitting_pairs(self, allele: Allele) -> tuple[Pair, Pair]:
+        """Of both strands, in the widest window that makes no more tokens than the model takes."""
+        window_bp, wrapping = self.window_bp, self._tokenizer.special.num_wrapping
         while True:
             pair = make_pair(self._store, allele, window_bp=window_bp)
-            if self._limit is None or self._num_tokens(pair) <= self._limit:
-                return pair
+            strands = (pair, pair.reverse_complement())
+            texts = [window.codes for each in strands for window in (each.ref, each.alt)]
+            # No tokenizer makes more tokens than bases.
+            if self._limit is None or max(map(len, texts)) + wrapping <= self._limit:
+                return strands
+            if max(len(self._tokenizer.encode(codes)) for codes in texts) <= self._limit:
+                return strands
             window_bp = window_bp * 3 // 4
-
-    def _num_tokens(self, pair: Pair) -> int:
-        size = max(len(pair.ref.codes), len(pair.alt.codes))
-        if self._limit is not None and size + self._tokenizer.special.num_wrapping <= self._limit:
-            return size  # no tokenizer makes more tokens than bases
-        other = pair.reverse_complement()
-        return max(
-            len(self._tokenizer.encode(window.codes)) for window in (pair.ref, pair.alt, other.ref, other.alt)
-        )
 
 
 ReadNumbers = Callable[[], list[float]]  # the numbers of a score, once the queue has run
@@ -270,23 +259,19 @@ def _grown(texts: list[Text], tokens: list[Ids]) -> list[Ids]:
     """Two runs of tokens grown to the nearest borders in common, the right ones counted from the end."""
     if not all(len(run) for run in tokens):
         return tokens
-    runs = list(zip(texts, tokens, strict=True))
-    low = min(int(text.spans[run[0], 0]) for text, run in runs)
-    high = min(len(text.codes) - int(text.spans[run[-1], 1]) for text, run in runs)
-    lefts = [
-        {int(start) for start in text.spans[:, 0] if low - _REACH_BP <= start <= low} for text, _ in runs
-    ]
-    ends = [
-        (len(text.codes) - text.spans[text.spans[:, 1] > text.spans[:, 0], 1]).tolist() for text, _ in runs
-    ]
-    rights = [{end for end in each if high - _REACH_BP <= end <= high} for each in ends]
+    starts = [int(text.spans[run[0], 0]) for text, run in zip(texts, tokens, strict=True)]
+    ends = [len(text.codes) - int(text.spans[run[-1], 1]) for text, run in zip(texts, tokens, strict=True)]
+    lefts, rights = [], []
+    for text in texts:
+        spelling = text.spans[text.spans[:, 1] > text.spans[:, 0]]
+        lefts.append({p for p in text.spans[:, 0].tolist() if min(starts) - _REACH_BP <= p <= min(starts)})
+        borders = (len(text.codes) - spelling[:, 1]).tolist()
+        rights.append({p for p in borders if min(ends) - _REACH_BP <= p <= min(ends)})
     left, right = max(lefts[0] & lefts[1], default=None), max(rights[0] & rights[1], default=None)
-    grown = []
-    for text, run in runs:
-        start = int(text.spans[run[0], 0]) if left is None else left
-        end = int(text.spans[run[-1], 1]) if right is None else len(text.codes) - right
-        grown.append(text.touching(start, end))
-    return grown
+    return [
+        text.touching(start if left is None else left, len(text.codes) - (end if right is None else right))
+        for text, start, end in zip(texts, starts, ends, strict=True)
+    ]
 
 
 class PseudoLikelihood:
