@@ -42,7 +42,7 @@ from dnalm.sweeps import Job, Ledger, LocalLauncher, SlurmLauncher, SweepFolder
 from dnalm.sweeps.command_line import as_words, composed_job, run_jobs
 from dnalm.sweeps.results import count_statuses
 from dnalm.tables import replace_text, table_writer
-from dnalm.tokenizers import BpeRecipe, BpeTokenizer, Tokenizer
+from dnalm.tokenizers import BpeRecipe, Tokenizer
 from dnalm.tokenizers.statistics import TokenStatistics, count_tokens
 from dnalm.training import RunDirectory, peak_memory_bytes
 
@@ -90,9 +90,6 @@ def train_tokenizer(
         stdout.print(f"tokenizer: {run.path}")
         stdout.print(f"next: dnalm tokenizer inspect {as_typed('tokenizer', run.as_path)}")
         stdout.print(f"summary: {path}")
-
-
-_NAMED = 5
 
 
 def inspect_tokenizer(
@@ -148,7 +145,7 @@ def _summary(statistics: TokenStatistics, words: list[str]) -> dict[str, object]
 
 
 def _sentences(statistics: TokenStatistics, words: list[str]) -> str:
-    top = statistics.most_frequent(_NAMED)
+    top = statistics.most_frequent(5)
     frequent = ", ".join(f"{words[i]} {100 * statistics.counts[i] / statistics.num_known:.2f} %" for i in top)
     return "\n".join(
         [
@@ -161,9 +158,6 @@ def _sentences(statistics: TokenStatistics, words: list[str]) -> str:
             f"most frequent: {frequent}",
         ]
     )
-
-
-Settings = Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -183,58 +177,34 @@ class Reading:
         """As in the table."""
         return f"{self.merges} merges" if self.merges is not None else f"{self.kmer}-mers"
 
-    def tokenizer(self, folder: Path) -> dict[str, object]:
-        """The config of its tokenizer.
-
-        Args:
-            folder: of the BPE with all merges.
-        """
+    def tokenizer(self, bpe: Path) -> dict[str, object]:
+        """The config of its tokenizer; `bpe` is the folder of the BPE with all merges."""
         if self.merges is None:
             return {"_target_": "dnalm.tokenizers.LogoTokenizer", "k": self.kmer}
-        return {"_target_": "dnalm.tokenizers.load_tokenizer", "path": str(folder), "merges": self.merges}
+        return {"_target_": "dnalm.tokenizers.load_tokenizer", "path": str(bpe), "merges": self.merges}
 
 
-@dataclass(frozen=True)
-class Rounds:
-    """Makes the jobs.
-
-    Args:
-        folder: of the jobs.
-        bpe: folder of the BPE with all merges.
-        data: config of the genomes.
-        pretrain: what pretraining differs in from its defaults.
-        finetune: what fine-tuning does.
-        config_dir: a folder of the user's own configs.
-    """
+@dataclass(frozen=True, kw_only=True)
+class _JobMaker:
+    """Makes the jobs of both rounds, in a folder, from what all of a round have in common."""
 
     folder: Path
     bpe: Path
     data: object
-    pretrain: Settings
-    finetune: Settings
-    config_dir: Path | None = None
+    pretrain: Mapping[str, object]
+    finetune: Mapping[str, object]
+    config_dir: Path | None
 
-    def first(self, reading: Reading) -> Job:
-        """The job that pretrains a model.
-
-        Raises:
-            ConfigError: a setting cannot be read.
-        """
+    def pretraining(self, reading: Reading) -> Job:
         parts = {"data": self.data, "tokenizer": reading.tokenizer(self.bpe)}
         overrides = {"tokenizer": reading.name}
         return self._job("pretrain", as_words(self.pretrain), overrides, parts)
 
-    def second(self, pretraining: Job, k: int) -> Job:
-        """The job that fine-tunes the model of another.
-
-        Raises:
-            ConfigError: a setting cannot be read.
-        """
+    def finetuning(self, pretraining: Job, k: int) -> Job:
         source = str(self.folder / pretraining.id)
         parts = {"data": self.data, "model": {"_target_": "dnalm.models.Pretrained", "source": source}}
         words = ["task=next_kmer", f"task.k={k}", *as_words(self.finetune)]
-        overrides = {**pretraining.overrides, "k": str(k)}
-        return self._job("finetune", words, overrides, parts)
+        return self._job("finetune", words, {**pretraining.overrides, "k": str(k)}, parts)
 
     def _job(
         self, command: str, words: Sequence[str], overrides: Mapping[str, str], parts: Mapping[str, object]
@@ -285,45 +255,41 @@ def select_vocabulary(
         run.create(config)
         tokenizer = run.path / "tokenizer"
         tokenizer.mkdir(exist_ok=True)
-        _learn(bpe, max(merges, default=1), data).save(tokenizer)
-        compared = readings(merges, kmers)
+        data.prepare(tracks=())
+        texts = [genome.training_text() for genome in data.genomes(tracks=())]
+        vocab_size = len(bpe.special_tokens) + _NUM_BASES + max(merges, default=1)
+        replace(bpe, vocab_size=vocab_size).open_or_train(texts, data.cache).save(tokenizer)
         folder = SweepFolder(dir=run.path / "jobs", parallel=parallel, metric="score", direction="maximize")
-        rounds = Rounds(run.path / "jobs", tokenizer, config["data"], pretrain, finetune, config_dir)
+        make = _JobMaker(
+            folder=run.path / "jobs",
+            bpe=tokenizer,
+            data=config["data"],
+            pretrain=pretrain,
+            finetune=finetune,
+            config_dir=config_dir,
+        )
         with folder.opened() as ledger:
-            first = {reading: rounds.first(reading) for reading in compared}
+            first = {reading: make.pretraining(reading) for reading in readings(merges, kmers)}
             number = run_jobs(folder, ledger, launcher, list(first.values()))
             second: dict[tuple[Reading, int], Job] = {}
             if number is None:
-                ready = [reading for reading in compared if _is_done(ledger, first[reading])]
                 second = {
-                    (reading, k): rounds.second(first[reading], k)
-                    for reading in ready
+                    (reading, k): make.finetuning(job, k)
+                    for reading, job in first.items()
                     for k in sorted(set(ks))
+                    if job.id in ledger.last and ledger.last[job.id].status == "done"
                 }
                 number = run_jobs(folder, ledger, launcher, list(second.values()))
         outcomes = [
-            _outcome(ledger, reading, k, first[reading], second.get((reading, k)), folder)
-            for reading in compared
+            _outcome(ledger, reading, k, job, second.get((reading, k)), folder)
+            for reading, job in first.items()
             for k in sorted(set(ks))
         ]
         jobs = [*first.values(), *second.values()]
         statuses = count_statuses(ledger.last[job.id] for job in jobs if job.id in ledger.last)
         _conclude(run, tokenizer, outcomes, statuses)
-        if number is not None:
-            sys.exit(128 + number)
-        if set(statuses) != {"done"}:
-            sys.exit(1)
-
-
-def _learn(bpe: BpeRecipe, merges: int, data: Corpus) -> BpeTokenizer:
-    data.prepare(tracks=())
-    recipe = replace(bpe, vocab_size=len(bpe.special_tokens) + _NUM_BASES + merges)
-    return recipe.open_or_train([genome.training_text() for genome in data.genomes(tracks=())], data.cache)
-
-
-def _is_done(ledger: Ledger, job: Job) -> bool:
-    last = ledger.last.get(job.id)
-    return last is not None and last.status == "done"
+        if number is not None or set(statuses) != {"done"}:
+            sys.exit(1 if number is None else 128 + number)
 
 
 def _outcome(
@@ -337,11 +303,20 @@ def _outcome(
     if second is not None and record is not None and status == "done":
         accuracy, majority = record.number("score"), record.number("majority")
         rows = json.loads(folder.places(second).summary.read_text())["rows"]["test"]
-    run = str(folder.places(second or first).run)
-    return Outcome(reading.name, reading.merges, k, status, accuracy, majority, rows, run)
+    return Outcome(
+        tokenizer=reading.name,
+        merges=reading.merges,
+        k=k,
+        status=status,
+        accuracy=accuracy,
+        majority=majority,
+        rows=rows,
+        run=str(folder.places(second or first).run),
+    )
 
 
 def _conclude(run: RunDirectory, bpe: Path, outcomes: Sequence[Outcome], statuses: dict[str, int]) -> None:
+    """Leave the tables and the picture, and print what was chosen."""
     ranks = mean_ranks(outcomes)
     chosen = choose(ranks)
     replace_text(run.path / "table.csv", outcomes_csv(outcomes))

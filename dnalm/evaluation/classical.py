@@ -18,7 +18,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -50,20 +49,6 @@ class Fitted:
     answer: Callable[[TablePart], Probabilities]
     parameters: int
     chosen: str
-
-
-class Classifier(Protocol):
-    """Learns a task of classes."""
-
-    name: str
-
-    def fit(self, division: Division, *, seed: int) -> Fitted:
-        """Learn.
-
-        Args:
-            division: the rows; those of `test` are not touched.
-            seed: of everything random.
-        """
 
 
 def log_loss(probabilities: Probabilities, labels: npt.NDArray[np.integer]) -> float:
@@ -116,7 +101,7 @@ class SmallCnn:
     name = "cnn"
 
     def fit(self, division: Division, *, seed: int) -> Fitted:
-        """Learn until the validation loss falls no more; see `Classifier`."""
+        """Learn until the validation loss falls no more; rows of `test` are not touched."""
         labels = torch.from_numpy(division.train.labels.astype(np.int64))
         truth = division.val.labels.astype(np.int64)
         random = torch.Generator().manual_seed(seed)
@@ -182,13 +167,11 @@ def one_hot(part: TablePart, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -
 @torch.no_grad()
 def _network_answers(network: Network, part: TablePart) -> Probabilities:
     network.eval()
-    logits = [network(one_hot(part, rows)) for rows in _batches(len(part))]
+    size = len(part)
+    batches = np.array_split(np.arange(size), range(_JUDGED_AT_ONCE, size, _JUDGED_AT_ONCE))
+    logits = [network(one_hot(part, rows)) for rows in batches]
     network.train()
     return np.asarray(torch.cat(logits).double().softmax(1).numpy())
-
-
-def _batches(size: int) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    return np.array_split(np.arange(size), range(_JUDGED_AT_ONCE, size, _JUDGED_AT_ONCE))
 
 
 def kmers(codes: Codes, k: int) -> npt.NDArray[np.int64]:
@@ -242,7 +225,7 @@ class KmerLogistic:
             raise ValueError("inverse_penalties is empty; one at least is tried")
 
     def fit(self, division: Division, *, seed: int) -> Fitted:
-        """Learn with each penalty and keep the best; see `Classifier`."""
+        """Learn with each penalty and keep the best; rows of `test` are not touched."""
         train, val = self.counts(division.train), self.counts(division.val)
         best: tuple[float, LogisticRegression] | None = None
         for each in self.inverse_penalties:

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from scipy.stats import rankdata
 
+from dnalm.evaluation import statistics
 from dnalm.evaluation.plots import new_figure, save_figure
 from dnalm.tables import csv_text, markdown_text
 
 _MISSING = "-"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How well a model of one tokenizer predicts the next k bases.
 
@@ -57,8 +57,8 @@ def mean_ranks(outcomes: Sequence[Outcome]) -> dict[int, float]:
     known = {(each.merges, each.k): each.accuracy for each in outcomes if each.accuracy is not None}
     counts = {each.merges for each in outcomes if each.merges is not None}
     whole = sorted(count for count in counts if all((count, k) in known for k in ks))
-    ranks = [rankdata([-known[count, k] for count in whole]) for k in ks] if whole else []
-    return {count: float(sum(of_k[n] for of_k in ranks)) / len(ks) for n, count in enumerate(whole)}
+    ranks = statistics.mean_ranks([[known[count, k] for count in whole] for k in ks]) if whole else []
+    return dict(zip(whole, ranks, strict=True))
 
 
 def choose(ranks: dict[int, float]) -> int | None:
@@ -90,7 +90,9 @@ def outcomes_markdown(outcomes: Sequence[Outcome]) -> str:
         rank = ranks.get(merges) if merges is not None else None
         cells = [_percent(found.get((name, k))) for k in ks]
         lines.append([name, *cells, _MISSING if rank is None else f"{rank:.2f}"])
-    lines.append(["most frequent k-mer", *(_share(_majority(outcomes, k)) for k in ks), _MISSING])
+    shares = [_majority([each for each in outcomes if each.k == k]) for k in ks]
+    texts = [_MISSING if share is None else f"{100 * share:.2f}" for share in shares]
+    lines.append(["most frequent k-mer", *texts, _MISSING])
     return markdown_text(["tokenizer", *(f"k = {k}" for k in ks), "mean rank"], lines)
 
 
@@ -100,13 +102,9 @@ def _percent(outcome: Outcome | None) -> str:
     return f"{100 * outcome.accuracy:.2f} ± {100 * outcome.error:.2f}"
 
 
-def _share(value: float | None) -> str:
-    return _MISSING if value is None else f"{100 * value:.2f}"
-
-
-def _majority(outcomes: Sequence[Outcome], k: int) -> float | None:
-    """That of a k, which is the same for every tokenizer."""
-    return next((each.majority for each in outcomes if each.k == k and each.majority is not None), None)
+def _majority(outcomes: Sequence[Outcome]) -> float | None:
+    """That of outcomes of one k, which is the same for every tokenizer."""
+    return next((each.majority for each in outcomes if each.majority is not None), None)
 
 
 def plot_choice(outcomes: Sequence[Outcome], target: Path) -> bool:
@@ -135,7 +133,6 @@ def _draw(panel: Axes, outcomes: Sequence[Outcome]) -> None:
     for number, each in enumerate(each for each in outcomes if each.merges is None):
         height = 100 * (each.accuracy or 0)
         panel.axhline(height, color=f"C{number + 1}", linestyle="--", label=each.tokenizer)
-    majority = next((each.majority for each in outcomes if each.majority is not None), None)
-    if majority is not None:
+    if (majority := _majority(outcomes)) is not None:
         panel.axhline(100 * majority, color="0.6", linestyle=":", label="most frequent")
     panel.legend(fontsize=7)

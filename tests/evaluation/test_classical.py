@@ -12,7 +12,6 @@ from dnalm.data.labelled import Division, LabelledTable
 from dnalm.data.labelled.table import whole
 from dnalm.errors import ConfigError
 from dnalm.evaluation.classical import (
-    Classifier,
     KmerLogistic,
     SmallCnn,
     kmers,
@@ -72,7 +71,7 @@ def test_one_hot_spells_the_bases(texts: list[str]) -> None:
 
 @pytest.mark.parametrize("model", [KmerLogistic(k=4), SmallCnn(epochs=12, filters=16)], ids=lambda m: m.name)
 def test_a_planted_motif_is_learned_and_the_same_seed_gives_the_same(
-    model: Classifier, division: Division
+    model: KmerLogistic | SmallCnn, division: Division
 ) -> None:
     torch.manual_seed(99)
     first = model.fit(division, seed=1)

@@ -25,7 +25,14 @@ FOUND = {100: (0.10, 0.02), 300: (0.12, 0.03), 600: (0.11, 0.03)}  # by merges, 
 def outcome(merges: int | None, k: int, accuracy: float | None, *, status: str = "done") -> Outcome:
     name = f"{merges} merges" if merges else "4-mers"
     return Outcome(
-        name, merges, k, status, accuracy, 0.05, 400 if accuracy is not None else 0, f"runs/{name}"
+        tokenizer=name,
+        merges=merges,
+        k=k,
+        status=status,
+        accuracy=accuracy,
+        majority=0.05,
+        rows=400 if accuracy is not None else 0,
+        run=f"runs/{name}",
     )
 
 
@@ -78,14 +85,14 @@ def test_the_table_of_the_committed_study_is_that_of_its_figures() -> None:
     with (folder / "table.csv").open(newline="") as file:
         found = [
             Outcome(
-                row["tokenizer"],
-                int(row["merges"]) if row["merges"] else None,
-                int(row["k"]),
-                row["status"],
-                float(row["accuracy"]),
-                float(row["majority"]),
-                int(row["rows"]),
-                "",
+                tokenizer=row["tokenizer"],
+                merges=int(row["merges"]) if row["merges"] else None,
+                k=int(row["k"]),
+                status=row["status"],
+                accuracy=float(row["accuracy"]),
+                majority=float(row["majority"]),
+                rows=int(row["rows"]),
+                run="",
             )
             for row in csv.DictReader(file)
         ]
