@@ -95,5 +95,4 @@ def _figures(task: Task, division: Division, part: TablePart, scores: Scores) ->
         torch.from_numpy(part.labels),
         num_outputs=division.num_classes,
     )
-    named: list[tuple[str, float]] = list(found.items())
-    return {name: value if math.isfinite(value) else None for name, value in named}
+    return {name: value if math.isfinite(value) else None for name, value in found.items()}

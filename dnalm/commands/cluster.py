@@ -14,13 +14,9 @@ from pydantic import Field
 
 from dnalm.console import stdout
 from dnalm.evaluation.classical import kmer_frequencies
-from dnalm.evaluation.embedding import (
-    EmbeddingPlan,
-    EmbeddingRecipe,
-    embed_file,
-    read_embeddings,
-)
 from dnalm.evaluation.embedding.clusters import Clustering, check_labels, cluster, plot_clusters
+from dnalm.evaluation.embedding.files import EmbeddingPlan, embed_file, read_embeddings
+from dnalm.evaluation.embedding.reader import EmbeddingRecipe
 from dnalm.evaluation.sequence_inputs import SequenceInput
 from dnalm.limits import Processes, Seed
 from dnalm.models import Pretrained

@@ -6,23 +6,15 @@ the vectors depend on) and `config`.
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from dnalm.console import stdout
-from dnalm.durable import write_text
-from dnalm.evaluation.embedding import (
-    EmbeddedFile,
-    EmbeddingPlan,
-    EmbeddingRecipe,
-    PoolingKind,
-    Resolution,
-    embedding,
-    summary_path,
-)
+from dnalm.evaluation.embedding.files import EmbeddedFile, EmbeddingPlan, embedding
+from dnalm.evaluation.embedding.reader import EmbeddingRecipe, PoolingKind, Resolution
+from dnalm.evaluation.parts import write_summary
 from dnalm.evaluation.sequence_inputs import SequenceInput
 from dnalm.limits import Processes, Tokens, WindowBases
 from dnalm.models import Pretrained
@@ -106,7 +98,7 @@ def embed(
 
 
 def _report(found: EmbeddedFile, config: dict[str, object], seconds: float) -> None:
-    summary = {
+    summary: dict[str, object] = {
         "out": str(found.path),
         "sequences": found.num_sequences,
         "rows": found.num_rows,
@@ -115,8 +107,7 @@ def _report(found: EmbeddedFile, config: dict[str, object], seconds: float) -> N
         "contract": found.contract,
         "config": config,
     }
-    path = summary_path(found.path)
-    write_text(path, json.dumps(summary, indent=2, default=str) + "\n")
+    path = write_summary(found.path, summary)
     of = f"{found.width} numbers, of {found.num_sequences:,} sequences"
     stdout.print(f"{found.num_rows:,} vectors of {of}: {found.path}")
     stdout.print(f"summary: {path}")

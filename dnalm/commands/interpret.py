@@ -11,7 +11,7 @@ from typing import Literal
 
 from dnalm.console import progress_bar, stdout
 from dnalm.evaluation.inference import LoadedModel
-from dnalm.evaluation.interpretation import Reader
+from dnalm.evaluation.interpretation.reader import Reader
 from dnalm.evaluation.interpretation.studies import (
     MOST_PICTURES,
     Study,

@@ -114,7 +114,7 @@ class LoadedModel:
         return ids_N, Packed(packed.cu_lengths.to(self.device), packed.max_length)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class _Request:
     quantity: Quantity
     ids: Ids
@@ -160,7 +160,9 @@ class InferenceQueue:
             tokens: (M,), at least one where they are used.
         """
         key = b"|".join((quantity.encode(), ids.tobytes(), tokens.tobytes()))
-        self._requests.setdefault(key, _Request(quantity, ids, tokens)).receivers.append(receive)
+        self._requests.setdefault(key, _Request(quantity=quantity, ids=ids, tokens=tokens)).receivers.append(
+            receive
+        )
 
     def run(self) -> None:
         """Compute all requests, call their receivers, and forget them."""

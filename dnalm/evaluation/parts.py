@@ -77,15 +77,12 @@ class PartFolder:
         digest = hashlib.sha256(text.encode()).hexdigest()[:_CONTRACT_DIGITS]
         folder = cls(out, ending, digest)
         check_parts(out)
-        kept = set(folder.kept().values()) if folder.path.is_dir() else set()
-        for path in folder.path.iterdir() if folder.path.is_dir() else ():
-            if path not in kept:
-                path.unlink(missing_ok=True)
         folder.path.mkdir(parents=True, exist_ok=True)
-        known = folder.path / "contract.json"
+        for path in {*folder.path.iterdir()} - {*folder.kept().values()}:
+            path.unlink(missing_ok=True)
         beside = folder._beside("contract.json")
         write_text(beside, text)
-        beside.rename(known)
+        beside.rename(folder.path / "contract.json")
         sync(folder.path)
         return folder
 
@@ -248,24 +245,25 @@ def work_on(
             while running:
                 _finish(running, advance)
     except BrokenProcessPool:
-        raise _killed(folder) from None
-    return DoneParts(folder.out, _all_files(folder, number + 1), total)
+        raise DistributedError(
+            "DIST-20",
+            where=str(folder.path),
+            found="a process was killed, perhaps for want of memory",
+            expected="processes that run to the end",
+            fix="run again with fewer workers or batch_tokens, such as workers=1; finished parts are kept",
+        ) from None
+    files = folder.kept()
+    if (gone := next((each for each in range(number + 1) if each not in files), None)) is not None:
+        raise _damaged(folder.path / f"{gone:06d}", "the part is gone")
+    return DoneParts(folder.out, tuple(files[each] for each in range(number + 1)), total)
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a part is what its name says; one that is not is deleted, to be computed anew."""
+    """Whether a part is what its name says; one that is not is deleted, to be computed again."""
     if _is_named_after(path, file_sha256(path)):
         return True
     path.unlink()
     return False
-
-
-def _all_files(folder: PartFolder, num_parts: int) -> tuple[Path, ...]:
-    files = folder.kept()
-    for number in range(num_parts):
-        if number not in files:
-            raise _damaged(folder.path / f"{number:06d}", "the part is gone")
-    return tuple(files[number] for number in range(num_parts))
 
 
 def _finish(running: deque[tuple[int, Future[None]]], advance: Callable[[int], None]) -> None:
@@ -288,23 +286,25 @@ def _do(work: PartWork[State, Part], folder: PartFolder, number: int, part: Part
     work.do(_states[0], folder, number, part)
 
 
+def write_summary(out: Path, summary: dict[str, object]) -> Path:
+    """Write `<out>.summary.json`, which says what an output is; returns where it is."""
+    path = summary_path(out)
+    write_text(path, json.dumps(summary, indent=2, default=str) + "\n")
+    return path
+
+
+def summary_path(out: Path) -> Path:
+    """What a command says of an output."""
+    return out.with_name(f"{out.name}.summary.json")
+
+
 def _damaged(path: Path, found: str) -> CheckpointError:
     return CheckpointError(
         "PART-01",
         where=str(path),
         found=found,
         expected="what was written",
-        fix="run again, which computes that part anew",
-    )
-
-
-def _killed(folder: PartFolder) -> DistributedError:
-    return DistributedError(
-        "DIST-20",
-        where=str(folder.path),
-        found="a process was killed, perhaps for want of memory",
-        expected="processes that live to the end",
-        fix="run again with fewer workers or batch_tokens, such as workers=1; parts that are done are kept",
+        fix="run again, which computes that part again",
     )
 
 
@@ -327,7 +327,12 @@ def opened_output(out: Path, endings: Sequence[str]) -> Iterator[OutputLock]:
         raise _refused(f"{out}: a name with no known ending", endings)
     if beside := next((ending for ending in BESIDE if out.name.endswith(ending)), None):
         raise _refused(f"{out}: {beside} is the name of what another output has beside it", endings)
-    if out.is_dir() and not _is_own_zarr(out):
+    is_own_zarr = (
+        out.suffix == ".zarr"
+        and not out.is_symlink()
+        and out.with_name(f"{out.name}.index.parquet").is_file()
+    )
+    if out.is_dir() and not (is_own_zarr and {entry.name for entry in out.iterdir()} <= _OF_ZARR):
         raise _refused(f"{out} is a folder", endings)
     check_parts(out)
     is_new = not parts_path(out).exists()
@@ -343,13 +348,6 @@ def opened_output(out: Path, endings: Sequence[str]) -> Iterator[OutputLock]:
             if is_new:
                 remove_parts(out)
             raise
-
-
-def _is_own_zarr(out: Path) -> bool:
-    """Whether a folder is a group that `dnalm embed` wrote, with its table beside it."""
-    index = out.with_name(f"{out.name}.index.parquet")
-    names = {entry.name for entry in out.iterdir()}
-    return out.suffix == ".zarr" and not out.is_symlink() and names <= _OF_ZARR and index.is_file()
 
 
 def _refused(found: str, endings: Sequence[str]) -> ConfigError:

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from dnalm.evaluation.classical import kmer_frequencies
-from dnalm.evaluation.embedding import EmbeddingPlan, EmbeddingRecipe
 from dnalm.evaluation.embedding.clusters import cluster
+from dnalm.evaluation.embedding.files import EmbeddingPlan
+from dnalm.evaluation.embedding.reader import EmbeddingRecipe
 from dnalm.evaluation.sequence_inputs import SequenceInput
 from dnalm.models import Pretrained
 

@@ -18,8 +18,8 @@ import numpy as np
 from scipy import stats
 
 from dnalm.evaluation.inference import LoadedModel
-from dnalm.evaluation.interpretation import HiddenBase, Reader, find_seqlets, pile_up
-from dnalm.evaluation.interpretation.seqlets import compare
+from dnalm.evaluation.interpretation.reader import HiddenBase, Reader
+from dnalm.evaluation.interpretation.seqlets import compare, find_seqlets, pile_up
 from dnalm.genome.alphabet import UNKNOWN, bases
 from dnalm.genome.meme import read_meme, write_meme
 from dnalm.genome.store import GenomeStore, open_or_build

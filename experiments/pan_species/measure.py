@@ -20,13 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from dnalm.evaluation.classical import kmer_frequencies
-from dnalm.evaluation.embedding import (
-    EmbeddingPlan,
-    EmbeddingRecipe,
-    embed_file,
-    read_embeddings,
-)
 from dnalm.evaluation.embedding.clusters import Retrieval, SpeciesRegions, plot_retrieval, retrieve_orthologs
+from dnalm.evaluation.embedding.files import EmbeddingPlan, embed_file, read_embeddings
+from dnalm.evaluation.embedding.reader import EmbeddingRecipe
 from dnalm.evaluation.sequence_inputs import SequenceInput
 from dnalm.genome.gff import GffReader
 from dnalm.genome.store import open_or_build

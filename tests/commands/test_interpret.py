@@ -11,7 +11,7 @@ import pytest
 
 from dnalm.cli import main
 from dnalm.evaluation.inference import LoadedModel
-from dnalm.evaluation.interpretation import HiddenBase, Reader
+from dnalm.evaluation.interpretation.reader import HiddenBase, Reader
 from dnalm.genome.meme import write_meme
 from dnalm.models import Pretrained, save_pretrained
 from dnalm.tokenizers import KmerTokenizer

@@ -30,7 +30,7 @@ from dnalm.evaluation.embedding.reader import (
     vectors_of,
 )
 from dnalm.evaluation.inference import Device, LoadedModel
-from dnalm.evaluation.parts import DoneParts, PartFolder, opened_output, work_on
+from dnalm.evaluation.parts import DoneParts, PartFolder, opened_output, summary_path, work_on
 from dnalm.evaluation.sequence_inputs import NamedSequence, SequenceInput
 from dnalm.genome.store import open_or_build
 from dnalm.models import Pretrained
@@ -117,7 +117,7 @@ class EmbeddedFile:
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """Vectors read back, with the table of whom they are of."""
+    """Vectors read back, with the table that names their sequences."""
 
     index: pa.Table
     vectors: npt.NDArray[np.floating]
@@ -181,11 +181,6 @@ def read_embeddings(path: Path) -> Embeddings:
 def index_path(out: Path) -> Path:
     """The table beside a file that holds vectors alone."""
     return out.with_name(out.name + ".index.parquet")
-
-
-def summary_path(out: Path) -> Path:
-    """What a command says of a file of vectors."""
-    return out.with_name(out.name + ".summary.json")
 
 
 def _contract(source: SequenceInput, plan: EmbeddingPlan, reader: SequenceReader) -> dict[str, object]:

@@ -199,7 +199,7 @@ def draw_heads(means: Mapping[str, Floats], stem: Path) -> None:
 def draw_motifs(
     found: Sequence[FoundMotif], matches: Sequence[Match], known: Mapping[str, Table], stem: Path
 ) -> None:
-    """Found motifs as logos, the nearest known one beside each, where known ones were given."""
+    """Found motifs as logos, the nearest known one beside each, if there are known ones."""
     figure = new_figure(8.5 if matches else 4.5, max(2.0, 1.15 * len(found)))
     panels = figure.subplots(max(1, len(found)), 2 if matches else 1, squeeze=False)
     for row, motif in enumerate(found):

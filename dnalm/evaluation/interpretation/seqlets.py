@@ -199,8 +199,8 @@ def _trim(counts_W4: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Without uninformative columns at the ends."""
     shares = (counts_W4 + 0.25) / (counts_W4 + 0.25).sum(axis=1, keepdims=True)
     bits = 2 + (shares * np.log2(shares)).sum(axis=1)
-    telling = np.flatnonzero(bits >= _TRIM_BITS)
-    return counts_W4[telling[0] : telling[-1] + 1] if len(telling) else counts_W4[:0]
+    informative = np.flatnonzero(bits >= _TRIM_BITS)
+    return counts_W4[informative[0] : informative[-1] + 1] if len(informative) else counts_W4[:0]
 
 
 def _cut(codes: Codes, at: int) -> Codes:

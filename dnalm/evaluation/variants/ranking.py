@@ -63,7 +63,7 @@ class Labels:
     def find(
         cls, labels: str, group: str | None, variants: Path, found: Survey, store: GenomeStore
     ) -> Labels:
-        """Make sense of what was given.
+        """Find the column, INFO field or file of labels, and the group.
 
         Raises:
             ConfigError: CFG-55, there is no such column, INFO field or file.

@@ -13,14 +13,9 @@ import pytest
 import zarr
 
 from dnalm.errors import ConfigError, DataError
-from dnalm.evaluation.embedding import (
-    EmbeddingPlan,
-    EmbeddingRecipe,
-    SequenceReader,
-    embed_file,
-    read_embeddings,
-)
 from dnalm.evaluation.embedding import files as parts
+from dnalm.evaluation.embedding.files import EmbeddingPlan, embed_file, read_embeddings
+from dnalm.evaluation.embedding.reader import EmbeddingRecipe, SequenceReader
 from dnalm.evaluation.inference import LoadedModel
 from dnalm.evaluation.sequence_inputs import SequenceInput
 from dnalm.genome.alphabet import from_text, reverse_complement, to_text

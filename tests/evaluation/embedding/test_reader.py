@@ -11,8 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnalm.errors import ConfigError, DataError
-from dnalm.evaluation.embedding import EmbeddingRecipe, SequenceReader, TokenStates
-from dnalm.evaluation.embedding.reader import Vectors, window_starts
+from dnalm.evaluation.embedding.reader import (
+    EmbeddingRecipe,
+    SequenceReader,
+    TokenStates,
+    Vectors,
+    window_starts,
+)
 from dnalm.genome.alphabet import Codes
 from dnalm.models import Encoder, Packed
 from dnalm.tokenizers import Tokenizer

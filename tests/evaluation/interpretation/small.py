@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from dnalm.evaluation.inference import LoadedModel
-from dnalm.evaluation.interpretation import Reader
+from dnalm.evaluation.interpretation.reader import Reader
 from dnalm.evaluation.sequence_inputs import NamedSequence
 from dnalm.genome.alphabet import Codes
 from dnalm.models import Encoder, MaskedLM

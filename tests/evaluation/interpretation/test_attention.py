@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnalm.evaluation.interpretation import summarize, to_bases
+from dnalm.evaluation.interpretation.reader import summarize, to_bases
 from dnalm.tokenizers import KmerTokenizer
 from tests.evaluation.interpretation.small import make_reader, random_codes
 from tests.tokenizers.examples import EVERY

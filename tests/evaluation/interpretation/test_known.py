@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dnalm.evaluation.interpretation import FoundMotif
-from dnalm.evaluation.interpretation.seqlets import compare, scan
+from dnalm.evaluation.interpretation.seqlets import FoundMotif, compare, scan
 from dnalm.genome.alphabet import UNKNOWN, from_text, reverse_complement
 from tests.evaluation.interpretation.small import random_codes
 

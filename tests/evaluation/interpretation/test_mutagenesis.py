@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dnalm.evaluation.interpretation import HiddenBase, dependency_map, saturate
-from dnalm.evaluation.interpretation.reader import of_text, substitute
+from dnalm.evaluation.interpretation.reader import HiddenBase, dependency_map, of_text, saturate, substitute
 from dnalm.genome.alphabet import UNKNOWN
 from tests.evaluation.interpretation.small import make_reader, random_codes, region_of
 from tests.tokenizers.examples import EVERY

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dnalm.evaluation.interpretation import FoundMotif, HeadSummary, Mutagenesis
 from dnalm.evaluation.interpretation.pictures import (
     draw_dependency,
     draw_heads,
     draw_motifs,
     draw_mutagenesis,
 )
-from dnalm.evaluation.interpretation.seqlets import Match
+from dnalm.evaluation.interpretation.reader import HeadSummary, Mutagenesis
+from dnalm.evaluation.interpretation.seqlets import FoundMotif, Match
 from dnalm.genome.alphabet import UNKNOWN
 from tests.evaluation.interpretation.small import random_codes, region_of
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from dnalm.errors import CheckpointError, DataError
 from dnalm.evaluation.inference import LoadedModel
-from dnalm.evaluation.interpretation import HiddenBase, Reader
-from dnalm.evaluation.interpretation.reader import training_window
+from dnalm.evaluation.interpretation.reader import HiddenBase, Reader, training_window
 from dnalm.models import MaskedLM, Packed, load_pretrained, save_pretrained
 from dnalm.tokenizers import KmerTokenizer
 from tests.evaluation.interpretation.small import make_model, make_reader, random_codes

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnalm.evaluation.interpretation import find_seqlets, pile_up, scores_in_bits
-from dnalm.evaluation.interpretation.seqlets import WIDTH
+from dnalm.evaluation.interpretation.seqlets import WIDTH, find_seqlets, pile_up, scores_in_bits
 from dnalm.genome.alphabet import UNKNOWN, from_text, reverse_complement, to_text
 from tests.evaluation.interpretation.small import random_codes
 
