@@ -130,12 +130,7 @@ class SmallCnn:
 
 
 class Network(nn.Module):
-    """The network itself.
-
-    Args:
-        recipe: its sizes.
-        num_classes: of the task.
-    """
+    """The network of a recipe."""
 
     def __init__(self, recipe: SmallCnn, num_classes: int) -> None:
         super().__init__()
@@ -189,12 +184,7 @@ def kmers(codes: Codes, k: int) -> npt.NDArray[np.int64]:
 
 
 def kmer_frequencies(sequences: Sequence[Codes], *, k: int) -> npt.NDArray[np.float32]:
-    """The share of each k-mer among those of a sequence that hold no N, (S, 4^k); zeros where none is left.
-
-    Args:
-        sequences: (L,) codes each.
-        k: 1 to 8.
-    """
+    """The share of each k-mer, k from 1 to 8, among a sequence's without N, (S, 4^k); 0 where it has none."""
     counts = np.zeros((len(sequences), 4**k), dtype=np.float32)
     for row, codes in enumerate(sequences):
         counts[row] = np.bincount(kmers(codes, k), minlength=4**k)

@@ -29,12 +29,9 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, *targets: Path, dpi: int = 110) -> None:
-    """Write a figure, each file whole or not at all; the same figure gives the same bytes.
+    """Write a figure in the forms that the targets' endings name, PNG in `dpi`.
 
-    Args:
-        figure: it.
-        targets: files whose endings name their form, such as PNG and SVG.
-        dpi: of PNG.
+    Each file is whole or absent, and the same figure gives the same bytes.
     """
     for target in targets:
         metadata = {"Date": None} if target.suffix == ".svg" else None
@@ -80,14 +77,7 @@ def _series(rows: list[dict[str, str]], name: str, steps: int) -> tuple[list[int
 
 
 def plot_tokens(statistics: TokenStatistics, tokenizer: Tokenizer, title: str, target: Path) -> None:
-    """Draw the lengths of tokens, their frequencies by rank, and the most frequent ones.
-
-    Args:
-        statistics: what was counted.
-        tokenizer: whose ids they are.
-        title: what was read by what.
-        target: the PNG to write.
-    """
+    """Draw the lengths of a tokenizer's tokens, their frequencies by rank, and the most frequent ones."""
     figure = new_figure(13, 4.5)
     figure.suptitle(title)
     lengths, ranks, frequent = figure.subplots(1, 3)
@@ -120,10 +110,6 @@ def plot_tracks(tracks: Mapping[str, JoinedTrack], target: Path) -> None:
     """Draw a panel a track: shares of classes or labels among the bases where they are known.
 
     Of several genomes bars are over all of them, and a dot is one.
-
-    Args:
-        tracks: by name, at least one.
-        target: the PNG to write.
     """
     heights = [max(_LEAST_INCHES, _ROW_INCHES * len(track.names) + 0.8) for track in tracks.values()]
     figure = new_figure(8, sum(heights))

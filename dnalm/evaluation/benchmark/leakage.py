@@ -67,11 +67,7 @@ def leakage_of(task: PreparedTask) -> list[Leakage]:
 
 
 def find_leakage(tables: Mapping[Part, LabelledTable]) -> list[Leakage]:
-    """Compare every two parts.
-
-    Args:
-        tables: of the parts, in the order of training, validation and test set.
-    """
+    """Compare every two parts, which come in the order of training, validation and test set."""
     signatures = {part: signatures_of(table) for part, table in tables.items()}
     return [_between(part, other, tables, signatures) for other, part in itertools.combinations(tables, 2)]
 

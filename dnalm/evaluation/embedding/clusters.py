@@ -79,13 +79,7 @@ def check_labels(labels: Sequence[str | None], *, where: str) -> list[str]:
 
 
 def cluster(vectors: Floats, labels: Sequence[str], *, seed: int) -> Clustering:
-    """Cluster without labels, then look at them.
-
-    Args:
-        vectors: (R, D).
-        labels: (R,), at least two of them.
-        seed: of k-means.
-    """
+    """Cluster vectors (R, D) by seeded k-means, and compare with labels (R,), which are not all the same."""
     scaled = StandardScaler().fit_transform(vectors.astype(np.float64))
     names = sorted(set(labels))
     with warnings.catch_warnings():
@@ -102,13 +96,7 @@ def cluster(vectors: Floats, labels: Sequence[str], *, seed: int) -> Clustering:
 
 
 def plane(vectors: Floats, *, seed: int, method: str) -> Floats:
-    """The scaled vectors on a plane, (R, 2).
-
-    Args:
-        vectors: (R, D).
-        seed: of UMAP.
-        method: `pca` or `umap` (McInnes et al. 2018).
-    """
+    """Vectors (R, D) scaled and on a plane, (R, 2), by `pca` or seeded `umap` (McInnes et al. 2018)."""
     scaled = StandardScaler().fit_transform(vectors.astype(np.float64))
     if method == "pca":
         flat: Floats = PCA(2, svd_solver="full").fit_transform(scaled)
@@ -129,14 +117,7 @@ def plot_clusters(
     *,
     seed: int,
 ) -> None:
-    """Draw PCA and UMAP of each space, a colour for each label.
-
-    Args:
-        spaces: vectors and their clustering by name.
-        labels: (R,).
-        targets: the pictures to write, such as PNG and SVG.
-        seed: of UMAP.
-    """
+    """Draw PCA and UMAP of each space, vectors (R, D) and their clustering, a colour for each label (R,)."""
     names, of_label = sorted(set(labels)), np.array(labels)
     figure = new_figure(10, 4.4 * len(spaces))
     panels = figure.subplots(len(spaces), 2, squeeze=False)
@@ -208,9 +189,7 @@ def ortholog_ranks(query: Floats, target: Floats) -> npt.NDArray[np.int64]:
 def plot_retrieval(found: Mapping[str, Sequence[Retrieval]], targets: Sequence[Path]) -> None:
     """Draw, for each pair of species, how often the ortholog is nearest, a bar for each kind of vectors.
 
-    Args:
-        found: by kind of vectors, each with the same pairs in the same order.
-        targets: the pictures to write.
+    Each kind has the same pairs in the same order.
     """
     pairs = [f"{one.query} in {one.target}" for one in next(iter(found.values()))]
     figure = new_figure(8, 1 + 0.16 * len(pairs) * (len(found) + 1))

@@ -98,15 +98,7 @@ _CHUNK_ROWS = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddedFile:
-    """What was written.
-
-    Attributes:
-        path: the file or folder of vectors.
-        num_sequences: of the input.
-        num_rows: R.
-        width: D.
-        contract: what the vectors depend on.
-    """
+    """A file or folder of vectors (`num_rows`, `width`), and what they depend on."""
 
     path: Path
     num_sequences: int

@@ -150,13 +150,7 @@ def draw_dependency(region: NamedSequence, map_RR: Floats, stem: Path) -> None:
 
 
 def draw_attention(region: NamedSequence, maps: Sequence[Floats], stem: Path) -> None:
-    """A map for each layer, mean of its heads, from base to base.
-
-    Args:
-        region: what was read, flanks included.
-        maps: (L, L) of each layer, in order.
-        stem: path without its ending.
-    """
+    """A map for each layer, in order: (L, L), the mean of its heads, from base to base, flanks included."""
     shown = maps[:_MOST_LAYERS]
     columns = min(4, len(shown))
     rows = -(-len(shown) // columns)

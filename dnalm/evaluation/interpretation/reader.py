@@ -171,13 +171,7 @@ def to_bases(weights_TT: Floats, spans: Ids, num_bases: int) -> Floats:
 
 
 def summarize(weights_TT: Floats, spans: Ids, num_bases: int) -> HeadSummary:
-    """The numbers of a head.
-
-    Args:
-        weights_TT: its attention from token (row) to token.
-        spans: (T, 2) bases of each token.
-        num_bases: L.
-    """
+    """The numbers of a head, whose arguments are those of `to_bases`."""
     content = np.flatnonzero(spans[:, 1] > spans[:, 0])
     rows_CT = weights_TT[content].astype(np.float64)
     middles = spans[content].mean(axis=1)
@@ -230,13 +224,7 @@ def substitute(codes: Codes, place: int, base: int) -> Codes:
 
 
 def saturate(reader: Reader, region: NamedSequence, *, neighbours_bp: int) -> Mutagenesis:
-    """Compute the effect of every substitution of a region.
-
-    Args:
-        reader: the model.
-        region: where.
-        neighbours_bp: bases on either side of a substitution whose log-probabilities are compared.
-    """
+    """The effect of every substitution of a region, on its own base and on `neighbours_bp` to either side."""
     codes, (first, last) = region.codes, region.inner
     log_p_R4 = expectations(reader, region)
     own_R = np.where(codes[first:last] == UNKNOWN, 0, codes[first:last]).astype(np.int64)
@@ -287,11 +275,7 @@ def dependency_map(reader: Reader, region: NamedSequence) -> Floats:
     """(R, R), row i and column j: the largest change of any base's log2-odds at j by any substitution at i.
 
     The base at j is hidden, so this is what the others reveal of it. The diagonal is 0, and so is what lies
-    outside the window around j; rows and columns of N are NaN.
-
-    Args:
-        reader: the model.
-        region: where; its flanks are seen and stay as they are.
+    outside the window around j; rows and columns of N are NaN. Flanks are seen and stay as they are.
 
     Source: nucleotide dependencies (Tomaz da Silva et al. 2024, bioRxiv 2024.07.27.605418).
     """

@@ -99,7 +99,11 @@ class ScoringPlan:
         return tuple(sorted(set(self.layers))) or (num_layers,)
 
     def make_scores(self, model: LoadedModel) -> list[Score]:
-        """The scores by their names."""
+        """The scores in the order of their names.
+
+        Raises:
+            ConfigError: CFG-50, there is none, or one is named twice; as `chosen_layers`.
+        """
         made: dict[str, Score] = {
             "llr": MaskedRatio(),
             "pll": PseudoLikelihood(pll_bp=self.pll_bp),
@@ -500,13 +504,7 @@ class Pair:
 
 
 def make_pair(store: GenomeStore, allele: Allele, *, window_bp: int) -> Pair:
-    """The windows of a variant, in their middle; cut at the ends of the contig.
-
-    Args:
-        store: the genome.
-        allele: what differs.
-        window_bp: bases of the longer window.
-    """
+    """Windows with a variant in the middle, cut at the ends of the contig; the longer has `window_bp`."""
     length = store.contig(allele.contig).length
     start, end = allele.start, allele.start + len(allele.ref)
     if not allele.ref or not allele.alt:
