@@ -316,7 +316,7 @@ def opened_output(out: Path, endings: Sequence[str]) -> Iterator[OutputLock]:
         out: the file; its folder is made, and removed again if nothing is written into it.
         endings: of names that are known; the file of one that ends in `.zarr` is a folder.
 
-    If the block raises an error that the user has to mend, nothing of it is left.
+    If the block raises an error that the user has to correct, nothing of it is left.
 
     Raises:
         ConfigError: CFG-52, it ends otherwise, or as what is written beside an output, is a folder of others,

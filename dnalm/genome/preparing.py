@@ -93,7 +93,7 @@ def prepare_genomes(
             where="data.genomes",
             found=f"{len(faults)} of {len(plans)} genomes failed: {messages}",
             expected="genomes that can be read",
-            fix="mend or leave out these; the others are prepared and stay so",
+            fix="correct these or leave them out; the others are prepared and stay so",
         )
 
 

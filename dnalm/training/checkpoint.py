@@ -11,8 +11,8 @@ Every byte is compared with the manifest before a checkpoint is used. Of a stran
 link is followed and no size is believed; one's own run folder is trusted otherwise.
 
 Ours and not `torch.distributed.checkpoint` alone, which neither verifies what it reads nor survives a kill
-between two files (tests/training/checkpoints). Its readers and writers of safetensors are used: tensors that
-two ranks wrote are read on one or on four, sharded or whole, every bit the same.
+between two files (tests/training/test_checkpoint_*.py). Its readers and writers of safetensors are used:
+tensors that two ranks wrote are read on one or on four, sharded or whole, every bit the same.
 """
 
 from __future__ import annotations

@@ -372,7 +372,7 @@ class RunFolder:
             found=f"{found} while the run trained into it",
             expected="a run directory that stays where it is until the run has ended",
             fix="move it back and run the same command again, which continues from its last checkpoint; or "
-            "begin anew under another run.name",
+            "start a new run under another run.name",
         )
 
 

@@ -121,7 +121,7 @@ class RunDirectory:
 
     @contextmanager
     def undone_if_refused(self, lock: RunLock) -> Iterator[None]:
-        """Leave the folder as it was if the block raises an error that the user has to mend.
+        """Leave the folder as it was if the block raises an error that the user has to correct.
 
         What an earlier start has left is kept, and so is a run that has checkpoints.
         """
