@@ -18,8 +18,9 @@ from dnalm.data import BatchPlan, GenomeCorpus, Masking, WindowRecipe
 from dnalm.data.module import GenomeData
 from dnalm.models import Encoder, MaskedLM
 from dnalm.tokenizers import KmerTokenizer
-from dnalm.training import MaskedLMTraining, TrainerRecipe, quiet_frameworks
+from dnalm.training import MaskedLMTraining, TrainerRecipe
 from dnalm.training.distributed import Ranks, join
+from dnalm.training.trainer import quiet_frameworks
 from tests.training.fitting import plan_of
 
 TOKENIZER = KmerTokenizer(k=3)
