@@ -39,7 +39,7 @@ def test_the_title_of_a_bar_is_no_markup() -> None:
 
 
 class Clock:
-    """Time that passes when it is told to."""
+    """Time that passes when a test says so."""
 
     def __init__(self) -> None:
         self.now = 100.0

@@ -193,7 +193,9 @@ def test_ignored_signals_stay_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_the_second_signal_is_told_from_an_echo_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_signal_is_distinguished_from_an_echo(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     times = iter([0.0, 0.1, 0.5, 9.0, 9.0, 99.0])
     monkeypatch.setattr(lifetime.time, "monotonic", lambda: next(times))
     count = SignalCount()
@@ -205,7 +207,7 @@ def test_the_second_signal_is_told_from_an_echo_of_the_first(monkeypatch: pytest
     assert not count.is_second(signal.SIGUSR1), "a warning may be repeated"
 
 
-def test_a_worker_that_is_told_to_end_does_so_a_little_later() -> None:
+def test_a_worker_that_is_asked_to_end_does_so_a_little_later() -> None:
     """multiprocessing ends workers by SIGTERM, and waits for ever where it is ignored."""
     with worker_pool(1, sys.getsizeof, 0) as pool:
         pid = pool.submit(ready).result()

@@ -46,7 +46,7 @@ def refused(path: Path, pid: int) -> None:
     )
 
 
-def test_another_process_is_refused_and_told_by_whom(tmp_path: Path) -> None:
+def test_another_process_is_refused_and_the_holder_is_named(tmp_path: Path) -> None:
     with RunLock(tmp_path / "run"):
         assert in_a_process(refused, tmp_path / "run", os.getpid()) == 0
         refused(tmp_path / "run", os.getpid())
@@ -62,7 +62,7 @@ def test_a_killed_process_keeps_nobody_out(tmp_path: Path) -> None:
         assert json.loads((tmp_path / ".lock.json").read_text())["pid"] == os.getpid()
 
 
-def test_a_child_that_outlives_its_parent_is_told_apart(
+def test_a_child_that_outlives_its_parent_is_distinguished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "_CHILDREN_S", 0.2)

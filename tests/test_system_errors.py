@@ -175,7 +175,7 @@ def test_a_full_disk_is_named_by_every_writer_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(("name", "write"), WRITERS, ids=[*dict(WRITERS)])
-def test_a_limit_on_the_size_of_files_is_told_from_a_full_disk(
+def test_a_limit_on_the_size_of_files_is_distinguished_from_a_full_disk(
     name: str, write: Callable[[Path], object], tmp_path: Path
 ) -> None:
     _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -52,7 +52,7 @@ def test_it_says_what_it_wrote_and_leaves_a_summary(folder: Path, capsys: pytest
     assert summary["contract"]["resolution"] == "token"
 
 
-def test_a_killed_run_goes_on_in_two_processes_and_leaves_the_same_bytes(folder: Path) -> None:
+def test_a_killed_run_continues_in_two_processes_and_leaves_the_same_bytes(folder: Path) -> None:
     def start(out: str, *more: str) -> subprocess.Popen[bytes]:
         line = [sys.executable, "-c", PROGRAM, *words(folder, out, "resolution=base", *more)]
         return subprocess.Popen(line, env=SINGLE, cwd=folder)

@@ -147,8 +147,8 @@ def test_one_failing_genome_does_not_stop_the_others_and_a_rerun_brings_only_it(
     words = ["fetch", "nt_multispecies", f"manifest={manifest(library, 'yeast', 'coli')}", *QUICK]
     code, out, errors = run(capsys, *words)
     assert (code, out) == (3, "")
-    told, last = errors.splitlines()
-    assert told.startswith(
+    message, last = errors.splitlines()
+    assert message.startswith(
         f"yeast (1 of 2) failed: FETCH-02 {library.url('yeast.fa')}: its host answers 404 "
     )
     assert last == (

@@ -57,10 +57,10 @@ def test_mutagenesis(folder: Path, tmp_path: Path) -> None:
     assert {row["ref"] for row in rows if row["position"] == "50"} == {GENOME[50]}
     reader = Reader(LoadedModel.open(Pretrained(source=str(folder / "model"))), window_bp=30, batch_tokens=64)
     codes = np.array(["ACGT".index(base) for base in GENOME], dtype=np.uint8)
-    told = reader.log_probabilities([HiddenBase(codes, 53)])[0]
+    log_p = reader.log_probabilities([HiddenBase(codes, 53)])[0]
     for row in rows:
         if row["position"] == "53":
-            effect = told["ACGT".index(row["alt"])] - told["ACGT".index(row["ref"])]
+            effect = log_p["ACGT".index(row["alt"])] - log_p["ACGT".index(row["ref"])]
             assert float(row["effect"]) == pytest.approx(effect, abs=1e-5)
     assert {path.name for path in run.glob("*.[ps][nv]g")} == {
         "0001-one.png", "0001-one.svg", "0002-two.png", "0002-two.svg",
@@ -125,14 +125,14 @@ def test_a_region_of_nothing_but_n_is_named(
     assert "no base but N in empty; a region with known bases" in capsys.readouterr().err
 
 
-def test_a_region_too_long_to_be_read_whole_is_told(
+def test_a_region_too_long_to_be_read_whole_is_reported(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert program(*words(folder, "attention", tmp_path / "run", "window_bp=7")) == 3
     assert "INT-01 one: 8 bases; at most 7" in capsys.readouterr().err
 
 
-def test_a_full_disk_is_told_in_a_sentence(
+def test_a_full_disk_is_reported_in_a_sentence(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install("interpret.region=enospc", monkeypatch)

@@ -102,7 +102,7 @@ def test_tables_agree_whatever_the_number_of_processes(folder: Path) -> None:
             assert row[name] is None if text == "." else abs(row[name] - float(text)) <= 1e-6
 
 
-def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(folder: Path) -> None:
+def test_a_killed_run_continues_and_ends_in_the_same_bytes(folder: Path) -> None:
     assert run(folder, "whole.vcf.gz") == 0
     command = [sys.executable, "-m", "dnalm", *words(folder, "killed.vcf.gz", "workers=2")]
     running = subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL)

@@ -54,7 +54,7 @@ def test_what_would_cost_too_much_is_refused_by_file_and_line(what: str, tmp_pat
     assert grown_kib <= 100 * 1024
 
 
-def test_bytes_that_are_no_text_are_told_by_their_line(tmp_path: Path) -> None:
+def test_bytes_that_are_no_text_are_reported_by_their_line(tmp_path: Path) -> None:
     path = written(tmp_path, b"seed: 1\nsteps: \xff\n")
     with pytest.raises(ConfigError, match=f"CFG-32 {path}:3: a byte 0xff; text in UTF-8"):
         read_config("pretrain", [], extra_folder=tmp_path)

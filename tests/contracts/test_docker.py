@@ -38,7 +38,7 @@ def test_a_preempted_job_and_no_other_goes_into_the_queue_again(
     assert called == [started, "scontrol requeue 17"] if requeued else [started]
 
 
-def test_torchrun_is_told_the_machines_that_the_config_is_told(tmp_path: Path) -> None:
+def test_torchrun_gets_the_machines_of_the_config(tmp_path: Path) -> None:
     program(tmp_path, "torchrun", f"echo grace $TORCH_ELASTIC_SHUTDOWN_TIMEOUT >> {tmp_path}/called")
     words = {"FIRST": "10.0.0.1", "NODES": "2", "GPUS": "8"}
     code, called = run(tmp_path, "torchrun.sh", "experiment=dnabert2", **words)
@@ -50,7 +50,7 @@ def test_torchrun_is_told_the_machines_that_the_config_is_told(tmp_path: Path) -
     ]
 
 
-def test_what_is_not_told_is_asked_for(tmp_path: Path) -> None:
+def test_what_is_not_given_is_asked_for(tmp_path: Path) -> None:
     program(tmp_path, "torchrun")
     (tmp_path / "called").touch()
     code, called = run(tmp_path, "torchrun.sh", NODES="2", GPUS="8")

@@ -147,7 +147,7 @@ def test_a_manifest_gives_weights_sides_and_taxa(genomes: dict[str, Path], tmp_p
     assert judged == {"middle", "large"}
 
 
-def test_taxa_share_as_told_and_by_length_within(genomes: dict[str, Path], tmp_path: Path) -> None:
+def test_taxa_share_as_configured_and_by_length_within(genomes: dict[str, Path], tmp_path: Path) -> None:
     taxa = {"small": "a", "middle": "a", "large": "b"}
     rows = [{"name": name, "path": genomes[name], "taxon": taxon} for name, taxon in taxa.items()]
     table = manifest(tmp_path / "species.tsv", *rows)

@@ -201,7 +201,7 @@ def test_within_regions_both_sides_keep_what_lies_there(
     assert (validation == (covered(whole.validation, 10_000) & wanted)).all()
 
 
-def test_regions_are_told(store: GenomeStore, tmp_path: Path) -> None:
+def test_regions_are_reported(store: GenomeStore, tmp_path: Path) -> None:
     bed = tmp_path / "regions.bed"
     bed.write_text("chrA\t0\t10\nchrA\t5\t90\nchrC\t100\t300\n")
     division = SplitByContig().divide(store).within(bed, store)

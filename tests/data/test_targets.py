@@ -318,7 +318,7 @@ def test_a_batch_has_a_target_a_window_and_says_which_tokens_spell_bases(
     assert counted[names[0]] == sum(int(sample.tracks[names[0]][0] >= 0) for sample in samples)
 
 
-def test_targets_of_windows_and_of_tokens_are_told_apart() -> None:
+def test_targets_of_windows_and_of_tokens_are_distinguished() -> None:
     name = target_name("region", "window")
     assert name != target_name("region", "token") == "region"
     assert track_of(name) == track_of("region") == "region"

@@ -62,7 +62,7 @@ SEVERAL = track_of(
 )
 
 
-def test_a_track_is_told_by_coverage_and_balance() -> None:
+def test_a_track_is_reported_by_coverage_and_balance() -> None:
     expected = "track t: 50.0% of the bases known; b 80.00%, a 20.00%, c 0.00%, 1 absent; cache/track0"
     assert describe_track("t", CLASSES) == expected
     # Shares are of the bases where a label is known: 10 of 40 and 5 of 50
@@ -74,7 +74,7 @@ def test_a_track_is_told_by_coverage_and_balance() -> None:
     assert "0.0% of the bases known; no value" in describe_track("t", NOTHING)
 
 
-def test_of_several_genomes_all_are_told_together_and_one_by_one() -> None:
+def test_of_several_genomes_all_are_reported_together_and_one_by_one() -> None:
     # 400 of 1,000 bases are known, 320 of them a, though one genome has mostly b
     assert describe_track("t", SEVERAL).splitlines() == [
         "track t of 2 of 3 genomes: 40.0% of the bases known; a 80.00%, b 20.00%, c 0.00%, 1 absent",
@@ -94,7 +94,7 @@ def test_of_several_genomes_all_are_told_together_and_one_by_one() -> None:
     assert "; x 25.00%, 1 known nowhere: y; " in describe_track("t", unknown)
 
 
-def test_of_many_labels_the_common_ones_are_told() -> None:
+def test_of_many_labels_the_common_ones_are_reported() -> None:
     counts = {f"l{number}": 1000 - number for number in range(20)}
     track = track_of(
         "classes",
@@ -124,7 +124,7 @@ def test_every_figure_stands_beside_its_baseline() -> None:
     assert objective_sentences({"region": scores(0)}) == ["region: no validation token has a target"]
 
 
-def test_figures_that_cannot_be_told_are_null() -> None:
+def test_figures_that_cannot_be_reported_are_null() -> None:
     text = json.dumps(objective_figures({"region": scores()}), allow_nan=False)
     assert json.loads(text)["region"] == {
         "targets": 10,

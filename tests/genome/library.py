@@ -1,4 +1,4 @@
-"""A small HTTP server of files for tests, which can be told to misbehave, and counts what it sends."""
+"""A small HTTP server of files for tests, which can be set to misbehave, and counts what it sends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FASTA-01 to FASTA-30: what users' files hold, and what each must be told.
+"""FASTA-01 to FASTA-30: what users' files hold, and what each error must say.
 
 FASTA-28 (no regular file) needs a file system rather than bytes, and is tested beside.
 """

@@ -1,4 +1,4 @@
-"""FASTA in, codes out: every malformed file is told what is wrong, whatever the chunk size."""
+"""FASTA in, codes out: what is wrong with a malformed file is reported, whatever the chunk size."""
 
 from __future__ import annotations
 

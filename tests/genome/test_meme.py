@@ -1,4 +1,4 @@
-"""MEME's minimal format: what is written is read, what is wrong is told with its line."""
+"""MEME's minimal format: what is written is read, what is wrong is reported with its line."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ MATRIX = "letter-probability matrix: alength= 4 w= 1 nsites= 1 E= 0\n"
         (f"{HEAD}MOTIF a\n{MATRIX}{ROW}MOTIF a\n", "MEME-05 {path}:8: the name 'a' again or none"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+def test_what_is_wrong_is_reported_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "m.meme"
     path.write_text(text)
     with pytest.raises(DataError) as error:

@@ -45,7 +45,7 @@ def test_fetch_outside_the_contig_is_an_error(store: GenomeStore, start: int, en
         store.fetch("chr2", start, end)
 
 
-def test_unknown_contig_is_told_the_nearest_names(store: GenomeStore) -> None:
+def test_an_unknown_contig_is_reported_with_the_nearest_names(store: GenomeStore) -> None:
     with pytest.raises(DataError, match=r"STORE-07 .*no contig `2`.*did you mean `chr2`\?"):
         store.contig("2")
 

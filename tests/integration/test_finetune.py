@@ -133,7 +133,7 @@ def test_the_model_directory_answers_as_the_predictions_say(
     assert scores == pytest.approx(saved["score"], abs=1e-4)
 
 
-def test_a_run_that_stopped_goes_on_as_if_it_had_not(tables: Path, tmp_path: Path) -> None:
+def test_a_run_that_stopped_continues_as_if_it_had_not(tables: Path, tmp_path: Path) -> None:
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     words = ["sequences.reverse_complement=true", "schedule.warmup_steps=0", "schedule.floor=1.0"]
     finetune(tables, whole, *words)

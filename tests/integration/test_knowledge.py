@@ -68,7 +68,7 @@ def test_the_rows_were_trained_and_validated_with(run: Path, cache: Path, tmp_pa
     assert all(math.isfinite(summary["val_bits_per_base"]) for summary in summaries)
 
 
-def test_a_model_that_is_told_nothing_takes_all_for_unknown(run: Path) -> None:
+def test_a_model_that_reads_no_annotations_takes_all_for_unknown(run: Path) -> None:
     model = load_pretrained(run / "model").eval()
     ids, packed = torch.arange(20, 30), Packed.from_lengths([10])
     unknown = torch.full((10, len(CHANNELS)), -1, dtype=torch.int8)
@@ -77,7 +77,7 @@ def test_a_model_that_is_told_nothing_takes_all_for_unknown(run: Path) -> None:
     assert torch.equal(untold, told)
 
 
-def test_it_says_what_it_is_told_and_what_to_do_next(
+def test_it_says_what_it_was_given_and_what_to_do_next(
     cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [*on_clade(cache, "logo"), "inputs=[knowledge]", "batch.num_workers=1", f"run.dir={tmp_path}/run"]
@@ -160,7 +160,7 @@ def going_on(cache: Path, experiment: str, model: Path) -> list[str]:
     return ["pretrain", *words, f"model={model}", f"tokenizer={model}/model"]
 
 
-def test_a_run_goes_on_with_the_same_channels_alone(
+def test_a_run_continues_with_the_same_channels_alone(
     run: Path, plain: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program(*going_on(cache, "logo_knowledge", run), f"run.dir={tmp_path}/on")

@@ -92,14 +92,14 @@ def test_the_model_is_named_as_that_of_a_plain_run_and_heads_lie_beside(run: Pat
     assert "objectives" not in json.loads((plain / "summary.json").read_text())
 
 
-def test_a_plain_run_goes_on_from_it(run: Path, cache: Path, tmp_path: Path) -> None:
+def test_a_plain_run_continues_from_it(run: Path, cache: Path, tmp_path: Path) -> None:
     words = [word for word in on_clade(cache, "logo") if not word.startswith(("model.", "size="))]
     words += ["windows.max_tokens=60", "schedule.warmup_steps=1"]
     program("pretrain", *words, f"model={run}", f"tokenizer={run}/model", f"run.dir={tmp_path}/on")
     assert (tmp_path / "on/summary.json").exists()
 
 
-def test_balance_is_told_before_and_comparison_after(
+def test_balance_is_reported_before_and_comparison_after(
     cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [*on_clade(cache), "weighting=uncertainty", "batch.num_workers=1", f"run.dir={tmp_path}/run"]

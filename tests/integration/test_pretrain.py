@@ -203,7 +203,7 @@ def test_every_tokenizer_trains_with_any_model(tokenizer: str, cache: Path, tmp_
     assert json.loads((tmp_path / "run/summary.json").read_text())["steps"] == 2
 
 
-def test_a_run_goes_on_from_a_model_directory(run: Path, genome: Path, tmp_path: Path) -> None:
+def test_a_run_continues_from_a_model_directory(run: Path, genome: Path, tmp_path: Path) -> None:
     words = [*on(genome), f"model={run}", f"tokenizer={run}/model", "debug=fast", "batch.micro_size=2"]
     words += ["optim.lr=0.0", "windows.max_tokens=60", f"run.dir={tmp_path}/run"]
     program("pretrain", *words)

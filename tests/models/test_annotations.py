@@ -158,7 +158,7 @@ def test_a_config_whose_channels_are_no_names_is_refused(tmp_path: Path) -> None
         (CHANNELS[:2], f"a run that gives tokens, {', '.join(CHANNELS[:2])}"),
     ],
 )
-def test_going_on_with_other_channels_is_refused(given: tuple[str, ...], said: str, tmp_path: Path) -> None:
+def test_continuing_with_other_channels_is_refused(given: tuple[str, ...], said: str, tmp_path: Path) -> None:
     save_pretrained(annotated(), tmp_path)
     source = Pretrained(source=str(tmp_path))
     sizes = {"vocab_size": zoo.VOCAB, "padding_id": 1, "mask_id": zoo.MASK}

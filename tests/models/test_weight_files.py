@@ -1,4 +1,4 @@
-"""Weights are read from published files without running anything in them, and damage is told apart."""
+"""Weights are read from published files without running anything in them, each damage is known."""
 
 from __future__ import annotations
 

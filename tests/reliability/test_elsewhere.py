@@ -129,7 +129,7 @@ def test_a_secret_of_the_environment_is_written_nowhere(own: Place) -> None:
     assert [path for path in files if canary.encode() in path.read_bytes()] == []
 
 
-def test_a_run_in_an_odd_folder_goes_on_and_is_begun_from(own: Place) -> None:
+def test_a_run_in_an_odd_folder_continues_and_is_begun_from(own: Place) -> None:
     """S8. What the message of a bare word says to write is written; the checkpoint's path likewise."""
     odd = own.folder / "größe a=b, {it's}"
     code, said = commanded(own, "unused", f"run.dir={odd}")

@@ -38,22 +38,22 @@ def test_a_rank_that_fails_ends_the_run_and_is_named(action: str, rank: int, own
         said, _ = process.communicate(timeout=60)
         assert time.monotonic() - began < 20, "R8 asks for seconds"
         assert alive([*ranks.values()]) == []
-    told = " ".join(said.split())
+    message = " ".join(said.split())
     samples = f"samples {12 + 2 * rank} to {13 + 2 * rank}"
     if (
         action == "raise"
     ):  # no user can mend what nobody has foreseen: a bug, of which the traceback is wanted
         crash = json.loads((own.folder / f"run/ranks/{rank}.crash.json").read_text())
-        assert process.returncode == 1, told
-        assert f"rank {rank}, step 3, {samples}: RuntimeError: fault train.gradients" in told
-        assert "Traceback" in told
-        assert "this is a bug in dnalm" in told
+        assert process.returncode == 1, message
+        assert f"rank {rank}, step 3, {samples}: RuntimeError: fault train.gradients" in message
+        assert "Traceback" in message
+        assert "this is a bug in dnalm" in message
         assert crash["at"] == f"step 3, {samples}"
     else:
-        assert process.returncode == 6, told
-        assert "Traceback" not in told
-        assert f"DIST-03 rank {rank}, step 3, {samples}: " in told
-        assert ("killed by SIGKILL" if action == "kill9" else "ended with exit code 1") in told
+        assert process.returncode == 6, message
+        assert "Traceback" not in message
+        assert f"DIST-03 rank {rank}, step 3, {samples}: " in message
+        assert ("killed by SIGKILL" if action == "kill9" else "ended with exit code 1") in message
 
 
 def test_two_processes_may_not_train_into_one_run(own: Place) -> None:
@@ -90,7 +90,7 @@ def fetched(place: Place) -> str:
 
 
 @pytest.mark.parametrize(
-    ("action", "expected", "told"),
+    ("action", "expected", "message"),
     [
         ("kill9", 3, "DATA-20 rank 0, "),
         ("enospc", 3, "DISK-01 "),
@@ -98,14 +98,14 @@ def fetched(place: Place) -> str:
         pytest.param("exit", 3, "DATA-20 rank 0, ", marks=LONG),
     ],
 )
-def test_a_loader_worker_that_fails_is_told_from_one_that_dies(
-    action: str, expected: int, told: str, own: Place, place: Place, fetched: str
+def test_a_loader_worker_that_fails_is_distinguished_from_one_that_dies(
+    action: str, expected: int, message: str, own: Place, place: Place, fetched: str
 ) -> None:
     """R10; what a worker raises is what the run ends with, and the resumed run is exact."""
     fault = faulty(own.folder / "patch", f"data.sample:6={action}")
     code, said = own.run("cut", *FETCHED, "trainer.checkpoint_every=1", environment=fault)
     assert code == expected, said
-    assert told in said
+    assert message in said
     assert ("Traceback" in said) == (action == "raise")
     assert ("rank 0, " in said) == (action != "enospc")
     assert own.run("cut", *FETCHED, "trainer.checkpoint_every=1")[0] == 0

@@ -79,12 +79,12 @@ def test_a_weight_that_is_not_finite_is_never_saved(policy: str, code: int, own:
     assert found == code, said
     states = [open_checkpoint(path).state for path in sorted((own.folder / "run/checkpoints").iterdir())]
     assert [state["step"] for state in states] == ([5] if code else [10, 12])
-    told = {
+    message = {
         "raise": "NUM-01 optimizer step 6, rank ",
         "skip": "NUM-04 step 10: ",
         "rollback": "back to step 5",
     }
-    assert told[policy] in said
+    assert message[policy] in said
 
 
 def test_a_run_that_ends_above_its_start_has_diverged(own: Place) -> None:

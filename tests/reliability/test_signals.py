@@ -1,4 +1,4 @@
-"""R7: told to stop, on whatever rank and at whatever moment, all ranks save the same step and end."""
+"""R7: asked to stop, on whatever rank and at whatever moment, all ranks save the same step and end."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_all_ranks_save_the_same_step_and_end(
     assert all(len(list(key[1])) == 2 for key in own.ledger("run"))
 
 
-def test_a_preempted_run_goes_on_to_the_bit(own: Place) -> None:
+def test_a_preempted_run_continues_to_the_bit(own: Place) -> None:
     with killed_at_the_end(own.start("cut", *LONG, *STILL)) as process:
         own.wait_for_step("cut", 10)
         process.send_signal(TERM)
@@ -94,10 +94,10 @@ def test_a_long_step_is_left_at_the_next_micro_batch_and_repeated_to_the_bit(
         said, _ = process.communicate(timeout=60)
         assert time.monotonic() - began < (4 if devices == 1 else 10), said
         assert process.returncode == (130 if number == INT else 143), said
-    told = " ".join(said.split())
-    assert "stopped after step 1, which is saved; step 2 was left unfinished and will be repeated" in told
+    message = " ".join(said.split())
+    assert "stopped after step 1, which is saved; step 2 was left unfinished and will be repeated" in message
     if target == "launcher":
-        assert "dnalm: SIGINT: stopping after this micro-batch; a second signal stops at once" in told
+        assert "dnalm: SIGINT: stopping after this micro-batch; a second signal stops at once" in message
     (path,) = (own.folder / "cut/checkpoints").iterdir()
     assert open_checkpoint(path).step == 1
     begun = [samples for step, samples in own.ledger("cut") if step == 1]

@@ -28,12 +28,12 @@ def test_a_run_whose_folder_vanishes_ends_within_seconds_and_makes_no_other(
         began = time.monotonic()
         said, _ = process.communicate(timeout=60)
         assert time.monotonic() - began < 10, "two looks, a second apart"
-    told = " ".join(said.split())
-    assert process.returncode == 4, told
+    message = " ".join(said.split())
+    assert process.returncode == 4, message
     found = "another folder lies there now" if what == "replaced" else "it was deleted, moved or unmounted"
-    assert f"CKPT-15 {run}: {found}" in told
-    assert told.count("CKPT-15") == 1
-    assert "Traceback" not in told
+    assert f"CKPT-15 {run}: {found}" in message
+    assert message.count("CKPT-15") == 1
+    assert "Traceback" not in message
     assert not run.exists() or not list(run.rglob("*")), "nothing is made anew"
     if what == "moved":
         aside.rename(run)
@@ -47,7 +47,7 @@ def test_loader_workers_whose_genome_is_deleted_end_the_run_with_a_sentence(own:
         own.wait_for_step("run", 1)
         shutil.rmtree(own.folder / "cache")
         said, _ = process.communicate(timeout=90)
-    told = " ".join(said.split())
-    assert process.returncode == 3, told
-    assert "STORE-04" in told
-    assert "Traceback" not in told
+    message = " ".join(said.split())
+    assert process.returncode == 3, message
+    assert "STORE-04" in message
+    assert "Traceback" not in message

@@ -46,7 +46,7 @@ def test_what_is_wrong_with_a_config_is_a_sentence(tmp_path: Path) -> None:
     assert "tokenizer.j" in wrong_with(job(tmp_path, parts={"tokenizer": {**KMERS, "j": 4}}))
 
 
-def test_words_that_cannot_be_read_are_told_at_once(tmp_path: Path) -> None:
+def test_words_that_cannot_be_read_are_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="CFG-03 size: no option 'tinny'"):
         job(tmp_path, "size=tinny")
 

@@ -58,7 +58,7 @@ def test_rounding_stays_on_the_interval_and_near(low: float, width: float, part:
 
 @settings(max_examples=5)
 @given(kept=st.integers(0, 9))
-def test_a_search_goes_on_as_if_it_had_not_been_cut(kept: int) -> None:
+def test_a_search_continues_as_if_it_had_not_been_cut(kept: int) -> None:
     trials = search(10)
     chooser = OptunaSearch(num_trials=10, num_random=5)
     assert chooser.following(AXES, trials[:kept], "minimize") == trials[kept].overrides

@@ -56,7 +56,7 @@ def ordeal(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_a_job_that_ends_badly_is_told_apart_and_the_others_go_on(ordeal: Path, bad: str) -> None:
+def test_a_job_that_ends_badly_is_distinguished_and_the_others_go_on(ordeal: Path, bad: str) -> None:
     found = statuses(ordeal)
     assert [found[f"{bad}-{number}"] for number in (0, 1)] == [BAD[bad][1]] * 2
     assert [found[f"good_after_{bad}-{number}"] for number in (0, 1)] == ["done"] * 2
@@ -124,7 +124,7 @@ def test_a_summary_of_an_earlier_try_does_not_speak_for_a_later_one(tmp_path: Pa
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_sweep_killed_at_any_time_goes_on_and_runs_no_finished_job_again(tmp_path: Path, seed: int) -> None:
+def test_a_sweep_killed_at_any_time_continues_and_repeats_no_finished_job(tmp_path: Path, seed: int) -> None:
     chance, kills = random.Random(seed), 0
     while True:
         process = start(tmp_path, "slow,good,exits_3", 4)

@@ -1,4 +1,4 @@
-"""A process is told apart from one that has ended, and from a later one of the same number."""
+"""A process is distinguished from one that has ended, and from a later one of the same number."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def test_a_full_disk_leaves_what_was_and_the_next_try_saves(
         "Fix: free space there."
     )
     assert steps(folder) == [5, 10]
-    if point != "writing":  # where the ranks write, the folder is not told
+    if point != "writing":  # where the ranks write, the folder does not know
         assert names(folder.path) == ["step-00000005", "step-00000010"]
     assert save(folder, 15).written
     assert names(folder.path) == [f"step-{step:08d}" for step in (5, 10, 15)]
@@ -207,7 +207,7 @@ def test_everything_is_on_disk_before_it_has_its_name(
 
 
 class Disk:
-    """Fails as often as it is told, then works."""
+    """Fails as often as it is asked to, then works."""
 
     def __init__(self, failures: int) -> None:
         self.failures, self.tries = failures, 0

@@ -103,7 +103,7 @@ def test_an_update_is_that_of_the_global_mean_given_the_annotations(
 
 
 def check_validation(fitter: Trainer, module: MaskedLMTraining, data: GenomeData) -> None:
-    """The judged loss is that of the told model, and not that of the untold."""
+    """The judged loss is that of the model that reads annotations, and not that of the one without."""
     samples = data.validation_samples()
     batch = collate([samples[index] for index in range(len(samples))])
     packed = Packed(batch.cu_lengths, batch.max_length)

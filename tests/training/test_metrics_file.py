@@ -35,7 +35,7 @@ def test_metrics_of_one_step_are_one_row_and_floats_keep_every_bit(tmp_path: Pat
 
 
 @given(killed=st.integers(1, 12), saved=st.integers(0, 12), cut=st.integers(0, 12))
-def test_going_on_after_any_step_gives_the_same_bytes(
+def test_continuing_after_any_step_gives_the_same_bytes(
     tmp_path_factory: object, killed: int, saved: int, cut: int
 ) -> None:
     """Killed after some step, the last row perhaps cut short, and resumed from a checkpoint before."""

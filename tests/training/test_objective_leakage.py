@@ -1,4 +1,4 @@
-"""What is learned is never told: by name, by file, by content."""
+"""What is learned is never read: by name, by file, by content."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def test_inverse_square_root_is_noams_formula() -> None:
         assert peak * schedule(step) == pytest.approx(noam)
 
 
-def test_inverse_square_root_starts_and_ends_where_told() -> None:
+def test_inverse_square_root_starts_and_ends_where_configured() -> None:
     schedule = InverseSquareRoot(warmup_steps=10, total_steps=1000, start=0.5, floor=0.2)
     assert [schedule(0), schedule(5), schedule(10)] == [0.5, 0.75, 1.0]
     assert schedule(40) == 0.5

@@ -25,7 +25,7 @@ REASON = NumericsError("NUM-01", where="step", found="nan", expected="finite", f
     ("number", "flags", "code"),
     [(signal.SIGTERM, (1, 0), 143), (signal.SIGUSR1, (1, 0), 143), (signal.SIGINT, (0, 1), 130)],
 )
-def test_a_signal_is_this_ranks_request_until_all_have_heard(
+def test_a_signal_is_this_ranks_request_until_all_ranks_know(
     number: signal.Signals, flags: tuple[int, int], code: int
 ) -> None:
     stop = StopFlags()

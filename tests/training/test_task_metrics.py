@@ -1,4 +1,4 @@
-"""Figures of tasks are scikit-learn's, also where a class is missing or all rows are told alike."""
+"""Figures of tasks are scikit-learn's, also where a class is missing or all rows are predicted alike."""
 
 import math
 import warnings
@@ -51,7 +51,7 @@ def test_a_class_without_rows_has_no_part_in_the_mean(labels: list[int], seed: i
 
 
 def test_a_model_that_says_one_thing_only_has_an_mcc_of_zero() -> None:
-    """torchmetrics gives (7 - 3) / sqrt(10 x 7 x 3) = 0.276 for seven zeros of ten, all told as zeros."""
+    """torchmetrics gives (7 - 3) / sqrt(10 x 7 x 3) = 0.276 for seven zeros of ten, predicted all zero."""
     labels = torch.tensor([0] * 7 + [1] * 3)
     found = judge(["mcc"], "binary", torch.full((10,), 0.2, dtype=torch.float64), labels, num_outputs=2)
     assert found == {"mcc": 0.0}

@@ -1,4 +1,4 @@
-"""Every malformed table is told what is wrong with it, with file and line."""
+"""What is wrong with a malformed table is reported with file and line."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ def wrong_with(case: Case, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_malformed_table_is_told_with_file_and_line(name: str, tmp_path: Path) -> None:
+def test_a_malformed_table_is_reported_with_file_and_line(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     said = wrong_with(case, tmp_path)
     assert said.startswith(case.code)

@@ -96,7 +96,7 @@ def test_a_division_knows_all_kmers_as_classes(corpus: GenomeCorpus) -> None:
     )
 
 
-def test_contigs_too_short_for_a_row_are_told(tmp_path: Path) -> None:
+def test_contigs_too_short_for_a_row_are_reported(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path, {"first": random_sequence(300, 1), "judged": "ACGTN" * 20})
     with pytest.raises(DataError, match=r"CSV-04 genome.* \(val\): no stretch of 54 bases without N"):
         NextKmer(k=4).tables(corpus, seed=1)

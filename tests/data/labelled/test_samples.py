@@ -99,7 +99,7 @@ def test_a_long_sequence_is_cut_off_or_refused_if_so_asked() -> None:
         cut(codes, K3, SequenceRecipe(long="refuse"), limit=10, where="t:1")
 
 
-def test_a_sequence_too_short_for_a_token_is_told_by_its_line() -> None:
+def test_a_sequence_too_short_for_a_token_is_reported_by_its_line() -> None:
     with pytest.raises(DataError, match=r"t\.csv:7: .* Fix: leave the row out"):
         cut(from_text("AC"), K3, SequenceRecipe(), limit=None, where="t.csv:7")
 

@@ -45,7 +45,7 @@ def test_letters_may_be_named(tmp_path: Path) -> None:
         ("ACGT,00x1", r"CSV-03 .*t.csv:3: label is 'x'; the number of a class"),
     ],
 )
-def test_labels_that_do_not_fit_are_told_with_their_line(tmp_path: Path, row: str, message: str) -> None:
+def test_labels_that_do_not_fit_are_reported_with_their_line(tmp_path: Path, row: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         table_of(tmp_path, "AC,01", row)
 

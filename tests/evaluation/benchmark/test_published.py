@@ -46,7 +46,7 @@ def test_scale_and_empty_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert read_published(["paper.csv"]) == expected
 
 
-def test_what_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_read_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "paper.csv").write_text("task,x\na,high\n")
     monkeypatch.setattr("dnalm.evaluation.benchmark.report.published_folder", lambda: tmp_path)
     with pytest.raises(ConfigError, match=r"BENCH-08 .*paper\.csv: a cell 'high'; a number, or nothing"):

@@ -188,7 +188,7 @@ def test_inputs_that_do_not_fit_are_refused(choices: dict[str, object], message:
     assert message in str(error.value)
 
 
-def test_a_column_that_is_not_there_and_letters_that_are_no_dna_are_told(tmp_path: Path) -> None:
+def test_a_column_that_is_not_there_and_letters_that_are_no_dna_are_reported(tmp_path: Path) -> None:
     sources = write_inputs(tmp_path)
     with pytest.raises(
         DataError, match=r"CSV-01 .*in.csv:2: no column 'sequence'; there are name, dna, label"

@@ -131,7 +131,7 @@ def test_a_sequence_longer_than_the_model_is_refused_if_that_is_asked_for() -> N
     )
 
 
-def test_a_sequence_too_short_for_a_token_is_told_with_its_place() -> None:
+def test_a_sequence_too_short_for_a_token_is_reported_with_its_place() -> None:
     model, tokenizer = tiny("kmer")
     with pytest.raises(DataError) as error:
         SequenceReader(loaded(model, tokenizer), EmbeddingRecipe()).read(sequences(9, 2), where=["x", "y:3"])

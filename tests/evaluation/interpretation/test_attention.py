@@ -24,9 +24,9 @@ def test_a_base_spends_what_its_tokens_spend_on_bases(seed: int, name: str) -> N
     weights = draw.dirichlet(np.ones(len(ids)), len(ids))
     content = spans[:, 1] > spans[:, 0]
     spent = weights[:, content].sum(axis=1)
-    for base, told in enumerate(to_bases(weights, spans, 25).sum(axis=1)):
+    for base, received in enumerate(to_bases(weights, spans, 25).sum(axis=1)):
         over = (spans[:, 0] <= base) & (base < spans[:, 1])
-        assert told == pytest.approx(spent[over].mean() if over.any() else 0)
+        assert received == pytest.approx(spent[over].mean() if over.any() else 0)
 
 
 def test_a_tokens_attention_is_shared_by_its_bases() -> None:

@@ -18,8 +18,8 @@ def test_effects_are_ratios_of_the_hidden_bases_probabilities(name: str) -> None
     reader, codes = make_reader(EVERY[name]), random_codes(26)
     found = saturate(reader, region_of(codes, 8, 14), neighbours_bp=0)
     for row, place in enumerate(range(8, 14)):
-        (told,) = reader.log_probabilities([HiddenBase(codes, place)])
-        np.testing.assert_allclose(found.effect_R4[row], told - told[codes[place]], atol=1e-5)
+        (log_p,) = reader.log_probabilities([HiddenBase(codes, place)])
+        np.testing.assert_allclose(found.effect_R4[row], log_p - log_p[codes[place]], atol=1e-5)
         assert found.effect_R4[row, codes[place]] == 0
     assert (found.neighbours_R4 == 0).all()
     own = codes[8:14]

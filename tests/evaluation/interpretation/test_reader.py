@@ -47,10 +47,10 @@ def by_hand(reader: Reader, text: np.ndarray, place: int) -> np.ndarray:
 def test_answers_are_those_of_the_definition(name: str) -> None:
     reader = make_reader(EVERY[name])
     text = random_codes(30)
-    told = reader.log_probabilities([HiddenBase(text, place) for place in range(30)])
+    log_p = reader.log_probabilities([HiddenBase(text, place) for place in range(30)])
     slow = np.array([by_hand(reader, text, place) for place in range(30)])
-    np.testing.assert_allclose(told, slow, atol=1e-5)
-    np.testing.assert_allclose(np.exp(told).sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(log_p, slow, atol=1e-5)
+    np.testing.assert_allclose(np.exp(log_p).sum(axis=1), 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)

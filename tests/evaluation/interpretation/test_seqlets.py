@@ -36,8 +36,8 @@ def test_planted_words_come_back_one_motif_each() -> None:
     found = pile_up(texts, scores, seqlets, most=10, least_seqlets=10)
     assert [motif.num_seqlets for motif in found] == [30, 30]
     strands = [{word, to_text(reverse_complement(from_text(word)))} for word in WORDS]
-    told = [motif.consensus.upper() for motif in found]
-    assert all(any(word in one or one in word for both in strands for word in both) for one in told)
+    consensuses = [motif.consensus.upper() for motif in found]
+    assert all(any(word in one or one in word for both in strands for word in both) for one in consensuses)
     assert all(motif.counts_W4.sum(axis=1).max() == 30 for motif in found)
     np.testing.assert_allclose(found[0].frequencies.sum(axis=1), 1)
 

@@ -64,9 +64,9 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
     data[-1] ^= 1
     file.write_bytes(data)
     assert train(folder, "damaged") == 0
-    told = capsys.readouterr().out.replace("\n", "")
-    assert "damaged after step 4 (16 samples), from checkpoints/step-00000004" in told
-    assert "rejected CKPT-02" in told
+    message = capsys.readouterr().out.replace("\n", "")
+    assert "damaged after step 4 (16 samples), from checkpoints/step-00000004" in message
+    assert "rejected CKPT-02" in message
     first, again = ((folder / name / "model/model.safetensors").read_bytes() for name in ("first", "damaged"))
     assert first == again
 
