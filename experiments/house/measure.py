@@ -10,12 +10,17 @@ lines, lines by package, the median file, the 90th percentile of functions, file
 from __future__ import annotations
 
 import ast
+import io
 import statistics
 import sys
+import tokenize
 from collections import Counter
 from pathlib import Path
 
 Functions = ast.FunctionDef | ast.AsyncFunctionDef
+_NO_CODE = {
+    tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER,
+}  # fmt: skip
 
 
 def figures(checkout: Path) -> dict[str, str]:
@@ -39,6 +44,7 @@ def figures(checkout: Path) -> dict[str, str]:
     return {
         "source files": f"{len(sources):,}",
         "source lines": f"{sum(lines.values()):,}",
+        "  of them code": f"{sum(map(code_lines, sources.values())):,}",
         **{f"  {name}": f"{count:,}" for name, count in sorted(by_package.items())},
         "median file": f"{statistics.median(lines.values()):.0f}",
         "longest file": f"{max(lines.values()):,}",
@@ -50,6 +56,19 @@ def figures(checkout: Path) -> dict[str, str]:
         "test files": f"{len(tests):,}",
         "test lines": f"{sum(tests):,}",
     }
+
+
+def code_lines(text: str) -> int:
+    """Lines that hold code: neither blank, nor comment, nor docstring."""
+    documented = {
+        line
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, Functions | ast.Module | ast.ClassDef) and ast.get_docstring(node) is not None
+        for line in range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1)
+    }
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    held = [range(t.start[0], t.end[0] + 1) for t in tokens if t.type not in _NO_CODE]
+    return len({line for lines in held for line in lines} - documented)
 
 
 def reachable(start: Path, trees: dict[Path, ast.Module]) -> set[Path]:
