@@ -467,13 +467,11 @@ def _manifest(path: Path) -> dict[str, FileSum]:
         for name, entry in fields["files"].items():
             if not _FILE.fullmatch(name):
                 raise ValueError(f"a file called {name[:80]!r}")
-            files[name] = FileSum(name, entry["bytes"], entry["sha256"])
-            if (
-                type(entry["bytes"]) is not int
-                or entry["bytes"] < 0
-                or not _SHA256.fullmatch(entry["sha256"])
-            ):
+            num_bytes, sha256 = entry["bytes"], entry["sha256"]
+            is_size = type(num_bytes) is int and num_bytes >= 0
+            if len(entry) != 2 or not is_size or not _SHA256.fullmatch(sha256):
                 raise ValueError(f"no size and checksum of {name}")
+            files[name] = FileSum(name, num_bytes, sha256)
         if STATE_FILE not in files:
             raise ValueError(f"no {STATE_FILE} in it")
         if (fields["format"], version) != (FORMAT, FORMAT_VERSION):
