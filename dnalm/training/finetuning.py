@@ -557,6 +557,8 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
             center=module.center,
             scale=module.scale,
             shape=module.model.head.shape,
+            long=self.sequences.long,
+            average_strands=self.sequences.average_strands,
         )
 
         def below(prefix: str) -> dict[str, Tensor]:

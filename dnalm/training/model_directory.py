@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dnalm import __version__
-from dnalm.data.labelled import TaskKind
+from dnalm.data.labelled import LongSequence, TaskKind
 from dnalm.durable import file_sha256
 from dnalm.errors import CheckpointError, shown
 from dnalm.models import (
@@ -194,6 +194,8 @@ class DescribedHead:
         kind: what its labels are.
         classes: their texts, if they have any.
         limit: tokens of a piece at most, special ones not counted; None for any.
+        long: what it was trained and tested to do with a sequence of more tokens; see `SequenceRecipe`.
+        average_strands: whether it was tested by the mean of its outputs on both strands.
         length_bp: median bases of the sequences that it was trained on.
         center: what is added to the outputs of regression, times `scale`.
         scale: their unit.
@@ -208,6 +210,8 @@ class DescribedHead:
     center: FiniteFloat
     scale: FiniteFloat
     shape: HeadShape
+    long: LongSequence = "pieces"
+    average_strands: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ The datamodule is `dnalm.data.labelled.module.SequenceData`, kept apart as that 
 """
 
 from dnalm.data.labelled.division import AnyTask, Division, NextKmer, divide
-from dnalm.data.labelled.samples import LabelledBatch, SequenceRecipe
+from dnalm.data.labelled.samples import LabelledBatch, LongSequence, SequenceRecipe
 from dnalm.data.labelled.table import METRICS, LabelledTable, MetricName, Part, TablePart, Task, TaskKind
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Division",
     "LabelledBatch",
     "LabelledTable",
+    "LongSequence",
     "MetricName",
     "NextKmer",
     "Part",

@@ -30,6 +30,9 @@ from dnalm.tokenizers import Ids, Tokenizer
 from dnalm.tokenizers.protocol import pair_up
 
 
+LongSequence = Literal["pieces", "truncate", "refuse"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SequenceRecipe:
     """How sequences are read.
@@ -44,7 +47,7 @@ class SequenceRecipe:
     """
 
     max_tokens: Tokens | None = None
-    long: Literal["pieces", "truncate", "refuse"] = "pieces"
+    long: LongSequence = "pieces"
     reverse_complement: bool = False
     average_strands: bool = False
 
