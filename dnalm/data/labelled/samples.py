@@ -29,7 +29,6 @@ from dnalm.limits import Tokens
 from dnalm.tokenizers import Ids, Tokenizer
 from dnalm.tokenizers.protocol import pair_up
 
-
 LongSequence = Literal["pieces", "truncate", "refuse"]
 
 
