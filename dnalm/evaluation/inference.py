@@ -30,6 +30,7 @@ from dnalm.training.pretraining import base_indicator
 
 Floats = npt.NDArray[np.floating]
 Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "bfloat16", "float16"]
 Quantity = Literal["token_log_p", "base_log_p", "hidden_states", "head_outputs"]
 _TINY = torch.finfo(torch.float32).tiny
 _NO_TOKENS: Ids = np.zeros(0, dtype=np.int64)
@@ -44,6 +45,7 @@ class LoadedModel:
         tokenizer: bases to ids.
         finetuned: the same network with the head of a task, where that was asked for.
         name: of the model, for errors.
+        dtype: of matrix products; narrower than float32 by autocast, while weights and results stay float32.
 
     Raises:
         CheckpointError: MODEL-12, the tokenizer has other ids than the network.
@@ -53,6 +55,7 @@ class LoadedModel:
     tokenizer: Tokenizer
     finetuned: Finetuned | None = None
     name: str = "model"
+    dtype: Precision = "float32"
 
     def __post_init__(self) -> None:
         fit_vocabulary(self.network, self.tokenizer.vocab_size, where=self.name)
@@ -65,6 +68,7 @@ class LoadedModel:
         *,
         tokenizer: Tokenizer | None = None,
         device: Device = "auto",
+        dtype: Precision = "float32",
         needs_lm_head: bool = True,
         needs_task_head: bool = False,
     ) -> LoadedModel:
@@ -74,6 +78,7 @@ class LoadedModel:
             source: where it is, and the kernel of its attention.
             tokenizer: in place of its own.
             device: `auto` is a GPU where there is one.
+            dtype: of matrix products.
             needs_lm_head: refuse an encoder without the head that predicts tokens.
             needs_task_head: refuse a model that was not fine-tuned.
 
@@ -97,6 +102,7 @@ class LoadedModel:
             tokenizer=tokenizer or load_tokenizer(folder),
             finetuned=finetuned,
             name=source.source,
+            dtype=dtype,
         )
         place = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
         (finetuned.model if finetuned else network).to(place)
@@ -106,6 +112,12 @@ class LoadedModel:
     def device(self) -> torch.device:
         """Where it computes."""
         return next(self.network.parameters()).device
+
+    @property
+    def autocast(self) -> torch.autocast:
+        """The context in which it computes in its `dtype`."""
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
 
     def pack(self, texts: Sequence[Ids]) -> tuple[Tensor, Packed]:
         """Texts of ids end to end, (N,), and where each begins, on the model's device."""
@@ -173,7 +185,7 @@ class InferenceQueue:
             "head_outputs": self._head_outputs,
         }
         for batch in self._batches():
-            with torch.inference_mode():
+            with torch.inference_mode(), self.model.autocast:
                 results = compute[batch[0].quantity](batch)
             for request, result in zip(batch, results, strict=True):
                 for receive in request.receivers:

@@ -59,7 +59,8 @@ MAY_IMPORT = {
     "tables": set(),
     "system_errors": set(),
     "small_files": set(),
-    "__init__": set(),
+    "__init__": {"api"},
+    "api": {"evaluation", "training", "data", "models", "genome", "tokenizers"},
 }
 FORBIDDEN_LIBRARIES = {
     "genome": {"torch", "lightning", "hydra", "omegaconf", "transformers"},
@@ -146,8 +147,13 @@ def graph() -> dict[Path, frozenset[Path]]:
     return {path: frozenset(others) for path, others in found.items()}
 
 
+DOORS = {"__init__.py", "genome/__init__.py"}  # `import dnalm` is lazy, and `dnalm.genome(...)` a call
+
+
 def test_package_inits_only_reexport() -> None:
     for path in PACKAGE.rglob("__init__.py"):
+        if str(path.relative_to(PACKAGE)) in DOORS:
+            continue
         for node in ast.parse(path.read_text()).body:
             docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
             assignment = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in {

@@ -289,7 +289,7 @@ def rows_of(
     """
     vectors, spans = [], []
     for sequence, state in zip(sequences, states, strict=True):
-        vectors.append(_checked(sequence, state, recipe))
+        vectors.append(checked_vectors(state, recipe, where=sequence.where))
         spans.append(_spans(sequence, state, recipe))
     counts = [len(found) for found in spans]
     owner = np.repeat(np.arange(len(sequences)), counts)
@@ -329,9 +329,12 @@ def _spans(sequence: NamedSequence, state: TokenStates, recipe: EmbeddingRecipe)
     return sequence.end - within[:, ::-1] if sequence.strand == "-" else sequence.start + within
 
 
-def _checked(
-    sequence: NamedSequence, state: TokenStates, recipe: EmbeddingRecipe
-) -> npt.NDArray[np.floating]:
+def checked_vectors(state: TokenStates, recipe: EmbeddingRecipe, *, where: str) -> npt.NDArray[np.floating]:
+    """The vectors of a sequence's rows at the recipe's resolution, (rows, D), in its dtype.
+
+    Raises:
+        NumericsError: NUM-10, a vector of a token is not finite, or too large for float16.
+    """
     if recipe.resolution == "sequence":
         vectors: Vectors = state.pooled(recipe.kind)[None]
     else:
@@ -341,7 +344,7 @@ def _checked(
     if not np.isfinite(state.vectors).all() or np.isinf(kept).any():
         raise NumericsError(
             "NUM-10",
-            where=sequence.where,
+            where=where,
             found=f"numbers that are not finite as {recipe.dtype}",
             expected="finite vectors",
             fix="use dtype=float32" if recipe.dtype == "float16" else "check the model's weights",

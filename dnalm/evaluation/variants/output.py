@@ -62,13 +62,25 @@ class ScoringWork:
 
     def do(self, state: Scorer, folder: PartFolder, number: int, part: Judged) -> None:
         """Score a part, and keep its rows in the folder."""
-        alleles = [entry for entries in part for entry in entries if isinstance(entry, Allele)]
-        scores = iter(state.score(alleles))
-        rows = [
-            [next(scores) if isinstance(entry, Allele) else str(entry) for entry in entries]
-            for entries in part
-        ]
+        rows = score_part(state, part)
         folder.keep(number, lambda beside: write_text(beside, json.dumps(rows) + "\n"))
+
+
+def score_part(scorer: Scorer, part: Judged) -> list[list[Entry]]:
+    """The results of a part: of each record, of each ALT."""
+    alleles = [entry for entries in part for entry in entries if isinstance(entry, Allele)]
+    scores = iter(scorer.score(alleles))
+    return [
+        [next(scores) if isinstance(entry, Allele) else str(entry) for entry in entries] for entries in part
+    ]
+
+
+def judged_parts(
+    variants: Path, found: Survey, store: GenomeStore, *, max_allele_bp: int
+) -> Iterator[Judged]:
+    """The parts of a surveyed file: which alleles can be scored, and why others cannot."""
+    for records in parts_of(read_records(variants, found.form)):
+        yield [judge(record, found.aliases, store, max_allele_bp=max_allele_bp) for record in records]
 
 
 def parts_of(records: Iterable[Record]) -> Iterator[tuple[Record, ...]]:
@@ -210,23 +222,44 @@ def _write_tsv(path: Path, form: Form, names: tuple[str, ...], scored: Iterable[
 
 
 def _write_parquet(path: Path, form: Form, names: tuple[str, ...], scored: Iterable[Scored]) -> None:
-    columns, pos = _table_columns(form, names), form.places["pos"]
+    with pq.ParquetWriter(path, schema_of(form, names)) as writer:
+        for table in tables_of(form, names, scored):
+            writer.write_table(table)
+
+
+def schema_of(form: Form, names: tuple[str, ...]) -> pa.Schema:
+    """The columns of a table of scores: those of the input, of a VCF the first five, then ours."""
+    columns = _table_columns(form, names)
     num_old = len(columns) - len(names) - 1
     types = [*[pa.string()] * num_old, *[pa.float64()] * len(names), pa.string()]
-    types[pos] = pa.int64()
-    schema = pa.schema(list(zip(columns, types, strict=True)))
+    types[form.places["pos"]] = pa.int64()
+    return pa.schema(list(zip(columns, types, strict=True)))
+
+
+def tables_of(form: Form, names: tuple[str, ...], scored: Iterable[Scored]) -> Iterator[pa.Table]:
+    """Tables of scores of some thousands of rows each, a row for each ALT; null where there is no number."""
+    schema, pos = schema_of(form, names), form.places["pos"]
+    num_old = len(schema) - len(names) - 1
     rows = rows_of(form, scored)
-    with pq.ParquetWriter(path, schema) as writer:
-        while batch := list(islice(rows, _PARQUET_ROWS)):
-            old: list[list[object]] = [[fields[place] for fields, _ in batch] for place in range(num_old)]
-            old[pos] = [int(fields[pos]) for fields, _ in batch]
-            numbers = [
-                [None if isinstance(e, str) or math.isnan(e[place]) else e[place] for _, e in batch]
-                for place in range(len(names))
-            ]
-            skipped = [entry if isinstance(entry, str) else None for _, entry in batch]
-            values = zip([*old, *numbers, skipped], types, strict=True)
-            writer.write_table(pa.table([pa.array(*each) for each in values], schema=schema))
+    while batch := list(islice(rows, _PARQUET_ROWS)):
+        old: list[list[object]] = [[fields[place] for fields, _ in batch] for place in range(num_old)]
+        old[pos] = [int(fields[pos]) for fields, _ in batch]
+        numbers = [
+            [None if isinstance(e, str) or math.isnan(e[place]) else e[place] for _, e in batch]
+            for place in range(len(names))
+        ]
+        skipped = [entry if isinstance(entry, str) else None for _, entry in batch]
+        values = zip([*old, *numbers, skipped], schema.types, strict=True)
+        yield pa.table([pa.array(*each) for each in values], schema=schema)
+
+
+def score_table(variants: Path, scorer: Scorer, *, found: Survey, max_allele_bp: int) -> pa.Table:
+    """Score a surveyed file in memory: the table that `score_file` writes to a `.parquet`."""
+    parts = judged_parts(variants, found, scorer.store, max_allele_bp=max_allele_bp)
+    entries = (entry for part in parts for entry in score_part(scorer, part))
+    scored = zip(read_records(variants, found.form), entries, strict=True)
+    schema = schema_of(found.form, scorer.names)
+    return pa.concat_tables([schema.empty_table(), *tables_of(found.form, scorer.names, scored)])
 
 
 def score_file(
@@ -247,10 +280,7 @@ def score_file(
     """
     contract = plan.contract(genome=store.fingerprint, variants_sha256=found.sha256)
     folder = PartFolder.begin(out, ".json", contract)
-    judged = (
-        [judge(record, found.aliases, store, max_allele_bp=plan.max_allele_bp) for record in records]
-        for records in parts_of(read_records(variants, found.form))
-    )
+    judged = judged_parts(variants, found, store, max_allele_bp=plan.max_allele_bp)
     with progress_bar("Scoring", total=found.num_records, unit="variants") as advance:
         done = work_on(judged, folder, ScoringWork(plan, store), workers=workers, advance=advance, lock=lock)
     scored = scored_records(variants, found, done)

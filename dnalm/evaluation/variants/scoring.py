@@ -156,7 +156,7 @@ class Scorer:
         encoder, self._tokenizer = model.network.encoder, model.tokenizer
         layers = plan.chosen_layers(encoder.num_layers)
         self._queue = InferenceQueue(model, batch_tokens=plan.batch_tokens, layers=layers)
-        self._store, self._scores = store, list(scores)
+        self.store, self._scores = store, list(scores)
         self._limit, self.window_bp = encoder.longest_sequence, plan.chosen_window_bp(model.tokenizer)
 
     @classmethod
@@ -206,7 +206,7 @@ class Scorer:
         """Of both strands, in the widest window that makes no more tokens than the model takes."""
         window_bp, wrapping = self.window_bp, self._tokenizer.special.num_wrapping
         while True:
-            pair = make_pair(self._store, allele, window_bp=window_bp)
+            pair = make_pair(self.store, allele, window_bp=window_bp)
             strands = (pair, pair.reverse_complement())
             texts = [window.codes for each in strands for window in (each.ref, each.alt)]
             # No tokenizer makes more tokens than bases.
