@@ -20,7 +20,14 @@ from dnalm.errors import ConfigError
 
 _NAME_BYTES = 200
 _PLAIN = re.compile(r"[A-Za-z0-9_./@-]+")  # needs quotes neither in a shell nor in Hydra's grammar
-BESIDE = (".parts", ".summary.json", ".index.parquet", ".tbi", ".csi")  # written beside an `out`
+BESIDE = (
+    ".parts",
+    ".summary.json",
+    ".index.parquet",
+    ".ranked.tsv",
+    ".tbi",
+    ".csi",
+)  # written beside an `out`
 
 
 class Input:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 from dnalm.console import stdout
 from dnalm.evaluation.parts import opened_output, write_summary
+from dnalm.evaluation.variants.motif_changes import write_ranked
 from dnalm.evaluation.variants.output import ENDINGS, output_kind, score_file, scored_records
 from dnalm.evaluation.variants.ranking import Labels, rank
 from dnalm.evaluation.variants.scoring import ScoreName, Scorer, ScoringPlan
+from dnalm.genome.meme import read_meme
 from dnalm.genome.store import GenomeStore, open_or_build
 from dnalm.genome.variants import Survey, survey
 from dnalm.limits import EACH_ONCE, Processes, Tokens, WindowBases
@@ -35,6 +38,7 @@ def score(
     other_contigs: Literal["stop", "skip"] = "stop",
     labels: InputName | None = None,
     group: str | None = None,
+    motifs: InputPath | None = None,
     tokenizer: Tokenizer | None = None,
     cache: CachePath | None = None,
     batch_tokens: Tokens = 2048,
@@ -56,10 +60,9 @@ def score(
         max_allele_bp: longer alleles are not scored.
         mismatch: whether more than 0.1 % of REFs that are not the reference's stop the work.
         other_contigs: what to do with contigs that the reference lacks.
-        labels: a column or INFO field with 0 and 1, or values, to hold the scores against; or a file with
-            the columns chrom, pos, ref, alt, label.
-        group: a column or INFO field to break the figures down by, whose alleles are not independent, such as
-            the element of an assay.
+        labels: a column or INFO field of 0 and 1, or of values; or a file of chrom, pos, ref, alt, label.
+        group: a column or INFO field of alleles that are not independent, such as the element of an assay.
+        motifs: known motifs (MEME): `<out>.ranked.tsv` says which of them the 1,000 largest lose and gain.
         tokenizer: bases to ids; that of the model's folder if absent.
         cache: folder of stores; the user's cache if absent.
         batch_tokens: tokens of a batch.
@@ -67,23 +70,22 @@ def score(
         device: where to compute.
 
     Raises:
-        DataError: the variants, the reference or the tokenizer cannot be used.
-        CheckpointError: the model cannot be read.
-        ConfigError: the output's name, the layers or the labels make no sense.
+        DataError: the variants, the reference, the motifs or the tokenizer cannot be used.
+        CheckpointError, ConfigError: the model cannot be read, or out, layers or labels make no sense.
     """
-    began = time.monotonic()
+    began, known = time.monotonic(), read_meme(motifs) if motifs else None
+    plan = ScoringPlan(
+        model=Pretrained(source=str(model.folder()), kernel=model.kernel),
+        tokenizer=tokenizer,
+        scores=tuple(score),
+        layers=tuple(layers),
+        window_bp=window_bp,
+        pll_bp=pll_bp,
+        max_allele_bp=max_allele_bp,
+        batch_tokens=batch_tokens,
+        device=device,
+    )
     with opened_output(out, ENDINGS) as lock:
-        plan = ScoringPlan(
-            model=Pretrained(source=str(model.folder()), kernel=model.kernel),
-            tokenizer=tokenizer,
-            scores=tuple(score),
-            layers=tuple(layers),
-            window_bp=window_bp,
-            pll_bp=pll_bp,
-            max_allele_bp=max_allele_bp,
-            batch_tokens=batch_tokens,
-            device=device,
-        )
         store = open_or_build(reference, cache)
         names = Scorer.open(plan, store).names
         found = survey(
@@ -94,7 +96,10 @@ def score(
         done, no_index = score_file(
             variants, out, plan=plan, store=store, found=found, names=names, workers=workers, lock=lock
         )
-        figures = rank(scored_records(variants, found, done), truth, names) if truth else []
+        records = partial(scored_records, variants, found, done)
+        figures = rank(records(), truth, names) if truth else []
+        if known is not None:
+            write_ranked(out, records(), known, plan=plan, names=names, found=found, store=store)
         _report(out, found, store, names, figures, no_index, config, time.monotonic() - began)
         done.remove()
 

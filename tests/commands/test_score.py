@@ -200,6 +200,38 @@ def test_labels_beside_need_a_label(folder: Path, capsys: pytest.CaptureFixture[
     assert "the columns chrom, pos, ref, alt; a table with the columns" in capsys.readouterr().err
 
 
+MEME = "MEME version 4\n\nALPHABET= ACGT\n\nMOTIF broken\nletter-probability matrix: alength= 4 w= 8\n"
+
+
+def test_the_largest_scores_come_first_with_the_motif_that_is_lost(folder: Path) -> None:
+    site = TEXT[995:1003]  # the variant at 1000 breaks it
+    rows = [" ".join("0.97" if base == letter else "0.01" for letter in "ACGT") for base in site]
+    (folder / "known.meme").write_text(MEME + "\n".join(rows) + "\n")
+    assert run(folder, "out.tsv", "score=[llr,pll]", f"motifs={folder}/known.meme") == 0
+    lines = [line.split("\t") for line in (folder / "out.tsv.ranked.tsv").read_text().splitlines()]
+    table = [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
+    assert list(table[0]) == ["rank", "chrom", "pos", "id", "ref", "alt", "llr", "pll"] + [
+        f"{change}{column}" for change in ("lost", "gained") for column in ("", "_p_ref", "_p_alt")
+    ]
+    assert [int(row["rank"]) for row in table] == list(range(1, 601))  # all but the symbolic ones
+    sizes = [abs(float(row["llr"])) for row in table]
+    assert sizes == sorted(sizes, reverse=True)
+    broken = {row["id"] for row in table if row["lost"] == "broken"}
+    assert "v1000" in broken
+    one = next(row for row in table if row["id"] == "v1000")
+    assert float(one["lost_p_ref"]) == pytest.approx(4.0**-8, rel=0.05)
+    assert one["gained"] == "."
+
+
+def test_motifs_that_cannot_be_read_end_it_before_any_work(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "known.meme").write_text("no motifs\n")
+    assert run(folder, "out.tsv", f"motifs={folder}/known.meme") == 3
+    assert "MEME-01" in capsys.readouterr().err
+    assert not (folder / "cache").exists()
+
+
 def test_the_prediction_is_what_the_head_says_of_both_alleles(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -131,7 +131,7 @@ def write_output(
     write = {"vcf": _write_vcf, "tsv": _write_tsv, "parquet": _write_parquet}[kind]
     with atomic_write(out) as beside:
         write(beside, form, names, scored)
-        for ending in (".summary.json", *((".tbi", ".csi") if kind == "vcf" else ())):
+        for ending in (".summary.json", ".ranked.tsv", *((".tbi", ".csi") if kind == "vcf" else ())):
             out.with_name(out.name + ending).unlink(missing_ok=True)
     if kind != "vcf":
         return None
