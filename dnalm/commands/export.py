@@ -68,7 +68,7 @@ def export(
         head = _task_head(folder)
         run.create(config)
         save_pretrained(network, run.path, task_head=head, published=layout == "published")
-        tokenizer.save(run.path)
+        tokenizer.save(run.path, published=layout == "published")
         if (folder / HEADS_FILE).is_file():
             shutil.copyfile(folder / HEADS_FILE, run.path / HEADS_FILE)
         if provenance := read_provenance(folder):

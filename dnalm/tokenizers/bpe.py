@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer as Engine
@@ -27,8 +26,15 @@ from dnalm.genome.alphabet import A, Codes, T, bases, from_text, is_unknown, to_
 from dnalm.small_files import SmallFileError, read_small
 from dnalm.tokenizers.kmer import stack_bases
 from dnalm.tokenizers.protocol import Ids, SpecialIds, require_bases
+from dnalm.tokenizers.stock import (
+    Document,
+    with_letters,
+    without_letters,
+    write_config,
+    write_document,
+    write_stock,
+)
 
-Document = dict[str, Any]
 _SPELLINGS = {"unknown": ("[UNK]", "<unk>"), "padding": ("[PAD]", "<pad>"), "mask": ("[MASK]", "<mask>")}
 _MOST_BYTES = 32 << 20  # of tokenizer.json; all 8-mers take 1.5 MB
 _PROBE = 5000  # bases of the text on which pipelines are compared
@@ -133,20 +139,29 @@ class BpeTokenizer:
         """
         return round(num_tokens * self._mean_length)
 
-    def save(self, folder: Path) -> None:
-        """Write tokenizer.json and tokenizer_config.json, as the published models have them."""
-        text = json.dumps(self._bpe.document, indent=2, ensure_ascii=False)
-        (folder / "tokenizer.json").write_text(text + "\n", encoding="utf-8")
-        names = {
+    def save(self, folder: Path, *, published: bool = False) -> None:
+        """Write the files of a stock `transformers` tokenizer, or the publishers' files.
+
+        Both read raw DNA in upper case, and a letter that is none of DNA is the unknown token.
+
+        Args:
+            folder: where.
+            published: write tokenizer.json as it was read or learned, without the rules for lower case and
+                IUPAC's letters.
+        """
+        ids = {
             "unk_token": self.special.unknown,
             "pad_token": self.special.padding,
             "mask_token": self.special.mask,
             "cls_token": self.special.start,
             "sep_token": self.special.end,
         }
-        config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
-        config |= {name: self._bpe.tokens[i] for name, i in names.items() if i is not None}
-        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+        names = {name: self._bpe.tokens[i] for name, i in ids.items() if i is not None}
+        if published:
+            write_document(folder, self._bpe.document)
+            write_config(folder, {"tokenizer_class": "PreTrainedTokenizerFast", **names})
+        else:
+            write_stock(folder, with_letters(self._bpe.document), names)
 
     @cached_property
     def _mean_length(self) -> float:
@@ -292,7 +307,8 @@ def parse_bpe(document: Document, *, where: Path) -> Bpe:
     if affixes:
         found = ", ".join(f"{name} {model[name]!r}" for name in affixes)
         raise file_error("TOK-05", where, found, "merges of bare letters", "give a tokenizer without affixes")
-    document = {**document, "padding": None, "truncation": None}  # how long a text may be, the run decides
+    # How long a text may be, the run decides; its case and IUPAC's letters, dnalm's alphabet
+    document = without_letters({**document, "padding": None, "truncation": None})
     try:
         tokens = tokens_of(document, where)
         if missing := [base for base in "ACGT" if base not in tokens]:

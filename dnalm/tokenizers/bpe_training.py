@@ -33,8 +33,9 @@ from dnalm.genome.atomic_folder import build_folder, locked
 from dnalm.genome.intervals import cut_at, subtract
 from dnalm.genome.store import GenomeStore
 from dnalm.limits import Seed
-from dnalm.tokenizers.bpe import BpeTokenizer, Document, read_document, wrapped
+from dnalm.tokenizers.bpe import BpeTokenizer, read_document, wrapped
 from dnalm.tokenizers.protocol import Ids
+from dnalm.tokenizers.stock import Document
 
 Text = npt.NDArray[np.uint16]
 Intervals = npt.NDArray[np.int64]

@@ -11,11 +11,12 @@ from pathlib import Path
 from dnalm.errors import ConfigError, shown
 from dnalm.paths import InputPath
 from dnalm.small_files import SmallFileError, read_bytes, read_small
-from dnalm.tokenizers.bpe import BpeTokenizer, Document, file_error, read_document, tokens_of
+from dnalm.tokenizers.bpe import BpeTokenizer, file_error, read_document, tokens_of
 from dnalm.tokenizers.kmer import SPECIAL_TOKENS, KmerTokenizer
 from dnalm.tokenizers.logo import LogoTokenizer
 from dnalm.tokenizers.protocol import Tokenizer
 from dnalm.tokenizers.six_mer import SixMerTokenizer
+from dnalm.tokenizers.stock import Document
 
 
 def load_tokenizer(path: InputPath, *, merges: int | None = None) -> Tokenizer:

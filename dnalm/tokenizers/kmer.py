@@ -14,16 +14,20 @@ import itertools
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from dnalm.genome.alphabet import SOFT_MASK, UNKNOWN, A, C, Codes, G, T
 from dnalm.tokenizers.protocol import Ids, SpecialIds, require_bases
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer as Engine
+from dnalm.tokenizers.stock import (
+    at_borders,
+    overlapping_words,
+    word_document,
+    write_config,
+    write_stock,
+    write_vocabulary,
+)
 
 _LETTERS = "ATCG"
 _BASE = np.array([A, T, C, G], dtype=np.uint8)  # by digit
@@ -75,6 +79,7 @@ def numbers(digits_L: Digits, k: int) -> Ids:
 
 _ROLES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_MOST_TOKENS = 512  # `[CLS]` and `[SEP]` included
 
 
 class KmerTokenizer:
@@ -163,41 +168,31 @@ class KmerTokenizer:
         """Bases under n neighbouring k-mers: n + k - 1."""
         return num_tokens + self.k - 1
 
-    def save(self, folder: Path) -> None:
-        """Write vocab.txt, as the published models have it, tokenizer.json and tokenizer_config.json.
+    def save(self, folder: Path, *, published: bool = False) -> None:
+        """Write vocab.txt and the files of a stock `transformers` tokenizer, or the publishers' files.
 
-        `transformers` reads k-mers with spaces between them, as DNABERT's authors write them, and a plain
-        text where k is 1. Elsewhere a text that is not cut into k-mers is an error, and not one `[UNK]`.
+        The stock tokenizer reads raw DNA, and k-mers with single spaces between them as DNABERT's authors
+        write them; a text shorter than k, with other letters, or with white space inside raw DNA is an
+        error.
+
+        Args:
+            folder: where.
+            published: write vocab.txt, special_tokens_map.json and a config for `BertTokenizer` alone, as
+                DNABERT's authors do. It reads k-mers with spaces between them, in upper case; raw DNA
+                becomes one `[UNK]`.
         """
-        (folder / "vocab.txt").write_text("\n".join(self.vocabulary()) + "\n")
-        self._engine().save(str(folder / "tokenizer.json"))
-        config = {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "model_max_length": 512,
-            "k": self.k,
-            **dict(zip(_ROLES, SPECIAL_TOKENS, strict=True)),
-        }
-        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
-
-    def _engine(self) -> Engine:
-        """What `transformers` runs."""
-        from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
-
-        vocabulary = {token: number for number, token in enumerate(self.vocabulary())}
-        if self.k == 1:
-            engine = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-            letters = pre_tokenizers.Split(Regex("."), "isolated")
-            engine.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), letters])
-        else:
-            # A word that is no token is an error, since its unknown token is not in the vocabulary. Words of
-            # k letters with an N or another code of IUPAC are made [UNK] before.
-            engine = Tokenizer(models.WordLevel(vocabulary, unk_token="(none)"))
-            unknown = Regex(rf"(?<!\S)(?=[ACGT]*[BDHKMNRSVWY])[A-Z]{{{self.k}}}(?!\S)")
-            engine.normalizer = normalizers.Replace(unknown, "[UNK]")
-            engine.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-        engine.post_processor = processors.TemplateProcessing(
-            single="[CLS] $A [SEP]",
-            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-            special_tokens=[("[CLS]", self.special.start), ("[SEP]", self.special.end)],
+        write_vocabulary(folder, self.vocabulary())
+        names: dict[str, object] = dict(zip(_ROLES, SPECIAL_TOKENS, strict=True))
+        if published:
+            (folder / "special_tokens_map.json").write_text(json.dumps(names) + "\n")
+            # `max_len` is the name that every version of `transformers` knows
+            config = {"tokenizer_class": "BertTokenizer", "do_lower_case": False, "max_len": _MOST_TOKENS}
+            write_config(folder, config)
+            return
+        document = word_document(
+            self.vocabulary(),
+            rules=overlapping_words(self.k),
+            words=at_borders(),
+            wrap=("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1"),
         )
-        return engine
+        write_stock(folder, document, {"model_max_length": _MOST_TOKENS, "k": self.k, **names})

@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from tokenizers import normalizers
 
 from dnalm.genome.alphabet import UNKNOWN, A, C, Codes, G, T, bases, from_text
 from dnalm.tokenizers.kmer import stack_bases
 from dnalm.tokenizers.protocol import Ids, SpecialIds, require_bases
+from dnalm.tokenizers.stock import pieces, word_document, write_stock
 
 FIRST_ID = 10  # the ids before it: unknown and padding 0, [CLS] 1, [MASK] 2, [SEP] 3, six unused
 _UNUSED_AFTER = 3  # rows that the released pre-training adds after the n-grams
@@ -106,23 +107,23 @@ class LogoTokenizer:
         """Bases under n k-mers."""
         return self.k * num_tokens
 
-    def save(self, folder: Path) -> None:
-        """Write tokenizer.json, a word-level model over pieces of k letters, and tokenizer_config.json."""
-        from tokenizers import Regex, models, pre_tokenizers
-        from tokenizers import Tokenizer as Engine
+    def save(self, folder: Path, *, published: bool = False) -> None:  # noqa: ARG002 -- theirs is Keras code
+        """Write the files of a stock `transformers` tokenizer; the publishers have none.
 
-        vocabulary = {token: number for number, token in enumerate(self.vocabulary())}
-        engine = Engine(models.WordLevel(vocabulary, unk_token="[UNK]"))
-        engine.pre_tokenizer = pre_tokenizers.Split(Regex(f".{{1,{self.k}}}"), "isolated")
-        engine.save(str(folder / "tokenizer.json"))
-        config = {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "unk_token": "[UNK]",
-            "pad_token": "[UNK]",
-            "mask_token": "[MASK]",
-            "logo_k": self.k,
-        }
-        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+        It reads raw DNA. A letter that is none of DNA is `[UNK]`, as a k-mer that begins with N is.
+
+        Args:
+            folder: where.
+            published: changes nothing.
+        """
+        document = word_document(
+            self.vocabulary(),
+            rules=[normalizers.Strip()],
+            words=pieces(f"[ACGTN]{{1,{self.k}}}"),
+            unknown="[UNK]",
+        )
+        names = {"unk_token": "[UNK]", "pad_token": "[UNK]", "mask_token": "[MASK]"}
+        write_stock(folder, document, {**names, "logo_k": self.k})
 
     @cached_property
     def _token_lengths(self) -> Ids:

@@ -109,8 +109,15 @@ class Tokenizer(Protocol):
         Exact where all tokens are equally long, else the expectation on random DNA.
         """
 
-    def save(self, folder: Path) -> None:
-        """Write the files a Hugging Face model directory holds for this tokenizer."""
+    def save(self, folder: Path, *, published: bool = False) -> None:
+        """Write the files a Hugging Face model directory holds for this tokenizer.
+
+        Args:
+            folder: where, an existing one.
+            published: write the publishers' own files, for their own code, instead of a tokenizer.json that
+                stock `transformers` opens and that gives these ids for raw DNA in either case, N and the
+                letters of IUPAC included.
+        """
 
 
 Floats = npt.NDArray[np.floating]

@@ -10,17 +10,18 @@ those of the published v1 and v2 models.
 from __future__ import annotations
 
 import hashlib
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from tokenizers import normalizers
 
 from dnalm.genome.alphabet import Codes
 from dnalm.tokenizers.kmer import NO_DIGIT, digits, kmer_bases, kmer_words, numbers, stack_bases
 from dnalm.tokenizers.protocol import Ids, SpecialIds, require_bases
+from dnalm.tokenizers.stock import pieces, word_document, write_config, write_stock, write_vocabulary
 
 Flags = npt.NDArray[np.bool_]
 WIDTH = 6
@@ -108,24 +109,35 @@ class SixMerTokenizer:
         """Bases under n 6-mers; a sequence with N has more tokens."""
         return WIDTH * num_tokens
 
-    def save(self, folder: Path) -> None:
-        """Write vocab.txt and tokenizer_config.json, the files of the published models.
+    def save(self, folder: Path, *, published: bool = False) -> None:
+        """Write vocab.txt and the files of a stock `transformers` tokenizer, or the publishers' files.
 
-        The file of version 1 lists two more tokens than the model has rows, as the published one.
+        The vocab.txt of version 1 lists two more tokens than the model has rows, as the published one; the
+        stock tokenizer lacks them. It reads raw DNA; other letters, and white space inside it, are an error.
+
+        Args:
+            folder: where.
+            published: write vocab.txt and a config for `EsmTokenizer` alone, which reads upper case.
         """
-        lines = [*self.vocabulary(), *(_WITHOUT_ROW if self.version == 1 else ())]
-        (folder / "vocab.txt").write_text("\n".join(lines) + "\n")
-        config = {
-            "tokenizer_class": "EsmTokenizer",
+        write_vocabulary(folder, [*self.vocabulary(), *(_WITHOUT_ROW if self.version == 1 else ())])
+        config: dict[str, object] = {
             "model_max_length": _MAX_TOKENS[self.version],
             "unk_token": "<unk>",
             "pad_token": "<pad>",
             "mask_token": "<mask>",
             "cls_token": "<cls>",
-            "eos_token": None,
-            "bos_token": None,
         }
-        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+        if published:
+            none = {"eos_token": None, "bos_token": None}
+            write_config(folder, {"tokenizer_class": "EsmTokenizer", **config, **none})
+            return
+        document = word_document(
+            self.vocabulary(),
+            rules=[normalizers.Strip()],
+            words=pieces(f"[ACGT]{{{WIDTH}}}|[ACGT]|N"),
+            wrap=("<cls> $A", "<cls> $A $B:1"),
+        )
+        write_stock(folder, document, config)
 
 
 def _token_starts(unknown_L: Flags) -> tuple[Ids, Flags]:

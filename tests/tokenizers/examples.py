@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from dnalm.genome.alphabet import Codes
 from dnalm.genome.store import GenomeStore, open_or_build
 from dnalm.tokenizers import BpeTokenizer, KmerTokenizer, LogoTokenizer, SixMerTokenizer, Tokenizer
-from dnalm.tokenizers.bpe import Document
 from dnalm.tokenizers.bpe_training import bpe_document
+from dnalm.tokenizers.stock import Document
 
 DNABERT2_SPECIALS = ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")
 # AACA is made in two ways, so its second merge adds no token: 9 + 10 ids

@@ -9,7 +9,7 @@ import pytest
 
 from dnalm.errors import DataError
 from dnalm.tokenizers import KmerTokenizer, SixMerTokenizer, load_tokenizer
-from dnalm.tokenizers.bpe import Document
+from dnalm.tokenizers.stock import Document
 from tests.tokenizers.examples import small_document
 
 AGAIN = "Fix: copy or download the file again."

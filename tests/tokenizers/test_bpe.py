@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from dnalm.errors import ConfigError
 from dnalm.genome.alphabet import Codes, from_text, to_text
 from dnalm.tokenizers import BpeTokenizer
-from dnalm.tokenizers.bpe import Document
 from dnalm.tokenizers.bpe_training import bpe_document
+from dnalm.tokenizers.stock import Document
 from tests.tokenizers.examples import (
     DNABERT2_SPECIALS,
     MERGES,

@@ -130,37 +130,7 @@ def test_of_two_files_a_bpe_comes_first(tmp_path: Path) -> None:
 # Given to transformers
 
 
-@pytest.mark.parametrize("k", range(1, 7))
-def test_transformers_gives_the_ids_of_overlapping_kmers(k: int, tmp_path: Path) -> None:
-    tokenizer = KmerTokenizer(k=k)
-    tokenizer.save(tmp_path)
-    stock = stock_tokenizer(tmp_path)
-    for codes in sequences()[::6]:
-        text = to_text(codes)
-        kmers = " ".join(text[place : place + k] for place in range(len(text) - k + 1))
-        assert stock(kmers)["input_ids"] == tokenizer.encode(codes).tolist()
-
-
-@pytest.mark.parametrize("text", ["ACGTACGTAC", "ACGTACGTACN", "acgtac", "ACGTAC ACGT", "ACGTAC\nACGTACG"])
-def test_transformers_refuses_text_that_is_not_cut_into_kmers(text: str, tmp_path: Path) -> None:
-    # The released DNABERT makes one [UNK] of it and says nothing.
-    KmerTokenizer(k=6).save(tmp_path)
-    stock = stock_tokenizer(tmp_path)
-    with pytest.raises(Exception, match=r"Missing \[UNK\] token"):
-        stock(text)
-
-
-def test_transformers_gives_the_ids_of_single_bases_with_and_without_spaces(tmp_path: Path) -> None:
-    tokenizer = KmerTokenizer(k=1)
-    tokenizer.save(tmp_path)
-    stock = stock_tokenizer(tmp_path)
-    for codes in sequences():
-        text = to_text(bases(codes))
-        assert stock(text)["input_ids"] == tokenizer.encode(codes).tolist()
-        assert stock(" ".join(text))["input_ids"] == tokenizer.encode(codes).tolist()
-
-
-@pytest.mark.parametrize("tokenizer", [*KMERS.values(), *LOGOS.values()], ids=[*KMERS, *LOGOS])
+@pytest.mark.parametrize("tokenizer", SAVED.values(), ids=SAVED)
 def test_a_tokenizer_that_transformers_saved_again_is_the_same(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path)
     (tmp_path / "again").mkdir()
@@ -179,22 +149,6 @@ def test_a_wordpiece_file_of_kmers_without_a_vocab_txt_is_read(tmp_path: Path) -
     (tmp_path / "again/vocab.txt").unlink(missing_ok=True)
     assert json.loads((tmp_path / "again/tokenizer.json").read_text())["model"]["type"] == "WordPiece"
     assert load_tokenizer(tmp_path / "again").fingerprint == tokenizer.fingerprint
-
-
-@pytest.mark.parametrize("tokenizer", [*BPES.values(), *LOGOS.values()], ids=[*BPES, *LOGOS])
-def test_transformers_gives_the_ids_of_plain_text(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    tokenizer.save(tmp_path)
-    stock = stock_tokenizer(tmp_path)
-    for codes in sequences():
-        assert stock(to_text(codes))["input_ids"] == tokenizer.encode(codes).tolist()
-
-
-@pytest.mark.parametrize("tokenizer", SIX_MERS.values(), ids=SIX_MERS)
-def test_transformers_gives_the_ids_of_six_mers(tokenizer: SixMerTokenizer, tmp_path: Path) -> None:
-    tokenizer.save(tmp_path)
-    stock = stock_tokenizer(tmp_path)
-    for codes in sequences():
-        assert stock(to_text(codes))["input_ids"] == tokenizer.encode(codes).tolist()
 
 
 @every
@@ -217,9 +171,8 @@ def test_merges_of_a_vocabulary_are_refused(tokenizer: Tokenizer, tmp_path: Path
     tokenizer.save(tmp_path)
     with pytest.raises(ConfigError) as refused:
         load_tokenizer(tmp_path, merges=5)
-    name = "tokenizer.json" if isinstance(tokenizer, KmerTokenizer) else "vocab.txt"
     assert str(refused.value) == (
-        f"CFG-18 tokenizer.merges: merges=5 for {tmp_path}/{name}; a BPE, which alone has merges. "
+        f"CFG-18 tokenizer.merges: merges=5 for {tmp_path}/tokenizer.json; a BPE, which alone has merges. "
         "Fix: leave it out."
     )
 

@@ -23,9 +23,9 @@ from dnalm.tokenizers import (
     load_tokenizer,
 )
 from dnalm.tokenizers import bpe_training as pair_counts
-from dnalm.tokenizers.bpe import Document
 from dnalm.tokenizers.bpe_training import PairCounts, memory_bytes
 from dnalm.tokenizers.statistics import count_tokens
+from dnalm.tokenizers.stock import Document
 from tests.conftest import random_sequence, training_window
 from tests.tokenizers.examples import DNABERT2_SPECIALS, small_bpe, small_document, store_of
 
