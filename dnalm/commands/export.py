@@ -8,6 +8,7 @@ from typing import Literal
 
 from dnalm.console import stdout
 from dnalm.errors import CheckpointError
+from dnalm.evaluation.model_card import write_card
 from dnalm.models import Pretrained, TaskHead, family_of, fit_vocabulary, save_pretrained
 from dnalm.models.families import Family
 from dnalm.paths import as_typed
@@ -72,7 +73,11 @@ def export(
         if (folder / HEADS_FILE).is_file():
             shutil.copyfile(folder / HEADS_FILE, run.path / HEADS_FILE)
         if provenance := read_provenance(folder):
-            seal(run.path, {**provenance, **({"steps": checkpoint.step} if checkpoint else {})})
+            if checkpoint:  # what the run found out at its end is of other weights
+                provenance = {name: value for name, value in provenance.items() if name != "results"}
+                provenance["steps"] = checkpoint.step
+            seal(run.path, provenance)
+        write_card(run.path)
         family = family_of(network.encoder)
         parameters = sum(parameter.numel() for parameter in network.parameters())
         summary = {

@@ -31,12 +31,18 @@ from dnalm.data.labelled import AnyTask, TablePart
 from dnalm.data.labelled.module import SequenceData
 from dnalm.data.labelled.table import label_names
 from dnalm.durable import atomic_write
+from dnalm.evaluation.model_card import FinetuningResults, leave_results
+from dnalm.evaluation.statistics import bootstrap_interval, metric_of
+from dnalm.models import Pretrained
 from dnalm.paths import as_typed
+from dnalm.small_files import read_provenance
 from dnalm.training.callbacks import peak_memory_bytes
 from dnalm.training.finetuning import FinetuneModule, Finetuning, Verdict
 
 _MOST_CLASSES = 20  # whose numbers are listed one by one
 _MOST_COLUMNS = 64
+_RESAMPLES = 200
+_MOST_RESAMPLED = 20_000_000  # numbers in all resamples of a metric
 Scores = npt.NDArray[np.float64]
 
 
@@ -62,6 +68,7 @@ def report_finetuning(finetuning: Finetuning, data: SequenceData, module: Finetu
     predictions = run.path / "predictions.parquet"
     write_predictions(predictions, data.task, data.division.test, module.verdicts["test"].scores.numpy())
     summary = run.write_summary(_summary(finetuning, data, module))
+    leave_results(run.model, _results(finetuning, data, module))
     for part in ("val", "test"):
         figures = ", ".join(f"{name} {value:.4f}" for name, value in module.verdicts[part].figures.items())
         stdout.print(f"{part}: {figures}")
@@ -98,6 +105,67 @@ def _summary(finetuning: Finetuning, data: SequenceData, module: FinetuneModule)
         "trained_parameters": module.num_trained,
         "seconds": round(time.perf_counter() - finetuning.began, 1),
     }
+
+
+def _results(finetuning: Finetuning, data: SequenceData, module: FinetuneModule) -> FinetuningResults:
+    """What the model card says."""
+    figures = _figures(module.verdicts["test"])
+    del figures["loss"]
+    model = finetuning.config["model"]
+    source = str(model.get("source", "random")) if isinstance(model, dict) else "random"
+    folder = finetuning.model.folder() if isinstance(finetuning.model, Pretrained) else None
+    files = read_provenance(folder).get("files") if folder else None
+    parts = data.division.parts
+    return FinetuningResults(
+        base=_public_name(source),
+        base_sha256=(files or {}).get("model.safetensors"),
+        rows={name: len(rows) for name, rows in parts.items()},
+        files={name: Path(str(rows.table.source)).name for name, rows in parts.items()},
+        fingerprints={name: rows.fingerprint for name, rows in parts.items()},
+        metric=data.task.declared,
+        test=dict(figures),
+        intervals=intervals_on_test(data, module.verdicts["test"].scores.numpy()),
+        majority=_majority(data),
+        best_step=finetuning.best_step,
+        seed=finetuning.seed,
+        parameters=module.num_parameters,
+        trained_parameters=module.num_trained,
+    )
+
+
+def _public_name(source: str) -> str:
+    """A model of the hub as it is, of a folder the name alone; of `runs/first/model` that of the run."""
+    path = Path(source)
+    if not path.exists():
+        return source
+    path = path.resolve()
+    return path.parent.name if path.name == "model" else path.name
+
+
+def intervals_on_test(data: SequenceData, scores: Scores) -> dict[str, tuple[float, float]]:
+    """95 % intervals of the metrics of a task on its test set, by the bootstrap over its sequences.
+
+    Of so many rows that it would take minutes there are none.
+
+    Args:
+        data: of the run.
+        scores: (R,) or (R, O), as of `scores_of`, of the test set.
+    """
+    part, task = data.division.test, data.task
+    resamples = min(_RESAMPLES, _MOST_RESAMPLED // max(1, scores.size))
+    if resamples < _RESAMPLES // 4:
+        return {}
+    clusters = np.repeat(np.arange(len(part)), part.lengths) if part.table.per_base else None
+    found = {}
+    for name in task.metrics:
+        metric = metric_of(task.kind, name, num_outputs=data.division.num_classes)
+        rng = np.random.default_rng(0)
+        interval = bootstrap_interval(
+            metric, part.labels, scores, rng, clusters=clusters, resamples=resamples
+        )
+        if math.isfinite(interval.low) and math.isfinite(interval.high):
+            found[str(name)] = (interval.low, interval.high)
+    return found
 
 
 def _balance(data: SequenceData, labels: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from dnalm.console import stdout
 from dnalm.data.module import GenomeData
 from dnalm.evaluation.baselines import Judgement, count, judge
+from dnalm.evaluation.model_card import GenomeSource, HeldOutBits, PretrainingResults, leave_results
 from dnalm.evaluation.plots import plot_tracks, plot_training
 from dnalm.evaluation.statistics import PairedDifference
 from dnalm.genome.tracks import JoinedTrack, TrackStatistics
@@ -85,6 +86,7 @@ def report_pretraining(
             "seconds": round(time.perf_counter() - pretraining.began, 1),
         }
     )
+    leave_results(run.model, _results(data, module, experiment, judgement, scores))
     for sentence in (judgement.sentences(), *objective_sentences(scores)):
         stdout.print(sentence)
     stdout.print(f"model directory: {run.model}")
@@ -110,6 +112,50 @@ def _judge(data: GenomeData, hidden: HiddenBits) -> Judgement:
 def _num_parameters(module: MaskedLMTraining) -> int:
     """Of the whole network, however it is sharded."""
     return sum(parameter.numel() for parameter in module.model.parameters())
+
+
+def _results(
+    data: GenomeData,
+    module: MaskedLMTraining,
+    experiment: str,
+    judgement: Judgement,
+    scores: Mapping[str, Scores],
+) -> PretrainingResults:
+    """What the model card says; the same of the same run, however fast it was."""
+    return PretrainingResults(
+        experiment=experiment,
+        parameters=_num_parameters(module),
+        genomes=[
+            GenomeSource(
+                name=genome.name,
+                num_bases=genome.store.num_bases,
+                sha256=genome.store.manifest.source.sha256,
+            )
+            for genome in data.genomes[:_GENOMES]
+        ],
+        num_genomes=len(data.genomes),
+        bits=_bits(judgement),
+        species={name: _bits(of) for name, of in judgement.species.items()},
+        objectives={
+            name: {
+                metric: {"model": value, of.baseline_name: _defined(of.baseline).get(metric)}
+                for metric, value in _defined(of.model).items()
+            }
+            for name, of in scores.items()
+        },
+    )
+
+
+def _bits(judgement: Judgement) -> HeldOutBits:
+    over = judgement.over_two_sided
+    return HeldOutBits(
+        hidden_bases=judgement.hidden_bases,
+        model=judgement.model,
+        order0=judgement.order0,
+        two_sided=judgement.two_sided,
+        over_two_sided=over.mean,
+        over_two_sided_se=over.standard_error if math.isfinite(over.standard_error) else None,
+    )
 
 
 def _figures(judgement: Judgement) -> dict[str, object]:

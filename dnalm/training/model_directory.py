@@ -126,6 +126,19 @@ def seal(folder: Path, provenance: Mapping[str, object]) -> None:
     _write_provenance(folder, {**provenance, "files": files})
 
 
+def add_results(folder: Path, results: Mapping[str, object]) -> None:
+    """Put what a run found out about its model into `dnalm.yaml`, above the config; checksums stay.
+
+    Args:
+        folder: the model directory.
+        results: plain values.
+    """
+    provenance = {**read_provenance(folder), "results": results}
+    for name in [name for name in ("config", "files") if name in provenance]:
+        provenance[name] = provenance.pop(name)
+    _write_provenance(folder, provenance)
+
+
 def _write_provenance(folder: Path, provenance: Mapping[str, object]) -> None:
     text = provenance_text(provenance)
     write_whole(folder / PROVENANCE_FILE, lambda path: path.write_text(text, encoding="utf-8"))

@@ -19,7 +19,7 @@ from dnalm.data.labelled import SequenceRecipe
 from dnalm.data.labelled.samples import cut
 from dnalm.genome.alphabet import from_text
 from dnalm.models import Packed
-from dnalm.small_files import window_tokens
+from dnalm.small_files import read_provenance, window_tokens
 from dnalm.training.model_directory import load_finetuned
 from tests.conftest import random_sequence
 
@@ -95,12 +95,28 @@ def recomputed(kind: str, run: Path) -> dict[str, float]:
     }
 
 
+def check_card(run: Path, test: dict[str, float]) -> None:
+    """The model card has the figures, and an interval around each that is defined."""
+    card = (run / "model/README.md").read_text()
+    results = read_provenance(run / "model")["results"]
+    for name, value in test.items():
+        if name != "loss":
+            low, high = results["intervals"][name]
+            assert low <= value <= high
+            declared = " (declared)" if name == results["metric"] else ""
+            row = f"| {name}{declared} | {value:.4f} | {low:.4f} to {high:.4f} |"
+            assert row.replace("_", r"\_") in card
+    assert results["files"] == {"train": "train.csv", "val": "val.csv", "test": "test.csv"}
+    assert str(run.parent) not in card
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_metrics_are_those_of_scikit_learn_on_the_saved_predictions(
     kind: str, tables: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     test = finetune(tables, run, *KINDS[kind])["test"]
+    check_card(run, test)
     expected = recomputed(kind, run)
     assert {name: value for name, value in test.items() if name != "loss"} == pytest.approx(
         expected, abs=1e-5

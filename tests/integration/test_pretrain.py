@@ -62,11 +62,22 @@ def test_a_run_leaves_everything_it_promises(run: Path) -> None:
         "config.yaml", "metrics.csv", "checkpoints", "model", "loss.png", "summary.json", "ranks"
     }  # fmt: skip
     assert {path.name for path in (run / "model").iterdir()} == {
-        "config.json", "model.safetensors", "dnalm.yaml",
+        "config.json", "model.safetensors", "dnalm.yaml", "README.md",
         "vocab.txt", "tokenizer.json", "tokenizer_config.json",
     }  # fmt: skip
     assert len(list((run / "checkpoints").iterdir())) == 2
     assert (run / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_model_card_has_the_figures_of_the_summary(run: Path) -> None:
+    card, summary = (run / "model/README.md").read_text(), json.loads((run / "summary.json").read_text())
+    names = ("val_bits_per_base", "baseline_order0_bits", "baseline_two_sided_bits")
+    figures = " | ".join(f"{summary[name]:.4f}" for name in names)
+    assert f"| all | {summary['hidden_bases']:,} | {figures} |" in card
+    assert f"| parameters | {summary['parameters']:,} |" in card
+    provenance = yaml.safe_load((run / "model/dnalm.yaml").read_text())
+    assert provenance["results"]["genomes"][0]["num_bases"] == 35_000
+    assert str(run.parent) not in card
 
 
 def test_the_summary_has_the_promised_figures(run: Path) -> None:
@@ -184,7 +195,7 @@ def test_every_experiment_trains_on_the_demo_and_its_model_goes_round(
     assert json.loads((tmp_path / "run/summary.json").read_text())["experiment"] == experiment
     program("export", f"model={tmp_path}/run", f"run.dir={tmp_path}/exported")
     before, after = tmp_path / "run/model", tmp_path / "exported"
-    for name in ("model.safetensors", "config.json", "tokenizer_config.json", "dnalm.yaml"):
+    for name in ("model.safetensors", "config.json", "tokenizer_config.json", "dnalm.yaml", "README.md"):
         assert (before / name).read_bytes() == (after / name).read_bytes()
     assert load_tokenizer(before).fingerprint == load_tokenizer(after).fingerprint
 
