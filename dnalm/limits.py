@@ -41,6 +41,7 @@ Steps = Annotated[int, Field(gt=0, le=MOST_STEPS)]
 Epochs = Annotated[int, Field(gt=0, le=MOST_JOBS)]
 DrawnRows = Annotated[int, Field(gt=0, le=MOST_ROWS)]
 Classes = Annotated[int, Field(gt=0, le=MOST_WIDTH)]
+Bins = Annotated[int, Field(gt=0, le=1_000)]  # of a histogram that windows are matched by
 Folds = Annotated[int, Field(ge=0, le=MOST_JOBS)]
 Vocabulary = Annotated[int, Field(gt=0, le=MOST_WIDTH)]  # merges and tokens of a BPE
 KmerLength = Annotated[int, Field(gt=0, le=8)]  # 65,536 classes

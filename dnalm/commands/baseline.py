@@ -1,6 +1,7 @@
 """`dnalm baseline`: let a classical model learn a task of labelled sequences, and judge it.
 
-It leaves `config.yaml`, `summary.json` and `predictions.parquet` in the form of `dnalm finetune`.
+It leaves `config.yaml`, `summary.json` and `predictions.parquet` in the form of `dnalm finetune`, and of a
+task from peaks its table and picture.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import torch
 
 from dnalm import __version__
 from dnalm.console import stdout
-from dnalm.data.labelled import Division, TablePart, Task, divide
+from dnalm.data.labelled import Division, PeakTask, TablePart, Task, divide
 from dnalm.evaluation.classical import Fitted, KmerLogistic, SmallCnn, refuse_other_kinds
 from dnalm.evaluation.finetuning_report import Scores, write_predictions
+from dnalm.evaluation.peak_report import balance, write_peaks
 from dnalm.limits import Seed
 from dnalm.tables import readable
 from dnalm.training import RunDirectory, peak_memory_bytes
@@ -25,7 +27,7 @@ from dnalm.training.metrics import judge
 def baseline(
     *,
     run: RunDirectory,
-    task: Task,
+    task: Task | PeakTask,
     baseline: KmerLogistic | SmallCnn,
     config: dict[str, object],
     seed: Seed = 1,
@@ -44,6 +46,7 @@ def baseline(
     with run.opened(config, resumable=False):
         division = divide(task, seed=seed)
         run.create(config)
+        written = write_peaks(division, run.path, labels=tuple(task.label_columns))
         fitted = baseline.fit(division, seed=seed)
         test = _scores(fitted, task, division.test)
         predictions = run.path / "predictions.parquet"
@@ -60,6 +63,7 @@ def baseline(
                 **figures,
                 "rows": {name: len(rows) for name, rows in division.parts.items()},
                 "data": {name: rows.fingerprint for name, rows in division.parts.items()},
+                **balance(division),
                 "seed": seed,
                 "model": baseline.name,
                 "chosen": fitted.chosen,
@@ -72,6 +76,8 @@ def baseline(
         )
         for note in division.notes:
             stdout.print(note)
+        for path in written:
+            stdout.print(f"task: {path}")
         for name, values in figures.items():
             stdout.print(
                 f"{name}: " + ", ".join(f"{each} {readable(value)}" for each, value in values.items())
@@ -81,13 +87,15 @@ def baseline(
         stdout.print(f"summary: {summary}")
 
 
-def _scores(fitted: Fitted, task: Task, part: TablePart) -> Scores:
+def _scores(fitted: Fitted, task: Task | PeakTask, part: TablePart) -> Scores:
     """As predictions hold them: of two classes the second's probability."""
     answers = fitted.answer(part)
     return answers[:, 1] if task.kind == "binary" else answers
 
 
-def _figures(task: Task, division: Division, part: TablePart, scores: Scores) -> dict[str, float | None]:
+def _figures(
+    task: Task | PeakTask, division: Division, part: TablePart, scores: Scores
+) -> dict[str, float | None]:
     found = judge(
         task.metrics,
         task.kind,

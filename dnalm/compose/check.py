@@ -399,18 +399,25 @@ def origin(*keys: str, _root_: object) -> str:
     """What a run is made of, for the name of its folder: `<model>-<input>-<hash>` for `model.source,input`.
 
     Args:
-        keys: of the config; those that are absent are left out.
+        keys: of the config; those that are absent are left out, and of `first|second` the first that is there
+            counts.
     """
     from omegaconf import Container, OmegaConf
 
     assert isinstance(_root_, Container), "given by OmegaConf"
-    values = [str(OmegaConf.select(_root_, key, default="", throw_on_missing=False)) for key in keys]
-    digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()[:6]
+    values = []
+    for key in keys:
+        found = (
+            OmegaConf.select(_root_, each, default="", throw_on_missing=False) for each in key.split("|")
+        )
+        values.append(next((value for value in found if value != ""), ""))
+    digest = hashlib.sha256(json.dumps([str(value) for value in values]).encode()).hexdigest()[:6]
     return "-".join([*filter(None, map(_short, values)), digest])
 
 
-def _short(value: str) -> str:
-    """The last telling part of a path, as a part of a file name."""
+def _short(value: object) -> str:
+    """The last telling part of a path, or the names of several, as a part of a file name."""
+    value = "-".join(map(str, value)) if isinstance(value, Mapping) else str(value)
     parts = [part for part in value.split("/") if part not in ("", ".", "..", "model")]
     return re.sub(r"[^A-Za-z0-9_]+", "-", parts[-1].partition(".")[0] if parts else "")[:_SHORT].strip("-")
 

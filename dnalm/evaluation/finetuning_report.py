@@ -12,7 +12,8 @@ of that kind of task by name, and `loss`; null where it is not defined), `score`
 test set), `majority` (the accuracy there of the most frequent class of training), `rows` and `data` (number
 and checksum, by part), `steps`, `steps_done`, `diverged` (with `first_train_loss` and
 `end_train_loss`, by which that is judged), `best_step` (of the checkpoint that is left), `seed`, `model`,
-`seconds`, `parameters`, `trained_parameters`, `tokens_per_s` and `peak_memory` (bytes).
+`seconds`, `parameters`, `trained_parameters`, `tokens_per_s` and `peak_memory` (bytes). Of a task from peaks
+there are `balance`, and the files that `dnalm.evaluation.peak_report` describes.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from dnalm.data.labelled.module import SequenceData
 from dnalm.data.labelled.table import label_names
 from dnalm.durable import atomic_write
 from dnalm.evaluation.model_card import FinetuningResults, leave_results
+from dnalm.evaluation.peak_report import balance, write_peaks
 from dnalm.evaluation.statistics import bootstrap_interval, metric_of
 from dnalm.models import Pretrained
 from dnalm.paths import as_typed
@@ -47,7 +49,7 @@ Scores = npt.NDArray[np.float64]
 
 
 def introduce_finetuning(finetuning: Finetuning, data: SequenceData, module: FinetuneModule) -> None:
-    """Print what trains on what, and how the labels are balanced."""
+    """Print what trains on what, and how the labels are balanced; leave the table of a task from peaks."""
     total, trained = module.num_parameters, module.num_trained
     stdout.print(f"model of {total:,} parameters, of which {trained:,} train, {finetuning.num_steps:,} steps")
     for name, rows in data.division.parts.items():
@@ -58,6 +60,8 @@ def introduce_finetuning(finetuning: Finetuning, data: SequenceData, module: Fin
         )
     for note in data.division.notes:
         stdout.print(note)
+    for path in write_peaks(data.division, finetuning.run.path, labels=tuple(data.task.label_columns)):
+        stdout.print(f"task: {path}")
 
 
 def report_finetuning(finetuning: Finetuning, data: SequenceData, module: FinetuneModule) -> None:
@@ -93,6 +97,7 @@ def _summary(finetuning: Finetuning, data: SequenceData, module: FinetuneModule)
         "val": _figures(module.verdicts["val"]),
         "rows": {name: len(rows) for name, rows in data.division.parts.items()},
         "data": {name: rows.fingerprint for name, rows in data.division.parts.items()},
+        **balance(data.division),
         "steps": finetuning.num_steps,
         "steps_done": finetuning.fitter.global_step,
         **finetuning.losses,

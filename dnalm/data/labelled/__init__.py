@@ -4,6 +4,8 @@ The datamodule is `dnalm.data.labelled.module.SequenceData`, kept apart as that 
 """
 
 from dnalm.data.labelled.division import AnyTask, Division, NextKmer, divide
+from dnalm.data.labelled.negatives import Negatives
+from dnalm.data.labelled.peaks import PeakTables, PeakTask
 from dnalm.data.labelled.samples import LabelledBatch, LongSequence, SequenceRecipe
 from dnalm.data.labelled.table import METRICS, LabelledTable, MetricName, Part, TablePart, Task, TaskKind
 
@@ -15,8 +17,11 @@ __all__ = [
     "LabelledTable",
     "LongSequence",
     "MetricName",
+    "Negatives",
     "NextKmer",
     "Part",
+    "PeakTables",
+    "PeakTask",
     "SequenceRecipe",
     "TablePart",
     "Task",

@@ -1,9 +1,10 @@
 """The rows of a task divided into training, validation (which chooses a checkpoint) and test.
 
-`divide` reads the tables of a `Task`, or draws the rows of `NextKmer`: predict the k bases that follow a
-stretch of a genome. Bases are predicted, whatever the tokens are, so the task compares tokenizers fairly. The
-genome is laid out in stretches of context and answer, end to end and without N, of which rows are drawn; so
-no two rows share a base. Training regions give the training rows, validation regions the others.
+`divide` reads the tables of a `Task`, makes those of a `PeakTask`, or draws the rows of `NextKmer`: predict
+the k bases that follow a stretch of a genome. Bases are predicted, whatever the tokens are, so the task
+compares tokenizers fairly. The genome is laid out in stretches of context and answer, end to end and without
+N, of which rows are drawn; so no two rows share a base. Training regions give the training rows, validation
+regions the others.
 
 Source: GROVER (Sanabria et al. 2024), which chose its vocabulary so: 50 bases, k of 2 to 6, 500,000 rows.
 """
@@ -18,6 +19,7 @@ import numpy as np
 from pydantic import PositiveInt
 
 from dnalm.data.corpus import Corpus, CorpusGenome
+from dnalm.data.labelled.peaks import PeakTables, PeakTask
 from dnalm.data.labelled.rows import table_error
 from dnalm.data.labelled.table import (
     LabelledTable,
@@ -188,7 +190,7 @@ class _Stretches:
         return f"{contig.name}:{first}-{first + self.task.context_bp}"
 
 
-AnyTask = Task | NextKmer
+AnyTask = Task | NextKmer | PeakTask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +203,7 @@ class Division:
         test: test rows.
         num_classes: of a task of classes; number of labels of a multi-label one; 1 of regression.
         notes: warnings for the user, in sentences.
+        peaks: of a task from peaks, where its rows lie and what they are made of.
     """
 
     train: TablePart
@@ -208,6 +211,7 @@ class Division:
     test: TablePart
     num_classes: int
     notes: tuple[str, ...]
+    peaks: PeakTables | None = None
 
     @property
     def parts(self) -> dict[Part, TablePart]:
@@ -216,7 +220,7 @@ class Division:
 
 
 def divide(task: AnyTask, *, seed: int, data: Corpus | None = None) -> Division:
-    """Read the tables of a task and divide them, or draw those of next-k-mer prediction.
+    """Read the tables of a task and divide them, or make those of peaks or of next-k-mer prediction.
 
     Args:
         task: the task.
@@ -225,7 +229,7 @@ def divide(task: AnyTask, *, seed: int, data: Corpus | None = None) -> Division:
 
     Raises:
         ConfigError: CFG-18, genomes are needed and not given, or given and not needed.
-        DataError: CSV-01 to 15, DSET-01.
+        DataError: CSV-01 to 15, DSET-01; of peaks, see `PeakTask.tables`.
     """
     if isinstance(task, NextKmer):
         if data is None:
@@ -248,6 +252,13 @@ def divide(task: AnyTask, *, seed: int, data: Corpus | None = None) -> Division:
             expected="none, which would have no effect",
             fix="leave data out, or set task=next_kmer",
         )
+    if isinstance(task, PeakTask):
+        made = task.tables(seed=seed)
+        windows = {part: whole(rows.table) for part, rows in made.rows.items()}
+        division = Division(**windows, num_classes=len(task.classes), notes=made.notes, peaks=made)
+        for part, rows in division.parts.items():
+            _check_labels(task, part, rows, division)
+        return division
     sources = task.sources()
     known = len(task.classes) or task.num_classes or {"binary": 2, "multilabel": 2}.get(task.kind)
     train = read_table(task, "train", source=sources["train"], num_classes=known)
@@ -323,7 +334,7 @@ def _check_beside_training(task: Task, train: LabelledTable, other: LabelledTabl
         raise table_error("CSV-13", other.place(rows[first]), found, "rows that training has not seen", fix)
 
 
-def _check_labels(task: Task, part: Part, rows: TablePart, division: Division) -> None:
+def _check_labels(task: Task | PeakTask, part: Part, rows: TablePart, division: Division) -> None:
     """Refuse what nothing can be learned from, and what no metric is defined on."""
     source = rows.table.source
     if not len(rows):
