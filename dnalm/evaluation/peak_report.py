@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
 from scipy import stats
 
 from dnalm.data.labelled import Division, PeakTables
@@ -113,41 +112,25 @@ def _table(peaks: PeakTables, labels: tuple[str, ...]) -> Iterator[list[object]]
 
 
 def _plot(peaks: PeakTables, target: Path) -> None:
-    """Histograms of GC, cumulative curves of repeat share, a row for each part."""
-    figure = new_figure(9, 7.5)
-    panels = figure.subplots(len(peaks.rows), 2, sharex="col", squeeze=False)
-    both = [_both(rows, "gc") for rows in peaks.rows.values()]
-    everything = np.concatenate([values for pair in both for values in pair])
-    edges = np.histogram_bin_edges(everything, bins=30)
-    for (part, rows), (of_gc, of_repeats) in zip(peaks.rows.items(), panels, strict=True):
-        for axes, name in ((of_gc, "gc"), (of_repeats, "repeats")):
+    """Cumulative curves of GC, and of repeat share where any base is soft-masked; a row for each part."""
+    has_repeats = any(rows.composition.repeats.any() for rows in peaks.rows.values())
+    shares = {name: text for name, text in _SHARES.items() if name == "gc" or has_repeats}
+    figure = new_figure(0.6 + 4.2 * len(shares), 7.8)
+    panels = figure.subplots(len(peaks.rows), len(shares), sharex="col", sharey=True, squeeze=False)
+    for (part, rows), of_part in zip(peaks.rows.items(), panels, strict=True):
+        for axes, name in zip(of_part, shares, strict=True):
             positives, negatives = _both(rows, name)
             distance = stats.ks_2samp(positives, negatives).statistic
-            axes.set_title(f"{_PART_NAMES[part]}: largest distance {distance:.3f}", loc="left", fontsize=10)
-            for values, label, color in ((positives, "peaks", "C0"), (negatives, "background", "C1")):
-                text = f"{label} ({len(values):,}), mean {values.mean():.3f}"
-                _draw(axes, values, edges if name == "gc" else None, text, color)
-            axes.legend(fontsize=8, frameon=False)
+            axes.set_title(f"{_PART_NAMES[part]}, largest distance {distance:.3f}", loc="left", fontsize=10)
+            axes.ecdf(positives, label=_described("peaks", positives), color="C0", linewidth=1.8)
+            axes.ecdf(negatives, label=_described("background", negatives), color="C1", linestyle="--")
+            axes.legend(fontsize=8, frameon=False, loc="lower right", borderaxespad=0.2)
             axes.spines[["top", "right"]].set_visible(False)
-            axes.set_ylabel("density" if name == "gc" else "windows with at most that")
-    for axes, text in zip(panels[-1], _SHARES.values(), strict=True):
+        of_part[0].set_ylabel("share of windows with at most that")
+    for axes, text in zip(panels[-1], shares.values(), strict=True):
         axes.set_xlabel(text)
     save_figure(figure, target, dpi=150)
 
 
-def _draw(
-    axes: Axes, values: npt.NDArray[np.float64], edges: npt.NDArray[np.float64] | None, label: str, color: str
-) -> None:
-    if edges is None:
-        axes.ecdf(values, label=label, color=color)
-        axes.set_xlim(-0.02, 1.02)
-    else:
-        axes.hist(
-            values,
-            bins=edges.tolist(),
-            density=True,
-            histtype="step",
-            linewidth=1.5,
-            label=label,
-            color=color,
-        )
+def _described(what: str, values: npt.NDArray[np.float64]) -> str:
+    return f"{len(values):,} {what}, mean {values.mean():.3f}"

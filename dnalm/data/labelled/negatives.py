@@ -97,7 +97,7 @@ class CompositionBins:
 
     Args:
         positives: by whose quantiles they are cut.
-        gc_bins: of GC; equal quantiles are one, so there may be fewer.
+        gc_bins: of GC; equal quantiles are one edge, so there may be fewer.
         repeat_bins: of repeat share.
     """
 
@@ -113,17 +113,22 @@ class CompositionBins:
 
 
 class _Quantiles:
-    """Bins of one share; a single one takes all values, several those between the least and the greatest."""
+    """Bins of one share; a single one takes all values, several those between the least and the greatest.
+
+    A value that fills half a bin by itself, such as a repeat share of 0, is a bin of its own.
+    """
 
     def __init__(self, values: Shares, number: int) -> None:
-        edges = np.unique(np.quantile(values, np.linspace(0, 1, number + 1)))
-        self.inner = edges[1:-1] if number > 1 else edges[:0]
-        self.least = float(edges[0]) if number > 1 else -np.inf
-        self.greatest = float(edges[-1]) if number > 1 else np.inf
-        self.number = len(self.inner) + 1
+        edges, several = np.unique(np.quantile(values, np.linspace(0, 1, number + 1))), number > 1
+        counts = (values == edges[:, None]).sum(axis=1)
+        self.alone = edges[(counts > 1) & (2 * number * counts >= len(values)) & several]
+        self.edges = np.union1d(edges[1:-1], self.alone)
+        self.least = float(edges[0]) if several else -np.inf
+        self.greatest = float(edges[-1]) if several else np.inf
+        self.number = len(self.edges) + len(self.alone) + 1
 
     def of(self, values: Shares) -> Integers:
-        numbers = np.searchsorted(self.inner, values, side="right")
+        numbers = np.searchsorted(self.edges, values, side="right") + np.searchsorted(self.alone, values)
         return np.where((values < self.least) | (values > self.greatest), -1, numbers)
 
 
