@@ -39,7 +39,7 @@ HEAD = {
     "length_bp": 20,
     "center": 0.0,
     "scale": 1.0,
-    "shape": {"num_outputs": 2, "pooling": "mean", "dense": True, "dropout": 0.1},
+    "shape": {"num_outputs": 2, "pooling": "cls", "dense": True, "dropout": 0.1},
 }
 
 
@@ -54,7 +54,7 @@ def _model() -> tuple[MaskedLM, KmerTokenizer]:
 def folder(tmp_path: Path) -> Path:
     """What `dnalm finetune` leaves, from a tiny model."""
     model, tokenizer = _model()
-    head = SequenceModel(model, HeadShape(num_outputs=2)).head
+    head = SequenceModel(model, HeadShape(num_outputs=2, pooling="cls")).head
     write_model_directory(
         tmp_path / "model",
         model=model,

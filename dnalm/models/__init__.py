@@ -5,12 +5,15 @@ from dnalm.models.encoder import Encoder, HeadShape, MaskedLM, SequenceModel
 from dnalm.models.layers import MaskedLMHead, TokenHead
 from dnalm.models.packing import Layout, Packed
 from dnalm.models.pretrained import (
+    LayoutName,
     Pretrained,
     TaskHead,
+    TextTokens,
     build_described,
     describe,
     family_of,
     fit_vocabulary,
+    layout_of,
     load_pretrained,
     save_pretrained,
 )
@@ -21,12 +24,14 @@ __all__ = [
     "EncoderConfig",
     "HeadShape",
     "Layout",
+    "LayoutName",
     "MaskedLM",
     "MaskedLMHead",
     "Packed",
     "Pretrained",
     "SequenceModel",
     "TaskHead",
+    "TextTokens",
     "TokenHead",
     "build_described",
     "count_parameters",
@@ -34,6 +39,7 @@ __all__ = [
     "family_of",
     "fit_vocabulary",
     "has_weights",
+    "layout_of",
     "load_pretrained",
     "save_pretrained",
 ]

@@ -1,12 +1,13 @@
 """Checkpoint layouts of published models as tables, and what translates by them in both directions.
 
 A `Family` maps our names of arguments and parameters to those of a published layout. The tables follow, our
-own layout last, for what none of the others can express, such as LOGO. `recognise` finds the family of a
+own layout last, for what no class of stock `transformers` computes; its classes are in `modeling_dnalm.py`.
+`recognise` finds the family of a
 config.json; `rename` removes or adds a prefix that all stored tensors share: a network that was saved from
 inside another one (`model.`, `encoder.`), from a wrapper of PyTorch (`module.`, `_orig_mod.`) or without its
 own first part (a BertModel saved alone lacks `bert.`) has all its tensors, each under a name changed alike.
 
-Sources: `transformers` BertForMaskedLM, BertConfig, EsmForMaskedLM, EsmConfig; the config.json and
+Sources: `transformers` BertForMaskedLM, EsmForMaskedLM, AlbertForMaskedLM, their configs; the config.json and
 key lists of DNABERT, DNABERT-2 (its bert_layers.py), the Nucleotide Transformer and GROVER.
 """
 
@@ -68,6 +69,7 @@ class Family:
     Attributes:
         name: for messages.
         match_fields: fields of config.json by which it is recognised.
+        is_stock: whether `transformers` has these classes, without further code.
         expected_values: other fields of config.json and their only value; absent or null means the same.
         write_only_fields: fields that are written for other programs and not read.
         classes: names of its classes.
@@ -82,12 +84,13 @@ class Family:
         writes_copies: whether they are stored.
         ignored_tensors: patterns of tensors that may be stored and are not read.
         extra_tensors: further tensors that other programs expect, made from the encoder.
-        published_fields: fields that the publishers write besides or in place of `match_fields`, where that
-            misleads other programs.
+        published_fields: fields that the publishers write besides or in place of `match_fields`.
+        needs_mapping: whether embeddings have a width of their own, with a map to hidden_size.
     """
 
     name: str
     match_fields: Mapping[str, object]
+    is_stock: bool = False
     expected_values: Mapping[str, object] = field(default_factory=dict)
     write_only_fields: Mapping[str, object] = field(default_factory=dict)
     classes: Classes
@@ -101,13 +104,16 @@ class Family:
     ignored_tensors: tuple[str, ...] = ()
     extra_tensors: Callable[[Encoder], dict[str, Tensor]] = lambda _: {}
     published_fields: Mapping[str, object] = field(default_factory=dict)
+    needs_mapping: bool = False
 
     def matches(self, config: Mapping[str, object]) -> bool:
         """Whether a config.json is of this family."""
         return all(config.get(key) == value for key, value in self.match_fields.items())
 
-    def fits(self, encoder: Encoder) -> bool:
+    def fits(self, encoder: EncoderConfig) -> bool:
         """Whether this layout can express all of the encoder's arguments."""
+        if self.needs_mapping and encoder.embedding_width == encoder.hidden_size:
+            return False
         stated = set(self.arguments)
         if self.positions_after_padding and encoder.positions == "learned":
             stated.add("position_offset")
@@ -125,7 +131,8 @@ class Family:
         }
         if self.positions_after_padding:
             arguments[self.arguments["max_positions"]] += encoder.padding_id + 1
-        return {**self.write_only_fields, **self.expected_values, **self.match_fields, **arguments}
+        fixed = {**self.expected_values, **self.match_fields, **self.published_fields}
+        return {**self.write_only_fields, **fixed, **arguments}
 
     def copies_of(self, ours: Mapping[str, Any]) -> Mapping[str, str]:
         """Tensors that must equal others where they are stored: none that is a parameter of its own."""
@@ -256,7 +263,7 @@ _SIZES = {
     "padding_id": "pad_token_id",
     "mask_id": "mask_token_id",
 }
-# Defaults of BertConfig and EsmConfig; a test compares them with `transformers`.
+# Defaults of BertConfig, AlbertConfig and EsmConfig; a test compares them with `transformers`.
 _CONFIG_DEFAULTS = {
     "hidden_size": 768,
     "num_layers": 12,
@@ -273,6 +280,16 @@ _BERT_DEFAULTS = {
     "max_positions": 512,
     "type_vocab_size": 2,
     "padding_id": 0,
+}
+_ALBERT_DEFAULTS = {
+    **_BERT_DEFAULTS,
+    "vocab_size": 30000,
+    "embedding_size": 128,
+    "hidden_size": 4096,
+    "num_heads": 64,
+    "intermediate_size": 16384,
+    "dropout": 0.0,
+    "attention_dropout": 0.0,
 }
 _ESM_DEFAULTS = {**_CONFIG_DEFAULTS, "max_positions": 1026, "token_dropout": False, "tied_decoder": True}
 _SELF_ATTENTION = "encoder.layer.{n}.attention.self"
@@ -293,9 +310,12 @@ _BERT_IGNORED = (
     r"classifier\..*",
 )
 
+_BERT_CLASSIFIER = {"dense": "bert.pooler.dense", "output": "classifier"}
+
 BERT = Family(
     name="BERT, such as DNABERT or GROVER",
     match_fields={"model_type": "bert"},
+    is_stock=True,
     expected_values={
         "hidden_act": "gelu",
         "position_embedding_type": "absolute",
@@ -306,7 +326,7 @@ BERT = Family(
         encoder="BertModel",
         masked_lm="BertForMaskedLM",
         classifier="BertForSequenceClassification",
-        classifier_modules={"dense": "bert.pooler.dense", "output": "classifier"},
+        classifier_modules=_BERT_CLASSIFIER,
         head_guard="cls.predictions.bias",
         classifier_guard="classifier.weight",
     ),
@@ -335,8 +355,8 @@ _DNABERT2_REPOSITORY = "zhihan1996/DNABERT-2-117M"
 # Its pad_token_id is 0, which its tokenizer calls [UNK]; [PAD] is 3. As published, the row of
 # pad_token_id gets no gradient from the embeddings.
 #
-# Its model_type is our own word, so that `transformers` without the publishers' code refuses it: as a `bert`,
-# which the published layout is, it opens as a plain BERT whose attention and feed-forward weights are random.
+# Earlier versions of dnalm wrote the model_type dnabert2. The published one is bert, for which stock code
+# draws random attention and feed-forward weights, so this layout is written only where it is asked for.
 DNABERT2 = Family(
     name="DNABERT-2",
     match_fields={"model_type": "dnabert2"},
@@ -351,7 +371,13 @@ DNABERT2 = Family(
             ),
         },
     },
-    classes=Classes(encoder="BertModel", masked_lm="BertForMaskedLM"),
+    classes=Classes(
+        encoder="BertModel",
+        masked_lm="BertForMaskedLM",
+        classifier="BertForSequenceClassification",
+        classifier_modules=_BERT_CLASSIFIER,
+        classifier_guard="classifier.weight",
+    ),
     expected_values={"hidden_act": "gelu", "is_decoder": False, "tie_word_embeddings": True},
     write_only_fields={
         "alibi_starting_size": 512,  # of a table that grows by itself
@@ -436,15 +462,18 @@ _ESM_IGNORED = (
     r"classifier\..*",
 )
 
+_ESM_CLASSIFIER = {"dense": "classifier.dense", "output": "classifier.out_proj"}
+
 NT_V1 = Family(
     name="ESM with learned positions, such as the Nucleotide Transformer v1",
     match_fields={"model_type": "esm"},
+    is_stock=True,
     expected_values={**_ESM_EXPECTED, "position_embedding_type": "absolute"},
     classes=Classes(
         encoder="EsmModel",
         masked_lm="EsmForMaskedLM",
         classifier="EsmForSequenceClassification",
-        classifier_modules={"dense": "classifier.dense", "output": "classifier.out_proj"},
+        classifier_modules=_ESM_CLASSIFIER,
         head_guard="lm_head.bias",
         classifier_guard="classifier.out_proj.weight",
     ),
@@ -467,7 +496,13 @@ NT_V2 = Family(
     name="the Nucleotide Transformer v2",
     match_fields={"model_type": "esm", "position_embedding_type": "rotary", "add_bias_fnn": False},
     expected_values={**_ESM_EXPECTED, "rope_theta": 10000.0},
-    classes=Classes(encoder="EsmModel", masked_lm="EsmForMaskedLM"),
+    classes=Classes(
+        encoder="EsmModel",
+        masked_lm="EsmForMaskedLM",
+        classifier="EsmForSequenceClassification",
+        classifier_modules=_ESM_CLASSIFIER,
+        classifier_guard="classifier.out_proj.weight",
+    ),
     write_only_fields={
         **_ESM_WRITE_ONLY,
         "auto_map": {
@@ -501,17 +536,77 @@ NT_V2 = Family(
     extra_tensors=_contact_head_and_frequencies,
 )
 
+_ALBERT_LAYER = "albert.encoder.albert_layer_groups.0.albert_layers.0"
+
+# The LOGO of the paper: one layer several times, over embeddings of their own width.
+ALBERT = Family(
+    name="ALBERT, such as the LOGO of the paper",
+    match_fields={"model_type": "albert", "hidden_act": "gelu"},
+    is_stock=True,
+    expected_values={
+        "num_hidden_groups": 1,
+        "inner_group_num": 1,
+        "position_embedding_type": "absolute",
+        "tie_word_embeddings": True,
+    },
+    classes=Classes(
+        encoder="AlbertModel",
+        masked_lm="AlbertForMaskedLM",
+        classifier="AlbertForSequenceClassification",
+        classifier_modules={"dense": "albert.pooler", "output": "classifier"},
+        head_guard="predictions.bias",
+        classifier_guard="classifier.weight",
+    ),
+    arguments={**_SIZES, "type_vocab_size": "type_vocab_size", "embedding_size": "embedding_size"},
+    defaults=_ALBERT_DEFAULTS,
+    encoder_overrides={"shared_layers": True},
+    needs_mapping=True,
+    modules={
+        "encoder.embeddings.token": "albert.embeddings.word_embeddings",
+        "encoder.embeddings.position": "albert.embeddings.position_embeddings",
+        "encoder.embeddings.token_type": "albert.embeddings.token_type_embeddings",
+        "encoder.embeddings.norm": "albert.embeddings.LayerNorm",
+        "encoder.embeddings.mapping": "albert.encoder.embedding_hidden_mapping_in",
+        "encoder.blocks.{n}.attention.query": f"{_ALBERT_LAYER}.attention.query",
+        "encoder.blocks.{n}.attention.key": f"{_ALBERT_LAYER}.attention.key",
+        "encoder.blocks.{n}.attention.value": f"{_ALBERT_LAYER}.attention.value",
+        "encoder.blocks.{n}.attention.output": f"{_ALBERT_LAYER}.attention.dense",
+        "encoder.blocks.{n}.attention_norm": f"{_ALBERT_LAYER}.attention.LayerNorm",
+        "encoder.blocks.{n}.feed_forward.up": f"{_ALBERT_LAYER}.ffn",
+        "encoder.blocks.{n}.feed_forward.down": f"{_ALBERT_LAYER}.ffn_output",
+        "encoder.blocks.{n}.feed_forward_norm": f"{_ALBERT_LAYER}.full_layer_layer_norm",
+        "head.dense": "predictions.dense",
+        "head.norm": "predictions.LayerNorm",
+        "head": "predictions",
+    },
+    copies={
+        "predictions.decoder.weight": "albert.embeddings.word_embeddings.weight",
+        "predictions.decoder.bias": "predictions.bias",
+    },
+    ignored_tensors=(
+        r"albert\.pooler\..*",
+        r"albert\.embeddings\.position_ids",
+        r"sop_classifier\..*",
+        r"classifier\..*",
+    ),
+)
+
+MODEL_TYPE = "dnalm: import dnalm.hf"  # as in modeling_dnalm.py; stock code repeats it where it refuses
+
 OURS = Family(
     name="dnalm",
-    match_fields={"model_type": "dnalm"},
-    classes=Classes(encoder="Encoder", masked_lm="MaskedLM"),
+    match_fields={"model_type": MODEL_TYPE},
+    classes=Classes(
+        encoder="DnalmModel", masked_lm="DnalmForMaskedLM", classifier="DnalmForSequenceClassification"
+    ),
     arguments={name: name for name in ("vocab_size", *DEFAULTS)},
     defaults=DEFAULTS,
+    ignored_tensors=(r"task\..*",),
 )
 
 # The first that matches is used, so those with more `match_fields` come first.
-FAMILIES = (DNABERT2, NT_V2, BERT, NT_V1, OURS)
-_TYPES_OF_CLASSES = {"Bert": "bert", "Esm": "esm"}
+FAMILIES = (DNABERT2, NT_V2, BERT, NT_V1, ALBERT, OURS)
+_TYPES_OF_CLASSES = {"Bert": "bert", "Esm": "esm", "Albert": "albert"}
 
 
 def recognise(config: Mapping[str, object]) -> Family | None:
@@ -529,6 +624,8 @@ def recognise(config: Mapping[str, object]) -> Family | None:
         "alibi_starting_size" in config or _is_of_bert_layers(config.get("auto_map"))
     ):
         kind = "dnabert2"
+    if kind == "dnalm":  # as earlier versions called it
+        kind = MODEL_TYPE
     stated = {**config, "model_type": kind}
     return next((family for family in FAMILIES if family.matches(stated)), None)
 

@@ -2,8 +2,9 @@
 
 A `Pretrained` names one: a folder, a run that has left one, or `owner/name` on the Hugging Face hub. Of the
 hub only configs, tokenizers and weights are fetched, never code, and found again later without a network.
-What is read is refused unless every tensor fits; what is written loads in stock `transformers` where the
-architecture exists there, or in the published code.
+What is read is refused unless every tensor fits. What is written is in the layout of stock `transformers`
+where that has the model and its head, else in our own, whose classes are in `modeling_dnalm.py`; in the
+publishers' where that is asked for.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import save_file
@@ -21,8 +24,9 @@ from torch import Tensor, nn
 
 from dnalm.console import stderr
 from dnalm.errors import CheckpointError, ConfigError, NumericsError, shown
+from dnalm.models.config import EncoderConfig
 from dnalm.models.encoder import Encoder, HeadShape, MaskedLM
-from dnalm.models.families import FAMILIES, Family, recognise, rename
+from dnalm.models.families import FAMILIES, OURS, Family, recognise, rename
 from dnalm.models.kernels import KernelName
 from dnalm.models.layers import MissingHead
 from dnalm.models.weights import (
@@ -37,6 +41,8 @@ from dnalm.models.weights import (
 from dnalm.paths import InputName
 from dnalm.small_files import TOKENIZER_FILES, SmallFileError, read_small, window_tokens
 
+LayoutName = Literal["safe", "published", "standalone"]
+MODELING_FILE = "modeling_dnalm.py"  # beside this one, and in directories that open without dnalm
 _TOKENS = "encoder.embeddings.token.weight"
 _LISTED = 5  # names in a message; of more the number
 
@@ -169,17 +175,20 @@ def build_described(folder: Path, *, kernel: KernelName = "sdpa") -> MaskedLM:
     path = folder / "config.json"
     config, family = _read_config(folder)
     arguments = family.encoder_arguments(config, where=path)
-    headless = config.get("architectures") == [family.classes.encoder]
+    headless = config.get("architectures") in ([family.classes.encoder], ["Encoder"])  # of earlier versions
     return _build(arguments, kernel, where=path, headless=headless).to_empty(device="cpu")
 
 
 def described_family(folder: Path) -> Family:
-    """The layout of a model directory.
+    """The published layout that the model of a directory fits, whatever layout it is stored in.
 
     Raises:
         CheckpointError: config.json is missing, damaged or of none of our architectures.
     """
-    return _read_config(folder)[1]
+    config, family = _read_config(folder)
+    if family is not OURS:
+        return family
+    return family_of(EncoderConfig(**family.encoder_arguments(config, where=folder / "config.json")))
 
 
 def save_pretrained(
@@ -189,9 +198,9 @@ def save_pretrained(
     extra_config: Mapping[str, object] | None = None,
     weights: Mapping[str, Tensor] | None = None,
     task_head: TaskHead | None = None,
-    published: bool = False,
+    layout: LayoutName = "safe",
 ) -> None:
-    """Write a model directory, each file whole or not at all, in the published layout that fits.
+    """Write a model directory, each file whole or not at all, in the layout that `layout_of` chooses.
 
     Stock `transformers` gives the same numbers or refuses: where it would draw random weights for a head that
     the model lacks, or has in another form, an empty tensor of that head's name stops it.
@@ -202,26 +211,29 @@ def save_pretrained(
         extra_config: further fields of config.json, such as special token ids.
         weights: the whole model's weights by our names, where the model itself holds shards of them.
         task_head: of a fine-tuned model.
-        published: write config.json as the publishers do, though stock `transformers` then opens DNABERT-2 as
-            a BERT with random layers.
+        layout: `safe`, as above; `standalone`, with the code of the classes that stock `transformers` lacks;
+            `published`, as the publishers have it, though stock `transformers` opens DNABERT-2 as a BERT with
+            random layers then.
 
     Raises:
         NumericsError: a weight is not finite; nothing is written.
     """
-    family = family_of(model.encoder)
+    family = layout_of(model.encoder, task_head, layout)
     config = _config_of(model, family)
     clashing = sorted(config.keys() & (extra_config or {}).keys())
     assert not clashing, f"extra_config must not change what the model says of itself: {clashing}"
     tensors = family.export(model.state_dict() if weights is None else weights, model.encoder)
     config["dtype"] = str(tensors[family.name_of(_TOKENS)].dtype).removeprefix("torch.")
-    classes = family.classes
-    if task_head is not None and task_head.is_stock(family):
+    classes, is_alone = family.classes, layout == "standalone" and family is OURS
+    if task_head is not None and task_head.fits(family, model.encoder):
         tensors |= task_head.tensors(family)
         config |= task_head.config(family)
     elif task_head is not None and classes.classifier_guard is not None:
         tensors[classes.classifier_guard] = torch.zeros(0)
     if model.headless and classes.head_guard is not None:
         tensors[classes.head_guard] = torch.zeros(0)
+    if is_alone:
+        config["auto_map"] = _AUTO_MAP
     if bad := not_finite(tensors):
         raise NumericsError(
             "NUM-04",
@@ -230,9 +242,10 @@ def save_pretrained(
             expected="finite weights only",
             fix="go back to a checkpoint from before the training diverged",
         )
-    if published:
-        config |= family.published_fields
     folder.mkdir(parents=True, exist_ok=True)
+    if is_alone:
+        code = Path(__file__).with_name(MODELING_FILE)
+        write_whole(folder / MODELING_FILE, lambda path: shutil.copyfile(code, path))
     write_whole(
         folder / "model.safetensors", lambda path: save_file(tensors, path, metadata={"format": "pt"})
     )
@@ -241,7 +254,44 @@ def save_pretrained(
 
 def describe(model: MaskedLM, folder: Path) -> None:
     """Write config.json alone, as a run does while its weights lie in checkpoints."""
-    _write_config(folder, _config_of(model, family_of(model.encoder)))
+    _write_config(folder, _config_of(model, layout_of(model.encoder)))
+
+
+_AUTO_MAP = {
+    f"Auto{kind}": f"{Path(MODELING_FILE).stem}.Dnalm{name}"
+    for kind, name in {
+        "Config": "Config",
+        "Model": "Model",
+        "ModelForMaskedLM": "ForMaskedLM",
+        "ModelForSequenceClassification": "ForSequenceClassification",
+        "ModelForTokenClassification": "ForTokenClassification",
+    }.items()
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTokens:
+    """The tokens that a head reads of a text.
+
+    Attributes:
+        limit: how many it was trained for, special ones not counted; None for any number.
+        start_id: of the special token before them; None where there is none.
+        end_id: of the one after them.
+        overlap: neighbouring ones that share a base; 1 where none do.
+        bases: how many each id spells, (V,); 0 for none, or where that depends on the text.
+    """
+
+    limit: int | None = None
+    start_id: int | None = None
+    end_id: int | None = None
+    overlap: int = 1
+    bases: tuple[int, ...] = ()
+
+    def are_all_of(self, encoder: EncoderConfig) -> bool:
+        """Whether the head reads as many tokens as the encoder does."""
+        special = (self.start_id is not None) + (self.end_id is not None)
+        longest = encoder.longest_sequence
+        return self.limit is None or (longest is not None and self.limit >= longest - special)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,8 +301,8 @@ class TaskHead:
     Attributes:
         weights: of a `SequenceHead`, by its names.
         shape: its layers.
-        problem: the `problem_type` of `transformers`; None where it has no class for the task, as for a
-            label per base.
+        problem: the `problem_type` of `transformers`; None of a head that answers for each base.
+        tokens: what it reads.
         classes: their texts, if they have any.
         center: what is added to the outputs of regression, times `scale`.
         scale: their unit.
@@ -261,39 +311,79 @@ class TaskHead:
     weights: Mapping[str, Tensor]
     shape: HeadShape
     problem: str | None
+    tokens: TextTokens = field(default_factory=TextTokens)
     classes: tuple[str, ...] = ()
     center: float = 0.0
     scale: float = 1.0
 
-    def is_stock(self, family: Family) -> bool:
-        """Whether `transformers` has its class: the first token's vector, a dense layer and tanh, outputs."""
+    def fits(self, family: Family, encoder: EncoderConfig) -> bool:
+        """Whether a layout has its class.
+
+        Published ones have the first token's vector, a dense layer and tanh, and outputs, for all texts that
+        the encoder takes; ours has every head.
+        """
         is_pooler = self.shape.pooling == "cls" and self.shape.dense and self.problem is not None
-        return is_pooler and family.classes.classifier is not None
+        return family is OURS or (is_pooler and self.tokens.are_all_of(encoder))
 
     def tensors(self, family: Family) -> dict[str, Tensor]:
         """Its weights under the names of the class, which answers in the unit of the labels."""
         named = {name: tensor.detach().cpu().float() for name, tensor in self.weights.items()}
         named["output.weight"] = named["output.weight"] * self.scale
         named["output.bias"] = named["output.bias"] * self.scale + self.center
+        if family is OURS:
+            if self.problem is None:
+                named["token_bases"] = torch.tensor(self.tokens.bases, dtype=torch.int32)
+            return {f"task.{name}": tensor.contiguous() for name, tensor in named.items()}
         theirs = family.classes.classifier_modules
         return {
             f"{theirs[name.partition('.')[0]]}.{name.partition('.')[2]}": tensor.contiguous()
             for name, tensor in named.items()
         }
 
+    def class_name(self, family: Family) -> str | None:
+        """The class of a layout that has it."""
+        is_of_bases = family is OURS and self.problem is None
+        return "DnalmForTokenClassification" if is_of_bases else family.classes.classifier
+
     def config(self, family: Family) -> dict[str, object]:
         """What config.json says of it."""
         count = self.shape.num_outputs
         labels = self.classes if len(set(self.classes)) == count else [f"LABEL_{i}" for i in range(count)]
-        return {
-            "architectures": [family.classes.classifier],
+        said: dict[str, object] = {
+            "architectures": [self.class_name(family)],
             "problem_type": self.problem,
             "id2label": {str(number): label for number, label in enumerate(labels)},
             "label2id": {label: number for number, label in enumerate(labels)},
         }
+        if family is not OURS:
+            return said
+        return {
+            **said,
+            "per_base": self.problem is None,
+            "pooling": self.shape.pooling,
+            "dense": self.shape.dense,
+            "head_dropout": self.shape.dropout,
+            "max_content_tokens": self.tokens.limit,
+            "start_id": self.tokens.start_id,
+            "end_id": self.tokens.end_id,
+            "token_overlap": self.tokens.overlap,
+        }
 
 
-def family_of(encoder: Encoder) -> Family:
+def layout_of(
+    encoder: EncoderConfig, task_head: TaskHead | None = None, layout: LayoutName = "safe"
+) -> Family:
+    """The layout that a directory is written in.
+
+    Stock `transformers`' where it has classes for the encoder with this head, else ours; with `published`
+    the publishers', for whatever head.
+    """
+    family = family_of(encoder)
+    is_stock = family.is_stock and (task_head is None or task_head.fits(family, encoder))
+    return family if is_stock or layout == "published" else OURS
+
+
+def family_of(encoder: EncoderConfig) -> Family:
     """The published layout that an encoder's arguments fit, or our own."""
     return next(family for family in FAMILIES if family.fits(encoder))
 
@@ -355,13 +445,13 @@ def _read_config(folder: Path) -> tuple[dict[str, object], Family]:
     family = recognise(config)
     if family is not None:
         return config, family
-    kinds = sorted({str(family.match_fields["model_type"]) for family in FAMILIES})
+    kinds = sorted({str(family.match_fields["model_type"]) for family in FAMILIES if family is not OURS})
     found = f"model_type is {shown(config['model_type'])}" if "model_type" in config else "no model_type"
     raise CheckpointError(
         "MODEL-10",
         where=str(path),
         found=found,
-        expected=f"model_type {' or '.join(kinds)}",
+        expected=f"model_type {', '.join(kinds)} or {OURS.match_fields['model_type']!r}",
         fix=f"name a checkpoint of {'; '.join(family.name for family in FAMILIES)}",
     )
 

@@ -65,7 +65,7 @@ from dnalm.training.callbacks import EarlyStop
 from dnalm.training.checkpoint import read_state
 from dnalm.training.distributed import done_by_first, patient_group
 from dnalm.training.metrics import class_weights, judge, mean_loss, scores_of, standardised
-from dnalm.training.model_directory import DescribedHead, stock_head, write_model_directory
+from dnalm.training.model_directory import DescribedHead, make_task_head, write_model_directory
 from dnalm.training.run import Contract, Run
 from dnalm.training.step import StepPlan, StepTraining
 from dnalm.training.trainer import TrainerRecipe
@@ -577,7 +577,7 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
             window_tokens=data.longest_piece,
             heads={"task": head} if head else None,
             described={"head": dataclasses.asdict(described)},
-            task_head=stock_head(described, head) if head else None,
+            task_head=make_task_head(described, head, data.tokenizer) if head else None,
         )
 
     def _check_fit(self) -> None:

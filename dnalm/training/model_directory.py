@@ -1,8 +1,8 @@
 """What training leaves and every later command takes: a Hugging Face model directory.
 
-`config.json` and `model.safetensors` in the published layout, the tokenizer's files, and `dnalm.yaml` with
-what made it: the resolved config, versions, data checksum, precision, steps, and the sha256 of every file, by
-which whoever reads the directory sees a damaged one (`small_files`).
+`config.json` and `model.safetensors` in the layout of stock `transformers` or ours, the tokenizer's files,
+and `dnalm.yaml` with what made it: the resolved config, versions, data checksum, precision, steps, and the
+sha256 of every file, by which whoever reads the directory sees a damaged one (`small_files`).
 
 `heads.safetensors` beside it holds the heads of further objectives, which no later command needs, or the head
 of a fine-tuned model, which `dnalm.yaml` describes. A checkpoint of a run can stand in for the model's
@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from pydantic import FiniteFloat, PositiveInt, TypeAdapter, ValidationError
 from safetensors.torch import save_file
@@ -26,11 +27,13 @@ from dnalm import __version__
 from dnalm.data.labelled import LongSequence, TaskKind
 from dnalm.durable import file_sha256
 from dnalm.errors import CheckpointError, shown
+from dnalm.genome.alphabet import UNKNOWN
 from dnalm.models import (
     HeadShape,
     MaskedLM,
     SequenceModel,
     TaskHead,
+    TextTokens,
     build_described,
     describe,
     has_weights,
@@ -39,6 +42,7 @@ from dnalm.models import (
 )
 from dnalm.models.encoder import SequenceHead
 from dnalm.models.kernels import KernelName
+from dnalm.models.pretrained import MODELING_FILE
 from dnalm.models.weights import not_finite, write_whole
 from dnalm.models.weights import read_weights as read_stored_weights
 from dnalm.small_files import (
@@ -53,7 +57,7 @@ from dnalm.training.checkpoint import Checkpoint, CheckpointFolder, choose, open
 from dnalm.training.run_directory import RunDirectory
 
 HEADS_FILE = "heads.safetensors"
-_SUMMED = ("config.json", "model.safetensors", HEADS_FILE, *TOKENIZER_FILES)
+_SUMMED = ("config.json", "model.safetensors", HEADS_FILE, MODELING_FILE, *TOKENIZER_FILES)
 _VERSIONED = ("torch", "lightning", "hydra-core", "numpy", "tokenizers")
 
 
@@ -308,16 +312,39 @@ def head_weights(folder: Path) -> dict[str, Tensor]:
     return {name.removeprefix(_HEAD): tensor.float() for name, tensor in stored.items()}
 
 
-def stock_head(described: DescribedHead, weights: Mapping[str, Tensor]) -> TaskHead:
+def make_task_head(described: DescribedHead, weights: Mapping[str, Tensor], tokenizer: Tokenizer) -> TaskHead:
     """A head as `save_pretrained` writes it for `transformers`."""
+    special = tokenizer.special
     return TaskHead(
         weights=weights,
         shape=described.shape,
         problem=_PROBLEMS.get(described.kind),
+        tokens=TextTokens(
+            limit=described.limit,
+            start_id=special.start,
+            end_id=special.end,
+            overlap=tokenizer.overlap,
+            bases=_bases_of_ids(tokenizer),
+        ),
         classes=tuple(described.classes),
         center=described.center,
         scale=described.scale,
     )
+
+
+_PROBE = 12  # bases; every length of token divides it
+
+
+def _bases_of_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """How many bases each id spells, (V,): 0 for none, and for an unknown token that may spell several."""
+    unknown = tokenizer.overlap
+    if tokenizer.overlap == 1:
+        ids = tokenizer.encode(np.full(_PROBE, UNKNOWN, dtype=np.uint8))
+        unknown = int(len(ids) - tokenizer.special.num_wrapping == _PROBE)
+    words = tokenizer.vocabulary()
+    bases = [len(word) if set(word) <= set("ACGTN") else 0 for word in words]
+    bases[tokenizer.special.unknown] = unknown
+    return tuple(bases)
 
 
 def _listed(shapes: dict[str, tuple[int, ...]]) -> str:

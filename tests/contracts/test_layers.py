@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "compose": {"compose"},
     "sweeps": {"sweeps", "compose"},
     "cli": {"compose", "sweeps"},
+    "hf": {"models"},
     "__main__": {"cli"},
     "errors": set(),
     "console": {"errors"},
@@ -73,6 +74,7 @@ FORBIDDEN_LIBRARIES = {
     "commands": {"hydra", "omegaconf", "transformers"},
     "sweeps": {"torch", "lightning", "transformers"},
 }
+MODELING = PACKAGE / "models/modeling_dnalm.py"  # copied into directories: classes as transformers calls them
 
 
 def layer_of(path: Path) -> str:
@@ -100,7 +102,10 @@ def test_a_layer_imports_only_what_lies_below_it(path: Path) -> None:
         parts = name.split(".")
         if parts[0] == "dnalm" and len(parts) > 1:
             assert parts[1] in allowed or parts[1] == "__version__", f"{path.name} of {layer} imports {name}"
-        assert parts[0] not in FORBIDDEN_LIBRARIES.get(layer, set()), f"{layer} imports {name}"
+        if path == MODELING:
+            assert parts[0] in {"__future__", "typing", "torch", "transformers"}
+        else:
+            assert parts[0] not in FORBIDDEN_LIBRARIES.get(layer, set()), f"{layer} imports {name}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -110,7 +115,8 @@ def test_files_and_functions_are_short_and_well_named(path: Path) -> None:
     assert path.stem not in {"utils", "helpers", "common", "misc"}
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
-            assert node.args.kwarg is None or node.name == "make", f"**kwargs in {node.name}"
+            passes_on = node.name == "make" or path == MODELING
+            assert node.args.kwarg is None or passes_on, f"**kwargs in {node.name}"
             length = (node.end_lineno or 0) - node.lineno + 1
             assert length <= 80, f"{node.name} has {length} lines"
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dnalm.errors import CheckpointError
 from dnalm.models import MaskedLM, Packed, Pretrained, count_parameters, load_pretrained, save_pretrained
+from dnalm.models.families import MODEL_TYPE
 from tests.models import zoo
 
 CHANNELS = ("knowledge/gff/gene", "knowledge/gff/exon", "region/CDS")
@@ -128,7 +129,7 @@ def test_names_and_rows_go_out_and_come_in_again(tmp_path: Path) -> None:
     model = annotated()
     save_pretrained(model, tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    assert (config["model_type"], config["annotations"]) == ("dnalm", list(CHANNELS))
+    assert (config["model_type"], config["annotations"]) == (MODEL_TYPE, list(CHANNELS))
     again = load_pretrained(tmp_path).eval()
     assert again.encoder.annotations == CHANNELS
     assert torch.equal(logits(again, says(4)), logits(model, says(4)))
@@ -139,7 +140,7 @@ def test_any_architecture_with_channels_is_written_in_our_own_layout(tmp_path: P
     save_pretrained(zoo.model("bert"), tmp_path / "plain")
     save_pretrained(annotated("bert"), tmp_path / "annotated")
     kinds = [json.loads((tmp_path / name / "config.json").read_text()) for name in ("plain", "annotated")]
-    assert [kind["model_type"] for kind in kinds] == ["bert", "dnalm"]
+    assert [kind["model_type"] for kind in kinds] == ["bert", MODEL_TYPE]
 
 
 def test_a_config_whose_channels_are_no_names_is_refused(tmp_path: Path) -> None:

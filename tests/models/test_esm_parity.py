@@ -12,7 +12,7 @@ from transformers import AutoModelForMaskedLM, EsmConfig, EsmForMaskedLM
 from transformers.models.esm.modeling_esm import EsmRotaryEmbedding, apply_rotary_pos_emb
 
 from dnalm.models import MaskedLM, Packed, load_pretrained, save_pretrained
-from dnalm.models.families import NT_V1, NT_V2
+from dnalm.models.families import MODEL_TYPE, NT_V1, NT_V2
 from dnalm.models.kernels import KernelName
 from dnalm.models.packing import Rotation, rotary_frequencies
 from tests.models import zoo
@@ -158,7 +158,7 @@ def test_a_layout_that_esm_cannot_say_is_written_as_ours(tmp_path: Path) -> None
     # With the padding id 0, stock ESM would give the first token row 1.
     model = zoo.model("nt_v1", padding_id=0)
     save_pretrained(model, tmp_path)
-    assert '"model_type": "dnalm"' in (tmp_path / "config.json").read_text()
+    assert f'"model_type": "{MODEL_TYPE}"' in (tmp_path / "config.json").read_text()
     assert load_pretrained(tmp_path).encoder.position_offset == 2
 
 

@@ -287,11 +287,12 @@ def test_a_config_that_is_no_json_object_is_refused(folder: Path, content: bytes
 def test_another_architecture_is_refused(folder: Path) -> None:
     _configure(folder, model_type="gpt2")
     assert _refusal(folder) == (
-        "MODEL-10 FOLDER/config.json: model_type is 'gpt2'; model_type bert or dnabert2 or dnalm or esm. "
-        "Fix: "
+        "MODEL-10 FOLDER/config.json: model_type is 'gpt2'; model_type albert, bert, dnabert2, esm or "
+        "'dnalm: import dnalm.hf'. Fix: "
         "name a checkpoint of DNABERT-2; the Nucleotide Transformer v2; BERT, such as DNABERT or GROVER; ESM "
         "with "
-        "learned positions, such as the Nucleotide Transformer v1; dnalm."
+        "learned positions, such as the Nucleotide Transformer v1; ALBERT, such as the LOGO of the paper; "
+        "dnalm."
     )
 
 

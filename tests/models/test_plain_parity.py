@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 -- its usual name
 
 from dnalm.models import MaskedLM, Packed, load_pretrained, save_pretrained
+from dnalm.models.families import ALBERT, OURS
 from dnalm.models.kernels import KernelName
 from dnalm.models.pretrained import family_of
 from tests.models import plain_models, zoo
@@ -54,10 +55,14 @@ def test_what_we_write_computes_the_same_there(
     name: str, kernel: KernelName, lengths: list[int], tmp_path: Path
 ) -> None:
     model, ids = zoo.model(name, kernel=kernel).eval(), zoo.random_ids(sum(lengths))
-    save_pretrained(model, tmp_path)
+    save_pretrained(model, tmp_path, layout="published")
+    written = load_file(tmp_path / "model.safetensors")
+    if name == "logo":  # written as ALBERT, which stock transformers computes; the equations have our names
+        names = ALBERT.parts(model.state_dict())
+        written = {ours: written[theirs] for theirs, (ours,) in names.items()}
     with torch.no_grad():
         ours = _everywhere(model, ids, lengths)
-        theirs = _theirs_in_ours(PLAIN[name], load_file(tmp_path / "model.safetensors"), ids, lengths)
+        theirs = _theirs_in_ours(PLAIN[name], written, ids, lengths)
     assert theirs.std() > 0.5
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
@@ -66,7 +71,7 @@ def test_what_we_write_computes_the_same_there(
 def test_every_gradient_is_theirs(name: str) -> None:
     lengths = zoo.CASES["padded batch"]
     model, ids = zoo.model(name).double(), zoo.random_ids(sum(lengths))
-    family, labels = family_of(model.encoder), torch.randint(V, (33,))
+    family, labels = OURS if "logo" in name else family_of(model.encoder), torch.randint(V, (33,))
     state = {
         theirs: torch.cat([model.state_dict()[part] for part in parts]).clone().requires_grad_()
         for theirs, parts in family.parts(model.state_dict()).items()
@@ -226,7 +231,7 @@ def test_what_they_wrote_is_written_back_bit_for_bit(
     published: tuple[str, Path, dict[str, Tensor]], tmp_path: Path
 ) -> None:
     _, folder, weights = published
-    save_pretrained(load_pretrained(folder), tmp_path / "again")
+    save_pretrained(load_pretrained(folder), tmp_path / "again", layout="published")
     again = load_file(tmp_path / "again" / "model.safetensors")
     assert again.keys() == weights.keys()
     for name, weight in weights.items():
@@ -235,15 +240,11 @@ def test_what_they_wrote_is_written_back_bit_for_bit(
     before = json.loads((folder / "config.json").read_text())
     after = json.loads((tmp_path / "again" / "config.json").read_text())
     changed = {key for key in before if before[key] != after.get(key)}
-    assert changed <= {"auto_map", "torch_dtype", "model_type"}
-    save_pretrained(load_pretrained(folder), tmp_path / "published", published=True)
-    as_published = json.loads((tmp_path / "published" / "config.json").read_text())
-    assert as_published["model_type"] == before["model_type"]
-    assert before["model_type"] == after["model_type"] or after["model_type"] == "dnabert2"
+    assert changed <= {"auto_map", "torch_dtype"}
 
 
 def test_dnabert2_has_142_tensors_as_published(tmp_path: Path) -> None:
-    save_pretrained(zoo.model("dnabert2", num_layers=12), tmp_path)
+    save_pretrained(zoo.model("dnabert2", num_layers=12), tmp_path, layout="published")
     assert len(load_file(tmp_path / "model.safetensors")) == 4 + 12 * 11 + 6 == 142
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from dnalm.errors import CheckpointError
 from dnalm.models import MaskedLM, fit_vocabulary, load_pretrained, save_pretrained
-from dnalm.models.pretrained import family_of
+from dnalm.models.pretrained import LayoutName, family_of
 from tests.models import zoo
 
 
@@ -27,7 +27,7 @@ def model() -> MaskedLM:
 def folder(model: MaskedLM, tmp_path: Path) -> Path:
     """A model directory whose weights are in a file of torch.save, as in many older repositories."""
     folder = tmp_path / "model"
-    save_pretrained(model, folder)
+    save_pretrained(model, folder, layout="published")
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     return folder
@@ -258,16 +258,17 @@ def test_every_architecture_has_its_layout() -> None:
         "dnabert2": "DNABERT-2",
         "nt_v1": "ESM with learned positions, such as the Nucleotide Transformer v1",
         "nt_v2": "the Nucleotide Transformer v2",
-        "logo": "dnalm",
+        "logo": "ALBERT, such as the LOGO of the paper",
         "logo_released": "dnalm",
         "logo_convolved": "dnalm",
     }
 
 
+@pytest.mark.parametrize("layout", ["safe", "published", "standalone"])
 @pytest.mark.parametrize("name", zoo.ARCHITECTURES)
-def test_out_and_in_again_is_the_same_model(name: str, tmp_path: Path) -> None:
+def test_out_and_in_again_is_the_same_model(name: str, layout: LayoutName, tmp_path: Path) -> None:
     model = zoo.model(name, dropout=0.25, attention_dropout=0.5, norm_eps=1e-6, initializer_range=0.7)
-    save_pretrained(model, tmp_path)
+    save_pretrained(model, tmp_path, layout=layout)
     again = load_pretrained(tmp_path)
     assert _same(again, model)
     arguments = zoo.arguments(name, dropout=0.25, attention_dropout=0.5, norm_eps=1e-6, initializer_range=0.7)
