@@ -184,11 +184,11 @@ def test_export_refuses_what_no_published_layout_can_say(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(run / "model", tmp_path / "m")
-    assert refusal(["export", f"model={tmp_path}/m", f"run.dir={tmp_path}/x"], capsys) == (
+    words = ["export", f"model={tmp_path}/m", f"run.dir={tmp_path}/x", "layout=published"]
+    assert refusal(words, capsys) == (
         4,
         f"dnalm: MODEL-14 {tmp_path}/m: a model whose inputs beside tokens are {', '.join(CHANNELS)}; a "
-        f"model "
-        f"of tokens alone, for no published layout has annotation inputs. Fix: use {tmp_path}/m as it is, "
-        "which dnalm reads, or export a model trained without inputs.",
+        "model of tokens alone, for no published layout has annotation inputs. Fix: use layout=standalone, "
+        "or export a model trained without inputs.",
     )
     assert not (tmp_path / "x").exists()
