@@ -33,6 +33,7 @@ COMMANDS = {
     "cluster": "do vectors fall into classes that the model has never seen? numbers and a picture",
     "interpret": "look into a model: attention, mutagenesis, dependency maps, motifs",
     "export": "write a model in the published Hugging Face layout",
+    "push": "send a model directory to a repository on the Hugging Face hub",
     "fetch": "download genomes by name, verified: sacCer3, hg38, ... or those of a manifest",
     "tokenizer train": "learn a BPE vocabulary on genomes",
     "tokenizer select": "choose the number of BPE merges by next-k-mer prediction, as GROVER did",

@@ -41,6 +41,7 @@ ROOTS = {  # by command; `sweep` is the root of `-m`
     "cluster": "dnalm.commands.cluster.clusters",
     "interpret": "dnalm.commands.interpret.interpret",
     "export": "dnalm.commands.export.export",
+    "push": "dnalm.commands.push.push",
     "fetch": "dnalm.commands.fetch.fetch",
     "tokenizer train": "dnalm.commands.tokenizer.train_tokenizer",
     "tokenizer select": "dnalm.commands.tokenizer.select_vocabulary",

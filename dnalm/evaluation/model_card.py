@@ -160,6 +160,13 @@ def is_edited(text: str) -> bool:
     return end is None or hashlib.sha256(text[: end.start()].encode()).hexdigest() != end[1]
 
 
+def license_of(text: str) -> str | None:
+    """The licence that the first lines of a card name; None where they name none."""
+    head = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
+    found = re.search(r"^license: *([^#\n]*)", head[1], re.MULTILINE) if head else None
+    return (found[1].strip() or None) if found else None
+
+
 def card_text(folder: Path) -> str:
     """The card that `dnalm.yaml` and `config.json` of a directory make.
 
