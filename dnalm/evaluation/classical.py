@@ -1,6 +1,6 @@
 """Classical baselines of labelled tasks: logistic regression on k-mer counts, and a small network.
 
-A baseline learns classes, chooses by the validation set, and predicts probabilities.
+A baseline learns classes, or labels one by one, chooses by the validation set, and predicts probabilities.
 
 `KmerLogistic`: what composition alone says of a sequence. A sequence is its counts of overlapping k-mers,
 scaled to length 1; k-mers with an N count nothing. The strength of the penalty is the one of the lowest loss
@@ -10,7 +10,7 @@ on the validation set.
 one-hot bases, the maximum over each eighth of the sequence, so that places are roughly known, a linear layer.
 Weights of the epoch of the lowest validation loss are kept.
 
-S sequences, R rows, L bases of the longest, C classes.
+S sequences, R rows, L bases of the longest, C classes or labels.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Fitted:
     """A baseline that has learned.
 
     Attributes:
-        answer: probabilities of each row and class, (R, C).
+        answer: probabilities of each row and class or label, (R, C).
         parameters: numbers that were learned.
         chosen: what the validation set chose, in words.
     """
@@ -52,23 +52,26 @@ class Fitted:
 
 
 def log_loss(probabilities: Probabilities, labels: npt.NDArray[np.integer]) -> float:
-    """The mean negative log-probability of the true classes, in nats."""
-    own = probabilities[np.arange(len(labels)), labels]
+    """The mean negative log-probability of the true classes, (R,), or of the labels, (R, C), in nats."""
+    if labels.ndim > 1:
+        own = np.where(labels > 0, probabilities, 1 - probabilities)
+    else:
+        own = probabilities[np.arange(len(labels)), labels]
     return float(-np.log(np.clip(own, 1e-15, None)).mean())
 
 
 def refuse_other_kinds(name: str, kind: TaskKind) -> None:
-    """A classical baseline learns classes.
+    """A classical baseline learns classes or labels of sequences.
 
     Raises:
         ConfigError: BENCH-07, the task is of another kind.
     """
-    if kind not in ("binary", "multiclass"):
+    if kind not in ("binary", "multiclass", "multilabel"):
         raise ConfigError(
             "BENCH-07",
             where="task.kind",
             found=f"a {kind} task for {name}",
-            expected="a binary or multiclass one",
+            expected="a binary, multiclass or multilabel one",
             fix="compare with model=random of dnalm finetune, which learns every kind",
         )
 
@@ -103,7 +106,7 @@ class SmallCnn:
     def fit(self, division: Division, *, seed: int) -> Fitted:
         """Learn until the validation loss falls no more; rows of `test` are not touched."""
         labels = torch.from_numpy(division.train.labels.astype(np.int64))
-        truth = division.val.labels.astype(np.int64)
+        truth, by_label = division.val.labels.astype(np.int64), labels.ndim > 1
         random = torch.Generator().manual_seed(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -112,18 +115,18 @@ class SmallCnn:
             best, kept, best_epoch = float("inf"), copy.deepcopy(network.state_dict()), 0
             for epoch in range(1, self.epochs + 1):
                 for rows in torch.split(torch.randperm(len(labels), generator=random), self.batch):
-                    loss = F.cross_entropy(network(one_hot(division.train, rows.numpy())), labels[rows])
+                    loss = _loss(network(one_hot(division.train, rows.numpy())), labels[rows])
                     optimizer.zero_grad()
                     torch.autograd.backward(loss)
                     optimizer.step()
-                lost = log_loss(_network_answers(network, division.val), truth)
+                lost = log_loss(_network_answers(network, division.val, by_label), truth)
                 if lost < best:
                     best, kept, best_epoch = lost, copy.deepcopy(network.state_dict()), epoch
                 elif epoch - best_epoch >= self.patience:
                     break
         network.load_state_dict(kept)
         return Fitted(
-            answer=lambda part: _network_answers(network, part),
+            answer=lambda part: _network_answers(network, part, by_label),
             parameters=sum(parameter.numel() for parameter in network.parameters()),
             chosen=f"epoch {best_epoch}",
         )
@@ -159,14 +162,22 @@ def one_hot(part: TablePart, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -
     return torch.from_numpy(hot)
 
 
+def _loss(logits_SC: Tensor, labels: Tensor) -> Tensor:
+    """The mean over rows, of classes (S,) or of labels (S, C)."""
+    if labels.ndim > 1:
+        return F.binary_cross_entropy_with_logits(logits_SC, labels.float())
+    return F.cross_entropy(logits_SC, labels)
+
+
 @torch.no_grad()
-def _network_answers(network: Network, part: TablePart) -> Probabilities:
+def _network_answers(network: Network, part: TablePart, by_label: bool) -> Probabilities:
     network.eval()
     size = len(part)
     batches = np.array_split(np.arange(size), range(_JUDGED_AT_ONCE, size, _JUDGED_AT_ONCE))
     logits = [network(one_hot(part, rows)) for rows in batches]
     network.train()
-    return np.asarray(torch.cat(logits).double().softmax(1).numpy())
+    outputs = torch.cat(logits).double()
+    return np.asarray((outputs.sigmoid() if by_label else outputs.softmax(1)).numpy())
 
 
 def kmers(codes: Codes, k: int) -> npt.NDArray[np.int64]:
@@ -217,19 +228,23 @@ class KmerLogistic:
     def fit(self, division: Division, *, seed: int) -> Fitted:
         """Learn with each penalty and keep the best; rows of `test` are not touched."""
         train, val = self.counts(division.train), self.counts(division.val)
-        best: tuple[float, LogisticRegression] | None = None
+        labels, truth = division.train.labels, division.val.labels.astype(np.int64)
+        by_label = labels.ndim > 1
+        best: tuple[float, float, list[LogisticRegression]] | None = None
         for each in self.inverse_penalties:
-            model = LogisticRegression(C=each, max_iter=1000, random_state=seed)
-            model.fit(train, division.train.labels)
-            loss = log_loss(_answers(model, val, division.num_classes), division.val.labels.astype(np.int64))
+            models = [
+                LogisticRegression(C=each, max_iter=1000, random_state=seed).fit(train, column)
+                for column in (labels.T if by_label else labels[None])
+            ]
+            loss = log_loss(_answers(models, val, division.num_classes, by_label), truth)
             if best is None or loss < best[0]:
-                best = loss, model
+                best = loss, each, models
         assert best is not None, "one penalty at least is tried"
-        model = best[1]
+        _, chosen, models = best
         return Fitted(
-            answer=lambda part: _answers(model, self.counts(part), division.num_classes),
-            parameters=int(model.coef_.size + model.intercept_.size),
-            chosen=f"C {model.C:g}",
+            answer=lambda part: _answers(models, self.counts(part), division.num_classes, by_label),
+            parameters=sum(int(model.coef_.size + model.intercept_.size) for model in models),
+            chosen=f"C {chosen:g}",
         )
 
     def counts(self, part: TablePart) -> sparse.csr_array:
@@ -244,8 +259,14 @@ class KmerLogistic:
         return sparse.csr_array(flat, shape=(len(part), 4**self.k))
 
 
-def _answers(model: LogisticRegression, counts: sparse.csr_array, num_classes: int) -> Probabilities:
-    """Probabilities of all classes, also of those that never trained."""
+def _answers(
+    models: list[LogisticRegression], counts: sparse.csr_array, num_classes: int, by_label: bool
+) -> Probabilities:
+    """Probabilities of all labels, a model each; or of all classes by one, the untrained ones too."""
     answers = np.zeros((counts.shape[0], num_classes))
-    answers[:, model.classes_] = model.predict_proba(counts)
+    for number, model in enumerate(models):
+        if by_label:
+            answers[:, number] = model.predict_proba(counts)[:, 1]
+        else:
+            answers[:, model.classes_] = model.predict_proba(counts)
     return answers

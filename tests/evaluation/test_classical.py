@@ -1,6 +1,7 @@
 """Classical baselines learn what they can see, and nothing of the test set."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnalm.data.labelled import Division, LabelledTable
+from dnalm.data.labelled import Division, LabelledTable, TablePart
 from dnalm.data.labelled.table import whole
 from dnalm.errors import ConfigError
 from dnalm.evaluation.classical import (
@@ -87,8 +88,35 @@ def test_log_loss_is_the_mean_surprise() -> None:
     assert log_loss(answers, np.array([0, 1])) == pytest.approx((np.log(2) + np.log(4 / 3)) / 2)
 
 
+@pytest.mark.parametrize("recipe", [KmerLogistic(k=5), SmallCnn(epochs=12, patience=12)])
+def test_each_of_several_labels_is_learned(recipe: KmerLogistic | SmallCnn) -> None:
+    """Label 0 is a motif, label 1 another; sequences have both, one or none."""
+
+    def part(rows: int, seed: int) -> TablePart:
+        made = []
+        for row in range(rows):
+            text = random_sequence(60, seed + row)
+            text = text[:10] + ("TATAAGCGC" if row % 2 else text[10:19]) + text[19:]
+            made.append((text[:40] + ("GGCCAATCT" if row // 2 % 2 else text[40:49]) + text[49:], row % 2))
+        labels = np.stack([np.arange(rows) % 2, np.arange(rows) // 2 % 2], axis=1)
+        return whole(replace(table(made), labels=labels))
+
+    parts = part(300, 0), part(60, 1000), part(100, 2000)
+    division = Division(train=parts[0], val=parts[1], test=parts[2], num_classes=2, notes=())
+    fitted = recipe.fit(division, seed=1)
+    answers = fitted.answer(division.test)
+    assert answers.shape == (100, 2)
+    assert ((answers > 0.5) == division.test.labels).mean(axis=0).min() > 0.85
+    if isinstance(recipe, KmerLogistic):
+        assert fitted.parameters == 2 * (4**5 + 1)
+    surprise = -np.log(np.where(division.test.labels > 0, answers, 1 - answers)).mean()
+    assert log_loss(answers, division.test.labels) == pytest.approx(surprise)
+
+
 def test_other_kinds_are_refused() -> None:
-    with pytest.raises(ConfigError, match="a regression task for cnn; a binary or multiclass one"):
+    with pytest.raises(
+        ConfigError, match="a regression task for cnn; a binary, multiclass or multilabel one"
+    ):
         refuse_other_kinds("cnn", "regression")
 
 

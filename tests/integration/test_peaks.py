@@ -109,6 +109,10 @@ def test_several_cell_types_are_labels() -> None:
     assert {"auroc", "auprc"} <= set(summary["test"])
     columns = pq.read_table("both/predictions.parquet").column_names
     assert columns == ["id", "label_all", "label_half", "score_0", "score_1"]
+    for kind, words in {"kmer_logistic": [], "cnn": ["baseline.epochs=2"]}.items():
+        program("baseline", *PEAKS, both[0], f"baseline={kind}", *words, f"run.dir={kind}")
+        assert pq.read_table(f"{kind}/predictions.parquet").column_names == columns
+        assert summary_of(kind)["data"] == summary["data"]
     described = Path("both/model/dnalm.yaml").read_text()
     assert "- all\n" in described
     assert "- half\n" in described
