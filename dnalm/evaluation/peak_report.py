@@ -126,7 +126,7 @@ def _plot(peaks: PeakTables, target: Path) -> None:
             axes.ecdf(negatives, label=_described("background", negatives), color="C1", linestyle="--")
             axes.legend(fontsize=8, frameon=False, loc="lower right", borderaxespad=0.2)
             axes.spines[["top", "right"]].set_visible(False)
-        of_part[0].set_ylabel("share of windows with at most that")
+        of_part[0].set_ylabel("cumulative share of windows")
     for axes, text in zip(panels[-1], shares.values(), strict=True):
         axes.set_xlabel(text)
     save_figure(figure, target, dpi=150)

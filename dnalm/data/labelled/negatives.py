@@ -115,16 +115,18 @@ class CompositionBins:
 class _Quantiles:
     """Bins of one share; a single one takes all values, several those between the least and the greatest.
 
-    A value that fills half a bin by itself, such as a repeat share of 0, is a bin of its own.
+    A value that fills half a bin by itself, such as a repeat share of 0, has a bin of its own, and the others
+    are divided among the quantiles.
     """
 
     def __init__(self, values: Shares, number: int) -> None:
-        edges, several = np.unique(np.quantile(values, np.linspace(0, 1, number + 1))), number > 1
-        counts = (values == edges[:, None]).sum(axis=1)
-        self.alone = edges[(counts > 1) & (2 * number * counts >= len(values)) & several]
-        self.edges = np.union1d(edges[1:-1], self.alone)
-        self.least = float(edges[0]) if several else -np.inf
-        self.greatest = float(edges[-1]) if several else np.inf
+        distinct, counts = np.unique(values, return_counts=True)
+        self.alone = distinct[(counts > 1) & (2 * number * counts >= len(values)) & (number > 1)]
+        others = values[~np.isin(values, self.alone)]
+        inner = np.quantile(others, np.linspace(0, 1, number + 1)[1:-1]) if len(others) else others
+        self.edges = np.union1d(inner, self.alone)
+        self.least = float(distinct[0]) if number > 1 else -np.inf
+        self.greatest = float(distinct[-1]) if number > 1 else np.inf
         self.number = len(self.edges) + len(self.alone) + 1
 
     def of(self, values: Shares) -> Integers:
