@@ -97,7 +97,7 @@ class CompositionBins:
 
     Args:
         positives: by whose quantiles they are cut.
-        gc_bins: of GC; equal quantiles are one edge, so there may be fewer.
+        gc_bins: of GC; 1 for no matching.
         repeat_bins: of repeat share.
     """
 
@@ -107,31 +107,29 @@ class CompositionBins:
         self.number = self._gc.number * self._repeats.number
 
     def of(self, windows: Composition) -> Integers:
-        """The bin of each window, (W,); -1 where no positive is like it."""
-        gc, repeats = self._gc.of(windows.gc), self._repeats.of(windows.repeats)
-        return np.where((gc < 0) | (repeats < 0), -1, gc * self._repeats.number + repeats)
+        """The bin of each window, (W,); one without positives where no positive is like it."""
+        return self._gc.of(windows.gc) * self._repeats.number + self._repeats.of(windows.repeats)
 
 
 class _Quantiles:
-    """Bins of one share; a single one takes all values, several those between the least and the greatest.
+    """Bins of one share, and further ones, which hold no positive, for what lies beyond and between them.
 
     A value that fills half a bin by itself, such as a repeat share of 0, has a bin of its own, and the others
-    are divided among the quantiles.
+    are divided among the quantiles. A single bin takes all values.
     """
 
     def __init__(self, values: Shares, number: int) -> None:
         distinct, counts = np.unique(values, return_counts=True)
-        self.alone = distinct[(counts > 1) & (2 * number * counts >= len(values)) & (number > 1)]
-        others = values[~np.isin(values, self.alone)]
-        inner = np.quantile(others, np.linspace(0, 1, number + 1)[1:-1]) if len(others) else others
-        self.edges = np.union1d(inner, self.alone)
-        self.least = float(distinct[0]) if number > 1 else -np.inf
-        self.greatest = float(distinct[-1]) if number > 1 else np.inf
-        self.number = len(self.edges) + len(self.alone) + 1
+        alone = distinct[(counts > 1) & (2 * number * counts >= len(values))]
+        others = values[~np.isin(values, alone)]
+        cuts = np.quantile(others, np.linspace(0, 1, number + 1)) if len(others) else others
+        is_one = number == 1
+        self.starts = cuts[:0] if is_one else np.union1d(cuts[:-1], alone)  # a bin starts with this value
+        self.ends = cuts[:0] if is_one else np.union1d(cuts[-1:], alone)  # a bin ends with this value
+        self.number = len(self.starts) + len(self.ends) + 1
 
     def of(self, values: Shares) -> Integers:
-        numbers = np.searchsorted(self.edges, values, side="right") + np.searchsorted(self.alone, values)
-        return np.where((values < self.least) | (values > self.greatest), -1, numbers)
+        return np.searchsorted(self.starts, values, side="right") + np.searchsorted(self.ends, values)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -176,7 +174,7 @@ def draw_negatives(
     taken = NonOverlapping(length)
     for starts, windows in places.batches(most=_TRIES * wanted):
         numbers = bins.of(windows)
-        for row in np.flatnonzero((numbers >= 0) & (lacking[numbers] > 0)).tolist():
+        for row in np.flatnonzero(lacking[numbers]).tolist():
             if lacking[numbers[row]] and taken.add(int(starts[row])):
                 lacking[numbers[row]] -= 1
         if not lacking.any():

@@ -17,6 +17,7 @@ from dnalm.data.labelled.negatives import (
     draw_negatives,
 )
 from dnalm.genome.alphabet import Codes, from_text
+from tests.conftest import random_sequence
 
 LENGTH = 20
 
@@ -79,6 +80,22 @@ def test_negatives_have_the_repeats_of_the_positives() -> None:
     _, windows = drawn_from(codes, half, Negatives(gc_bins=1, repeat_bins=2))
     assert (windows.repeats == 1).sum() == 40
     assert (windows.repeats == 0).sum() == 20
+
+
+def test_a_share_that_most_positives_have_does_not_take_the_bins_of_the_others() -> None:
+    """Three quarters without repeats, the others with any share: both are matched, within the 4 bins."""
+    random = np.random.default_rng(3)
+    blocks = (random_sequence(60, block) for block in range(2_000))
+    texts = [
+        text[: int(cut)].lower() + text[int(cut) :]
+        for text, cut in zip(blocks, random.uniform(0, 60, 2_000), strict=True)
+    ]
+    repeats = np.concatenate([np.zeros(120), np.arange(40) / 80 + 0.25])
+    positives = Composition(np.full(160, 0.5), repeats, np.zeros(160, np.int64))
+    found, windows = drawn_from(from_text("".join(texts)), positives, Negatives(gc_bins=1))
+    assert (found.nearest, len(found.starts)) == (0, 160)
+    assert (windows.repeats == 0).sum() == 120
+    assert np.abs(np.sort(windows.repeats)[120:] - repeats[120:]).max() <= 1 / 8 + 0.05, "the width of a bin"
 
 
 def test_without_bins_nothing_is_matched() -> None:
