@@ -29,6 +29,7 @@ COMMANDS = {
     "benchmark": "models x tasks x seeds of a published benchmark, and their table",
     "prepare": "build the store of a genome ahead of training",
     "score": "score variants: VCF in, VCF out, or tables",
+    "predict": "what a fine-tuned model says of sequences, their bases, or a genome: tables, BED, bigWig",
     "embed": "vectors of sequences, tokens or bases: FASTA, BED or tables in, Parquet, NumPy or Zarr out",
     "cluster": "do vectors fall into classes that the model has never seen? numbers and a picture",
     "interpret": "look into a model: attention, mutagenesis, dependency maps, motifs",

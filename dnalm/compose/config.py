@@ -93,7 +93,7 @@ def _as_hydra(word: Word, command: str, folders: Sequence[Path]) -> list[str]:
     """Let `key=value` add the key where no YAML states it; groups and explicit prefixes stay.
 
     A group that has an option `files` takes a path in place of an option's name: one with a slash, or of
-    what is there.
+    what is there. One that has an option `several` takes a list of them.
     """
     if root_of(word.key) == "hydra":
         raise ConfigError(
@@ -110,6 +110,9 @@ def _as_hydra(word: Word, command: str, folders: Sequence[Path]) -> list[str]:
         _check_root(word, command)
         return [f"++{word.text}"]
     offered = options(word.key, folders)
+    if word.value.startswith("[") and "several" in offered:
+        (asked,) = _asked(word.key, "several", folders)
+        return [f"{word.key}=several", f"++{word.key}.{asked}={word.value}"]
     is_path = "/" in word.value or Path(word.value).exists()
     if word.value and is_path and word.value not in offered and "files" in offered:
         (asked,) = _asked(word.key, "files", folders)

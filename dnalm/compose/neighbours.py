@@ -161,8 +161,7 @@ COMMANDS_OF_NEIGHBOURS = _each_word(
         "train fit run mlm demo resume": "pretrain",
         "tune classify train_classifier": "finetune",
         "eval evaluate test validate": "finetune, which measures the test set, or dnalm benchmark",
-        "predict infer inference": "score for variants, dnalm embed for vectors, or dnalm finetune, which "
-        "leaves predictions.parquet of the test set",
+        "infer inference apply": "predict, dnalm score for variants, or dnalm embed for vectors",
         "embedding embeddings encode extract": "embed",
         "variants variant vep vcf": "score",
         "explain attribution attention motifs mutagenesis ism": "interpret",

@@ -37,6 +37,7 @@ ROOTS = {  # by command; `sweep` is the root of `-m`
     "benchmark": "dnalm.commands.benchmark.benchmark",
     "prepare": "dnalm.commands.prepare.prepare",
     "score": "dnalm.commands.score.score",
+    "predict": "dnalm.commands.predict.predict",
     "embed": "dnalm.commands.embed.embed",
     "cluster": "dnalm.commands.cluster.clusters",
     "interpret": "dnalm.commands.interpret.interpret",
@@ -81,6 +82,7 @@ _OURS = (
     "dnalm.tokenizers.load_tokenizer",
     # models and how they are trained
     "dnalm.models.Encoder",
+    "dnalm.models.Ensemble",
     "dnalm.models.Pretrained",
     "dnalm.training.InverseSquareRoot",
     "dnalm.training.Ledger",

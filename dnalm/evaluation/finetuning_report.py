@@ -79,7 +79,7 @@ def report_finetuning(finetuning: Finetuning, data: SequenceData, module: Finetu
     stdout.print(f"the metric of {data.task.title} is {data.task.declared}")
     stdout.print(f"model directory: {run.model}")
     stdout.print(f"predictions: {predictions}")
-    following = f"dnalm embed {as_typed('model', run.as_path)} input=sequences.fa out=vectors.parquet"
+    following = f"dnalm predict {as_typed('model', run.as_path)} input=sequences.fa out=predictions.tsv"
     twin = "the same with model=random, which shows what pretraining gave"
     stdout.print(f"next: {finetuning.retry or f'{following}; or {twin}'}")
     stdout.print(f"summary: {summary}")

@@ -6,7 +6,8 @@ requests are computed once: both alleles of a variant hide the same tokens of th
 one place share their reference. Nothing is padded, so no result depends on its neighbours in a batch, but for
 the last bits of float32.
 
-M places, V vocabulary, K bases of the longest token, T tokens, D model width, O outputs, N packed tokens.
+M places, V vocabulary, K bases of the longest token, T tokens, D model width, O outputs, N packed tokens,
+P pieces of a sequence, L bases, Q pairs of a token and a base that it spells.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dnalm.data.labelled.samples import Pieces
 from dnalm.errors import ConfigError
 from dnalm.models import MaskedLM, Packed, Pretrained, fit_vocabulary, load_pretrained
 from dnalm.tokenizers import Tokenizer, load_tokenizer
@@ -130,8 +132,17 @@ class LoadedModel:
 class _Request:
     quantity: Quantity
     ids: Ids
-    tokens: Ids
+    tokens: Ids = field(default_factory=lambda: _NO_TOKENS)
+    pieces: Pieces | None = None
     receivers: list[Callable[[Floats], None]] = field(default_factory=list)
+
+    @property
+    def key(self) -> bytes:
+        """Equal of requests with equal results."""
+        parts = [self.ids, self.tokens]
+        if self.pieces is not None:
+            parts += [self.pieces.lengths, *(() if self.pieces.covers is None else (self.pieces.covers,))]
+        return b"|".join((self.quantity.encode(), *(part.tobytes() for part in parts)))
 
 
 class InferenceQueue:
@@ -165,16 +176,25 @@ class InferenceQueue:
                 `token_log_p`: natural log-probabilities of all ids at `tokens`, (M, V), float64;
                 `base_log_p`: those of A, C, G, T at each place of these tokens, (M, K, 4), float64, as
                 `training.bits` defines them;
-                `hidden_states`: of the chosen layers, (layers, T, D), float32;
-                `head_outputs`: of the task's head, which pools `tokens`, (O,), float64.
+                `hidden_states`: of the chosen layers, (layers, T, D), float32.
             ids: (T,), hidden tokens masked already.
             receive: called by `run`.
             tokens: (M,), at least one where they are used.
         """
-        key = b"|".join((quantity.encode(), ids.tobytes(), tokens.tobytes()))
-        self._requests.setdefault(key, _Request(quantity=quantity, ids=ids, tokens=tokens)).receivers.append(
-            receive
-        )
+        self._add(_Request(quantity=quantity, ids=ids, tokens=tokens), receive)
+
+    def submit_pieces(self, pieces: Pieces, receive: Callable[[Floats], None]) -> None:
+        """Queue a sequence for the task's head, in one piece or several, whose tokens it pools together.
+
+        Args:
+            pieces: the sequence's tokens; with `covers` where every base is to be judged.
+            receive: called by `run` with the head's outputs, (O,), or of every base (L, O), float64, before
+                softmax or sigmoid.
+        """
+        self._add(_Request(quantity="head_outputs", ids=pieces.ids, pieces=pieces), receive)
+
+    def _add(self, request: _Request, receive: Callable[[Floats], None]) -> None:
+        self._requests.setdefault(request.key, request).receivers.append(receive)
 
     def run(self) -> None:
         """Compute all requests, call their receivers, and forget them."""
@@ -223,13 +243,29 @@ class InferenceQueue:
 
     def _head_outputs(self, batch: list[_Request]) -> list[Floats]:
         assert self.model.finetuned is not None, "asked for only where there is a head"
-        head = self.model.finetuned.model.head
-        ids_N, packed = self.model.pack([request.ids for request in batch])
-        used_N = torch.zeros(len(ids_N), dtype=torch.bool, device=self.model.device)
-        used_N[self._tokens(batch)] = True
-        owner_N = packed.layout(len(ids_N)).sequence_N
-        pooled_SD = head.pooling(self.model.network.encoder(ids_N, packed), used_N, owner_N, len(batch))
-        return list(head(pooled_SD).double().cpu().numpy())
+        network = self.model.finetuned.model
+        pieces = [request.pieces for request in batch if request.pieces is not None]
+        lengths = np.concatenate([each.lengths for each in pieces])
+        ids_N, packed = self.model.pack(
+            np.split(np.concatenate([each.ids for each in pieces]), np.cumsum(lengths)[:-1])
+        )
+        used = np.concatenate([each.spells for each in pieces])
+        if network.head.shape.pooling == "cls":
+            used = np.zeros_like(used)
+            used[np.cumsum(lengths) - lengths] = True
+        owner = np.repeat(np.arange(len(pieces)), [len(each.lengths) for each in pieces])
+        covers, counts = _joined_covers(pieces)
+        outputs_SO = network(
+            ids_N,
+            packed,
+            torch.from_numpy(used).to(self.model.device),
+            torch.from_numpy(owner).to(self.model.device),
+            sum(counts),
+            None,
+            None if covers is None else torch.from_numpy(covers).to(self.model.device),
+        )
+        outputs: Floats = outputs_SO.double().numpy(force=True)
+        return list(outputs) if covers is None else np.split(outputs, np.cumsum(counts)[:-1])
 
     def _tokens(self, batch: list[_Request]) -> Tensor:
         """Places of the requests' tokens in the packed batch, (M,)."""
@@ -239,3 +275,17 @@ class InferenceQueue:
 
 def _starts(batch: list[_Request]) -> list[int]:
     return [0, *np.cumsum([len(request.ids) for request in batch])[:-1].tolist()]
+
+
+def _joined_covers(pieces: Sequence[Pieces]) -> tuple[Ids | None, list[int]]:
+    """Pairs of a packed token and a base of the batch, (Q, 2), and the bases of each sequence.
+
+    Where sequences and not bases are judged there are no pairs, and each sequence counts as one.
+    """
+    pairs = [each.covers for each in pieces if each.covers is not None]
+    if not pairs:
+        return None, [1] * len(pieces)
+    counts = [int(each[:, 1].max()) + 1 for each in pairs]
+    tokens = [len(each.ids) for each in pieces]
+    before = np.stack([np.cumsum(tokens) - tokens, np.cumsum(counts) - counts], axis=1)
+    return np.concatenate([each + start for each, start in zip(pairs, before, strict=True)]), counts

@@ -1,4 +1,4 @@
-"""Sequences to be read by a model, one at a time: FASTA, BED on a genome, tables and saved datasets.
+"""Sequences to be read by a model, one at a time: FASTA, BED on a genome, tables, datasets, tiled genomes.
 
 Every command that reads sequences reads them here. The kind of a file follows from its content, and from its
 name where that does not decide. Codes are 0-4, not soft-masked, with ambiguous letters as N. L bases.
@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from dnalm.data.labelled.rows import (
     LONGEST,
@@ -30,7 +35,7 @@ from dnalm.errors import ConfigError, DataError
 from dnalm.genome.alphabet import UNKNOWN, Codes, bases, reverse_complement, to_text
 from dnalm.genome.bed import BedReader, BedRow
 from dnalm.genome.dataset_text import saved_splits
-from dnalm.genome.store import open_or_build
+from dnalm.genome.store import Contig, GenomeStore, open_or_build
 from dnalm.genome.text import read_lines
 
 _BED_COLUMNS = ("chrom", "start", "end", "name", "score", "strand")
@@ -104,6 +109,7 @@ class SequenceInput:
         has_max_bp: whether the command has that key.
         flank_bp: of BED: bases on either side that are read too; cut at the ends of contigs.
         follow_strand: of BED: read intervals of the `-` strand on that strand.
+        by_place: of BED: read intervals by contig name and start, whatever their order in the file.
 
     Raises:
         ConfigError: CFG-54, the file's kind is not known, or does not fit the other arguments.
@@ -120,6 +126,7 @@ class SequenceInput:
     has_max_bp: bool = True
     flank_bp: int = 0
     follow_strand: bool = True
+    by_place: bool = False
     kind: FileKind = field(init=False)
     _notes: Notes = field(init=False, default_factory=Notes, compare=False)
 
@@ -208,7 +215,10 @@ class SequenceInput:
     def _bed(self) -> Iterator[NamedSequence]:
         assert self.reference is not None, "checked above"
         store = open_or_build(self.reference, self.cache)
-        for row in BedReader(self.path, store):
+        rows: Iterable[BedRow] = BedReader(self.path, store)
+        if self.by_place:
+            rows = sorted(rows, key=lambda row: (row.contig.name, row.start, row.end))
+        for row in rows:
             first, last = max(0, row.start - self.flank_bp), min(row.contig.length, row.end + self.flank_bp)
             flanks = (row.start - first, last - row.end)
             codes, strand = bases(store.fetch(row.contig.name, first, last)), "+"
@@ -244,6 +254,121 @@ class SequenceInput:
                 end=len(codes),
                 kept=tuple(None if row.values[key] is None else str(row.values[key]) for key in self.keep),
             )
+
+
+ShortContigs = Literal["stop", "skip", "whole"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TiledGenome:
+    """Every contig of a genome in tiles, named `contig:start-end`.
+
+    Tiles begin every `stride_bp` bases; where they leave an end uncovered, one more ends with the contig. A
+    tile of N alone is left out.
+
+    Args:
+        path: FASTA, 2bit or store.
+        tile_bp: bases of a tile.
+        stride_bp: from the beginning of a tile to that of the next; `tile_bp` if absent.
+        short_contigs: of a contig that is shorter than a tile: `stop` is an error, `skip` leaves it out,
+            `whole` makes it a tile.
+        cache: folder of stores; the user's cache if absent.
+        by_name: contigs in the order of their names, not in that of the genome.
+
+    Raises:
+        ConfigError: CFG-54, the stride is longer than a tile.
+    """
+
+    path: Path
+    tile_bp: int
+    stride_bp: int | None = None
+    short_contigs: ShortContigs = "stop"
+    cache: Path | None = None
+    by_name: bool = False
+
+    def __post_init__(self) -> None:
+        if self.stride > self.tile_bp:
+            found = f"stride_bp={self.stride} above tile_bp={self.tile_bp}, which leaves bases between tiles"
+            expected = f"at most {self.tile_bp}"
+            raise _refused("stride_bp", found, expected, f"set stride_bp={self.tile_bp}, or leave it out")
+
+    @property
+    def notes(self) -> list[str]:
+        """What was left out, in sentences."""
+        short = [contig for contig in self.store.contigs if contig.length < self.tile_bp]
+        if not short or self._whole:
+            return []
+        return [f"{self.path}: {len(short):,} contigs shorter than tile_bp={self.tile_bp:,} are left out"]
+
+    @property
+    def stride(self) -> int:
+        """Bases from the beginning of a tile to that of the next."""
+        return self.stride_bp or self.tile_bp
+
+    @cached_property
+    def store(self) -> GenomeStore:
+        """The genome, whose contigs are long enough.
+
+        Raises:
+            DataError: SEQ-04, a contig is shorter than a tile; or the genome cannot be read.
+        """
+        store = open_or_build(self.path, self.cache)
+        short = [contig for contig in store.contigs if contig.length < self.tile_bp]
+        nothing_left = len(short) == len(store.contigs) and not self._whole
+        if short and (self.short_contigs == "stop" or nothing_left):
+            number = f"{len(short):,} of {len(store.contigs):,} contigs"
+            raise DataError(
+                "SEQ-04",
+                where=str(self.path),
+                found=f"{number} shorter than a tile, such as {short[0].name} of {short[0].length:,} bases",
+                expected=f"tile_bp={self.tile_bp:,} bases at least",
+                fix=f"set short_contigs=skip or whole, or tile_bp={min(each.length for each in short)}",
+            )
+        return store
+
+    @property
+    def _whole(self) -> bool:
+        return self.short_contigs == "whole"
+
+    @property
+    def contigs(self) -> list[Contig]:
+        """In the order in which they are read."""
+        contigs = self.store.contigs
+        return sorted(contigs, key=lambda contig: contig.name) if self.by_name else list(contigs)
+
+    def starts(self, contig: Contig) -> npt.NDArray[np.int64]:
+        """Where the tiles of a contig begin that are not N alone, ascending."""
+        if contig.length < self.tile_bp:
+            starts = np.zeros(int(self._whole), np.int64)
+        else:
+            last = contig.length - self.tile_bp
+            starts = np.unique(np.append(np.arange(0, last + 1, self.stride), last))
+        runs, flat = self.store.unknown_runs, starts + contig.offset
+        if not len(runs):
+            return starts
+        run_R2 = np.asarray(runs)[np.searchsorted(runs[:, 0], flat, side="right") - 1]
+        ends = flat + min(self.tile_bp, contig.length)
+        return starts[~((run_R2[:, 0] <= flat) & (ends <= run_R2[:, 1]))]
+
+    def __len__(self) -> int:
+        """Tiles of the whole genome."""
+        return sum(len(self.starts(contig)) for contig in self.contigs)
+
+    def __iter__(self) -> Iterator[NamedSequence]:
+        """The tiles, contig by contig, by start.
+
+        Raises:
+            DataError: SEQ-04, as of `store`.
+        """
+        for contig in self.contigs:
+            for start in self.starts(contig).tolist():
+                end = min(start + self.tile_bp, contig.length)
+                name = f"{contig.name}:{start}-{end}"
+                codes = bases(self.store.fetch(contig.name, start, end))
+                where = f"{self.path} {name}"
+                yield NamedSequence(
+                    id=name, codes=codes, where=where, contig=contig.name, start=start, end=end
+                )
 
 
 def _begins_with_comment(path: Path) -> bool:

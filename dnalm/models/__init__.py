@@ -6,6 +6,7 @@ from dnalm.models.layers import MaskedLMHead, TokenHead
 from dnalm.models.packing import Layout, Packed
 from dnalm.models.pretrained import (
     LayoutName,
+    Ensemble,
     Pretrained,
     TaskHead,
     TextTokens,
@@ -22,6 +23,7 @@ from dnalm.models.weights import has_weights
 __all__ = [
     "Encoder",
     "EncoderConfig",
+    "Ensemble",
     "HeadShape",
     "Layout",
     "LayoutName",

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from safetensors.torch import save_file
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from dnalm.console import stderr
 from dnalm.errors import CheckpointError, ConfigError, NumericsError, shown
 from dnalm.models.config import EncoderConfig
+from dnalm.limits import NOT_EMPTY
 from dnalm.models.encoder import Encoder, HeadShape, MaskedLM
 from dnalm.models.families import FAMILIES, OURS, Family, recognise, rename
 from dnalm.models.kernels import KernelName
@@ -292,6 +293,24 @@ class TextTokens:
         special = (self.start_id is not None) + (self.end_id is not None)
         longest = encoder.longest_sequence
         return self.limit is None or (longest is not None and self.limit >= longest - special)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ensemble:
+    """Several models whose predictions are averaged.
+
+    Args:
+        sources: run directories or model directories.
+        kernel: how attention is computed.
+    """
+
+    sources: Annotated[tuple[InputName, ...], NOT_EMPTY]
+    kernel: KernelName = "sdpa"
+
+    @property
+    def members(self) -> tuple[Pretrained, ...]:
+        """Each by itself."""
+        return tuple(Pretrained(source=source, kernel=self.kernel) for source in self.sources)
 
 
 @dataclass(frozen=True, kw_only=True)

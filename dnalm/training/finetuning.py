@@ -47,6 +47,7 @@ from dnalm.data.labelled import (
 )
 from dnalm.data.labelled.module import SequenceData
 from dnalm.data.labelled.samples import Vectors
+from dnalm.data.labelled.table import label_names
 from dnalm.durable import atomic_write
 from dnalm.errors import ConfigError
 from dnalm.limits import Steps
@@ -551,7 +552,7 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
         described = DescribedHead(
             task=data.task.title,
             kind=data.task.kind,
-            classes=list(data.task.classes),
+            classes=_names_of_outputs(data.task, self.division.num_classes),
             limit=data.limit,
             length_bp=int(np.median(data.division.train.lengths)),
             center=module.center,
@@ -627,6 +628,11 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
         if asked is not None and asked > fits:
             raise _misfit("sequences.max_tokens", f"{asked}", f"at most {fits}, which the encoder takes")
         return asked or fits
+
+
+def _names_of_outputs(task: AnyTask, number: int) -> list[str]:
+    """The labels of a multi-label task by name; the texts of classes, where they have any."""
+    return list(label_names(task.label_columns, number) if task.kind == "multilabel" else task.classes)
 
 
 def _misfit(where: str, found: str, expected: str) -> ConfigError:

@@ -28,12 +28,17 @@ def scores_of(kind: TaskKind, outputs_RO: Tensor) -> Tensor:
         kind: of the task.
         outputs_RO: float64.
     """
+    scores_RO = probabilities_of(kind, outputs_RO)
     if kind == "regression":
-        return outputs_RO.squeeze(1)
-    if kind == "multilabel":
-        return outputs_RO.sigmoid()
-    probability_RO = outputs_RO.softmax(1)
-    return probability_RO[:, 1] if kind == "binary" else probability_RO
+        return scores_RO.squeeze(1)
+    return scores_RO[:, 1] if kind == "binary" else scores_RO
+
+
+def probabilities_of(kind: TaskKind, outputs_RO: Tensor) -> Tensor:
+    """Probabilities of all classes or labels, (R, O); the values of regression as they are, (R, 1)."""
+    if kind == "regression":
+        return outputs_RO
+    return outputs_RO.sigmoid() if kind == "multilabel" else outputs_RO.softmax(1)
 
 
 def mean_loss(

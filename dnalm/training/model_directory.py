@@ -209,7 +209,7 @@ class DescribedHead:
     Attributes:
         task: what the task is called.
         kind: what its labels are.
-        classes: their texts, if they have any.
+        classes: their texts, if they have any; of a multi-label task the names of the labels.
         limit: tokens of a piece at most, special ones not counted; None for any.
         long: what it was trained and tested to do with a sequence of more tokens; see `SequenceRecipe`.
         average_strands: whether it was tested by the mean of its outputs on both strands.

@@ -20,10 +20,11 @@ from functools import partial
 from typing import Literal, Protocol
 
 import numpy as np
-import torch
 
+from dnalm.data.labelled import LongSequence
 from dnalm.errors import ConfigError
 from dnalm.evaluation.inference import Device, Floats, InferenceQueue, LoadedModel
+from dnalm.evaluation.prediction.reader import PredictionRecipe, in_label_units, submit_outputs
 from dnalm.genome.alphabet import UNKNOWN, Codes, bases, from_text, reverse_complement
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.variants import Allele
@@ -31,7 +32,6 @@ from dnalm.models import Pretrained
 from dnalm.small_files import sha256_once, window_tokens
 from dnalm.tokenizers import Tokenizer
 from dnalm.tokenizers.protocol import Ids
-from dnalm.training.metrics import scores_of
 from dnalm.training.model_directory import Finetuned, read_head
 
 ScoreName = Literal["llr", "pll", "distance", "prediction"]
@@ -110,6 +110,9 @@ class ScoringPlan:
             "distance": Distance(layers=self.chosen_layers(model.network.encoder.num_layers)),
         }
         if model.finetuned is not None:
+            if model.finetuned.head.kind == "segmentation":
+                found, fix = "score=prediction of a model that judges every base", "leave it out: score=[llr]"
+                raise _wrong("score", found, "a model with one answer for a sequence", fix)
             made["prediction"] = Prediction(model.finetuned)
         if len(set(self.scores)) < len(self.scores) or not self.scores:
             expected = "one score or several, each once"
@@ -361,7 +364,7 @@ def _measure(ref: Floats, alt: Floats) -> list[float]:
 
 
 class Prediction:
-    """`prediction`: the head's answer for ALT minus that for REF.
+    """`prediction`: the head's answer for ALT minus that for REF, as of `dnalm predict strands=both`.
 
     Of two classes it is the difference of the second's probability, P(active | ALT) - P(active | REF); of a
     regression that of the values, in their unit; of more classes or labels one number each,
@@ -372,27 +375,25 @@ class Prediction:
     """
 
     def __init__(self, finetuned: Finetuned) -> None:
-        self._finetuned = finetuned
+        self._head = finetuned.head
+        whole: LongSequence | None = "pieces" if self._head.long == "refuse" else None
+        self._recipe = PredictionRecipe(strands="both", long=whole).of_head(self._head)
         outputs = finetuned.model.head.shape.num_outputs
-        single = finetuned.head.kind in ("binary", "regression")
+        single = self._head.kind in ("binary", "regression")
         self.names = ("prediction",) if single else tuple(f"prediction_{n}" for n in range(outputs))
 
     def submit(self, queue: InferenceQueue, pair: Pair) -> ReadNumbers:
-        """See `Score.submit`."""
-        predicted: list[Floats] = [np.zeros(0)] * 2
-        for index, window in enumerate((pair.ref, pair.alt)):
-            text = Text.read(queue.model.tokenizer, window.codes)
-            pooled = text.touching(0, len(window.codes))
-            if self._finetuned.model.head.shape.pooling == "cls":
-                pooled = np.zeros(1, dtype=np.int64)
+        """See `Score.submit`; either strand of a pair has the same numbers, computed once."""
+        ref, alt = (
+            submit_outputs(queue, window.codes, self._recipe, where="a window")
+            for window in (pair.ref, pair.alt)
+        )
 
-            def receive(outputs_O: Floats, index: int = index) -> None:
-                head = self._finetuned.head
-                scores = scores_of(head.kind, torch.from_numpy(outputs_O)[None]).numpy()
-                predicted[index] = scores.reshape(-1) * head.scale + head.center
+        def read() -> list[float]:
+            difference_O = in_label_units(self._head, alt()) - in_label_units(self._head, ref())
+            return [float(value) for value in difference_O[-len(self.names) :]]
 
-            queue.submit("head_outputs", text.ids, receive, tokens=pooled)
-        return lambda: [float(value) for value in predicted[1] - predicted[0]]
+        return read
 
 
 @dataclass(frozen=True)
