@@ -109,7 +109,7 @@ def test_every_word_of_a_neighbour_is_answered_with_words_that_compose(alternati
         ("eval", "* Fix: write dnalm finetune, which measures the test set, or dnalm benchmark."),
         ("evaluate", "* or dnalm benchmark."),
         ("test", "* or dnalm benchmark."),
-        ("predict", "* Fix: write dnalm score for variants, dnalm embed for vectors, or dnalm finetune, *"),
+        ("infer", "* Fix: write dnalm predict, dnalm score for variants, or dnalm embed for vectors."),
         ("convert", "* Fix: write dnalm export."),
         ("download", "* Fix: write dnalm fetch."),
         ("fine-tune", "* Fix: write dnalm finetune."),
