@@ -5,8 +5,8 @@ from dnalm.models.encoder import Encoder, HeadShape, MaskedLM, SequenceModel
 from dnalm.models.layers import MaskedLMHead, TokenHead
 from dnalm.models.packing import Layout, Packed
 from dnalm.models.pretrained import (
-    LayoutName,
     Ensemble,
+    LayoutName,
     Pretrained,
     TaskHead,
     TextTokens,

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from dnalm.console import stderr
 from dnalm.errors import CheckpointError, ConfigError, NumericsError, shown
-from dnalm.models.config import EncoderConfig
 from dnalm.limits import NOT_EMPTY
+from dnalm.models.config import EncoderConfig
 from dnalm.models.encoder import Encoder, HeadShape, MaskedLM
 from dnalm.models.families import FAMILIES, OURS, Family, recognise, rename
 from dnalm.models.kernels import KernelName

@@ -24,7 +24,7 @@ from dnalm.evaluation.prediction.reader import PredictionRecipe, Predictor
 from dnalm.genome.alphabet import Codes
 from dnalm.models import Encoder, HeadShape, MaskedLM, SequenceModel, save_pretrained
 from dnalm.tokenizers import KmerTokenizer
-from dnalm.training.model_directory import DescribedHead, Finetuned, stock_head
+from dnalm.training.model_directory import DescribedHead, Finetuned, make_task_head
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def _models(tokenizer: KmerTokenizer) -> tuple[Predictor, PreTrainedModel]:
         task="t", kind="binary", classes=[], limit=510, length_bp=300, center=0.0, scale=1.0, shape=shape
     )
     with tempfile.TemporaryDirectory() as folder:
-        head = stock_head(described, model.head.state_dict())
+        head = make_task_head(described, model.head.state_dict(), tokenizer)
         save_pretrained(network, Path(folder), task_head=head)
         stock = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     loaded = LoadedModel(
