@@ -52,6 +52,7 @@ class Classes:
         classifier_modules: the names there of our `dense` and `output`.
         head_guard: the guard of the head of masked language modelling.
         classifier_guard: that of the classifier.
+        token_guard: that of a classifier of tokens, beside a classifier that shares no name with it.
     """
 
     encoder: str
@@ -60,6 +61,7 @@ class Classes:
     classifier_modules: Mapping[str, str] = field(default_factory=dict)
     head_guard: str | None = None
     classifier_guard: str | None = None
+    token_guard: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -476,6 +478,7 @@ NT_V1 = Family(
         classifier_modules=_ESM_CLASSIFIER,
         head_guard="lm_head.bias",
         classifier_guard="classifier.out_proj.weight",
+        token_guard="classifier.weight",
     ),
     write_only_fields=_ESM_WRITE_ONLY,
     arguments=_ESM_ARGUMENTS,

@@ -229,6 +229,8 @@ def save_pretrained(
     if task_head is not None and task_head.fits(family, model.encoder):
         tensors |= task_head.tensors(family)
         config |= task_head.config(family)
+        if classes.token_guard is not None:
+            tensors[classes.token_guard] = torch.zeros(0)
     elif task_head is not None and classes.classifier_guard is not None:
         tensors[classes.classifier_guard] = torch.zeros(0)
     if model.headless and classes.head_guard is not None:

@@ -213,6 +213,14 @@ def test_no_classifier_is_invented_for_another_head_in_a_published_layout(
         _equal(hidden, AutoModel.from_pretrained(tmp_path).eval()(input_ids=ids[None]).last_hidden_state[0])
 
 
+def test_no_classifier_of_tokens_is_invented_beside_esms_classifier(tmp_path: Path) -> None:
+    network = _finetuned("nt_v1", HeadShape(num_outputs=2, pooling="cls"))
+    head = _task_head(network, "single_label_classification")
+    save_pretrained(network.backbone, tmp_path, task_head=head)
+    with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
+        AutoModelForTokenClassification.from_pretrained(tmp_path)
+
+
 @pytest.mark.parametrize("name", STOCK)
 def test_no_masked_lm_is_invented_for_an_encoder_alone(name: str, tmp_path: Path) -> None:
     model = _model(name)
