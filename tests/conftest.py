@@ -33,6 +33,7 @@ SLOW = (  # killed runs, several processes, whole commands: more than half the t
     "tests/integration/",
     "tests/commands/test_benchmark.py",
     "tests/commands/test_embed.py",
+    "tests/commands/test_predict.py",
     "tests/commands/test_score.py",
     "tests/data/test_loading.py",
     "tests/evaluation/benchmark/test_leaderboard.py",
