@@ -251,6 +251,7 @@ class DnalmPreTrainedModel(PreTrainedModel):
     config_class = DnalmConfig
     base_model_prefix = "encoder"
     _supports_sdpa = True
+    accepts_loss_kwargs = False  # for `Trainer`: a loss is the mean over its batch
     _keys_to_ignore_on_load_unexpected = [r"^head\.", r"^task\."]  # noqa: RUF012 -- of the other classes
 
     @classmethod

@@ -3,10 +3,10 @@
     PYTHONPATH=. python experiments/parity/measure.py [experiment …]
 
 The model of the experiment file, at its full size, gets random weights large enough that every part
-matters, and is exported. DNABERT, GROVER and NT v1 are loaded by stock `transformers`; DNABERT-2, NT v2 and
-LOGO, which it lacks, are computed from the exported file by the plain equations of
-tests/models/plain_models.py. Sequences of unequal length go packed through ours and padded through theirs.
-Shown is the largest difference of any logit, and their standard deviation.
+matters, and is exported in the published layout. DNABERT, GROVER, NT v1 and LOGO are loaded by stock
+`transformers`; DNABERT-2, NT v2 and the released LOGO, which it lacks, are computed from the exported file by
+the plain equations of tests/models/plain_models.py. Sequences of unequal length go packed through ours and
+padded through theirs. Shown is the largest difference of any logit, and their standard deviation.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def measure(experiment: str) -> str:
     real = torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]
     ours = model(ids, Packed.from_lengths(LENGTHS), torch.arange(len(ids)))
     with tempfile.TemporaryDirectory() as name:
-        save_pretrained(model, Path(name))
+        save_pretrained(model, Path(name), layout="published")
         expected = theirs(model, Path(name), padded, real)[real]
     difference = float((ours - expected).abs().max())
     return f"{experiment:<12} {parameters:>13,} parameters  {difference:.1e} of {float(expected.std()):.2f}"

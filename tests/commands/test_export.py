@@ -128,14 +128,17 @@ def test_the_three_calls_of_a_fine_tuned_directory(name: str, pooling: str, fine
     if pooling == "cls":
         spells = torch.arange(len(ids)) == 0
     theirs = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    assert theirs.config.id2label == {0: "no", 1: "yes"}
     with torch.no_grad():
         answers = ours.model(ids, packed, spells, torch.tensor([0]), 1)
         logits = ours.model.backbone(ids, packed, torch.arange(len(ids)))
         torch.testing.assert_close(theirs(input_ids=ids[None]).logits, answers, atol=1e-5, rtol=1e-5)
         masked_lm = AutoModelForMaskedLM.from_pretrained(folder).eval()
         torch.testing.assert_close(masked_lm(input_ids=ids[None]).logits[0], logits, atol=1e-5, rtol=1e-5)
-    assert theirs.config.id2label == {0: "no", 1: "yes"}
-    assert AutoTokenizer.from_pretrained(folder).mask_token_id == ours.tokenizer.special.mask
+        raw = AutoTokenizer.from_pretrained(folder)(TEXT.lower(), return_tensors="pt")
+        assert torch.equal(raw["input_ids"][0], ids)
+        torch.testing.assert_close(theirs(**raw).logits, answers, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(masked_lm(**raw).logits[0], logits, atol=1e-5, rtol=1e-5)
 
 
 def test_another_layout_is_refused(

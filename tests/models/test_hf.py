@@ -18,6 +18,7 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    pipeline,
 )
 
 from dnalm.data.labelled import SequenceRecipe
@@ -432,3 +433,40 @@ def test_half_precision_answers_near_the_full_one(tmp_path: Path) -> None:
             found.append(opened(input_ids=padded, attention_mask=real).logits.float())
     assert (found[0] - found[1]).abs().max() < 0.1 * found[0].std()
     assert np.isfinite(found[1].numpy()).all()
+
+
+def test_a_pipeline_and_a_trainer_take_it_as_any_model(tmp_path: Path) -> None:
+    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+
+    tokenizer = KMERS["kmer_3"]
+    special = tokenizer.special
+    sizes = {"vocab_size": tokenizer.vocab_size, "padding_id": special.padding, "mask_id": special.mask}
+    network = _finetuned("nt_v2", HeadShape(num_outputs=2), **sizes)
+    tokens = TextTokens(start_id=special.start, end_id=special.end)
+    head = _head(network, PROBLEMS[0], classes=("no", "yes"), tokens=tokens)
+    save_pretrained(network.backbone, tmp_path / "model", task_head=head)
+    tokenizer.save(tmp_path / "model")
+    texts = ["ACGTACGTT", "TTGACCA"]
+    classify = pipeline("text-classification", model=str(tmp_path / "model"), top_k=None)
+    ids = torch.cat([torch.from_numpy(tokenizer.encode(from_text(text))) for text in texts])
+    lengths = [len(text) - 2 for text in texts]
+    packed = Packed.from_lengths([length + 2 for length in lengths])
+    spells = torch.tensor([flag for length in lengths for flag in (False, *[True] * length, False)])
+    with torch.no_grad():
+        expected = network(ids, packed, spells, torch.arange(2), 2).softmax(1)
+    for found, shares in zip(classify(texts, batch_size=2), expected.tolist(), strict=True):
+        scores = {each["label"]: each["score"] for each in found}
+        assert scores == pytest.approx(dict(zip(("no", "yes"), shares, strict=True)), abs=1e-5)
+
+    rows = [{**classify.tokenizer(text), "labels": number} for number, text in enumerate(texts)]
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
+    options: dict[str, Any] = {"max_steps": 2, "report_to": [], "use_cpu": True, "disable_tqdm": True}
+    trainer = Trainer(
+        model=model,
+        args=TrainingArguments(output_dir=str(tmp_path / "run"), learning_rate=0.01, **options),
+        train_dataset=rows,
+        data_collator=DataCollatorWithPadding(classify.tokenizer),
+    )
+    trainer.train()
+    before = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model").task.output.weight
+    assert not torch.equal(model.task.output.weight, before)
