@@ -5,7 +5,8 @@ best hit that touches the variant counts. A motif is lost where its p-value in R
 at least ten times as large, where worse than 1e-3 counts as 1e-3; gained is the reverse. What is named is the
 motif whose p-value changes most. This is a reading of the DNA alone: no model has a part in it.
 
-FIMO is memelite's (Grant et al. 2011); its p-values take A, C, G and T as equally frequent.
+FIMO is memelite's (Grant et al. 2011); its p-values take A, C, G and T as equally frequent. Rounding makes
+some of the best words 0: a p-value here is at least 4^-W, that of one word.
 
 N alleles, W bases of a motif, R bases of a window.
 """
@@ -123,7 +124,8 @@ def _best_sites(
         touches = (first < ends[owner]) & (last > starts[owner]) & inside
         owner, first, last = owner[touches], first[touches], last[touches]
         whole = known_bases[owner, last] - known_bases[owner, first] == width  # no N, and within the window
-        np.minimum.at(best[:, motif], owner[whole], table["p-value"].to_numpy(float)[touches][whole])
+        p_values = np.maximum(table["p-value"].to_numpy(float), 4.0**-width)
+        np.minimum.at(best[:, motif], owner[whole], p_values[touches][whole])
     return best.reshape(len(pairs), 2, len(known)).transpose(1, 0, 2)
 
 

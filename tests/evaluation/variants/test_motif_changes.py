@@ -11,6 +11,7 @@ from dnalm.genome.alphabet import from_text
 from dnalm.genome.meme import Table
 from dnalm.genome.store import GenomeStore, build_store
 from dnalm.genome.variants import Allele
+from dnalm.simulation import MOTIFS
 
 SITE, OTHER = "GATTACAGT", "CCGCCTTAA"
 FLANK = "TCTCTCTCTCTCTCTCTCTC"
@@ -67,6 +68,17 @@ def test_an_insertion_that_makes_another_site_gains_it(store: GenomeStore) -> No
     assert changes.gained is not None
     assert changes.gained.name == "other"
     assert changes.lost is None
+
+
+def test_the_best_word_of_a_motif_has_a_p_value_that_a_logarithm_can_be_taken_of(store: GenomeStore) -> None:
+    """Of SP1, FIMO gives 0 for it."""
+    table = np.maximum(MOTIFS["SP1"].probabilities, 1e-3)
+    known = {"SP1": table / table.sum(axis=1, keepdims=True)}
+    word = "".join("ACGT"[base] for base in table.argmax(axis=1))
+    (changes,) = find_motif_changes([_pair(store, 10, "", word)], known)
+    assert changes.gained is not None
+    assert changes.gained.p_alt == 4.0 ** -len(word)
+    assert changes.gained.orders == pytest.approx(np.log10(4.0 ** -len(word) / 1e-3))
 
 
 def test_no_site_is_found_over_n(store: GenomeStore) -> None:
