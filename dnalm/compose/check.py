@@ -347,6 +347,8 @@ def _type_name(annotation: Any) -> str:  # noqa: ANN401
         return "one of " + ", ".join(map(str, typing.get_args(annotation)))
     if options and typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return " or ".join("nothing" if name == "NoneType" else name for name in options)
+    if typing.get_origin(annotation) is dict:
+        return f"a mapping of {options[0]} to {options[1]}"
     return annotation.__name__ if isinstance(annotation, type) and not options else str(annotation)
 
 

@@ -135,8 +135,12 @@ def test_a_run_continues_on_the_same_peaks_and_refuses_others(capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["task=peaks", "task.reference=genome.fa"], 2, "task.peaks"),
-        (["task=peaks", "task.peaks=tf.bed"], 2, "task.reference"),
+        (
+            ["task=peaks", "task.reference=genome.fa"],
+            2,
+            "CFG-07 task.peaks: no value; a value (Path or a mapping of str to Path). Fix: give task.peaks=",
+        ),
+        (["task=peaks", "task.peaks=tf.bed"], 2, "CFG-07 task.reference: no value; a value (Path)"),
         ([*PEAKS, "task.negatives.ratio=0"], 2, "CFG-04 task.negatives.ratio: 0"),
         ([*PEAKS, "task.negatives={ratio:-1}"], 2, "CFG-04 task.negatives.ratio: -1"),
         ([*PEAKS[:1], "task.peaks=gone.bed", *PEAKS[2:]], 2, "CFG-20 task.peaks: gone.bed is not there"),
