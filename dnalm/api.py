@@ -3,6 +3,7 @@
     model = dnalm.load("runs/demo")                     # a run, a model directory, or owner/name on the hub
     model.embed(["ACGT", "TTGA"])                       # (2, D) float32
     model.embed(["ACGT", "TTGA"], resolution="base")    # two arrays (L, D)
+    model.predict(["ACGT", "TTGA"])                     # (2, O): of a fine-tuned model
     model.masked_probabilities("ACGT")                  # (4, 4): A, C, G, T at each base, hidden by itself
     model.score("variants.vcf", reference="genome.fa")  # a table: CHROM, POS, ID, REF, ALT, llr, skipped
     dnalm.genome("genome.fa").fetch("chr1", 100, 200)   # 100 letters
@@ -22,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from dnalm.data.labelled import LongSequence
 from dnalm.data.labelled.table import read_codes
 from dnalm.errors import ConfigError, DataError, shown
 from dnalm.evaluation.embedding.reader import (
@@ -34,6 +36,7 @@ from dnalm.evaluation.embedding.reader import (
 )
 from dnalm.evaluation.inference import Device, LoadedModel, Precision
 from dnalm.evaluation.interpretation.reader import Reader, expectations
+from dnalm.evaluation.prediction.reader import PredictionRecipe, Predictor, Strands, output_names
 from dnalm.evaluation.sequence_inputs import NamedSequence
 from dnalm.evaluation.variants.output import score_table
 from dnalm.evaluation.variants.scoring import ScoreName, Scorer, ScoringPlan
@@ -140,6 +143,11 @@ class Model:
         """What it was fine-tuned for: `task`, `kind`, `classes`; None of a model that was not."""
         return None if self._loaded.finetuned is None else self._loaded.finetuned.head
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What the columns of `predict` are: classes, labels or `value`; none of a model without a task."""
+        return () if self.task is None else output_names(self.task)
+
     @overload
     def embed(
         self,
@@ -212,6 +220,48 @@ class Model:
                 for each, state in zip(part, states, strict=True)
             ]
         return np.concatenate(found) if resolution == "sequence" else found
+
+    def predict(
+        self,
+        sequences: Sequences,
+        *,
+        strands: Strands = "as_trained",
+        long: LongSequence | None = None,
+        batch_tokens: int = 16_384,
+    ) -> npt.NDArray[np.float64] | list[npt.NDArray[np.float64]]:
+        """What a fine-tuned model says of sequences, the same as `dnalm predict`.
+
+        Args:
+            sequences: texts; one text counts as a list of one.
+            strands: `both` averages over a sequence and its reverse complement, `forward` reads it as it is;
+                `as_trained` does what the model was tested with.
+            long: what is done with a sequence of more tokens than the model was trained on: `pieces`,
+                `truncate` or `refuse`; as the model was tested if absent.
+            batch_tokens: computed together, about; changes speed and memory alone.
+
+        Returns:
+            (n, O) float64, whose columns `outputs` names: probabilities of classes or labels, or the value in
+            the labels' unit; of a model that judges every base a list of n arrays (L, O).
+
+        Raises:
+            CheckpointError: CKPT-04, it was not fine-tuned.
+            DataError: as `embed`; SEQ-02, a sequence is too long and `long` is `refuse`.
+            ConfigError: API-02, an argument is none of its choices; PRED-01, these do not fit the task.
+            NumericsError: NUM-10, a prediction is not finite.
+        """
+        self._require_task_head()
+        recipe = PredictionRecipe(
+            strands=_choice("strands", strands, get_args(Strands)),
+            long=None if long is None else _choice("long", long, get_args(LongSequence)),
+            batch_tokens=batch_tokens,
+        )
+        predictor, named = Predictor([self._loaded], recipe), _read(sequences)
+        found: list[npt.NDArray[np.float64]] = []
+        for first in range(0, len(named), _AT_ONCE):
+            part = named[first : first + _AT_ONCE]
+            read = predictor.predict([each.codes for each in part], where=[each.where for each in part])
+            found += [each.astype(np.float64, copy=False) for each in read]
+        return found if predictor.per_base else np.stack(found)
 
     def masked_probabilities(
         self, sequence: str, *, window_bp: int | None = None, batch_tokens: int = 16_384

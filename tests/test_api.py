@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -19,10 +20,13 @@ from dnalm.commands.score import score as score_command
 from dnalm.errors import CheckpointError, ConfigError, DataError
 from dnalm.evaluation.embedding.files import EmbeddingPlan, embed_file, read_embeddings
 from dnalm.evaluation.embedding.reader import EmbeddingRecipe
+from dnalm.evaluation.prediction.reader import Predictor
 from dnalm.evaluation.sequence_inputs import SequenceInput
-from dnalm.models import Packed, Pretrained
+from dnalm.genome.alphabet import from_text
+from dnalm.models import HeadShape, Packed, Pretrained, SequenceModel
+from dnalm.training.model_directory import DescribedHead, write_model_directory
 from tests.conftest import random_sequence
-from tests.evaluation.embedding.models import PAIRS, save
+from tests.evaluation.embedding.models import PAIRS, save, tiny
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = [random_sequence(length, length) for length in (60, 33, 200, 12)]
@@ -135,8 +139,6 @@ def test_one_text_is_a_list_of_one_and_case_and_ambiguous_letters_do_not_matter(
 
 def by_hand(model: api.Model, text: str, place: int) -> np.ndarray:
     """A, C, G, T at a base: the tokens over it masked, the vocabulary summed by its letters there."""
-    from dnalm.genome.alphabet import from_text
-
     codes, tokenizer = from_text(text), model.tokenizer
     ids = tokenizer.encode(codes)
     spans = tokenizer.spans(codes, ids)
@@ -209,6 +211,54 @@ def test_the_table_of_scores_is_the_file_of_the_command(
     last = found.to_pylist()[-1]
     assert last["llr"] is None
     assert last["skipped"]
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Models with the head of a task: one of three classes, one that judges every base."""
+    made = {}
+    for kind in ("multiclass", "segmentation"):
+        network, tokenizer = tiny("kmer", max_positions=40)
+        shape = HeadShape(num_outputs=3, pooling="mean", dense=True)
+        torch.manual_seed(5)
+        head = SequenceModel(network, shape).head
+        described = DescribedHead(
+            task="t", kind=kind, classes=["a", "b", "c"], limit=30, length_bp=60, center=0.0, scale=1.0,
+            shape=shape, average_strands=True,
+        )  # fmt: skip
+        made[kind] = tmp_path_factory.mktemp(kind)
+        write_model_directory(
+            made[kind], model=network, weights=network.state_dict(), tokenizer=tokenizer, config={},
+            data_fingerprint="0" * 16, precision="32-true", steps=1, window_tokens=30,
+            heads={"task": head.state_dict()}, described={"head": dataclasses.asdict(described)},
+        )  # fmt: skip
+    return made
+
+
+def test_predictions_are_those_of_the_commands_reader(tuned: dict[str, Path]) -> None:
+    model = dnalm.load(tuned["multiclass"], device="cpu")
+    found = model.predict(TEXTS)
+    assert isinstance(found, np.ndarray)
+    assert (found.shape, found.dtype, model.outputs) == ((4, 3), np.float64, ("a", "b", "c"))
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-9)
+    predictor = Predictor.open([Pretrained(source=str(tuned["multiclass"]))], device="cpu")
+    np.testing.assert_allclose(found, predictor.predict([from_text(text) for text in TEXTS]), atol=1e-6)
+    forward = model.predict(TEXTS, strands="forward")
+    assert np.abs(forward - found).max() > 1e-6  # it was tested on both strands, and so it is read
+    complement = [text.translate(str.maketrans("ACGT", "TGCA"))[::-1] for text in TEXTS]
+    np.testing.assert_allclose(model.predict(complement), found, atol=1e-6)
+    per_base = dnalm.load(tuned["segmentation"], device="cpu").predict(TEXTS)
+    assert [each.shape for each in per_base] == [(len(text), 3) for text in TEXTS]
+
+
+def test_what_cannot_be_predicted_is_a_sentence(tuned: dict[str, Path], folders: dict[str, Path]) -> None:
+    with pytest.raises(CheckpointError, match=r"CKPT-04 .*without the head of a task"):
+        dnalm.load(folders["kmer"], device="cpu").predict(TEXTS)
+    model = dnalm.load(tuned["multiclass"], device="cpu")
+    with pytest.raises(ConfigError, match="API-02 strands: 'reverse'; one of as_trained, forward, both"):
+        model.predict(TEXTS, strands="reverse")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="SEQ-02 sequence 0: 58 tokens; at most 30"):
+        model.predict(TEXTS, long="refuse")
 
 
 def test_half_width_products_are_close_and_not_the_same(folders: dict[str, Path]) -> None:
