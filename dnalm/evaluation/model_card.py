@@ -399,7 +399,7 @@ class _Card:
     def loading(self) -> list[str]:
         """Code that opens it."""
         lines = ["", "## How to load it", "", "```python", *self._transformers(), "```", ""]
-        lines += ["or with dnalm (`pip install dnalm`), which checks every file by its checksum:", ""]
+        lines += ["or with dnalm, which checks every file by its checksum:", ""]
         ask = 'model.predict(["ACGTACGTACGTACGT"])' if self.head else 'model.embed(["ACGTACGTACGTACGT"])'
         lines += ["```python", "import dnalm", "", f'model = dnalm.load("{_FOLDER}")', ask, "```", ""]
         commands = [

@@ -43,8 +43,7 @@ def test_every_command_composes_and_checks(
     files = (*files, *(f"{genome}.gff3.gz" for genome in ("sacCer3", "SK1", "Sarb")))
     files = (
         *files,
-        "runs/mine/config.yaml",
-        "runs/mine/model/config.json",
+        *(f"runs/{run}/{name}" for run in ("mine", "seed2") for name in ("config.yaml", "model/config.json")),
         "train.csv",
         "dev.csv",
         "test.csv",
