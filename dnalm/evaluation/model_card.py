@@ -390,6 +390,11 @@ class _Card:
             lines.append(
                 "- Its figures hold for sequences drawn as the test set was; elsewhere it is untested."
             )
+        if self.head is not None and self.head.average_strands:
+            lines.append(
+                "- Its figures are of both strands averaged, as dnalm predict does; "
+                "the classes of transformers read the given strand alone."
+            )
         lines.append("- A, C, G, T and N alone: every other letter is read as N.")
         lines.append(
             "- For research; not for clinical use, and no basis for a decision about a person's health."

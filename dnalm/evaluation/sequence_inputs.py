@@ -298,7 +298,8 @@ class TiledGenome:
         short = [contig for contig in self.store.contigs if contig.length < self.tile_bp]
         if not short or self._whole:
             return []
-        return [f"{self.path}: {len(short):,} contigs shorter than tile_bp={self.tile_bp:,} are left out"]
+        contigs, are = ("contig", "is") if len(short) == 1 else ("contigs", "are")
+        return [f"{self.path}: {len(short):,} {contigs} shorter than tile_bp={self.tile_bp:,} {are} left out"]
 
     @property
     def stride(self) -> int:

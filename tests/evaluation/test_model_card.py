@@ -131,7 +131,11 @@ def test_the_card_of_a_finetuned_model_has_its_task_and_the_untrained_twin(tmp_p
         "| trained parameters | `100 of 5,100` |",
         "dnalm predict model=path/to/this",
     ):
-        assert said.replace("(", "(") in text, said
+        assert said in text, said
+    assert "both strands" not in text
+    both = directory(tmp_path / "both", head={**HEAD, "average_strands": True})
+    leave_results(both, FINETUNED)
+    assert "the classes of transformers read the given strand alone" in (both / "README.md").read_text()
     random = directory(tmp_path / "random", head=HEAD)
     leave_results(random, dataclasses.replace(FINETUNED, base="random"))
     assert "nothing was pretrained" in (random / "README.md").read_text()

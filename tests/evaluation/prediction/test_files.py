@@ -160,7 +160,7 @@ def test_a_contig_shorter_than_a_tile_is_an_error_or_a_choice(folder: Path) -> N
         list(tiles(folder, 100))
     skipping = tiles(folder, 100, short_contigs="skip")
     assert {tile.contig for tile in skipping} == {"chr10"}
-    assert skipping.notes == [f"{folder}/genome.fa: 1 contigs shorter than tile_bp=100 are left out"]
+    assert skipping.notes == [f"{folder}/genome.fa: 1 contig shorter than tile_bp=100 is left out"]
     whole = list(tiles(folder, 100, short_contigs="whole"))
     assert [(tile.start, tile.end) for tile in whole if tile.contig == "chr2"] == [(0, 95)]
     with pytest.raises(DataError, match="2 of 2 contigs shorter"):
