@@ -46,7 +46,7 @@ class Division:
             DataError: the file is malformed or names what the genome lacks; DATA-11, a side is left
                 without bases.
         """
-        regions = merge(read_bed_table(bed, store).intervals)
+        regions = merge(read_bed_table(bed, store, other_contigs=None).intervals)
         sides = {"train": self.train, "validation": self.validation}
         inside = {name: intersect(side, regions) for name, side in sides.items()}
         for name, side in sides.items():
@@ -134,7 +134,7 @@ class SplitByContig:
                     fix=f"leave {name} out",
                 )
             if contig is None:
-                raise aliases.error("STORE-07", "data.split.validation", name)
+                raise aliases.error("STORE-07", "data.split.validation", name, can_skip=False)
             named[name] = contig
         return named
 
@@ -165,7 +165,7 @@ class SplitByRegion:
         Raises:
             DataError: the file is malformed or names what the genome lacks.
         """
-        validation = merge(read_bed_table(self.bed, store).intervals)
+        validation = merge(read_bed_table(self.bed, store, other_contigs=None).intervals)
         return _divided(
             store,
             train=_without(store, validation, self.gap),

@@ -215,7 +215,7 @@ class SequenceInput:
     def _bed(self) -> Iterator[NamedSequence]:
         assert self.reference is not None, "checked above"
         store = open_or_build(self.reference, self.cache)
-        rows: Iterable[BedRow] = BedReader(self.path, store)
+        rows: Iterable[BedRow] = BedReader(self.path, store, other_contigs=None)
         if self.by_place:
             rows = sorted(rows, key=lambda row: (row.contig.name, row.start, row.end))
         for row in rows:

@@ -101,7 +101,7 @@ def read_bed_table(
     *,
     value: str | None = None,
     names: bool = False,
-    other_contigs: OtherContigs = "error",
+    other_contigs: OtherContigs | None = "error",
     on_read: OnRead | None = None,
 ) -> IntervalTable:
     """Read BED, narrowPeak, broadPeak or bedGraph.
@@ -141,7 +141,8 @@ class AnnotationReader(ABC, Generic[Row]):
     Args:
         path: plain, gzip or bgzip; its suffix says the format.
         store: the genome the intervals must lie on; contig names may be aliases.
-        other_contigs: whether a contig that the genome lacks is an error or skipped and counted.
+        other_contigs: whether a contig that the genome lacks is an error or skipped and counted; None is an
+            error that names no such key, for callers without one.
         on_read: called with every piece of the file, which is read twice, for progress.
 
     Raises:
@@ -158,11 +159,11 @@ class AnnotationReader(ABC, Generic[Row]):
         path: Path,
         store: GenomeStore,
         *,
-        other_contigs: OtherContigs = "error",
+        other_contigs: OtherContigs | None = "error",
         on_read: OnRead | None = None,
     ) -> None:
         self.path, self._on_read = Path(path), on_read
-        self._skips_others = other_contigs == "skip"
+        self._skips_others, self._has_key = other_contigs == "skip", other_contigs is not None
         self.num_skipped = self._num_latin = 0
         self._skipped_name = ""
         self._survey(store)
@@ -202,7 +203,8 @@ class AnnotationReader(ABC, Generic[Row]):
         contig = self.aliases.find(name)
         if contig is None:
             if not (self._skips_others and self.aliases.is_unknown(name)):
-                raise self.aliases.error(self.contig_code, f"{line.path}:{line.number}", name)
+                where = f"{line.path}:{line.number}"
+                raise self.aliases.error(self.contig_code, where, name, can_skip=self._has_key)
             self.num_skipped += 1
             self._skipped_name = name
         return contig

@@ -109,8 +109,8 @@ class ContigAliases:
         contig = self.table.get(name)
         return self._store.contig(contig) if contig else None
 
-    def error(self, code: str, where: str, name: str) -> DataError:
-        """What is wrong with a name that `find` does not find."""
+    def error(self, code: str, where: str, name: str, *, can_skip: bool = True) -> DataError:
+        """What is wrong with a name that `find` does not find; `can_skip` by a key `other_contigs`."""
         found, expected = f"unknown contig `{name}`", f"a contig of {self._store.source.name}"
         candidates = self._found.get(name, [])
         if len(candidates) > 1:
@@ -122,7 +122,8 @@ class ContigAliases:
             expected, fix = "one name of the file for a contig", "rename or remove one of them"
         else:
             hint = nearest_names(name, self._store)
-            fix = f"did you mean {hint}? Else give the file of this genome, or other_contigs=skip"
+            fix = f"did you mean {hint}? Else give the file of this genome"
+            fix += ", or other_contigs=skip" if can_skip else ""
         return DataError(code, where=where, found=found, expected=expected, fix=fix)
 
 

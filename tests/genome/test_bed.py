@@ -124,6 +124,14 @@ def test_malformed_line_gives_its_code_place_and_cause(
     assert [word for word in words if word not in message] == []
 
 
+def test_an_unknown_contig_names_a_key_where_there_is_one(store: GenomeStore, tmp_path: Path) -> None:
+    (tmp_path / "a.bed").write_text("chr3\t1\t3\n")
+    for other_contigs, is_named in (("error", True), (None, False)):
+        with pytest.raises(DataError, match="BED-06") as caught:
+            read_bed_table(tmp_path / "a.bed", store, other_contigs=other_contigs)
+        assert ("other_contigs=skip" in str(caught.value)) is is_named
+
+
 @pytest.mark.parametrize("content", ["", "# nothing\n\n"])
 def test_bed_11_file_without_intervals(content: str, store: GenomeStore, tmp_path: Path) -> None:
     (tmp_path / "a.bed").write_text(content)

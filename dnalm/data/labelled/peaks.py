@@ -460,7 +460,7 @@ def _named(names: Sequence[str], key: str, store: GenomeStore, aliases: Mapping[
     for name in names:
         contig = store.contig(aliases[name]) if name in aliases else alone.find(name)
         if contig is None and alone.is_unknown(name):
-            raise alone.error("STORE-07", key, name)
+            raise alone.error("STORE-07", key, name, can_skip=False)
         if contig is None or contig in found:
             raise _named_twice(key, name)
         found.append(contig)
