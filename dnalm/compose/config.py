@@ -110,7 +110,8 @@ def _as_hydra(word: Word, command: str, folders: Sequence[Path]) -> list[str]:
         _check_root(word, command)
         return [f"++{word.text}"]
     offered = options(word.key, folders)
-    if word.value.startswith("[") and "several" in offered:
+    is_list = word.text.partition("=")[2].startswith("[")  # a quoted path may begin so too
+    if is_list and "several" in offered:
         (asked,) = _asked(word.key, "several", folders)
         return [f"{word.key}=several", f"++{word.key}.{asked}={word.value}"]
     is_path = "/" in word.value or Path(word.value).exists()

@@ -11,7 +11,6 @@ R rows, O outputs, L bases.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from dnalm.evaluation.inference import Floats
 from dnalm.evaluation.parts import DoneParts, summary_path
 from dnalm.evaluation.prediction.tracks import Rows, Run, mean_runs, write_bed, write_bigwig
 from dnalm.evaluation.sequence_inputs import SequenceInput, TiledGenome
-from dnalm.tables import harmless
+from dnalm.tables import row_writer
 
 ENDINGS = (".tsv", ".parquet", ".bed", ".bw")
 _MOST_COLUMNS = 64  # of classes, as in the predictions of fine-tuning
@@ -354,22 +353,18 @@ def _table(
 
 def _write_tsv(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
     """Numbers have nine significant digits, of bases seven."""
-    spelt: dict[str | None, str] = {None: ""}
+    digits = {pa.string(): "", pa.float64(): ".9g", pa.float32(): ".7g"}
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow([harmless(name) for name in schema.names])
+        write = row_writer(file, delimiter="\t")
+        write(schema.names)
         for table in tables:
-            cells: list[Iterable[object]] = []
-            for field in schema:
-                values = table[field.name].to_pylist()
-                if pa.types.is_string(field.type):
-                    spelt |= {text: harmless(text) for text in {*values} - spelt.keys()}
-                    cells.append([spelt[text] for text in values])
-                    continue
-                digits = {pa.float64(): ".9g", pa.float32(): ".7g"}.get(field.type, "d")
-                cells.append([format(value, digits) for value in values])
-            writer.writerows(zip(*cells, strict=True))
-            spelt = {None: ""}
+            columns = [
+                ["" if value is None else format(value, digits.get(field.type, "d")) for value in values]
+                for field in schema
+                for values in [table[field.name].to_pylist()]
+            ]
+            for row in zip(*columns, strict=True):
+                write(row)
 
 
 def _write_given_intervals(path: Path, done: DoneParts, output: OutputPlan) -> None:
