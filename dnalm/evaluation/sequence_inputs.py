@@ -91,6 +91,22 @@ class NamedSequence:
         return [place for place in range(*self.inner) if self.codes[place] != UNKNOWN]
 
 
+Part = list[NamedSequence]
+
+
+def in_parts(sequences: Iterable[NamedSequence], *, most: int, most_bp: int) -> Iterator[Part]:
+    """Cut an input into parts of at most so many sequences and, but for a single one, bases."""
+    part, num_bases = Part(), 0
+    for sequence in sequences:
+        if part and (len(part) == most or num_bases + len(sequence.codes) > most_bp):
+            yield part
+            part, num_bases = [], 0
+        part.append(sequence)
+        num_bases += len(sequence.codes)
+    if part:
+        yield part
+
+
 @dataclass(frozen=True, kw_only=True)
 class SequenceInput:
     """A file of sequences.

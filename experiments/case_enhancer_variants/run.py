@@ -26,6 +26,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pyarrow.parquet as pq
 
 from dnalm.evaluation.statistics import bootstrap_interval, metric_of
 from dnalm.genome.meme import write_meme
@@ -196,8 +197,6 @@ def write_known(path: Path) -> None:
 
 def task_row(name: str, run: Path) -> Row:
     """Enhancer or background, on the test contigs."""
-    import pyarrow.parquet as pq
-
     table = pq.read_table(run / "predictions.parquet")
     labels, scores = table["label"].to_numpy(), table["score"].to_numpy()
     return interval_row("enhancers", name, "probability", "auprc", labels, scores)
@@ -336,8 +335,6 @@ def write_states(data: Path, tissue: str, work: Path) -> Path:
 
 def tissue_rows(name: str, run: Path) -> list[Row]:
     """Enhancers of each tissue against all other windows of the test piece."""
-    import pyarrow.parquet as pq
-
     table = pq.read_table(run / "predictions.parquet")
     return [
         {**interval_row("enhancers", name, "probability", "auprc", labels, scores), "of": tissue}

@@ -31,14 +31,13 @@ from dnalm.evaluation.embedding.reader import (
 )
 from dnalm.evaluation.inference import Device, LoadedModel
 from dnalm.evaluation.parts import DoneParts, PartFolder, opened_output, summary_path, work_on
-from dnalm.evaluation.sequence_inputs import NamedSequence, SequenceInput
+from dnalm.evaluation.sequence_inputs import Part, SequenceInput, in_parts
 from dnalm.genome.store import open_or_build
 from dnalm.models import Pretrained
 from dnalm.tokenizers import Tokenizer
 from dnalm.training.finetuning import weights_checksum
 
 PART_SEQUENCES, PART_BP = 1024, 1 << 17
-Part = list[NamedSequence]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,19 +76,6 @@ class EmbeddingPlan:
         schema = schema_of(self.recipe, state.encoder.hidden_size, self.keep)
         rows = rows_of(part, states, self.recipe, schema)
         folder.keep(number, lambda beside: pq.write_table(rows, beside))
-
-
-def parts_of(sequences: Iterable[NamedSequence]) -> Iterator[Part]:
-    """Cut the input into parts of a bounded number of sequences and, but for a single one, of bases."""
-    part, num_bases = Part(), 0
-    for sequence in sequences:
-        if part and (len(part) == PART_SEQUENCES or num_bases + len(sequence.codes) > PART_BP):
-            yield part
-            part, num_bases = [], 0
-        part.append(sequence)
-        num_bases += len(sequence.codes)
-    if part:
-        yield part
 
 
 ENDINGS = (".parquet", ".npy", ".zarr")
@@ -138,8 +124,9 @@ def embedding(
         schema = schema_of(plan.recipe, reader.encoder.hidden_size, plan.keep)
         contract = _contract(source, plan, reader)
         folder = PartFolder.begin(out, ".parquet", contract)
+        parts = in_parts(source, most=PART_SEQUENCES, most_bp=PART_BP)
         with progress_bar("Embedding", total=None) as advance:
-            done = work_on(parts_of(source), folder, plan, workers=workers, advance=advance, lock=lock)
+            done = work_on(parts, folder, plan, workers=workers, advance=advance, lock=lock)
         num_rows = _write(out, done, schema)
         yield EmbeddedFile(
             path=out,

@@ -7,7 +7,7 @@ all of them end to end. `writers` makes the output of the parts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,14 +22,13 @@ from dnalm.evaluation.inference import Device, Floats
 from dnalm.evaluation.parts import PartFolder, opened_output, work_on
 from dnalm.evaluation.prediction.outputs import ENDINGS, OutputPlan, Totals, check_output, write_output
 from dnalm.evaluation.prediction.reader import PredictionRecipe, Predictor
-from dnalm.evaluation.sequence_inputs import NamedSequence, SequenceInput, TiledGenome
+from dnalm.evaluation.sequence_inputs import Part, SequenceInput, TiledGenome, in_parts
 from dnalm.genome.store import open_or_build
 from dnalm.models import Pretrained
 from dnalm.training.finetuning import weights_checksum
 from dnalm.training.model_directory import DescribedHead
 
 PART_SEQUENCES, PART_BP = 4096, 1 << 18
-Part = list[NamedSequence]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,19 +74,6 @@ def _rows(part: Part, predictions: Sequence[Floats], *, num_kept: int, per_base:
     numbers = pa.array(flat.astype(np.float32 if per_base else np.float64))
     columns["values"] = pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), numbers)
     return pa.table(columns)
-
-
-def parts_of(sequences: Iterable[NamedSequence]) -> Iterator[Part]:
-    """Cut the input into parts of a bounded number of sequences and, but for a single one, of bases."""
-    part, num_bases = Part(), 0
-    for sequence in sequences:
-        if part and (len(part) == PART_SEQUENCES or num_bases + len(sequence.codes) > PART_BP):
-            yield part
-            part, num_bases = [], 0
-        part.append(sequence)
-        num_bases += len(sequence.codes)
-    if part:
-        yield part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +131,9 @@ def prediction(
         contract = _contract(source, plan, predictor)
         folder = PartFolder.begin(out, ".parquet", contract)
         total = len(source) if isinstance(source, TiledGenome) else None
+        parts = in_parts(source, most=PART_SEQUENCES, most_bp=PART_BP)
         with progress_bar("Predicting", total=total, unit="sequences") as advance:
-            done = work_on(parts_of(source), folder, plan, workers=workers, advance=advance, lock=lock)
+            done = work_on(parts, folder, plan, workers=workers, advance=advance, lock=lock)
         if not done.files:
             raise ConfigError(
                 "PRED-01",

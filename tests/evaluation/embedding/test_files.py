@@ -17,7 +17,7 @@ from dnalm.evaluation.embedding import files as parts
 from dnalm.evaluation.embedding.files import EmbeddingPlan, embed_file, read_embeddings
 from dnalm.evaluation.embedding.reader import EmbeddingRecipe, SequenceReader
 from dnalm.evaluation.inference import LoadedModel
-from dnalm.evaluation.sequence_inputs import SequenceInput
+from dnalm.evaluation.sequence_inputs import SequenceInput, in_parts
 from dnalm.genome.alphabet import from_text, reverse_complement, to_text
 from dnalm.models import Pretrained
 from tests.conftest import random_sequence
@@ -156,10 +156,8 @@ def test_vectors_do_not_depend_on_the_order_of_the_input_or_its_parts(
     assert np.load(tmp_path / "a.npy")[::-1] == pytest.approx(np.load(tmp_path / "b.npy"), abs=TOLERANCE)
 
 
-def test_parts_are_bounded_in_sequences_and_bases(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(parts, "PART_SEQUENCES", 3)
-    monkeypatch.setattr(parts, "PART_BP", 100)
-    cut = list(parts.parts_of(write_inputs(tmp_path)["fasta"]))
+def test_parts_are_bounded_in_sequences_and_bases(tmp_path: Path) -> None:
+    cut = list(in_parts(write_inputs(tmp_path)["fasta"], most=3, most_bp=100))
     assert [[len(sequence.codes) for sequence in part] for part in cut] == [[60, 33], [200], [12]]
 
 
