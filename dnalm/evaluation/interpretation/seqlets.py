@@ -19,6 +19,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -291,6 +292,25 @@ def compare(found: Sequence[FoundMotif], known: Mapping[str, Table]) -> list[Mat
     ]
 
 
+def find_sites(texts: Sequence[Codes], known: Mapping[str, Table], *, threshold: float) -> list[Any]:
+    """FIMO's table of hits for each motif, on both strands; a hit may hold N or hang over an end.
+
+    Args:
+        texts: (R,) codes 0-4 each.
+        known: (W, 4) probabilities by name.
+        threshold: highest p-value of a hit.
+    """
+    from memelite import fimo  # numba's import takes seconds
+
+    hot = np.zeros((len(texts), 4, max(len(codes) for codes in texts)), dtype=np.int8)
+    for number, codes in enumerate(texts):
+        places = np.flatnonzero(codes < UNKNOWN)
+        hot[number, codes[places], places] = 1
+    tables = {name: np.ascontiguousarray(table.T) for name, table in known.items()}
+    found: list[Any] = fimo(tables, hot, threshold=threshold)
+    return found
+
+
 def scan(
     texts: Sequence[Codes], scores: Sequence[Floats], known: Mapping[str, Table], *, threshold: float
 ) -> list[SiteKnowledge]:
@@ -302,15 +322,7 @@ def scan(
         known: (W, 4) probabilities by name.
         threshold: highest p-value of a hit.
     """
-    from memelite import fimo
-
-    length = max(len(codes) for codes in texts)
-    hot = np.zeros((len(texts), 4, length), dtype=np.int8)
-    for number, codes in enumerate(texts):
-        places = np.flatnonzero(codes < UNKNOWN)
-        hot[number, codes[places], places] = 1
-    tables = {name: np.ascontiguousarray(table.T) for name, table in known.items()}
-    hits = fimo(tables, hot, threshold=threshold)
+    hits = find_sites(texts, known, threshold=threshold)
     values = np.concatenate(list(scores))
     starts = np.cumsum([0, *(len(codes) for codes in texts)])
     rows = []

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from dnalm.console import stdout
+from dnalm.evaluation.interpretation.seqlets import find_sites
 from dnalm.evaluation.variants.output import Scored, number_text
 from dnalm.evaluation.variants.scoring import Pair, ScoringPlan, make_pair
 from dnalm.genome.alphabet import UNKNOWN
@@ -103,19 +104,15 @@ def _best_sites(
     pairs: Sequence[Pair], known: Mapping[str, Table]
 ) -> np.ndarray[tuple[int, int, int], np.dtype[np.float64]]:
     """The least p-value of each motif's sites over each allele, (2, N, motifs): of REF and of ALT."""
-    from memelite import fimo  # numba's import takes seconds
-
     windows = [window for pair in pairs for window in (pair.ref, pair.alt)]
-    hot = np.zeros((len(windows), 4, max(len(window.codes) for window in windows)), dtype=np.int8)
-    for number, window in enumerate(windows):
-        places = np.flatnonzero(window.codes < UNKNOWN)
-        hot[number, window.codes[places], places] = 1
-    hits = fimo(
-        {name: np.ascontiguousarray(table.T) for name, table in known.items()}, hot, threshold=_WEAKEST
-    )
+    hits = find_sites([window.codes for window in windows], known, threshold=_WEAKEST)
     starts = np.array([window.start for window in windows])
     ends = np.array([window.end for window in windows])
-    known_bases = np.cumsum([np.pad(hot[n].sum(axis=0), (1, 0)) for n in range(len(windows))], axis=1)
+    longest = max(len(window.codes) for window in windows)
+    is_known = np.array(
+        [np.pad(window.codes < UNKNOWN, (1, longest - len(window.codes))) for window in windows]
+    )
+    known_bases = is_known.cumsum(axis=1)
     best = np.full((len(windows), len(known)), _WEAKEST)
     for motif, (table, width) in enumerate(zip(hits, map(len, known.values()), strict=True)):
         owner, first = table["sequence_name"].to_numpy(int), table["start"].to_numpy(int)
