@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -31,6 +32,7 @@ STOPPING = "stopping after this micro-batch; a second signal stops at once, with
 _ORPHANED = 6  # the exit code of distributed errors
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PATIENCE_S = 5.0  # of a worker whose group was sent SIGTERM
+_AGAIN_S = 0.01  # after which an exception that was dropped is raised again
 _SAME_SIGNAL_S = 0.3  # a signal to a group arrives once directly and once through the launcher
 
 
@@ -115,21 +117,59 @@ def install_handlers(handle: Callable[[int, FrameType | None], None]) -> None:
 def stopping_on_signals() -> Iterator[None]:
     """Raise `StoppedBySignal` in the block at the first signal; end the process at the second.
 
+    Where Python or a library drops the exception, as Python does with what a destructor or the callback of a
+    weak reference raises, it is raised again a moment later.
+
     Raises:
         StoppedBySignal: anywhere in the block.
     """
     count = SignalCount()
     stopping: list[int] = []
+    dropped: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        if count.is_second(number):
+        if number in dropped:
+            dropped.remove(number)
+        elif count.is_second(number):
             os._exit(STOP_CODES[signal.Signals(number)])
         if not stopping:  # what cleans up after the first is not interrupted
             stopping.append(number)
-            raise StoppedBySignal(number)
+            raise _noticed_when_dropped(number, stop_again)
 
+    def stop_again(number: int) -> None:
+        if stopping:
+            stopping.clear()
+            dropped.append(number)
+            timer = threading.Timer(_AGAIN_S, signal.raise_signal, (number,))
+            timer.daemon = True
+            timer.start()
+
+    said, sys.unraisablehook = sys.unraisablehook, _quiet_of_signals(sys.unraisablehook)
     with signal_handlers(stop):
-        yield
+        try:
+            yield
+        finally:
+            stopping.clear()
+            sys.unraisablehook = said
+
+
+def _noticed_when_dropped(number: int, notice: Callable[[int], None]) -> StoppedBySignal:
+    """An exception whose end is noticed; no frame of its traceback has a name for it."""
+    stopped = StoppedBySignal(number)
+    weakref.finalize(stopped, notice, number).atexit = False
+    return stopped
+
+
+def _quiet_of_signals(
+    say: Callable[[sys.UnraisableHookArgs], object],
+) -> Callable[[sys.UnraisableHookArgs], object]:
+    """Say nothing of a signal's exception that Python cannot raise: it is raised again."""
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        if not isinstance(unraisable.exc_value, StoppedBySignal):
+            say(unraisable)
+
+    return hook
 
 
 def leave_signals_to_parent() -> None:

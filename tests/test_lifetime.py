@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import gc
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -181,6 +184,58 @@ def test_a_signal_stops_the_block_with_the_exit_code_of_shells(number: signal.Si
         signal.raise_signal(number)
     assert stopped.value.exit_code == code
     assert signal.getsignal(number) == before
+
+
+class _Raising:
+    """Gets a signal where Python ignores exceptions."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def _in_a_destructor() -> None:
+    _Raising()
+
+
+class _Referred:
+    """What a weak reference refers to."""
+
+
+def _in_a_callback() -> None:
+    referred = _Referred()
+    _kept = weakref.ref(referred, lambda _: signal.raise_signal(signal.SIGTERM))
+    del referred
+
+
+def _under_a_bare_except() -> None:
+    with contextlib.suppress(BaseException):  # as the bare `except:` of some libraries
+        signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("drop", [_in_a_destructor, _in_a_callback, _under_a_bare_except])
+def test_a_signal_that_is_dropped_is_raised_again(
+    drop: Callable[[], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(StoppedBySignal) as stopped, stopping_on_signals():  # noqa: PT012
+        drop()
+        for _ in range(1000):
+            time.sleep(0.01)
+    assert stopped.value.exit_code == 143
+    assert capsys.readouterr().err == "", "Python would say that it ignores an exception"
+
+
+def test_a_signal_that_ends_the_block_is_raised_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where cleaning up takes long, and where another exception takes its place."""
+    monkeypatch.setattr(lifetime, "_AGAIN_S", 0.0)
+    with pytest.raises(ValueError, match="cleaned"), stopping_on_signals():  # noqa: PT012
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            gc.collect()
+            time.sleep(0.05)
+            raise ValueError("cleaned up")
+    gc.collect()
+    time.sleep(0.05)
 
 
 def test_ignored_signals_stay_ignored() -> None:
