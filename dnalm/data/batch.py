@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from itertools import count, islice
-from typing import Self, cast
+from typing import ClassVar, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -109,9 +109,50 @@ def join_hidden(parts: list[HiddenBases], tokens_per_part: list[int]) -> HiddenB
     )
 
 
+class Movable:
+    """A dataclass whose tensors move together, those in its mappings and dataclasses included.
+
+    Attributes:
+        on_host: fields whose tensors stay where they are, since a step does not compute with them.
+    """
+
+    on_host: ClassVar[frozenset[str]] = frozenset()
+
+    def to(self, device: torch.device, *, non_blocking: bool | None = None) -> Self:
+        """The same with its tensors on `device`, but for those that stay on the host.
+
+        Args:
+            device: where to.
+            non_blocking: do not wait for the copies; by default where they go to a GPU. From page-locked
+                memory they then run beside what the GPU computes; whatever it is given later comes after.
+        """
+        waits = device.type != "cuda" if non_blocking is None else not non_blocking
+        moved = _mapped(self, lambda tensor: tensor.to(device, non_blocking=not waits), all_fields=False)
+        return cast("Self", moved)
+
+    def pin_memory(self) -> Self:
+        """The same in page-locked memory, from which a GPU copies faster."""
+        return cast("Self", _mapped(self, Tensor.pin_memory, all_fields=True))
+
+
+def _mapped(value: object, change: Callable[[Tensor], Tensor], *, all_fields: bool) -> object:
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {name: _mapped(each, change, all_fields=all_fields) for name, each in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        kept = value.on_host if isinstance(value, Movable) and not all_fields else ()
+        names = [each.name for each in fields(value) if each.name not in kept]
+        parts = {name: _mapped(getattr(value, name), change, all_fields=all_fields) for name in names}
+        return replace(value, **parts)
+    return value
+
+
 @dataclass(frozen=True, kw_only=True)
-class HiddenTensors:
+class HiddenTensors(Movable):
     """`HiddenBases` of a micro-batch as tensors, and the sequence each base lies in."""
+
+    on_host = frozenset({"position_X", "sequence_X"})  # written, with the bits of each base
 
     position_X: Tensor  # noqa: N815
     base_X: Tensor  # noqa: N815
@@ -119,30 +160,6 @@ class HiddenTensors:
     pair_base_P: Tensor  # noqa: N815
     pair_token_P: Tensor  # noqa: N815
     pair_offset_P: Tensor  # noqa: N815
-
-
-class Movable:
-    """A dataclass whose tensors move together, those in its mappings and dataclasses included."""
-
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> Self:
-        """The same with its tensors on `device`."""
-        return cast("Self", _mapped(self, lambda tensor: tensor.to(device, non_blocking=non_blocking)))
-
-    def pin_memory(self) -> Self:
-        """The same in page-locked memory, from which a GPU copies faster."""
-        return cast("Self", _mapped(self, Tensor.pin_memory))
-
-
-def _mapped(value: object, change: Callable[[Tensor], Tensor]) -> object:
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, Mapping):
-        return {name: _mapped(each, change) for name, each in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(
-            value, **{each.name: _mapped(getattr(value, each.name), change) for each in fields(value)}
-        )
-    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +174,7 @@ class Batch(Movable):
             unless a recipe predicts all.
         labels_M: their true ids, (M,) int64.
         samples: index of each sequence's sample.
-        content_N: which tokens spell bases, (N,) bool; the others are special.
+        content_N: which tokens spell bases, (N,) bool, on the host; the others are special.
         num_content: how many do.
         num_masked: tokens that are masked.
         num_bases: bases under all windows.
@@ -170,6 +187,8 @@ class Batch(Movable):
         step_targets: in training with tracks, the number of targets that the samples of the whole optimizer
             step have on this rank: of each track, and of masked language modelling by the name "".
     """
+
+    on_host = frozenset({"content_N"})
 
     ids_N: Tensor  # noqa: N815
     cu_lengths: Tensor

@@ -15,6 +15,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -180,9 +181,10 @@ class TrackTask(nn.Module):
 def mean_of_content(hidden_ND: Tensor, batch: Batch) -> Tensor:
     """The mean of each sequence's hidden states over its tokens that spell bases, (B, D) of their type."""
     lengths_B = batch.cu_lengths.diff().long()
-    content_N1 = batch.content_N.unsqueeze(1).float()
-    sums_BD = torch.segment_reduce(hidden_ND.float() * content_N1, "sum", lengths=lengths_B)
-    return (sums_BD / torch.segment_reduce(content_N1, "sum", lengths=lengths_B)).to(hidden_ND.dtype)
+    content_N1 = batch.content_N.to(hidden_ND.device, non_blocking=True).unsqueeze(1).float()
+    # unsafe: the lengths are right, and to check them would wait for the device
+    sum_up = partial(torch.segment_reduce, reduce="sum", lengths=lengths_B, unsafe=True)
+    return (sum_up(hidden_ND.float() * content_N1) / sum_up(content_N1)).to(hidden_ND.dtype)
 
 
 def check_kind(objective: str, track: str, given: JoinedTrack, kind: TrackKind) -> None:

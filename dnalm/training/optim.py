@@ -5,6 +5,8 @@ Schedules are pure functions of the optimizer step, so that none has state.
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -29,6 +31,20 @@ def parameter_groups(module: nn.Module) -> list[ParameterGroup]:
         {"params": [p for p in trained if p.ndim > 1]},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
+
+
+def make_optimizer(make: Callable[..., Optimizer], trained: nn.Module, device: torch.device) -> Optimizer:
+    """The optimizer of a module's parameters: on a GPU the fused one, one kernel for all, if there is one.
+
+    Args:
+        make: makes it from parameter groups, all else filled in.
+        trained: whose parameters train.
+        device: what the run computes on.
+    """
+    options = inspect.signature(make).parameters
+    is_open = all(name in options and options[name].default is None for name in ("fused", "foreach"))
+    groups = parameter_groups(trained)
+    return make(groups, fused=True) if is_open and device.type == "cuda" else make(groups)
 
 
 def how_to_stay_finite(optimizer: Optimizer) -> str:

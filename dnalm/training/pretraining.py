@@ -39,7 +39,6 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 -- its usual name
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from dnalm.data import Batch, Corpus, HiddenTensors, Masking, WindowRecipe
 from dnalm.data.batch import MASKED_TOKENS
@@ -61,9 +60,8 @@ from dnalm.training.objectives import (
     check_sources,
     make_tasks,
 )
-from dnalm.training.optim import parameter_groups
 from dnalm.training.run import Contract, Run
-from dnalm.training.step import StepPlan, StepTotals, StepTraining
+from dnalm.training.step import StepPlan, StepTotals, StepTraining, sum_over_ranks
 
 _TINY = torch.finfo(torch.float32).tiny
 
@@ -111,14 +109,19 @@ def bits_of_marginals(logits_MV: Tensor, indicator: Tensor, hidden: HiddenTensor
     """
     places = indicator.shape[1] // 4
     with torch.autocast(logits_MV.device.type, enabled=False):  # sums of 4^(k-1) terms want float32
-        marginal_MK4 = (logits_MV.float().softmax(-1) @ indicator).view(len(logits_MV), places, 4)
+        marginal_MK4 = (logits_MV.float().softmax(-1) @ indicator.float()).view(len(logits_MV), places, 4)
     marginal_MK4 = marginal_MK4 / marginal_MK4.sum(-1, keepdim=True).clamp_min(_TINY)
     true_base_P = hidden.base_X[hidden.pair_base_P]
     known_P = marginal_MK4[hidden.pair_token_P, hidden.pair_offset_P, true_base_P]
-    sums = torch.zeros(len(hidden.base_X), device=known_P.device).index_add_(0, hidden.pair_base_P, known_P)
+    sums = torch.zeros_like(hidden.base_X, dtype=torch.float32).index_add_(0, hidden.pair_base_P, known_P)
     counts = torch.bincount(hidden.pair_base_P, minlength=len(hidden.base_X))
     mean = (sums / counts).clamp_min(_TINY)
     return -mean.log() / math.log(2)
+
+
+def summed_cross_entropy(logits_MV: Tensor, labels_M: Tensor) -> Tensor:
+    """The sum of the losses, nats, in float32 whatever the logits are: bfloat16 has 8 bits for a sum."""
+    return F.cross_entropy(logits_MV.float(), labels_M, reduction="sum")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +219,7 @@ class MaskedLMTraining(StepTraining):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """The sum of the micro-batch's losses; dropout is keyed by (seed, step, micro-batch)."""
         self.key_dropout(batch_index)
-        loss = F.cross_entropy(self(batch), batch.labels_M, reduction="sum")
+        loss = summed_cross_entropy(self(batch), batch.labels_M)
         self.add_to_step(batch, loss)
         return loss
 
@@ -249,14 +252,15 @@ class MaskedLMTraining(StepTraining):
         else:
             bits = bits_of_tokens(logits, batch.labels_M, batch.hidden)
         totals = self.validation_totals
-        totals.loss += F.cross_entropy(logits.float(), batch.labels_M, reduction="sum").double()
+        totals.loss += summed_cross_entropy(logits, batch.labels_M).double()
         totals.targets += len(batch.labels_M)
         totals.bits += bits.double().sum()
         totals.hidden += len(bits)
         self.hidden_bits.append(batch.hidden, bits)
         if self.plan.species:
             each = torch.stack([bits.double(), torch.ones_like(bits, dtype=torch.float64)], dim=1)
-            self.species_bits.index_add_(0, self.species_of[batch.hidden.sequence_X], each)
+            sequence_X = batch.hidden.sequence_X.to(self.species_of.device)
+            self.species_bits.index_add_(0, self.species_of[sequence_X], each)
 
     def on_validation_epoch_end(self) -> None:
         """Log the means over all ranks."""
@@ -265,8 +269,8 @@ class MaskedLMTraining(StepTraining):
         self.log("val_loss", totals.loss / max(1, totals.targets))
         self.log("val_bits_per_base", totals.bits / max(1, totals.hidden))
         if self.plan.species:
-            sums = self.trainer.strategy.reduce(self.species_bits, reduce_op="sum")
-            for name, (bits, hidden) in zip(self.plan.species, sums.tolist(), strict=True):
+            sums = sum_over_ranks(self.species_bits).tolist()
+            for name, (bits, hidden) in zip(self.plan.species, sums, strict=True):
                 self.log(f"val_bits_per_base/{name}", bits / max(1, hidden))
 
 
@@ -317,9 +321,7 @@ class MultiObjectiveTraining(MaskedLMTraining):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer of encoder, heads and learned weights, and its schedule."""
-        optimizer = self.plan.optimizer(parameter_groups(self))
-        scheduler = LambdaLR(optimizer, self.plan.schedule)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return self.scheduled_optimizer(self)
 
     def encode(self, batch: Batch) -> Tensor:
         """Hidden states of all packed tokens, (N, D)."""
@@ -333,7 +335,7 @@ class MultiObjectiveTraining(MaskedLMTraining):
             self.counts = self._counts_over_ranks(batch)
         hidden_ND = self.encode(batch)
         logits_MV = self.model.predict(hidden_ND, batch.targets_M)
-        sums = {self.masked_tokens: F.cross_entropy(logits_MV, batch.labels_M, reduction="sum")}
+        sums = {self.masked_tokens: summed_cross_entropy(logits_MV, batch.labels_M)}
         for name, task in self.named_tasks():
             sums[name] = task.loss(*task.on_batch(hidden_ND, batch))
         self._add_losses(batch, sums)
@@ -347,7 +349,7 @@ class MultiObjectiveTraining(MaskedLMTraining):
         """Log the step; its gradients are divided already."""
         names = list(self.step_losses)
         sums = torch.stack([self.step_losses[name] for name in names])
-        losses = dict(zip(names, self.trainer.strategy.reduce(sums, reduce_op="sum").tolist(), strict=True))
+        losses = dict(zip(names, sum_over_ranks(sums).tolist(), strict=True))
         self.close_step(optimizer)
         self.step_losses = {}
         self.scale_gradients(1.0)
@@ -394,8 +396,7 @@ class MultiObjectiveTraining(MaskedLMTraining):
             **{name: task.target for name, task in self.named_tasks()},
         }
         mine = [float(batch.step_targets.get(track, 0)) for track in tracks.values()]
-        counts = torch.tensor(mine, dtype=torch.float64, device=self.device)
-        counts = self.trainer.strategy.reduce(counts, reduce_op="sum")
+        counts = sum_over_ranks(torch.tensor(mine, dtype=torch.float64, device=self.device))
         return {name: int(count) for name, count in zip(tracks, counts.tolist(), strict=True)}
 
 

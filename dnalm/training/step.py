@@ -14,6 +14,7 @@ from dataclasses import astuple, dataclass, field, fields
 from typing import TypeVar
 
 import torch
+import torch.distributed as dist
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ from dnalm.models import MaskedLM, SequenceModel
 from dnalm.models.weights import not_finite
 from dnalm.training.distributed import ExactSums
 from dnalm.training.launcher import OnOtherRanks
-from dnalm.training.optim import Schedule, how_to_stay_finite, parameter_groups
+from dnalm.training.optim import Schedule, how_to_stay_finite, make_optimizer
 from dnalm.training.stop_flags import LossHistory, StopFlags
 
 ChangeModel = Callable[[MaskedLM | SequenceModel, Sequence[nn.Module], DeviceMesh | None], None]
@@ -68,6 +69,16 @@ class StepTotals:
 
 
 Sums = TypeVar("Sums", bound=StepTotals)
+
+
+def sum_over_ranks(tensor: Tensor) -> Tensor:
+    """Sum a tensor in place over all ranks; called on every rank.
+
+    Lightning's `Strategy.reduce` waits for all ranks at a barrier first, on gloo where GPUs compute.
+    """
+    if dist.is_initialized():
+        dist.all_reduce(tensor)
+    return tensor
 
 
 class StepTraining(LightningModule):
@@ -114,7 +125,11 @@ class StepTraining(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer and its schedule, stepped once per optimizer step."""
-        optimizer = self.plan.optimizer(parameter_groups(self.model))
+        return self.scheduled_optimizer(self.model)
+
+    def scheduled_optimizer(self, trained: nn.Module) -> OptimizerLRScheduler:
+        """The optimizer of the parameters of `trained`, and its schedule."""
+        optimizer = make_optimizer(self.plan.optimizer, trained, self.trainer.strategy.root_device)
         scheduler = LambdaLR(optimizer, self.plan.schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -159,6 +174,21 @@ class StepTraining(LightningModule):
         if gradients and factor != 1:
             torch._foreach_mul_(gradients, factor)
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,  # noqa: ARG002 -- Lightning's signature
+    ) -> None:
+        """Clip by the norm of all gradients, sharded ones included.
+
+        Lightning does so too, and refuses fused optimizers in bf16-mixed, since those may divide by the scale
+        of losses, which float16 alone has.
+        """
+        if gradient_clip_val:
+            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+
     def close_step(self, optimizer: Optimizer) -> StepTotals:
         """Sum what all ranks have counted and flagged, act on it and log it; the sums.
 
@@ -194,7 +224,7 @@ class StepTraining(LightningModule):
         """The sums of all ranks."""
         values = [float(value) for value in astuple(totals)]
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
-        sums = self.trainer.strategy.reduce(tensor, reduce_op="sum").tolist()
+        sums = sum_over_ranks(tensor).tolist()
         whole = [isinstance(field.default, int) for field in fields(totals)]
         return type(totals)(*(int(v) if count else v for count, v in zip(whole, sums, strict=True)))
 

@@ -387,6 +387,7 @@ class TrainerRecipe:
             enable_progress_bar=False,
             enable_model_summary=False,
             enable_checkpointing=False,
+            inference_mode=False,  # weights seen in it cannot train afterwards where they are sharded
         )
 
     def _strategy(self, ranks: Ranks) -> _FromFolder:
