@@ -103,7 +103,7 @@ class Model:
         self._loaded = LoadedModel.open(
             self._source,
             device=device,
-            dtype=dtype,
+            precision=dtype,
             needs_lm_head=False,
             needs_task_head=read_head(folder) is not None,
         )

@@ -17,6 +17,7 @@ from dnalm.evaluation.classical import kmer_frequencies
 from dnalm.evaluation.embedding.clusters import Clustering, check_labels, cluster, plot_clusters
 from dnalm.evaluation.embedding.files import EmbeddingPlan, embed_file, read_embeddings
 from dnalm.evaluation.embedding.reader import EmbeddingRecipe
+from dnalm.evaluation.inference import Device
 from dnalm.evaluation.sequence_inputs import SequenceInput
 from dnalm.limits import Processes, Seed
 from dnalm.models import Pretrained
@@ -42,7 +43,7 @@ def clusters(
     tokenizer: Tokenizer | None = None,
     cache: CachePath | None = None,
     workers: Processes = 1,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Embed, cluster, hold clusters against labels, and draw both, beside k-mer frequencies.
 

@@ -14,6 +14,7 @@ from pydantic import Field
 from dnalm.console import stdout
 from dnalm.evaluation.embedding.files import EmbeddedFile, EmbeddingPlan, embedding
 from dnalm.evaluation.embedding.reader import EmbeddingRecipe, PoolingKind, Resolution
+from dnalm.evaluation.inference import Device, Precision
 from dnalm.evaluation.parts import write_summary
 from dnalm.evaluation.sequence_inputs import SequenceInput
 from dnalm.limits import Processes, Tokens, WindowBases
@@ -44,7 +45,8 @@ def embed(
     tokenizer: Tokenizer | None = None,
     cache: CachePath | None = None,
     workers: Processes = 1,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    device: Device = "auto",
+    precision: Precision = "float32",
 ) -> None:
     """Embed a file of sequences, from where a killed command ended, and say where the vectors are.
 
@@ -70,6 +72,7 @@ def embed(
         cache: folder of stores; the user's cache if absent.
         workers: processes.
         device: where to compute.
+        precision: of matrix products; `bfloat16` is faster where the processor has it, and less exact.
 
     Raises:
         ConfigError: CFG-52 to 54, choices that do not fit each other or the model.
@@ -90,7 +93,9 @@ def embed(
         dtype=dtype,
         batch_tokens=batch_tokens,
     )
-    plan = EmbeddingPlan(model=model, recipe=recipe, tokenizer=tokenizer, keep=keep, device=device)
+    plan = EmbeddingPlan(
+        model=model, recipe=recipe, tokenizer=tokenizer, keep=keep, device=device, precision=precision
+    )
     with embedding(source, out, plan, workers=workers) as found:
         for note in source.notes:
             stdout.print(note)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ from dnalm.console import stdout
 from dnalm.data.labelled import LongSequence
 from dnalm.data.labelled.rows import file_kind
 from dnalm.errors import ConfigError
+from dnalm.evaluation.inference import Device, Precision
 from dnalm.evaluation.parts import write_summary
 from dnalm.evaluation.prediction.files import PredictedFile, PredictionPlan, prediction
 from dnalm.evaluation.prediction.reader import PredictionRecipe, Strands
@@ -48,7 +49,8 @@ def predict(
     batch_tokens: Tokens = 16_384,
     cache: CachePath | None = None,
     workers: Processes = 1,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    device: Device = "auto",
+    precision: Precision = "float32",
 ) -> None:
     """Predict, from where a killed command ended, and say where the predictions are.
 
@@ -74,6 +76,7 @@ def predict(
         cache: folder of stores; the user's cache if absent.
         workers: processes.
         device: where to compute.
+        precision: of matrix products; `bfloat16` is faster where the processor has it, and less exact.
 
     Raises:
         ConfigError: CFG-52, 54, PRED-01, choices that do not fit each other or the model.
@@ -99,7 +102,9 @@ def predict(
         )
     recipe = PredictionRecipe(strands=strands, long=long, batch_tokens=batch_tokens)
     members = model.members if isinstance(model, Ensemble) else (model,)
-    plan = PredictionPlan(models=members, recipe=recipe, num_kept=len(keep), device=device)
+    plan = PredictionPlan(
+        models=members, recipe=recipe, num_kept=len(keep), device=device, precision=precision
+    )
     with prediction(
         source, out, plan, keep=keep, threshold=threshold, background=background, workers=workers
     ) as found:

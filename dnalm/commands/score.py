@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from dnalm.console import stdout
+from dnalm.evaluation.inference import Device, Precision
 from dnalm.evaluation.parts import opened_output, write_summary
 from dnalm.evaluation.variants.motif_changes import write_ranked
 from dnalm.evaluation.variants.output import ENDINGS, output_kind, score_file, scored_records
@@ -43,7 +44,8 @@ def score(
     cache: CachePath | None = None,
     batch_tokens: Tokens = 2048,
     workers: Processes = 1,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    device: Device = "auto",
+    precision: Precision = "float32",
 ) -> None:
     """Survey the file, score what is not yet scored, write the output and its summary.
 
@@ -68,6 +70,7 @@ def score(
         batch_tokens: tokens of a batch.
         workers: processes.
         device: where to compute.
+        precision: of matrix products; `bfloat16` is faster where the processor has it, and less exact.
 
     Raises:
         DataError: the variants, the reference, the motifs or the tokenizer cannot be used.
@@ -84,6 +87,7 @@ def score(
         max_allele_bp=max_allele_bp,
         batch_tokens=batch_tokens,
         device=device,
+        precision=precision,
     )
     with opened_output(out, ENDINGS) as lock:
         store = open_or_build(reference, cache)

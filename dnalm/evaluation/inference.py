@@ -47,7 +47,8 @@ class LoadedModel:
         tokenizer: bases to ids.
         finetuned: the same network with the head of a task, where that was asked for.
         name: of the model, for errors.
-        dtype: of matrix products; narrower than float32 by autocast, while weights and results stay float32.
+        precision: of matrix products; narrower than float32 by autocast, while weights and results stay
+            float32.
 
     Raises:
         CheckpointError: MODEL-12, the tokenizer has other ids than the network.
@@ -57,7 +58,7 @@ class LoadedModel:
     tokenizer: Tokenizer
     finetuned: Finetuned | None = None
     name: str = "model"
-    dtype: Precision = "float32"
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         fit_vocabulary(self.network, self.tokenizer.vocab_size, where=self.name)
@@ -70,7 +71,7 @@ class LoadedModel:
         *,
         tokenizer: Tokenizer | None = None,
         device: Device = "auto",
-        dtype: Precision = "float32",
+        precision: Precision = "float32",
         needs_lm_head: bool = True,
         needs_task_head: bool = False,
     ) -> LoadedModel:
@@ -80,7 +81,7 @@ class LoadedModel:
             source: where it is, and the kernel of its attention.
             tokenizer: in place of its own.
             device: `auto` is a GPU where there is one.
-            dtype: of matrix products.
+            precision: of matrix products.
             needs_lm_head: refuse an encoder without the head that predicts tokens.
             needs_task_head: refuse a model that was not fine-tuned.
 
@@ -104,7 +105,7 @@ class LoadedModel:
             tokenizer=tokenizer or load_tokenizer(folder),
             finetuned=finetuned,
             name=source.source,
-            dtype=dtype,
+            precision=precision,
         )
         place = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
         (finetuned.model if finetuned else network).to(place)
@@ -117,8 +118,8 @@ class LoadedModel:
 
     @property
     def autocast(self) -> torch.autocast:
-        """The context in which it computes in its `dtype`."""
-        dtype: torch.dtype = getattr(torch, self.dtype)
+        """The context in which it computes in its precision."""
+        dtype: torch.dtype = getattr(torch, self.precision)
         return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
 
     def pack(self, texts: Sequence[Ids]) -> tuple[Tensor, Packed]:

@@ -293,10 +293,11 @@ def human(work: Path, data: Path) -> list[Row]:
     rows: list[Row] = []
     for name, model in {"pretrained": str(pretrained), "untrained": "random"}.items():
         run, scored = work / f"finetuned_{name}", work / f"mpra.{name}.tsv"
-        dnalm(run / "summary.json", "finetune", f"model={model}", *task, "budget=tiny", f"run.dir={run}")
+        words = [f"model={model}", *task, "budget=tiny", "epochs=2", f"run.dir={run}"]
+        dnalm(run / "summary.json", "finetune", *words)
         rows += tissue_rows(name, run)
-        words = [*where, "mismatch=flag", f"motifs={data}/motifs/jaspar_2024_consensus.meme"]
-        rows += element_rows(name, score(run, scored, *words, "score=[prediction]"))
+        motifs = f"motifs={data}/motifs/jaspar_2024_consensus.meme"
+        rows += element_rows(name, score(run, scored, *where, "mismatch=flag", motifs, "score=[prediction]"))
     words = [*where, "mismatch=flag", "score=[llr]"]
     for run in (pretrained, untrained):
         rows += element_rows(run.name, score(run, work / f"mpra.{run.name}.llr.tsv", *words))

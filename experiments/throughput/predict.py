@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,26 +33,28 @@ def main() -> None:
     number = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     rng, tokenizer = np.random.default_rng(0), KmerTokenizer(k=6)
     sequences = [rng.integers(0, 4, rng.integers(60, 501)).astype(np.uint8) for _ in range(number)]
-    predictor, stock = _models(tokenizer)
-    predictor.predict(sequences[:32])
-    began = time.perf_counter()
-    found = np.stack(predictor.predict(sequences))
-    rate = sum(map(len, sequences)) / (time.perf_counter() - began)
-    print(f"dnalm: {rate:,.0f} bases/s of {number} sequences, {torch.get_num_threads()} threads")
+    loaded, stock = _models(tokenizer)
+    print(f"{number} sequences, {torch.get_num_threads()} threads; differences are those of probabilities")
+    rates, expected = {}, np.zeros(0)
     for size in (1, 32):
         looped = sequences[: max(32, number // 4)]
         began = time.perf_counter()
         expected = _loop(stock, tokenizer, looped, size)
-        its_rate = sum(map(len, looped)) / (time.perf_counter() - began)
-        worst = np.abs(found[: len(looped)] - expected).max()
+        rates[size] = sum(map(len, looped)) / (time.perf_counter() - began)
         name = "one sequence at a time" if size == 1 else f"padded batches of {size}"
-        print(
-            f"stock loop, {name}: {its_rate:,.0f} bases/s of {len(looped)}, "
-            f"ratio {rate / its_rate:.1f}, largest difference {worst:.1e}"
-        )
+        print(f"stock loop, {name}: {rates[size]:,.0f} bases/s of {len(looped)}")
+    for precision in ("float32", "bfloat16"):
+        predictor = Predictor([replace(loaded, precision=precision)], PredictionRecipe())
+        predictor.predict(sequences[:32])
+        began = time.perf_counter()
+        found = np.stack(predictor.predict(sequences))
+        rate = sum(map(len, sequences)) / (time.perf_counter() - began)
+        worst = np.abs(found[: len(expected)] - expected).max()
+        ratios = " and ".join(f"{rate / its_rate:.1f}" for its_rate in rates.values())
+        print(f"dnalm, {precision}: {rate:,.0f} bases/s, {ratios} times those; off by {worst:.1e} at most")
 
 
-def _models(tokenizer: KmerTokenizer) -> tuple[Predictor, PreTrainedModel]:
+def _models(tokenizer: KmerTokenizer) -> tuple[LoadedModel, PreTrainedModel]:
     torch.manual_seed(0)
     ids = {"vocab_size": tokenizer.vocab_size, "padding_id": tokenizer.special.padding}
     sizes = {"hidden_size": 256, "num_layers": 4, "num_heads": 4, "intermediate_size": 1024}
@@ -68,7 +71,7 @@ def _models(tokenizer: KmerTokenizer) -> tuple[Predictor, PreTrainedModel]:
     loaded = LoadedModel(
         network=network, tokenizer=tokenizer, finetuned=Finetuned(model, tokenizer, described)
     )
-    return Predictor([loaded], PredictionRecipe()), stock
+    return loaded, stock
 
 
 @torch.inference_mode()

@@ -95,6 +95,15 @@ def test_parts_of_other_choices_are_not_used(folder: Path) -> None:
     assert np.load(folder / "out.npy").tobytes() == expected.tobytes()
 
 
+def test_precision_is_that_of_products_and_not_of_the_file(folder: Path) -> None:
+    for name in ("float32", "bfloat16"):
+        program(*words(folder, f"{name}.npy", f"precision={name}"))
+    wide, narrow = (np.load(folder / f"{name}.npy") for name in ("float32", "bfloat16"))
+    assert wide.dtype == narrow.dtype == np.float32
+    assert (wide != narrow).any()
+    np.testing.assert_allclose(wide, narrow, atol=0.05)
+
+
 def test_a_model_of_another_vocabulary_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save("bpe", folder / "bpe")
     with pytest.raises(SystemExit) as ended:

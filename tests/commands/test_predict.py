@@ -127,6 +127,18 @@ def test_several_models_are_averaged_and_it_says_what_it_found(
     assert "tiny: 2 sequences of 70 bases predicted" in capsys.readouterr().out
 
 
+def test_precision_is_chosen_and_parts_of_another_are_not_used(folder: Path) -> None:
+    given = f"input={folder}/t.csv"
+    for name in ("float32", "bfloat16"):
+        program(*words(folder, f"{name}.tsv", given, f"precision={name}"))
+    wide, narrow = ((folder / f"{name}.tsv").read_text() for name in ("float32", "bfloat16"))
+    assert wide != narrow
+    numbers = [[float(row.split("\t")[-1]) for row in text.splitlines()[1:]] for text in (wide, narrow)]
+    np.testing.assert_allclose(numbers[0], numbers[1], atol=0.02)
+    contract = json.loads((folder / "bfloat16.tsv.summary.json").read_text())["contract"]
+    assert contract["precision"] == "bfloat16"
+
+
 REFUSED = {
     ("model=./nothing",): (4, "CKPT-04", "./nothing: no such folder"),
     ("model={}/encoder",): (4, "CKPT-04", "fine-tune it first: dnalm finetune model=… task=…"),

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pysam
 import pytest
@@ -100,6 +101,17 @@ def test_tables_agree_whatever_the_number_of_processes(folder: Path) -> None:
         for name in ("llr", "cosine_variant_1"):
             text = texts[lines[0].index(name)]
             assert row[name] is None if text == "." else abs(row[name] - float(text)) <= 1e-6
+
+
+def test_precision_is_chosen(folder: Path) -> None:
+    scores = []
+    for name in ("float32", "bfloat16"):
+        assert run(folder, f"{name}.tsv", f"precision={name}") == 0
+        rows = [line.split("\t") for line in (folder / f"{name}.tsv").read_text().splitlines()]
+        column = rows[0].index("llr")
+        scores.append([float(row[column]) for row in rows[1:] if row[column] not in (".", "")])
+    assert scores[0] != scores[1]
+    np.testing.assert_allclose(scores[0], scores[1], atol=0.05)
 
 
 def test_a_killed_run_continues_and_ends_in_the_same_bytes(folder: Path) -> None:

@@ -29,7 +29,7 @@ from dnalm.evaluation.embedding.reader import (
     schema_of,
     vectors_of,
 )
-from dnalm.evaluation.inference import Device, LoadedModel
+from dnalm.evaluation.inference import Device, LoadedModel, Precision
 from dnalm.evaluation.parts import DoneParts, PartFolder, opened_output, summary_path, work_on
 from dnalm.evaluation.sequence_inputs import Part, SequenceInput, in_parts
 from dnalm.genome.store import open_or_build
@@ -50,6 +50,7 @@ class EmbeddingPlan:
         tokenizer: what its ids mean; that of the model's folder if absent.
         keep: columns of the input to carry along.
         device: where to compute.
+        precision: of matrix products.
     """
 
     model: Pretrained
@@ -57,6 +58,7 @@ class EmbeddingPlan:
     tokenizer: Tokenizer | None = None
     keep: tuple[str, ...] = ()
     device: Device = "auto"
+    precision: Precision = "float32"
 
     def open(self) -> SequenceReader:
         """Load the model.
@@ -66,7 +68,11 @@ class EmbeddingPlan:
             ConfigError: the recipe does not fit it, or there is no GPU.
         """
         model = LoadedModel.open(
-            self.model, tokenizer=self.tokenizer, device=self.device, needs_lm_head=False
+            self.model,
+            tokenizer=self.tokenizer,
+            device=self.device,
+            precision=self.precision,
+            needs_lm_head=False,
         )
         return SequenceReader(model, self.recipe)
 
@@ -173,6 +179,7 @@ def _contract(source: SequenceInput, plan: EmbeddingPlan, reader: SequenceReader
         "columns": [source.sequence, source.id, *source.keep],
         "kernel": plan.model.kernel,
         "device": plan.device,
+        "precision": plan.precision,
         **asdict(reader.recipe),
         "window_tokens": reader.limit,
     }

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from dnalm.console import progress_bar
 from dnalm.errors import ConfigError
-from dnalm.evaluation.inference import Device, Floats
+from dnalm.evaluation.inference import Device, Floats, Precision
 from dnalm.evaluation.parts import PartFolder, opened_output, work_on
 from dnalm.evaluation.prediction.outputs import ENDINGS, OutputPlan, Totals, check_output, write_output
 from dnalm.evaluation.prediction.reader import PredictionRecipe, Predictor
@@ -40,16 +40,18 @@ class PredictionPlan:
         recipe: strands and long sequences.
         num_kept: columns of the input that are carried along.
         device: where to compute.
+        precision: of matrix products.
     """
 
     models: tuple[Pretrained, ...]
     recipe: PredictionRecipe
     num_kept: int = 0
     device: Device = "auto"
+    precision: Precision = "float32"
 
     def open(self) -> Predictor:
         """Load the models; raises as `Predictor.open`."""
-        return Predictor.open(self.models, self.recipe, device=self.device)
+        return Predictor.open(self.models, self.recipe, device=self.device, precision=self.precision)
 
     def do(self, state: Predictor, folder: PartFolder, number: int, part: Part) -> None:
         """Predict a part, and keep its rows in the folder."""
@@ -192,5 +194,6 @@ def _contract(
         **of_input,
         "kernels": [model.kernel for model in plan.models],
         "device": plan.device,
+        "precision": plan.precision,
         **asdict(plan.recipe),
     }

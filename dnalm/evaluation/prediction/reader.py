@@ -21,7 +21,7 @@ import torch
 from dnalm.data.labelled import LongSequence, SequenceRecipe
 from dnalm.data.labelled.samples import cut
 from dnalm.errors import CheckpointError, ConfigError, DataError, NumericsError, listed
-from dnalm.evaluation.inference import Device, Floats, InferenceQueue, LoadedModel
+from dnalm.evaluation.inference import Device, Floats, InferenceQueue, LoadedModel, Precision
 from dnalm.genome.alphabet import Codes, reverse_complement
 from dnalm.limits import Tokens
 from dnalm.models import Pretrained
@@ -154,7 +154,12 @@ class Predictor:
 
     @classmethod
     def open(
-        cls, sources: Sequence[Pretrained], recipe: PredictionRecipe | None = None, *, device: Device = "auto"
+        cls,
+        sources: Sequence[Pretrained],
+        recipe: PredictionRecipe | None = None,
+        *,
+        device: Device = "auto",
+        precision: Precision = "float32",
     ) -> Predictor:
         """Read one or several model directories.
 
@@ -162,6 +167,7 @@ class Predictor:
             sources: runs of `dnalm finetune`, or the directories that they left.
             recipe: as each head was tested if absent.
             device: `auto` is a GPU where there is one.
+            precision: of matrix products.
 
         Raises:
             CheckpointError: one cannot be read or has no task's head (CKPT-04); PRED-02, they are of
@@ -169,7 +175,9 @@ class Predictor:
             ConfigError: CFG-51, there is no GPU; PRED-01, the recipe does not fit the task.
         """
         models = [
-            LoadedModel.open(source, device=device, needs_lm_head=False, needs_task_head=True)
+            LoadedModel.open(
+                source, device=device, precision=precision, needs_lm_head=False, needs_task_head=True
+            )
             for source in sources
         ]
         return cls(models, recipe or PredictionRecipe())

@@ -23,7 +23,7 @@ import numpy as np
 
 from dnalm.data.labelled import LongSequence
 from dnalm.errors import ConfigError
-from dnalm.evaluation.inference import Device, Floats, InferenceQueue, LoadedModel
+from dnalm.evaluation.inference import Device, Floats, InferenceQueue, LoadedModel, Precision
 from dnalm.evaluation.prediction.reader import PredictionRecipe, in_label_units, submit_outputs
 from dnalm.genome.alphabet import UNKNOWN, Codes, bases, from_text, reverse_complement
 from dnalm.genome.store import GenomeStore
@@ -58,6 +58,7 @@ class ScoringPlan:
         max_allele_bp: longer alleles are not scored.
         batch_tokens: tokens of a batch.
         device: where to compute.
+        precision: of matrix products.
     """
 
     model: Pretrained
@@ -69,6 +70,7 @@ class ScoringPlan:
     max_allele_bp: int = 50
     batch_tokens: int = 2048
     device: Device = "auto"
+    precision: Precision = "float32"
 
     def chosen_window_bp(self, tokenizer: Tokenizer) -> int:
         """Bases around a variant."""
@@ -135,6 +137,7 @@ class ScoringPlan:
             "pll_bp": self.pll_bp,
             "batch_tokens": self.batch_tokens,
             "device": self.device,
+            "precision": self.precision,
             "max_allele_bp": self.max_allele_bp,
         }
 
@@ -175,6 +178,7 @@ class Scorer:
             plan.model,
             tokenizer=plan.tokenizer,
             device=plan.device,
+            precision=plan.precision,
             needs_lm_head=not {"llr", "pll"}.isdisjoint(plan.scores),
             needs_task_head="prediction" in plan.scores,
         )
