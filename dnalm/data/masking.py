@@ -81,13 +81,13 @@ class Masking:
         places = np.flatnonzero(content)
         draw = _published_spans if self.faithful else _uniform_spans
         hidden, kind = draw(len(places), span=tokenizer.overlap, rate=rate, random=random)
-        shown = ids[places]
-        shown[hidden & (kind < self.mask_share)] = tokenizer.special.mask
-        randomised = hidden & (kind >= self.mask_share) & (kind < self.mask_share + self.random_share)
+        places = places[hidden]
+        randomised = places[(kind >= self.mask_share) & (kind < self.mask_share + self.random_share)]
         candidates = np.arange(tokenizer.vocab_size) if self.faithful else tokenizer.replacement_ids
-        shown[randomised] = random.choice(candidates, int(randomised.sum()))
         seen, flags = ids.copy(), np.zeros(len(ids), dtype=np.bool_)
-        seen[places], flags[places] = shown, hidden
+        seen[places[kind < self.mask_share]] = tokenizer.special.mask
+        seen[randomised] = candidates[random.integers(len(candidates), size=len(randomised))]
+        flags[places] = True
         return seen, flags
 
 
@@ -105,16 +105,13 @@ def _uniform_spans(
     """Spans that may overhang both ends; one draw of what to show for a whole span.
 
     Returns:
-        (T,) hidden, and (T,) uniform numbers in [0, 1), alike within a span.
+        (T,) hidden, and a uniform number in [0, 1) for each of them, alike within a span.
     """
     starts = random.random(num_tokens + span - 1) < start_probability(rate, span)
     kinds = random.random(num_tokens + span - 1)
-    hidden, kind = np.zeros(num_tokens, dtype=np.bool_), np.zeros(num_tokens)
-    for offset in range(span):  # the span that starts last decides where spans overlap
-        begun = starts[offset : offset + num_tokens]
-        hidden |= begun
-        kind[begun] = kinds[offset : offset + num_tokens][begun]
-    return hidden, kind
+    latest = np.maximum.accumulate(np.where(starts, np.arange(len(starts)), -1))[span - 1 :]
+    hidden: Flags = latest >= np.arange(num_tokens)  # a span that starts before ends before
+    return hidden, kinds[latest[hidden]]  # the span that starts last decides where spans overlap
 
 
 # Offsets hidden around a centre, by k: MASK_LIST of the released run_pretrain.py.
@@ -131,8 +128,8 @@ def _published_spans(
 ) -> tuple[Flags, npt.NDArray[np.float64]]:
     """Spans around centres, clipped to the sequence; what to show is drawn token by token."""
     centres = np.flatnonzero(random.random(num_tokens) < start_probability(rate, span))
+    offsets = _PUBLISHED_OFFSETS.get(span, range(-((span - 1) // 2), span // 2 + 1))
+    reached = np.add.outer(centres, offsets)
     hidden = np.zeros(num_tokens, dtype=np.bool_)
-    for offset in _PUBLISHED_OFFSETS.get(span, range(-((span - 1) // 2), span // 2 + 1)):
-        reached = centres + offset
-        hidden[reached[(reached >= 0) & (reached < num_tokens)]] = True
-    return hidden, random.random(num_tokens)
+    hidden[reached[(reached >= 0) & (reached < num_tokens)]] = True
+    return hidden, random.random(num_tokens)[hidden]

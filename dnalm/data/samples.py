@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -69,19 +69,21 @@ class MaskedWindows(Dataset[Sample]):
     ) -> tuple[Sample, TokenizedWindow]:
         """The masked sample of a window, in which masked tokens are predicted; and its tokens."""
         tokens = _read(genome.store, window, self.tokenizer, self.max_tokens)
+        content, num_bases = tokens.content, len(tokens.codes)
         random = generator(self.seed, stream, index)
-        seen, masked = masking.hide(tokens.ids, tokens.content, self.tokenizer, rate=rate, random=random)
-        num_bases = len(tokens.codes)
+        seen, masked = masking.hide(tokens.ids, content, self.tokenizer, rate=rate, random=random)
         sample = Sample(
             index=index,
             seen=seen,
             ids=tokens.ids,
             masked=masked,
             targets=masked,
-            content=tokens.content,
+            content=content,
             num_bases=num_bases,
-            tracks=read_targets(genome.learned, window, tokens.spans, num_bases),
-            annotations=genome.channels.read(genome.tracks, window, tokens.spans, num_bases),
+            tracks=read_targets(genome.learned, window, tokens.spans, num_bases) if genome.learned else {},
+            annotations=genome.channels.read(genome.tracks, window, tokens.spans, num_bases)
+            if genome.channels.of_track
+            else None,
         )
         return sample, tokens
 
@@ -146,17 +148,30 @@ class ValidationSamples(MaskedWindows):
         return replace(sample, hidden=hidden)
 
 
-class TokenizedWindow(NamedTuple):
-    """The tokens of a window, and the bases under them on its strand."""
+@dataclass(frozen=True)
+class TokenizedWindow:
+    """The tokens of a window.
 
-    codes: Codes  # (L,)
-    ids: Ids  # (T,)
-    spans: Ids  # (T, 2)
+    Attributes:
+        codes: bases under the tokens on the window's strand, (L,).
+        ids: (T,), special tokens included.
+        tokenizer: whose they are.
+    """
+
+    codes: Codes
+    ids: Ids
+    tokenizer: Tokenizer
+
+    @cached_property
+    def spans(self) -> Ids:
+        """The bases that each token spells, (T, 2)."""
+        return self.tokenizer.spans(self.codes, self.ids)
 
     @property
     def content(self) -> Flags:
         """Which tokens spell bases, (T,)."""
-        flags: Flags = self.spans[:, 1] > self.spans[:, 0]
+        flags = np.zeros(len(self.ids), dtype=np.bool_)
+        flags[self.tokenizer.special.content(len(flags))] = True
         return flags
 
 
@@ -165,14 +180,12 @@ def _read(store: GenomeStore, window: Window, tokenizer: Tokenizer, max_tokens: 
     codes = store.codes[window.start : window.end].view(np.ndarray)
     codes = reverse_complement(codes) if window.reverse else codes
     ids = tokenizer.encode(codes)
-    spans = tokenizer.spans(codes, ids)
-    longest = max_tokens + tokenizer.special.num_wrapping
-    if len(ids) > longest:
-        last = longest - (tokenizer.special.end is not None)
-        num_bases = int(spans[last - 1, 1])
-        kept = np.concatenate([np.arange(last), np.arange(len(ids) - (longest - last), len(ids))])
-        codes, ids, spans = codes[:num_bases], ids[kept], np.minimum(spans[kept], num_bases)
-    return TokenizedWindow(codes, ids, spans)
+    content = ids[tokenizer.special.content(len(ids))]
+    if len(content) > max_tokens:
+        last = tokenizer.special.content(len(ids)).start + max_tokens - 1
+        codes = codes[: tokenizer.spans(codes, ids)[last, 1]]
+        ids = tokenizer.special.wrap(content[:max_tokens])
+    return TokenizedWindow(codes, ids, tokenizer)
 
 
 SLOTS = 1 << 18  # a genome with less than one slot's share gets one

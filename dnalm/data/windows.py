@@ -4,11 +4,11 @@ DNABERT's recipe, in tokens: half of the samples come from cutting the genome en
 from random places. A cut is full length with probability one half, else of uniform length; random ones are of
 uniform length. Windows never cross the end of a contig or of a split, nor a run of N longer than allowed.
 
-Nothing random is stored, so a run's sample i is the same whichever worker or rank draws it and however often
-the run was resumed. The cuts are drawn once per seed and visited in a new order each epoch: a permutation of
-which any slot is computed directly, a Feistel network with cycle walking. To reach any cut directly, cutting
-restarts at every block of 2^18 bases and only the number of cuts before each block is kept, 32 bytes a
-megabase. Other draws come from Philox, a counter-based generator keyed by what is drawn.
+Every draw is keyed by what is drawn, so a run's sample i is the same whichever worker or rank draws it and
+however often the run was resumed. The cuts are drawn once per seed and visited in a new order each epoch: a
+permutation of which any slot is computed directly, a Feistel network with cycle walking. Cutting restarts at
+every block of 2^18 bases, so that a cut is found by its block and the lengths before it there; all lengths
+are kept, 2 bytes a cut, 16 MB of a human genome. Draws come from Philox, a counter-based generator.
 
 Source: DNABERT (Ji et al. 2021), pre-training; the released process_pretrain_data.py. Black & Rogaway 2002,
 "Ciphers with arbitrary finite domains"; Philox: Salmon et al. 2011.
@@ -19,17 +19,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numpy.random.bit_generator import ISeedSequence
 
 from dnalm.limits import ValidationWindows, WindowTokens
 from dnalm.tokenizers import Tokenizer
 
 Integers = npt.NDArray[np.int64]
+Words = Any  # int or NDArray[np.uint64], whose sum with an int numpy's stubs call signed
 
 _ROUNDS = 6
-_WORD = np.uint64(0xFFFFFFFFFFFFFFFF)
+_WORD = 0xFFFFFFFFFFFFFFFF
 
 
 class Stream(IntEnum):
@@ -43,6 +46,16 @@ class Stream(IntEnum):
     DROPOUT = 7
 
 
+class _Key(ISeedSequence):
+    """The key of a generator; given as a `key`, Philox first asks the system for entropy, and drops it."""
+
+    def __init__(self, seed: int, stream: Stream) -> None:
+        self.words = np.array([seed, stream], dtype=np.uint64)
+
+    def generate_state(self, n_words: int, dtype: object = np.uint32) -> npt.NDArray[np.uint64]:  # noqa: ARG002 -- Philox takes these two words
+        return self.words
+
+
 def generator(seed: int, stream: Stream, index: int, part: int = 0) -> np.random.Generator:
     """The generator of one draw.
 
@@ -52,7 +65,8 @@ def generator(seed: int, stream: Stream, index: int, part: int = 0) -> np.random
         index: which one: a sample, a block, a step.
         part: a finer counter, such as the micro-batch of a step.
     """
-    return np.random.Generator(np.random.Philox(key=[seed, int(stream)], counter=[0, 0, part, index]))
+    key: Any = _Key(seed, stream)  # the stubs know no other sequence than numpy's own
+    return np.random.Generator(np.random.Philox(key, counter=[0, 0, part, index]))
 
 
 def permute(slots: Integers, *, size: int, key: Integers) -> Integers:
@@ -61,37 +75,49 @@ def permute(slots: Integers, *, size: int, key: Integers) -> Integers:
     Args:
         slots: (S,) values in [0, size).
         size: length of the permutation, >= 1.
-        key: (S, 2) numbers that choose the permutation of each slot, such as (seed, epoch).
+        key: (S, 2) numbers >= 0 that choose the permutation of each slot, such as (seed, epoch).
 
     Returns:
         (S,) int64 in [0, size); a bijection for every fixed key.
     """
-    half = np.uint64(max(1, ((size - 1).bit_length() + 1) // 2))
-    round_keys = _mix(_mix(key[:, 0].astype(np.uint64)) ^ key[:, 1].astype(np.uint64))
-    values = _feistel(slots.astype(np.uint64), round_keys, half)
+    keys = _round_keys(*key.T.astype(np.uint64))
+    values: npt.NDArray[np.uint64] = _feistel(slots.astype(np.uint64), keys, size)
     while (outside := values >= size).any():  # walks on at most a few times: the domain is < 4 * size
-        values[outside] = _feistel(values[outside], round_keys[outside], half)
+        values[outside] = _feistel(values[outside], [each[outside] for each in keys], size)
     return values.astype(np.int64)
 
 
-def _feistel(
-    values: npt.NDArray[np.uint64], keys: npt.NDArray[np.uint64], half: np.uint64
-) -> npt.NDArray[np.uint64]:
-    """A keyed bijection of 0 .. 4^half - 1."""
-    mask = np.uint64((1 << int(half)) - 1)
+def permute_one(slot: int, *, size: int, key: tuple[int, int]) -> int:
+    """`permute` of one slot: in Python's integers, 20 times as fast as in arrays of length one."""
+    keys = _round_keys(*key)
+    value: int = _feistel(slot, keys, size)
+    while value >= size:
+        value = _feistel(value, keys, size)
+    return value
+
+
+def _round_keys(first: Words, second: Words) -> list[Words]:
+    """The keys of the rounds of `_feistel`."""
+    key = _mix(_mix(first) ^ second)
+    return [_mix(key + number) for number in range(1, _ROUNDS + 1)]
+
+
+def _feistel(values: Words, keys: list[Words], size: int) -> Words:
+    """A keyed bijection of 0 .. 4^h - 1, the smallest such domain that holds `size` values."""
+    half = max(1, ((size - 1).bit_length() + 1) // 2)
+    mask = (1 << half) - 1
     left, right = values >> half, values & mask
-    for number in range(_ROUNDS):
-        shuffled = _mix(right ^ _mix(keys + np.uint64(number + 1))) & mask
-        left, right = right, left ^ shuffled
+    for key in keys:
+        left, right = right, left ^ (_mix(right ^ key) & mask)
     return (left << half) | right
 
 
-def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def _mix(values: Words) -> Words:
     """The finalizer of SplitMix64 (Steele et al. 2014): every input bit reaches every output bit."""
-    values = (values + np.uint64(0x9E3779B97F4A7C15)) & _WORD
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    values = (values + 0x9E3779B97F4A7C15) & _WORD
+    values = ((values ^ (values >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
+    values = ((values ^ (values >> 27)) * 0x94D049BB133111EB) & _WORD
+    return values ^ (values >> 31)
 
 
 BLOCK = 1 << 18
@@ -157,6 +183,18 @@ class WindowRecipe:
         return round(num_tokens * self.bases_per_token)
 
 
+class Cuts(NamedTuple):
+    """The windows of one pass over the genome without overlap.
+
+    Attributes:
+        up_to: cuts up to and including each block, (K,).
+        lengths: bases of every cut, (C,), of the smallest type that holds them.
+    """
+
+    up_to: Integers
+    lengths: npt.NDArray[np.unsignedinteger]
+
+
 class TrainingWindows:
     """Window i of a run's training samples.
 
@@ -179,14 +217,14 @@ class TrainingWindows:
         self._mean_length = recipe.full_share * longest + (1 - recipe.full_share) * uniform_mean
 
     @cached_property
-    def _cuts_before(self) -> Integers:
-        """Cuts up to and including each block, (K,)."""
-        return np.cumsum([len(self._cut(block)[0]) for block in range(len(self._blocks))], dtype=np.int64)
+    def _cuts(self) -> Cuts:
+        lengths = [self._cut(*block) for block in self._blocks.tolist()]
+        return Cuts(np.cumsum([len(of) for of in lengths], dtype=np.int64), np.concatenate(lengths))
 
     @property
     def num_cuts(self) -> int:
         """Windows of one pass over the genome without overlap."""
-        return int(self._cuts_before[-1])
+        return len(self._cuts.lengths)
 
     def __getitem__(self, index: int) -> Window:
         """The window of sample `index`, any integer >= 0."""
@@ -203,34 +241,31 @@ class TrainingWindows:
 
     def _ordered_cut(self, index: int) -> tuple[int, int]:
         epoch, slot = divmod(index - self._num_random(index), self.num_cuts)
-        key = np.array([[self.seed, epoch]])
-        cut = int(permute(np.array([slot]), size=self.num_cuts, key=key)[0])
-        block = int(np.searchsorted(self._cuts_before, cut, side="right"))
-        starts, ends = self._cut(block)
-        place = cut - int(self._cuts_before[block - 1] if block else 0)
-        return int(starts[place]), int(ends[place])
+        cut = permute_one(slot, size=self.num_cuts, key=(self.seed, epoch))
+        block = int(self._cuts.up_to.searchsorted(cut, side="right"))
+        first = int(self._cuts.up_to[block - 1]) if block else 0
+        start = int(self._blocks[block, 0]) + int(self._cuts.lengths[first:cut].sum())
+        return start, start + int(self._cuts.lengths[cut])
 
-    def _cut(self, block: int) -> tuple[Integers, Integers]:
-        """Cut a block from left to right; the last piece is dropped if it is too short."""
-        start, end = self._blocks[block]
-        random = generator(self.seed, Stream.CUTS, int(start))
-        ends = np.array([start])
-        while ends[-1] < end:  # once as a rule: twice as many lengths as are needed on average
+    def _cut(self, start: int, end: int) -> npt.NDArray[np.unsignedinteger]:
+        """Cut a block from left to right, (C,) lengths; the last piece is dropped if it is too short."""
+        random = generator(self.seed, Stream.CUTS, start)
+        ends = np.zeros(1, dtype=np.int64)
+        while ends[-1] < end - start:  # once as a rule: twice as many lengths as are needed on average
             count = 2 * int((end - start) // self._mean_length) + 16
             full = random.random(count) < self.recipe.full_share
             short = random.integers(self.shortest, self.longest, count, endpoint=True)
             ends = np.concatenate([ends, ends[-1] + np.cumsum(np.where(full, self.longest, short))])
-        ends = np.minimum(ends[1 : int(np.searchsorted(ends, end)) + 1], end)
-        starts = np.concatenate([[start], ends[:-1]])
-        long_enough = ends - starts >= self.shortest
-        return starts[long_enough], ends[long_enough]
+        ends = np.minimum(ends[: int(ends.searchsorted(end - start)) + 1], end - start)
+        lengths = np.diff(ends).astype(np.min_scalar_type(self.longest))
+        return lengths if lengths[-1] >= self.shortest else lengths[:-1]
 
     def _random(self, index: int) -> tuple[int, int]:
         """A uniform place and length; what runs past the end of its region is cut off."""
         random = generator(self.seed, Stream.RANDOM_WINDOW, index)
         place = int(random.integers(self._places[-1]))
         length = int(random.integers(self.shortest, self.longest, endpoint=True))
-        region = int(np.searchsorted(self._places, place, side="right"))
+        region = int(self._places.searchsorted(place, side="right"))
         start = int(self.regions[region, 0]) + place - int(self._places[region - 1] if region else 0)
         return start, min(start + length, int(self.regions[region, 1]))
 

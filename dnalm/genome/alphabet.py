@@ -58,7 +58,7 @@ def reverse_complement(codes: Codes) -> Codes:
     Returns:
         (L,) codes.
     """
-    return _COMPLEMENT[codes[::-1]]
+    return _COMPLEMENT.take(codes[::-1])
 
 
 def to_text(codes: Codes) -> str:

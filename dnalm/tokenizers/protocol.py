@@ -42,9 +42,17 @@ class SpecialIds(NamedTuple):
 
     def wrap(self, content: Ids) -> Ids:
         """Put the start token before and the end token after (T,) ids, where there are such."""
-        start = [] if self.start is None else [self.start]
-        end = [] if self.end is None else [self.end]
-        return np.concatenate([start, content, end]).astype(np.int64)
+        ids = np.empty(len(content) + self.num_wrapping, dtype=np.int64)
+        ids[self.content(len(ids))] = content
+        if self.start is not None:
+            ids[0] = self.start
+        if self.end is not None:
+            ids[-1] = self.end
+        return ids
+
+    def content(self, num_tokens: int) -> slice:
+        """Where the tokens between the start and the end token are, of so many that `encode` gave."""
+        return slice(int(self.start is not None), num_tokens - int(self.end is not None))
 
     def wrap_spans(self, content: Ids) -> Ids:
         """Put the empty spans of the start and end tokens around (T, 2) spans that reach the last base."""
@@ -98,7 +106,11 @@ class Tokenizer(Protocol):
         """
 
     def spans(self, codes: Codes, ids: Ids) -> Ids:
-        """The half-open interval of bases each token of `ids = encode(codes)` spells, (T, 2)."""
+        """The half-open interval of bases each token spells, (T, 2).
+
+        `ids` are those of `encode(codes)`, or the first of them as they are wrapped alone, and `codes` then
+        the bases under these; all tokens but the wrapping ones spell bases.
+        """
 
     def decode(self, ids: Ids) -> Codes:
         """(T,) ids back to (L,) codes; a base that the ids do not determine is N."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnalm.data.masking import Masking, start_probability
+from dnalm.data.masking import Masking, _published_spans, _uniform_spans, start_probability
 from dnalm.paths import config_folder
 from dnalm.tokenizers import KmerTokenizer
 
@@ -49,6 +49,30 @@ def test_realised_rate(k: int, rate: float, faithful: bool) -> None:
     # Tokens within k of each other are correlated, so a share of n tokens has at most the standard
     # deviation of n / k independent ones.
     assert hidden.mean() == pytest.approx(rate, abs=5 * np.sqrt(rate * (1 - rate) * k / tokens))
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    tokens=st.integers(1, 60),
+    span=st.sampled_from([1, 3, 4, 5, 6]),
+    rate=st.floats(0.01, 0.9),
+)
+def test_spans_of_tokens_taken_one_by_one(seed: int, tokens: int, span: int, rate: float) -> None:
+    hidden, kind = _uniform_spans(tokens, span=span, rate=rate, random=np.random.default_rng(seed))
+    random, probability = np.random.default_rng(seed), start_probability(rate, span)
+    starts = random.random(tokens + span - 1) < probability
+    kinds = random.random(tokens + span - 1)
+    last = [max((p for p in range(t, t + span) if starts[p]), default=None) for t in range(tokens)]
+    assert hidden.tolist() == [p is not None for p in last]
+    assert kind.tolist() == [kinds[p] for p in last if p is not None]
+
+    hidden, kind = _published_spans(tokens, span=span, rate=rate, random=np.random.default_rng(seed))
+    random = np.random.default_rng(seed)
+    centres = np.flatnonzero(random.random(tokens) < probability)
+    before, after = (span - 1) // 2, span // 2
+    reached = [any(c - before <= t <= c + after for c in centres) for t in range(tokens)]
+    assert hidden.tolist() == reached
+    assert kind.tolist() == random.random(tokens)[hidden].tolist()
 
 
 def test_tokens_at_the_ends_are_hidden_as_often_as_others() -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnalm.data.windows import Stream, generator, permute
+from dnalm.data.windows import Stream, generator, permute, permute_one
 
 
 def permutation(size: int, seed: int, epoch: int) -> np.ndarray:
@@ -21,10 +21,33 @@ def test_a_million_slots_are_visited_once() -> None:
     assert len(np.unique(permutation(1_000_000, 1, 0))) == 1_000_000
 
 
+def test_generators_are_philox_by_key() -> None:
+    philox = np.random.Philox(key=[9, int(Stream.CUTS)], counter=[0, 0, 4, 8])
+    expected = np.random.Generator(philox).random(50)
+    assert (generator(9, Stream.CUTS, 8, 4).random(50) == expected).all()
+
+
 def test_a_slot_alone_equals_the_slot_among_others() -> None:
     whole = permutation(777, 5, 3)
     alone = [permute(np.array([slot]), size=777, key=np.array([[5, 3]]))[0] for slot in (0, 400, 776)]
     assert alone == [whole[0], whole[400], whole[776]]
+
+
+@given(
+    size=st.integers(1, 2**40), seed=st.integers(0, 2**63 - 1), epoch=st.integers(0, 2**31), draw=st.data()
+)
+def test_one_slot_in_python_integers_equals_arrays(
+    size: int, seed: int, epoch: int, draw: st.DataObject
+) -> None:
+    slot = draw.draw(st.integers(0, size - 1))
+    (expected,) = permute(np.array([slot]), size=size, key=np.array([[seed, epoch]]))
+    assert permute_one(slot, size=size, key=(seed, epoch)) == expected
+
+
+def test_the_order_and_the_draws_of_a_seed_are_these() -> None:
+    # A run that another version resumes sees the samples that it would have seen
+    assert [permute_one(slot, size=1000, key=(7, 2)) for slot in range(6)] == [266, 302, 419, 283, 105, 559]
+    assert generator(7, Stream.MASK, 5, 3).integers(1000, size=4).tolist() == [930, 517, 250, 178]
 
 
 def test_epochs_and_seeds_give_unlike_orders() -> None:

@@ -106,7 +106,8 @@ def test_reverse_complement_is_a_fair_coin() -> None:
 
 def test_cutting_restarts_at_blocks_so_any_cut_is_reached_directly() -> None:
     windows = windows_of([(0, 900_000)], random_share=0.0)
-    assert len(windows._cuts_before) == 4  # ceil(9e5 / 2^18)
+    assert len(windows._cuts.up_to) == 4  # ceil(9e5 / 2^18)
+    assert windows._cuts.lengths.dtype == np.uint16  # 2 bytes a cut, for a genome has millions
     ends = sorted(windows[i].end for i in range(windows.num_cuts))
     assert ends == sorted(set(ends))
 

@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 from dnalm.data.batch import Movable
 from dnalm.data.labelled.rows import table_error
 from dnalm.data.labelled.table import Labels, Rows, TablePart
-from dnalm.data.windows import Stream, generator, permute
+from dnalm.data.windows import Stream, generator, permute, permute_one
 from dnalm.errors import DataError
 from dnalm.genome.alphabet import Codes, reverse_complement
 from dnalm.limits import Tokens
@@ -290,7 +290,8 @@ class TrainingSequences(Dataset[LabelledSample]):
 
     def __getitem__(self, index: int) -> LabelledSample:
         """Draw sample `index`."""
-        row = int(self.rows_of(np.array([index]))[0])
+        epoch, slot = divmod(index, size := len(self.reader.part))
+        row = permute_one(slot, size=size, key=(self.seed, epoch))
         both = self.reader.recipe.reverse_complement
         reverse = both and bool(generator(self.seed, Stream.STRAND, index).integers(2))
         return self.reader.read(row, reverse=reverse, index=index)
