@@ -44,7 +44,7 @@ from dnalm.genome.alphabet import bases
 from dnalm.genome.genome import Genome, open_genome
 from dnalm.genome.variants import survey
 from dnalm.models import Pretrained, load_pretrained
-from dnalm.models.kernels import KernelName
+from dnalm.models.packing import KernelName
 from dnalm.tokenizers import Tokenizer
 from dnalm.training.model_directory import DescribedHead, load_finetuned, read_head
 
@@ -60,7 +60,7 @@ def load(
     device: Device = "auto",
     dtype: Precision = "float32",
     revision: str | None = None,
-    kernel: KernelName = "sdpa",
+    kernel: KernelName = "auto",
 ) -> Model:
     """Open a trained model.
 
@@ -70,7 +70,8 @@ def load(
         dtype: `bfloat16` and `float16` compute matrix products at half the width, by torch's autocast;
             weights and results are float32 all the same.
         revision: of the hub: a branch, tag or commit.
-        kernel: how attention is computed: `sdpa`, `eager` (slow, the specification), `flex`, `varlen`.
+        kernel: how attention is computed: `auto`, `sdpa`, `eager` (slow, the specification), `flex` or
+            `varlen`.
 
     Raises:
         CheckpointError: there is no such model (CKPT-04, MODEL-11), or it cannot be used.

@@ -12,8 +12,8 @@ from typing import Any, Literal, get_args
 
 from dnalm.errors import ConfigError, shown
 from dnalm.limits import Depth, Width, WindowTokens
-from dnalm.models.kernels import KERNELS, KernelName
-from dnalm.models.packing import PositionKind
+from dnalm.models.kernels import KERNELS
+from dnalm.models.packing import KernelName, PositionKind
 
 FeedForwardKind = Literal["gelu", "geglu", "swiglu"]
 FeedForwardDropout = Literal["after", "inside"]
@@ -61,8 +61,9 @@ class EncoderConfig:
         feed_forward_dropout: whether the feed-forward networks' dropout comes `after` them, or
             `inside`, before the map down (DNABERT-2).
         attention_dropout: share of attention weights zeroed in training, in [0, 1).
-        kernel: how attention is computed; `eager` is the readable one, `sdpa` the fast one on any
-            device, `flex` and `varlen` are for CUDA and skip all padding.
+        kernel: how attention is computed; `auto` is the fastest that device, precision, positions and
+            dropout admit (see `kernels.choose`), `eager` the readable one, `sdpa` PyTorch's own on any
+            device; `flex` and `varlen` are for CUDA and skip all padding.
         initializer_range: standard deviation of the initial matrices.
         padding_id: the padding token's id, from the tokenizer.
         mask_id: the mask token's id, from the tokenizer.
@@ -96,7 +97,7 @@ class EncoderConfig:
     dropout: float = 0.1
     feed_forward_dropout: FeedForwardDropout = "after"
     attention_dropout: float = 0.1
-    kernel: KernelName = "sdpa"
+    kernel: KernelName = "auto"
     initializer_range: float = 0.02
     padding_id: int = 0
     mask_id: int | None = None
@@ -134,7 +135,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "feed_forward": get_args(FeedForwardKind),
     "norm_placement": get_args(NormPlacement),
     "feed_forward_dropout": get_args(FeedForwardDropout),
-    "kernel": tuple(KERNELS),
+    "kernel": get_args(KernelName),
 }
 
 
@@ -180,15 +181,15 @@ def _check_combinations(config: EncoderConfig) -> None:
             expected="heads of an even width, whose halves are turned together",
             fix="change hidden_size or num_heads",
         )
-    kernel = KERNELS[config.kernel]
-    if config.positions == "alibi" and not kernel.alibi:
+    kernel = KERNELS.get(config.kernel)  # auto is one that can do what is asked
+    if kernel is not None and config.positions == "alibi" and not kernel.alibi:
         raise _contradiction(
             f"kernel={config.kernel} and positions=alibi",
             expected="a kernel that can add ALiBi's penalty",
-            fix=f"set kernel to {_one_of([name for name, each in KERNELS.items() if each.alibi])}",
+            fix=f"set kernel to {_one_of(['auto', *(name for name, each in KERNELS.items() if each.alibi)])}",
         )
-    if config.attention_dropout > 0 and not kernel.dropout:
-        kernels = _one_of([name for name, each in KERNELS.items() if each.dropout])
+    if kernel is not None and config.attention_dropout > 0 and not kernel.dropout:
+        kernels = _one_of(["auto", *(name for name, each in KERNELS.items() if each.dropout)])
         raise _contradiction(
             f"kernel={config.kernel} and attention_dropout={config.attention_dropout}",
             expected="a kernel that can drop attention weights",

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dnalm.errors import DataError
 from dnalm.models.config import EncoderConfig
-from dnalm.models.kernels import Dropout
+from dnalm.models.kernels import Dropout, prepare
 from dnalm.models.layers import (
     Block,
     Embeddings,
@@ -130,12 +130,19 @@ class Encoder(EncoderConfig, nn.Module):
                 fix="use shorter windows, or train with a larger max_positions",
             )
         layout = replace(packed.layout(ids_N.shape[0]), causal=self.causal)
+        head_width = self.hidden_size // self.num_heads
         if self.positions == "rotary":
-            rotation = Rotation.at(layout.position_N, head_width=self.hidden_size // self.num_heads)
-            return replace(layout, rotation=rotation)
+            layout = replace(layout, rotation=Rotation.at(layout.position_N, head_width=head_width))
         if self.positions == "alibi":
-            return replace(layout, slopes_H=alibi_slopes(self.num_heads, device=ids_N.device))
-        return layout
+            layout = replace(layout, slopes_H=alibi_slopes(self.num_heads, device=ids_N.device))
+        kind, weight = ids_N.device.type, self.embeddings.token.weight
+        return prepare(
+            layout,
+            self.kernel,
+            dtype=torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype,
+            dropout=self.attention_dropout if self.training else 0.0,
+            width=head_width,
+        )
 
 
 class MaskedLM(nn.Module):

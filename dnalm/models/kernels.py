@@ -3,7 +3,10 @@
 A kernel maps queries, keys and values of a packed micro-batch, each (N, H, K), to (N, H, K). The
 layout says which tokens share a sequence, whether later ones are visible, and ALiBi's slopes; a
 rotation has already been applied. `eager` is the specification: the equations as written. The others
-compute the same faster, and list their limits in `cannot`.
+compute the same faster, and list their limits in `cannot`. `choose` decides among them for `auto`.
+
+What all blocks share, a mask or bias, is made by `prepare` before the first of them: once a forward, and
+outside compiled blocks, which are then alike.
 
 Dropout on CPU has code of its own (`attend_with_dropout`, `Dropout`), which the published recipes with
 dropout 0.1 use there. With PyTorch's a training step takes 1.12 to 1.41, 1.15 to 1.16 and 1.02 to 1.18 times
@@ -16,10 +19,10 @@ Shapes: B sequences, N packed tokens, L tokens of the longest sequence, H heads,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import prod
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +32,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 from torch.nn.attention.varlen import varlen_attn
 
 from dnalm.errors import ConfigError
-from dnalm.models.packing import Layout
-
-KernelName = Literal["eager", "sdpa", "flex", "varlen"]
+from dnalm.models.packing import KernelName, Layout
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,69 @@ class Kernel:
     Attributes:
         attend: (query_NHK, key_NHK, value_NHK, layout, dropout) to (N, H, K), where dropout is the
             share of attention weights to zero, 0 outside training.
+        prepare: (layout, dtype of the queries) to what `attend` reads from `layout.prepared`.
         cannot: its limits, in words.
         alibi: whether it can add ALiBi's penalty.
         dropout: whether it can drop attention weights.
     """
 
     attend: Callable[[Tensor, Tensor, Tensor, Layout, float], Tensor]
+    prepare: Callable[[Layout, torch.dtype], Tensor | BlockMask | None]
     cannot: str
     alibi: bool = True
     dropout: bool = True
+
+
+def prepare(layout: Layout, name: KernelName, *, dtype: torch.dtype, dropout: float, width: int) -> Layout:
+    """The layout with its kernel decided, and with what that kernel computes once for all blocks.
+
+    Args:
+        layout: positions and causality included.
+        name: of the kernel; `auto` for that of `choose`.
+        dtype: of queries, keys and values.
+        dropout: share of attention weights that will be dropped.
+        width: K.
+
+    Raises:
+        ConfigError: the kernel cannot run on this device or in this dtype.
+    """
+    if name == "auto":
+        name = choose(layout, dtype=dtype, dropout=dropout, width=width)
+    return replace(layout, kernel=name, prepared=KERNELS[name].prepare(layout, dtype))
+
+
+def choose(layout: Layout, *, dtype: torch.dtype, dropout: float, width: int) -> KernelName:
+    """The kernel of `kernel=auto`: that of the first line which fits.
+
+    ```
+    device  dtype       positions  dropout  pack    head width       kernel  which is there
+    CPU     any         any        any      any     any              sdpa    run by run, nothing padded
+    CUDA    any         not ALiBi  any      full    any              sdpa    a dense block without a mask
+    CUDA    bf16, fp16  not ALiBi  0        any     8, 16, … 256     varlen  FlashAttention by lengths
+    CUDA    any         ALiBi      0        any     16 or more       flex    FlexAttention
+    any     any         any        any      any     any              sdpa    padded, with a mask
+    ```
+    A pack is full where all its sequences are L long.
+
+    Args:
+        layout: positions and causality included.
+        dtype: of queries, keys and values.
+        dropout: share of attention weights that will be dropped.
+        width: K.
+    """
+    is_alibi = layout.slopes_H is not None
+    if layout.lengths_B.device.type != "cuda" or (layout.is_full and not is_alibi):
+        return "sdpa"
+    if not is_alibi and dtype in _HALF and dropout == 0 and width % 8 == 0 and width <= _WIDEST_OF_FLASH:
+        return "varlen"
+    if is_alibi and dropout == 0 and width >= _NARROWEST_OF_FLEX:
+        return "flex"
+    return "sdpa"
+
+
+_HALF = (torch.bfloat16, torch.float16)
+_WIDEST_OF_FLASH = 256  # torch/nested/_internal/sdpa.py, _check_head_dim_size_flash_nested
+_NARROWEST_OF_FLEX = 16  # torch/nn/attention/flex_attention.py
 
 
 def eager(query_NHK: Tensor, key_NHK: Tensor, value_NHK: Tensor, layout: Layout, dropout: float) -> Tensor:
@@ -70,7 +125,7 @@ def attention_maps(query_NHK: Tensor, key_NHK: Tensor, layout: Layout) -> Tensor
     query_BHLK = layout.pad(query_NHK).transpose(1, 2)
     key_BHLK = layout.pad(key_NHK).transpose(1, 2)
     scores_BHLL = query_BHLK @ key_BHLK.transpose(2, 3) * query_NHK.shape[-1] ** -0.5
-    bias = position_bias(layout.max_length, layout, query_NHK.dtype)
+    bias = position_bias(layout, query_NHK.dtype)
     if bias is not None:
         scores_BHLL = scores_BHLL + bias
     past_end_B11L = ~layout.real_tokens()[:, None, None, :]
@@ -78,7 +133,7 @@ def attention_maps(query_NHK: Tensor, key_NHK: Tensor, layout: Layout) -> Tensor
     return weights_BHLL.to(query_NHK.dtype)
 
 
-def position_bias(length: int, layout: Layout, dtype: torch.dtype) -> Tensor | None:
+def position_bias(layout: Layout, dtype: torch.dtype) -> Tensor | None:
     """The positions' term in the scores, (H, L, L), or (1, L, L) where all heads are alike.
 
     Of this dtype, or float32 where that is wider.
@@ -88,61 +143,74 @@ def position_bias(length: int, layout: Layout, dtype: torch.dtype) -> Tensor | N
     """
     if layout.slopes_H is None and not layout.causal:
         return None
-    bias = layout.memo.get(f"bias {length}")
-    if bias is None:
-        place_L = torch.arange(length, device=layout.lengths_B.device)
-        ahead_LL = place_L - place_L[:, None]
-        bias = torch.zeros(1, length, length, device=ahead_LL.device)
-        if layout.slopes_H is not None:
-            bias = -layout.slopes_H[:, None, None] * ahead_LL.abs()
-        if layout.causal:
-            bias = bias.masked_fill(ahead_LL > 0, float("-inf"))
-        layout.memo[f"bias {length}"] = bias
-    assert isinstance(bias, Tensor)
+    place_L = torch.arange(layout.max_length, device=layout.lengths_B.device)
+    ahead_LL = place_L - place_L[:, None]
+    bias = torch.zeros(1, *ahead_LL.shape, device=ahead_LL.device)
+    if layout.slopes_H is not None:
+        bias = -layout.slopes_H[:, None, None] * ahead_LL.abs()
+    if layout.causal:
+        bias = bias.masked_fill(ahead_LL > 0, float("-inf"))
     return bias.to(torch.promote_types(dtype, torch.float32))
 
 
 def sdpa(query_NHK: Tensor, key_NHK: Tensor, value_NHK: Tensor, layout: Layout, dropout: float) -> Tensor:
-    """PyTorch's fused attention; on CPU run by run without padding, elsewhere padded with a mask.
+    """PyTorch's fused attention: by runs of equal lengths on CPU, else as a dense block, else padded.
 
-    On CPU, training with attention dropout takes `attend_with_dropout` instead.
+    On CPU, training with attention dropout takes `attend_with_dropout` instead. Elsewhere a pack of
+    sequences that are all L long is its own dense block, which needs neither copies nor a mask of the ends,
+    so that FlashAttention may serve it; other packs are padded, with a mask, which rules that out.
     """
-    if layout.runs is None:
-        return _attend_padded(query_NHK, key_NHK, value_NHK, layout, dropout)
-    return _attend_runs(query_NHK, key_NHK, value_NHK, layout, dropout)
+    if layout.runs is not None:
+        return _attend_runs(query_NHK, key_NHK, value_NHK, layout, dropout)
+    inputs = query_NHK, key_NHK, value_NHK
+    if not layout.is_full:
+        return layout.unpad(_attend_dense([layout.pad(packed) for packed in inputs], layout, dropout))
+    shape_BLHK = layout.num_sequences, layout.max_length, *query_NHK.shape[1:]
+    return _attend_dense([packed.view(shape_BLHK) for packed in inputs], layout, dropout).flatten(0, 1)
 
 
-def _attend_padded(
-    query_NHK: Tensor, key_NHK: Tensor, value_NHK: Tensor, layout: Layout, dropout: float
-) -> Tensor:
-    query_BHLK, key_BHLK, value_BHLK = (
-        layout.pad(packed).transpose(1, 2) for packed in (query_NHK, key_NHK, value_NHK)
-    )
-    mask = layout.real_tokens()[:, None, None, :]
-    bias = position_bias(layout.max_length, layout, query_NHK.dtype)
-    if bias is not None:
-        mask = bias.masked_fill(~mask, float("-inf")).to(query_NHK.dtype)
+def sdpa_mask(layout: Layout, dtype: torch.dtype) -> Tensor | None:
+    """What `sdpa` adds to scores, or where it may look: for runs, for a dense block, for a padded one.
+
+    On CPU `position_bias`. Elsewhere of this dtype, since the fused kernels want the queries': rounding
+    moves ALiBi's penalty by 2^-9 of itself in bfloat16, where `eager` and `flex` add it in float32.
+    """
+    bias = position_bias(layout, dtype)
+    if layout.runs is not None:
+        return bias
+    if layout.is_full:  # a causal block says so by a flag, and needs no bias for it
+        return None if bias is None or layout.slopes_H is None else bias.to(dtype)
+    real_B11L = layout.real_tokens()[:, None, None, :]
+    return real_B11L if bias is None else bias.masked_fill(~real_B11L, float("-inf")).to(dtype)
+
+
+def _attend_dense(inputs_BLHK: Sequence[Tensor], layout: Layout, dropout: float) -> Tensor:
+    query, key, value = (x.transpose(1, 2) for x in inputs_BLHK)
+    mask = layout.prepared
+    assert mask is None or isinstance(mask, Tensor), "as sdpa_mask makes it"
+    causal = layout.causal and mask is None
     mixed_BHLK = F.scaled_dot_product_attention(
-        query_BHLK, key_BHLK, value_BHLK, attn_mask=mask, dropout_p=dropout
+        query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=causal
     )
-    return layout.unpad(mixed_BHLK.transpose(1, 2))
+    return mixed_BHLK.transpose(1, 2)
 
 
 def _attend_runs(
     query_NHK: Tensor, key_NHK: Tensor, value_NHK: Tensor, layout: Layout, dropout: float
 ) -> Tensor:
-    runs = layout.runs
+    runs, bias = layout.runs, layout.prepared
     assert runs is not None, "they are known on CPU"
+    assert bias is None or isinstance(bias, Tensor), "as sdpa_mask makes it"
     sizes = [run.count * run.length for run in runs]
     mixed = []
     packed = (torch.split(x, sizes) for x in (query_NHK, key_NHK, value_NHK))
     for run, *parts in zip(runs, *packed, strict=True):
         query, key, value = (x.view(run.count, run.length, *x.shape[1:]).transpose(1, 2) for x in parts)
-        bias = position_bias(run.length, layout, query_NHK.dtype)
+        of_run = None if bias is None else bias[:, : run.length, : run.length]
         if dropout > 0:
-            block = attend_with_dropout(query, key, value, dropout, bias)
+            block = attend_with_dropout(query, key, value, dropout, of_run)
         else:
-            block = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+            block = F.scaled_dot_product_attention(query, key, value, attn_mask=of_run)
         mixed.append(block.transpose(1, 2).flatten(0, 1))
     return torch.cat(mixed) if len(mixed) > 1 else mixed[0]
 
@@ -291,18 +359,21 @@ def _softmax_weights(query: Tensor, key: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def flex(query_NHK: Tensor, key_NHK: Tensor, value_NHK: Tensor, layout: Layout, dropout: float) -> Tensor:
-    """PyTorch's FlexAttention: blocks of the pack that hold no pair of one sequence are skipped.
+    """PyTorch's FlexAttention: blocks of the pack that hold no pair of one sequence are skipped."""
+    assert dropout == 0, "the encoder refuses it"
+    mask = layout.prepared
+    assert isinstance(mask, BlockMask), "as flex_mask makes it"
+    return attend_flex(query_NHK, key_NHK, value_NHK, layout, mask, attention=_compiled(flex_attention))
+
+
+def flex_mask(layout: Layout, dtype: torch.dtype) -> BlockMask:  # noqa: ARG001 -- as of every kernel
+    """Which blocks of the pack hold pairs that see each other.
 
     Raises:
-        ConfigError: the tensors are on a CPU.
+        ConfigError: the tokens are on a CPU.
     """
-    _require_cuda(query_NHK, "flex")
-    assert dropout == 0, "the encoder refuses it"
-    mask = layout.memo.get("flex")
-    if mask is None:
-        mask = layout.memo["flex"] = document_mask(layout, create=_compiled(create_block_mask))
-    assert isinstance(mask, BlockMask)
-    return attend_flex(query_NHK, key_NHK, value_NHK, layout, mask, attention=_compiled(flex_attention))
+    _require_cuda(layout, "flex")
+    return document_mask(layout, create=_compiled(create_block_mask))
 
 
 def attend_flex(
@@ -346,38 +417,43 @@ def _penalty(layout: Layout) -> Callable[..., Tensor] | None:
 
 
 def varlen(query_NHK: Tensor, key_NHK: Tensor, value_NHK: Tensor, layout: Layout, dropout: float) -> Tensor:
-    """PyTorch's FlashAttention over sequences of unequal lengths.
-
-    Raises:
-        ConfigError: the tensors are on a CPU or in fp32.
-    """
-    _require_cuda(query_NHK, "varlen")
+    """PyTorch's FlashAttention over sequences of unequal lengths."""
     assert dropout == 0, "the encoder refuses it"
-    assert layout.slopes_H is None, "the encoder refuses it"
-    if query_NHK.dtype not in (torch.bfloat16, torch.float16):
-        raise ConfigError(
-            "CFG-18",
-            where="model.kernel",
-            found=f"kernel=varlen with {query_NHK.dtype}".replace("torch.", ""),
-            expected="bf16 or fp16, in which alone varlen computes",
-            fix="train in bf16, or set model.kernel=flex",
-        )
-    ends = layout.cu_lengths.to(torch.int32)
+    ends, longest = layout.prepared, layout.max_length
+    assert isinstance(ends, Tensor), "as varlen_ends makes it"
     window = (-1, 0) if layout.causal else (-1, -1)
-    longest = layout.max_length
     mixed_NHK = varlen_attn(query_NHK, key_NHK, value_NHK, ends, ends, longest, longest, window_size=window)
     assert isinstance(mixed_NHK, Tensor), "no auxiliary outputs are asked for"
     return mixed_NHK
 
 
-def _require_cuda(query_NHK: Tensor, name: str) -> None:
-    if query_NHK.device.type != "cuda":
+def varlen_ends(layout: Layout, dtype: torch.dtype) -> Tensor:
+    """Where sequences begin, (B + 1,), int32.
+
+    Raises:
+        ConfigError: the tokens are on a CPU, or the queries in fp32.
+    """
+    _require_cuda(layout, "varlen")
+    assert layout.slopes_H is None, "the encoder refuses it"
+    if dtype not in _HALF:
         raise ConfigError(
             "CFG-18",
             where="model.kernel",
-            found=f"kernel={name} on {query_NHK.device.type}",
+            found=f"kernel=varlen with {dtype}".replace("torch.", ""),
+            expected="bf16 or fp16, in which alone varlen computes",
+            fix="train in bf16, or set model.kernel=auto",
+        )
+    return layout.cu_lengths.to(torch.int32)
+
+
+def _require_cuda(layout: Layout, name: str) -> None:
+    if layout.lengths_B.device.type != "cuda":
+        raise ConfigError(
+            "CFG-18",
+            where="model.kernel",
+            found=f"kernel={name} on {layout.lengths_B.device.type}",
             expected=f"a CUDA device, on which alone {name} runs",
-            fix="set model.kernel=sdpa",
+            fix="set model.kernel=auto",
         )
 
 
@@ -393,18 +469,26 @@ def _compile_once(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 KERNELS: dict[KernelName, Kernel] = {
-    "eager": Kernel(attend=eager, cannot="save memory: it holds every attention weight"),
+    "eager": Kernel(
+        attend=eager,
+        prepare=lambda _layout, _dtype: None,
+        cannot="save memory: it holds every attention weight",
+    ),
     "sdpa": Kernel(
         attend=sdpa,
-        cannot="return attention maps; be differentiated twice on CPU with dropout; skip padding on a GPU",
+        prepare=sdpa_mask,
+        cannot="return attention maps; be differentiated twice on CPU with dropout; skip padding on a GPU "
+        "where lengths differ",
     ),
     "flex": Kernel(
         attend=flex,
+        prepare=flex_mask,
         cannot="run on a CPU; drop attention weights; return attention maps",
         dropout=False,
     ),
     "varlen": Kernel(
         attend=varlen,
+        prepare=varlen_ends,
         cannot="run on a CPU; compute in fp32; add ALiBi's penalty; drop attention weights; "
         "return attention maps",
         alibi=False,

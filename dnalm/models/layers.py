@@ -129,7 +129,6 @@ class Attention(nn.Module):
         super().__init__()
         width = config.hidden_size
         self.num_heads, self.dropout = config.num_heads, config.attention_dropout
-        self.kernel = KERNELS[config.kernel]
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
@@ -140,7 +139,7 @@ class Attention(nn.Module):
         query_NHK, key_NHK = self._queries_and_keys(hidden_ND, layout)
         value_NHK = self._split_heads(self.value(hidden_ND))
         dropout = self.dropout if self.training else 0.0
-        mixed_NHK = self.kernel.attend(query_NHK, key_NHK, value_NHK, layout, dropout)
+        mixed_NHK = KERNELS[layout.kernel].attend(query_NHK, key_NHK, value_NHK, layout, dropout)
         if kept_M is not None:
             mixed_NHK = mixed_NHK.index_select(0, kept_M)
         mixed_ND: Tensor = self.output(mixed_NHK.flatten(1))

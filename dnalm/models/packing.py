@@ -11,14 +11,18 @@ Shapes: B sequences, N packed tokens, L tokens of the longest sequence, H heads,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+
 PositionKind = Literal["learned", "rotary", "alibi"]
+KernelName = Literal["auto", "eager", "sdpa", "flex", "varlen"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +59,8 @@ class Packed:
             sequence_N=sequence_N,
             position_N=position_N,
             padded_N=sequence_N * self.max_length + position_N,
+            # B L = N says so without a look at the lengths, which lie on the device
+            is_full=starts_B.shape[0] * self.max_length == num_tokens,
             runs=runs,
             cu_lengths=self.cu_lengths,
         )
@@ -74,13 +80,15 @@ class Layout:
         sequence_N: which sequence each token belongs to, (N,), int64.
         position_N: place of each token in its own sequence, from 0, (N,), int64.
         padded_N: place of each token in the flattened (B, L) rectangle, (N,), int64.
+        is_full: whether every sequence has L tokens, so that the pack is a dense block.
         runs: the pack cut into runs of equal lengths; None on an accelerator, where learning the
             lengths would wait for the device.
         cu_lengths: where each sequence begins, and N at the end, (B + 1,).
         causal: whether a token attends to itself and earlier tokens only.
         slopes_H: ALiBi's slopes, (H,), float32; None where positions enter otherwise.
         rotation: how queries and keys turn; None where positions enter otherwise.
-        memo: intermediate results that a kernel computes once for all blocks, by a name of its choice.
+        kernel: how attention is computed, as `kernels.prepare` decides.
+        prepared: what that kernel computed once for all blocks: a mask, or ends of sequences.
     """
 
     max_length: int
@@ -88,12 +96,14 @@ class Layout:
     sequence_N: Tensor  # noqa: N815
     position_N: Tensor  # noqa: N815
     padded_N: Tensor  # noqa: N815
+    is_full: bool
     runs: tuple[Run, ...] | None
     cu_lengths: Tensor
     causal: bool = False
     slopes_H: Tensor | None = None  # noqa: N815
     rotation: Rotation | None = None
-    memo: dict[str, object] = field(default_factory=dict)
+    kernel: KernelName = "eager"
+    prepared: Tensor | BlockMask | None = None
 
     @property
     def num_sequences(self) -> int:

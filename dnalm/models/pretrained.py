@@ -28,8 +28,8 @@ from dnalm.limits import NOT_EMPTY
 from dnalm.models.config import EncoderConfig
 from dnalm.models.encoder import Encoder, HeadShape, MaskedLM
 from dnalm.models.families import FAMILIES, OURS, Family, recognise, rename
-from dnalm.models.kernels import KernelName
 from dnalm.models.layers import MissingHead
+from dnalm.models.packing import KernelName
 from dnalm.models.weights import (
     WEIGHTS,
     find_weights,
@@ -60,7 +60,7 @@ class Pretrained:
 
     source: InputName
     revision: str | None = None
-    kernel: KernelName = "sdpa"
+    kernel: KernelName = "auto"
 
     def folder(self) -> Path:
         """The model directory: fetched from the hub, or of a run the one that it left.
@@ -124,7 +124,7 @@ def load_pretrained(
     source: str | Path,
     *,
     revision: str | None = None,
-    kernel: KernelName = "sdpa",
+    kernel: KernelName = "auto",
     needs_head: bool = True,
 ) -> MaskedLM:
     """Build the model that a directory describes and give it the weights found there, as float32.
@@ -166,7 +166,7 @@ def load_pretrained(
     return model
 
 
-def build_described(folder: Path, *, kernel: KernelName = "sdpa") -> MaskedLM:
+def build_described(folder: Path, *, kernel: KernelName = "auto") -> MaskedLM:
     """The model that config.json describes, its weights not set.
 
     Raises:
@@ -307,7 +307,7 @@ class Ensemble:
     """
 
     sources: Annotated[tuple[InputName, ...], NOT_EMPTY]
-    kernel: KernelName = "sdpa"
+    kernel: KernelName = "auto"
 
     @property
     def members(self) -> tuple[Pretrained, ...]:

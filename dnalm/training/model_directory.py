@@ -41,7 +41,7 @@ from dnalm.models import (
     save_pretrained,
 )
 from dnalm.models.encoder import SequenceHead
-from dnalm.models.kernels import KernelName
+from dnalm.models.packing import KernelName
 from dnalm.models.pretrained import MODELING_FILE
 from dnalm.models.weights import not_finite, write_whole
 from dnalm.models.weights import read_weights as read_stored_weights
@@ -182,7 +182,7 @@ def model_folder(checkpoint: Checkpoint) -> Path:
     return folder
 
 
-def load_checkpoint_model(checkpoint: Checkpoint, *, kernel: KernelName = "sdpa") -> MaskedLM:
+def load_checkpoint_model(checkpoint: Checkpoint, *, kernel: KernelName = "auto") -> MaskedLM:
     """The model with the checkpoint's weights, on CPU.
 
     Raises:
@@ -240,7 +240,7 @@ class Finetuned:
     head: DescribedHead
 
 
-def load_finetuned(folder: Path, *, kernel: KernelName = "sdpa", needs_lm_head: bool = False) -> Finetuned:
+def load_finetuned(folder: Path, *, kernel: KernelName = "auto", needs_lm_head: bool = False) -> Finetuned:
     """Read a model directory that `dnalm finetune` has left.
 
     Args:

@@ -5,8 +5,9 @@ where a checkpoint is read from: a folder of named tensors, once the model lies 
 layout had written it. Lightning's loops are set from the step alone, so that a run may continue with other
 numbers of ranks and of micro-batches.
 
-The model is changed from outside, in this order: a block that recomputes its activations is compiled as a
-whole, and what is compiled is sharded. Names of weights stay as they are.
+The model is changed from outside, in this order: blocks are compiled, what is compiled may be computed again
+for the gradient, and the whole is sharded. The compiler leaves alone what `checkpoint` calls, so that a block
+compiled around it would not be compiled at all. Names of weights stay as they are.
 
 Adverts, tips and harmless warnings of the frameworks are silenced one by one, so that a warning we have not
 judged still shows.
@@ -297,10 +298,10 @@ class TrainerRecipe:
             mesh: of the ranks that shard it; it stays whole if absent.
         """
         for block in model.encoder.blocks:
+            if self.compile:
+                block.forward = torch.compile(block.forward, dynamic=True)
             if self.activation_checkpointing:
                 block.forward = partial(checkpoint, block.forward, use_reentrant=False)
-            if self.compile:
-                block.compile(dynamic=True)
         if mesh is None:
             return
         is_mixed = self.precision == "bf16-mixed"

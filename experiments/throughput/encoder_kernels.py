@@ -12,6 +12,7 @@ import argparse
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import product
 
@@ -20,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 -- its usual name
 
 from dnalm.models import Layout, Packed
-from dnalm.models.kernels import Dropout, _attend_padded, eager, sdpa
+from dnalm.models.kernels import Dropout, eager, prepare, sdpa
 
 LONGEST = 510
 Way = Callable[[Tensor, Tensor, Tensor, Layout, float], Tensor]
@@ -44,6 +45,17 @@ def grouped(query: Tensor, key: Tensor, value: Tensor, layout: Layout, dropout: 
         mixed.append(_dense(*group, dropout).flatten(0, 1))
         places.append(place)
     return torch.empty_like(query).index_copy(0, torch.cat(places), torch.cat(mixed))
+
+
+def by_runs(query: Tensor, key: Tensor, value: Tensor, layout: Layout, dropout: float) -> Tensor:
+    """The `sdpa` kernel as it is on a CPU."""
+    prepared = prepare(layout, "sdpa", dtype=query.dtype, dropout=dropout, width=query.shape[-1])
+    return sdpa(query, key, value, prepared, dropout)
+
+
+def padded(query: Tensor, key: Tensor, value: Tensor, layout: Layout, dropout: float) -> Tensor:
+    """The same as it is on a GPU for sequences of unequal lengths."""
+    return by_runs(query, key, value, replace(layout, runs=None, is_full=False), dropout)
 
 
 def nested(query: Tensor, key: Tensor, value: Tensor, layout: Layout, dropout: float) -> Tensor:
@@ -113,16 +125,16 @@ def main() -> None:
     torch.manual_seed(0)
     warnings.filterwarnings("ignore", message=".*nested tensors.*")
     ways: dict[str, Way] = {
-        "runs": sdpa,
-        "padded": _attend_padded,
+        "runs": by_runs,
+        "padded": padded,
         "one-by-one": one_by_one,
         "grouped": grouped,
     }
     if arguments.nested:
         ways["nested"] = nested
     dropped: dict[str, Way] = {
-        "ours": sdpa,
-        "padded": _attend_padded,
+        "ours": by_runs,
+        "padded": padded,
         "one-by-one": one_by_one,
         "eager": eager,
     }

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from dnalm.errors import ConfigError
 from dnalm.models import Encoder, Packed
-from dnalm.models.kernels import KERNELS, KernelName
+from dnalm.models.kernels import KERNELS
+from dnalm.models.packing import KernelName
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="needs a CUDA device; this machine has none"
@@ -98,5 +99,5 @@ def test_varlen_in_fp32_is_refused() -> None:
         _run(_encoder("varlen", {}), [4])
     assert str(caught.value) == (
         "CFG-18 model.kernel: kernel=varlen with float32; bf16 or fp16, in which alone varlen computes. "
-        "Fix: train in bf16, or set model.kernel=flex."
+        "Fix: train in bf16, or set model.kernel=auto."
     )

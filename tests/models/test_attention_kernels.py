@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,21 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.attention.flex_attention import flex_attention
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dnalm.models import kernels as dense_dropout
 from dnalm.models.kernels import (
     KERNELS,
-    KernelName,
-    _attend_padded,
     attend_flex,
     attend_with_dropout,
     attention_maps,
     document_mask,
     draw_kept,
     eager,
-    sdpa,
+    prepare,
 )
-from dnalm.models.packing import Layout, Packed
+from dnalm.models.packing import KernelName, Layout, Packed
+from tests.models import zoo
 
 LENGTHS = [6, 6, 1, 9, 4]
 HEADS, WIDTH = 3, 8
@@ -58,8 +60,23 @@ LAYOUTS: dict[str, dict[str, object]] = {
 EVERY_LAYOUT = pytest.mark.parametrize("changes", LAYOUTS.values(), ids=LAYOUTS.keys())
 
 
-def _layout(changes: dict[str, object], lengths: list[int] = LENGTHS) -> Layout:
-    return replace(Packed.from_lengths(lengths).layout(sum(lengths)), **changes)  # type: ignore[arg-type]
+def _layout(
+    changes: dict[str, object],
+    lengths: list[int] = LENGTHS,
+    *,
+    kernel: KernelName = "sdpa",
+    dtype: torch.dtype = torch.float32,
+    is_known: bool = True,
+) -> Layout:
+    """A layout as the encoder makes it; where the lengths are not known, as on a GPU."""
+    layout = replace(Packed.from_lengths(lengths).layout(sum(lengths)), **changes)  # type: ignore[arg-type]
+    if not is_known:
+        layout = replace(layout, runs=None)
+    return prepare(layout, kernel, dtype=dtype, dropout=0.0, width=WIDTH)
+
+
+def _attend(layout: Layout, inputs: list[Tensor], dropout: float = 0.0) -> Tensor:
+    return KERNELS[layout.kernel].attend(*inputs, layout, dropout)
 
 
 @EVERY_LAYOUT
@@ -83,11 +100,15 @@ def test_eager_is_the_sum_over_visible_tokens_as_written(changes: dict[str, obje
 
 
 @EVERY_LAYOUT
-def test_sdpa_equals_eager_in_fp32_forward_and_backward(changes: dict[str, object]) -> None:
-    layout = _layout(changes)
-    inputs, weight = _qkv(), torch.randn(sum(LENGTHS), HEADS, WIDTH)
-    tolerance = _tolerance(inputs, UNIT_FP32, sums=WIDTH + max(LENGTHS))
-    outputs = [kernel(*inputs, layout, 0.0) for kernel in (eager, sdpa, _attend_padded)]
+@pytest.mark.parametrize("lengths", [LENGTHS, [9, 9, 9]], ids=["ragged", "full"])
+def test_sdpa_equals_eager_in_fp32_forward_and_backward(
+    lengths: list[int], changes: dict[str, object]
+) -> None:
+    by_runs, padded_or_dense = (_layout(changes, lengths, is_known=known) for known in (True, False))
+    inputs, weight = _qkv(num_tokens=sum(lengths)), torch.randn(sum(lengths), HEADS, WIDTH)
+    tolerance = _tolerance(inputs, UNIT_FP32, sums=WIDTH + max(lengths))
+    layouts = (_layout(changes, lengths, kernel="eager"), by_runs, padded_or_dense)
+    outputs = [_attend(layout, inputs) for layout in layouts]
     grads = [torch.autograd.grad((output * weight).sum(), inputs) for output in outputs]
     for output, grad in zip(outputs[1:], grads[1:], strict=True):
         torch.testing.assert_close(output, outputs[0], atol=tolerance, rtol=0)
@@ -95,13 +116,52 @@ def test_sdpa_equals_eager_in_fp32_forward_and_backward(changes: dict[str, objec
             torch.testing.assert_close(ours, expected, atol=10 * tolerance, rtol=1e-5)
 
 
+def _operations(call: Callable[[], object]) -> Counter[str]:
+    """How often each operation of PyTorch's is called."""
+    seen: Counter[str] = Counter()
+
+    class Count(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN204
+            seen[func.overloadpacket.__name__] += 1
+            return func(*args, **(kwargs or {}))
+
+    with Count():
+        call()
+    return seen
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_where_all_are_of_one_length_nothing_is_copied_or_masked(causal: bool) -> None:
+    inputs = _qkv()
+    full, ragged = (_layout({"causal": causal}, lengths, is_known=False) for lengths in ([13, 13], LENGTHS))
+    assert (full.is_full, ragged.is_full) == (True, False)
+    assert full.prepared is None
+    copies = {"index_copy", "index_select", "new_zeros"}
+    assert copies <= _operations(lambda: _attend(ragged, inputs)).keys()
+    assert not copies & _operations(lambda: _attend(full, inputs)).keys()
+
+
+@pytest.mark.parametrize("name", ["dnabert2", "logo_released"])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_positions_add_to_scores_is_made_once_a_forward(
+    name: str, is_known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_known:
+        monkeypatch.setattr(Packed, "_runs", lambda _self: None)
+    encoder, ids = zoo.encoder(name), zoo.random_ids(sum(LENGTHS))
+    layout = encoder._layout(ids, Packed.from_lengths(LENGTHS))
+    made = _operations(lambda: encoder._layout(ids, Packed.from_lengths(LENGTHS)))["arange"]
+    assert isinstance(layout.prepared, Tensor)
+    assert _operations(lambda: encoder(ids, Packed.from_lengths(LENGTHS)))["arange"] == made
+
+
 @EVERY_LAYOUT
 @pytest.mark.parametrize("name", ON_CPU)
 def test_bf16_is_off_by_its_rounding_alone(name: KernelName, changes: dict[str, object]) -> None:
-    layout = _layout(changes)
+    layout = _layout(changes, kernel=name, dtype=torch.bfloat16)
     inputs = _qkv(dtype=torch.bfloat16)
     exact = eager(*(x.float() for x in inputs), layout, 0.0)
-    output = KERNELS[name].attend(*inputs, layout, 0.0)
+    output = _attend(layout, inputs)
     assert output.dtype == torch.bfloat16
     torch.testing.assert_close(output.float(), exact, atol=_tolerance(inputs, UNIT_BF16, sums=1), rtol=0)
 
@@ -109,11 +169,10 @@ def test_bf16_is_off_by_its_rounding_alone(name: KernelName, changes: dict[str, 
 @settings(deadline=None, max_examples=30)
 @given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=6), name=st.sampled_from(ON_CPU))
 def test_neighbours_in_a_pack_do_not_see_each_other(lengths: list[int], name: KernelName) -> None:
-    attend = KERNELS[name].attend
     inputs = _qkv(num_tokens=sum(lengths))
-    together = attend(*inputs, Packed.from_lengths(lengths).layout(sum(lengths)), 0.0)
+    together = _attend(_layout({}, lengths, kernel=name), inputs)
     alone = [
-        attend(*parts, Packed.from_lengths([length]).layout(length), 0.0)
+        _attend(_layout({}, [length], kernel=name), parts)
         for length, *parts in zip(lengths, *(x.split(lengths) for x in inputs), strict=True)
     ]
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
@@ -146,9 +205,8 @@ def test_attention_rows_sum_to_one_and_never_reach_past_the_end() -> None:
 
 def test_a_token_alone_attends_to_itself() -> None:
     inputs = _qkv(num_tokens=1)
-    layout = Packed.from_lengths([1]).layout(1)
     for name in ON_CPU:
-        torch.testing.assert_close(KERNELS[name].attend(*inputs, layout, 0.0), inputs[2])
+        torch.testing.assert_close(_attend(_layout({}, [1], kernel=name), inputs), inputs[2])
 
 
 def test_every_kernel_says_what_it_cannot_do() -> None:
@@ -201,11 +259,10 @@ def test_attention_with_dropout_in_bf16_is_off_by_its_rounding_alone() -> None:
 @pytest.mark.parametrize("changes", [{}, LAYOUTS["causal alibi"]], ids=["plain", "causal alibi"])
 @pytest.mark.parametrize("name", ON_CPU)
 def test_dropout_keeps_the_mean_of_the_output(name: KernelName, changes: dict[str, object]) -> None:
-    attend = KERNELS[name].attend
     inputs = [x.detach() for x in _qkv()]
-    layout = _layout(changes)
-    draws = torch.stack([attend(*inputs, layout, 0.2) for _ in range(500)])
-    error = (draws.mean(0) - attend(*inputs, layout, 0.0)).abs()
+    layout = _layout(changes, kernel=name)
+    draws = torch.stack([_attend(layout, inputs, 0.2) for _ in range(500)])
+    error = (draws.mean(0) - _attend(layout, inputs)).abs()
     assert (error <= 6 * draws.std(0) / 500**0.5 + 1e-4).all()
     assert draws.std(0).max() > 0.1
 

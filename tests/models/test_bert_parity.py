@@ -13,7 +13,7 @@ from transformers import BertForMaskedLM
 
 from dnalm.models import MaskedLM, Packed, load_pretrained
 from dnalm.models.families import BERT
-from dnalm.models.kernels import KernelName
+from dnalm.models.packing import KernelName
 
 MAX_POSITIONS = 16  # of the stock model
 CASES = {

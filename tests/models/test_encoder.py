@@ -148,7 +148,7 @@ def test_heads_must_divide_the_width() -> None:
         ("norm_eps", 0.0, "above 0, and 1 at most"),
         ("initializer_range", -1.0, "above 0, and 1 at most"),
         ("padding_id", 37, "an id below vocab_size"),
-        ("kernel", "flash", "one of eager, sdpa, flex, varlen"),
+        ("kernel", "flash", "one of auto, eager, sdpa, flex, varlen"),
     ],
 )
 def test_an_argument_out_of_range_is_named(name: str, value: object, rule: str) -> None:

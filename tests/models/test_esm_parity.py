@@ -13,8 +13,7 @@ from transformers.models.esm.modeling_esm import EsmRotaryEmbedding, apply_rotar
 
 from dnalm.models import MaskedLM, Packed, load_pretrained, save_pretrained
 from dnalm.models.families import MODEL_TYPE, NT_V1, NT_V2
-from dnalm.models.kernels import KernelName
-from dnalm.models.packing import Rotation, rotary_frequencies
+from dnalm.models.packing import KernelName, Rotation, rotary_frequencies
 from tests.models import zoo
 
 CASES = {**zoo.CASES, "masks in every sequence": [5, 9]}

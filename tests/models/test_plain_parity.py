@@ -19,7 +19,7 @@ from torch.nn import functional as F  # noqa: N812 -- its usual name
 
 from dnalm.models import MaskedLM, Packed, load_pretrained, save_pretrained
 from dnalm.models.families import ALBERT, OURS
-from dnalm.models.kernels import KernelName
+from dnalm.models.packing import KernelName
 from dnalm.models.pretrained import family_of
 from tests.models import plain_models, zoo
 

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from dnalm.errors import ConfigError, DataError
 from dnalm.models import Encoder, MaskedLM, Packed, load_pretrained, save_pretrained
-from dnalm.models.kernels import KernelName
-from dnalm.models.packing import Rotation, alibi_slopes
+from dnalm.models.packing import KernelName, Rotation, alibi_slopes
 from tests.models import zoo
 
 EVERY_MODEL = pytest.mark.parametrize("name", zoo.ARCHITECTURES)
@@ -253,12 +252,12 @@ def test_a_compiled_model_gives_the_same(name: str) -> None:
         (
             {"kernel": "varlen", "positions": "alibi"},
             "CFG-18 kernel, positions: kernel=varlen and positions=alibi; a kernel that can add ALiBi's "
-            "penalty. Fix: set kernel to eager, sdpa or flex.",
+            "penalty. Fix: set kernel to auto, eager, sdpa or flex.",
         ),
         (
             {"kernel": "flex", "attention_dropout": 0.1},
             "CFG-18 kernel, attention_dropout: kernel=flex and attention_dropout=0.1; a kernel that can drop "
-            "attention weights. Fix: set attention_dropout=0.0, or kernel to eager or sdpa.",
+            "attention weights. Fix: set attention_dropout=0.0, or kernel to auto, eager or sdpa.",
         ),
     ],
 )
@@ -275,5 +274,5 @@ def test_kernels_for_cuda_say_so_on_a_cpu(kernel: KernelName) -> None:
         _run(encoder, zoo.random_ids(3), [3])
     assert str(caught.value) == (
         f"CFG-18 model.kernel: kernel={kernel} on cpu; a CUDA device, on which alone {kernel} runs. "
-        "Fix: set model.kernel=sdpa."
+        "Fix: set model.kernel=auto."
     )
