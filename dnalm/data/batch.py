@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from dnalm.data.loading import Loader
 from dnalm.data.masking import Flags
 from dnalm.data.targets import UNLABELLED, Target
 from dnalm.data.windows import Integers
@@ -334,8 +335,13 @@ class CountedSteps(Iterable[Batch]):
         per_step: how many of them make a step.
     """
 
-    loader: Iterable[Batch]
+    loader: Loader[Batch]
     per_step: int
+
+    @property
+    def waited_s(self) -> float:
+        """As of a `Loader`."""
+        return self.loader.waited_s
 
     def __iter__(self) -> Iterator[Batch]:
         batches = iter(self.loader)

@@ -42,6 +42,9 @@ class Loader(Generic[Fetched], Iterable[Fetched]):
         collate: samples to a batch.
         num_workers: processes; 0 fetches in this one.
         keep_workers: whether they live on when an iteration ends.
+
+    Attributes:
+        waited_s: seconds that whoever iterates has waited for batches.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class Loader(Generic[Fetched], Iterable[Fetched]):
         num_workers: int,
         keep_workers: bool = False,
     ) -> None:
-        self._order = order
+        self._order, self.waited_s = order, 0.0
         self._loader: DataLoader[Any] = DataLoader(
             _Guarded(samples) if num_workers else samples,
             batch_sampler=order,
@@ -84,6 +87,7 @@ class Loader(Generic[Fetched], Iterable[Fetched]):
                 raise
             if isinstance(batch, WorkerFailure):
                 batch.raise_again()
+            self.waited_s += time.monotonic() - asked
             yield batch
             asked = time.monotonic()
 

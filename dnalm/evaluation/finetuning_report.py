@@ -12,8 +12,9 @@ of that kind of task by name, and `loss`; null where it is not defined), `score`
 test set), `majority` (the accuracy there of the most frequent class of training), `rows` and `data` (number
 and checksum, by part), `steps`, `steps_done`, `diverged` (with `first_train_loss` and
 `end_train_loss`, by which that is judged), `best_step` (of the checkpoint that is left), `seed`, `model`,
-`seconds`, `parameters`, `trained_parameters`, `tokens_per_s` and `peak_memory` (bytes). Of a task from peaks
-there are `balance`, and the files that `dnalm.evaluation.peak_report` describes.
+`seconds`, `parameters`, `trained_parameters`, `tokens_per_s`, `data_wait` (share of the time of training in
+which it waited for the loader) and `peak_memory` (bytes). Of a task from peaks there are `balance`, and the
+files that `dnalm.evaluation.peak_report` describes.
 """
 
 from __future__ import annotations
@@ -105,6 +106,7 @@ def _summary(finetuning: Finetuning, data: SequenceData, module: FinetuneModule)
         "seed": finetuning.seed,
         "model": model.get("source", "random") if isinstance(model, dict) else "random",
         "tokens_per_s": round(finetuning.throughput.tokens_per_s),
+        "data_wait": round(finetuning.throughput.data_wait, 4),
         "peak_memory": peak_memory_bytes(),
         "parameters": module.num_parameters,
         "trained_parameters": module.num_trained,

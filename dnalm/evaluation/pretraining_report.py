@@ -82,6 +82,7 @@ def report_pretraining(
             "realised_mask_rate": throughput.realised_mask_rate,
             "tokens_per_s": round(throughput.tokens_per_s),
             "bases_per_s": round(throughput.bases_per_s),
+            "data_wait": round(throughput.data_wait, 4),
             "peak_memory": peak_memory_bytes(),
             "seconds": round(time.perf_counter() - pretraining.began, 1),
         }

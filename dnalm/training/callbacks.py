@@ -151,19 +151,20 @@ def _write(path: Path, columns: list[str], rows: list[dict[str, str]]) -> None:
     replace_text(path, csv_text(table))
 
 
-_COUNTED = ("tokens", "bases", "masked", "content", "seconds")
+_COUNTED = ("tokens", "bases", "masked", "content", "seconds", "waited_s")
 
 
 class Throughput(Callback):
-    """Count tokens, bases and training seconds; validation is not counted.
+    """Count tokens, bases, training seconds and those that wait for data; validation is not counted.
 
-    Counts are of all ranks, supposing that they compute alike; tokens include special ones.
+    Counts are of all ranks, supposing that they compute alike; tokens include special ones. The wait is this
+    rank's; without loader workers it is the time in which batches are made.
     """
 
     def __init__(self) -> None:
-        self.tokens, self.bases, self.seconds = 0, 0, 0.0
+        self.tokens, self.bases, self.seconds, self.waited_s = 0, 0, 0.0, 0.0
         self.masked, self.content = 0, 0
-        self._since = 0.0
+        self._since, self._waited_before = 0.0, 0.0
         self._logged_at = 0  # optimizer step; a step has several micro-batches
         self._counts: dict[str, float] = {}
         self._counted_at = 0
@@ -182,10 +183,10 @@ class Throughput(Callback):
         """What is restored is of this step."""
         self._counted_at = trainer.global_step
 
-    def on_train_batch_start(self, *_: object) -> None:
-        """Start the clock of a micro-batch unless it runs already."""
+    def on_train_batch_start(self, trainer: Trainer, *_: object) -> None:
+        """Start the clocks of a micro-batch unless they run already."""
         if self._since == 0.0:
-            self._since = time.perf_counter()
+            self._since, self._waited_before = time.perf_counter(), _waited_s(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, _: LightningModule, __: object, batch: Batch, *___: object
@@ -195,22 +196,27 @@ class Throughput(Callback):
         self.bases += batch.num_bases * trainer.world_size
         self.masked += batch.num_masked
         self.content += batch.num_content
-        now = time.perf_counter()
+        now, waited = time.perf_counter(), _waited_s(trainer)
         self.seconds += now - self._since
-        self._since = now
+        self.waited_s += waited - self._waited_before
+        self._since, self._waited_before = now, waited
         if trainer.global_step != self._counted_at:
             self._counted_at = trainer.global_step
             self._counts = {name: getattr(self, name) for name in _COUNTED}
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # its connector sets it
         if trainer.global_step != self._logged_at and trainer.global_step % every == 0:
             self._logged_at = trainer.global_step
-            speed = {"tokens_per_s": self.tokens_per_s, "bases_per_s": self.bases_per_s}
+            speed = {
+                "tokens_per_s": self.tokens_per_s,
+                "bases_per_s": self.bases_per_s,
+                "data_wait": self.data_wait,
+            }
             for logger in trainer.loggers:
                 if not isinstance(logger, MetricsFile):
                     logger.log_metrics(speed, step=trainer.global_step)
 
     def on_validation_start(self, *_: object) -> None:
-        """Stop the clock."""
+        """Stop the clocks."""
         self._since = 0.0
 
     @property
@@ -227,6 +233,17 @@ class Throughput(Callback):
     def bases_per_s(self) -> float:
         """Bases under the windows per second of training."""
         return self.bases / self.seconds if self.seconds else 0.0
+
+    @property
+    def data_wait(self) -> float:
+        """Share of the training seconds in which this rank waited for its loader."""
+        return self.waited_s / self.seconds if self.seconds else 0.0
+
+
+def _waited_s(trainer: Trainer) -> float:
+    """Seconds that this rank has waited for training batches since its loader was made."""
+    loader: Any = trainer.train_dataloader  # a `Loader` or `CountedSteps`
+    return float(loader.waited_s)
 
 
 def peak_memory_bytes() -> int:

@@ -1,16 +1,25 @@
-"""How many bases a second each tokenizer encodes, on one core, in windows as training reads them.
+"""How fast windows become tokens and batches, on one core.
 
     python experiments/throughput/tokenize_windows.py GENOME --bpe tokenizer.json
+    python experiments/throughput/tokenize_windows.py GENOME --bpe tokenizer.json --samples . --before ../old
 
-A round takes every tokenizer in turn, so that a busy machine is busy for all of them; the median of the
-rounds is shown. BPE stands beside the `tokenizers` library called in batch on the same windows, as text.
+The first: how many bases a second each tokenizer encodes, in windows as training reads them. A round takes
+every tokenizer in turn, so that a busy machine is busy for all of them; the median of the rounds is shown.
+BPE stands beside the `tokenizers` library called in batch on the same windows, as text.
+
+The second: tokens per second of CPU time of the whole path of a sample (window, strand, tokens, mask, batch)
+for published experiments, of this checkout and, where one is given, of an earlier one. Both have a process,
+and take turns round by round; the median of the rounds' ratios is shown.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +29,10 @@ os.environ["RAYON_NUM_THREADS"] = "1"  # before the library starts its threads
 import numpy as np
 from tokenizers import Tokenizer as Engine
 
+from dnalm.compose.check import build
+from dnalm.compose.config import read_config
+from dnalm.data.batch import collate
+from dnalm.data.module import GenomeData
 from dnalm.genome.alphabet import Codes, bases, to_text
 from dnalm.genome.store import open_or_build
 from dnalm.tokenizers import KmerTokenizer, LogoTokenizer, SixMerTokenizer, Tokenizer, load_tokenizer
@@ -56,6 +69,78 @@ def ways(windows: list[Codes], bpe: Path) -> dict[str, Callable[[], None]]:
     return calls
 
 
+EXPERIMENTS = ("dnabert", "dnabert2", "grover", "nt_v1_500m", "nt_v2_500m", "logo")
+GROVER_MERGES = 600
+MOST_MICRO = 64
+
+
+def data_of(experiment: str, genome: Path, bpe: Path) -> GenomeData:
+    """The data of an experiment on a genome; its BPE is the given one, of as many merges as it has."""
+    config = read_config("pretrain", [f"experiment={experiment}", "data=fasta", f"data.fasta={genome}"])
+    tokenizer = {
+        "dnabert2": lambda: load_tokenizer(bpe),
+        "grover": lambda: load_tokenizer(bpe, merges=GROVER_MERGES),
+    }.get(experiment, lambda: build(config["tokenizer"], key="tokenizer"))()
+    parts = {key: build(config[key], key=key) for key in ("windows", "masking", "batch")}
+    data = GenomeData(build(config["data"], key="data"), tokenizer=tokenizer, seed=1, **parts)
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def serve(genome: Path, bpe: Path, count: int) -> None:
+    """For every experiment named on standard input, print its tokens and seconds of CPU time."""
+    opened: dict[str, GenomeData] = {}
+    for line in sys.stdin:
+        name = line.strip()
+        if name not in opened:
+            opened[name] = data_of(name, genome, bpe)
+        data = opened[name]
+        samples, micro = data.training_samples(), min(data.batch.micro_size, MOST_MICRO)
+        began = time.process_time()
+        drawn = [samples[index] for index in range(count)]
+        for start in range(0, count, micro):
+            collate(drawn[start : start + micro])
+        seconds = time.process_time() - began
+        print(json.dumps([sum(len(sample.ids) for sample in drawn), seconds]), flush=True)
+
+
+def compare_samples(checkouts: list[Path], genome: Path, bpe: Path, *, rounds: int, count: int) -> None:
+    """Print tokens per second of CPU time by experiment, of each checkout."""
+    own = [sys.executable, str(Path(__file__).resolve()), str(genome.resolve())]
+    own += ["--bpe", str(bpe.resolve()), "--serve", "--count", str(count)]
+    served = [
+        subprocess.Popen(
+            own,
+            env=os.environ | {"PYTHONPATH": str(path.resolve()), "OMP_NUM_THREADS": "1"},
+            cwd=path,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for path in checkouts
+    ]
+
+    def ask(process: subprocess.Popen[str], experiment: str) -> float:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        print(experiment, file=process.stdin, flush=True)
+        tokens, seconds = json.loads(process.stdout.readline())
+        return float(tokens / seconds)
+
+    names = " | ".join(f"{path}, M tokens/CPU-s" for path in checkouts)
+    print(f"| experiment | {names} | ratio, median (least to largest) |")
+    print(f"|---|{'---:|' * len(checkouts)}---:|")
+    for experiment in EXPERIMENTS:
+        speeds = [[ask(process, experiment) for process in served] for _ in range(rounds + 1)][1:]
+        medians = " | ".join(f"{statistics.median(of) / 1e6:.2f}" for of in zip(*speeds, strict=True))
+        ratios = [of[-1] / of[0] for of in speeds]
+        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        print(f"| {experiment} | {medians} | {spread} |", flush=True)
+    for process in served:
+        process.communicate()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -64,7 +149,20 @@ def main() -> None:
     parser.add_argument("--bpe", type=Path, required=True, help="tokenizer.json or its folder")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--megabases", type=float, default=3.0, help="bases encoded in a round")
+    parser.add_argument("--samples", type=Path, metavar="CHECKOUT", help="time whole samples of a checkout")
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="beside those of an earlier one")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--count", type=int, default=400, help="samples in a round")
     arguments = parser.parse_args()
+    if arguments.serve:
+        serve(arguments.genome, arguments.bpe, arguments.count)
+        return
+    if arguments.samples is not None:
+        checkouts = [path for path in (arguments.before, arguments.samples) if path is not None]
+        compare_samples(
+            checkouts, arguments.genome, arguments.bpe, rounds=arguments.rounds, count=arguments.count
+        )
+        return
     store = open_or_build(arguments.genome)
     for length in (515, 700, 6000):
         count = int(arguments.megabases * 1e6 / length)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from torch.utils.data import Dataset
@@ -134,6 +135,22 @@ def test_a_worker_says_nothing_of_what_the_death_of_its_trainer_broke(lives_s: f
         said = process.communicate(timeout=30)[1]
     lines = [line for line in said.splitlines(keepends=True) if "resource_tracker" not in line]
     assert {line for line in lines if "warnings.warn" not in line} == ({told} if told else set())
+
+
+def test_what_is_waited_for_batches_is_counted_and_not_what_is_done_with_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(loading, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    def take_two_seconds(samples: list[int]) -> int:
+        clock.now += 2
+        return sum(samples)
+
+    loader = Loader(Numbers(), [[0], [1], [2]], collate=take_two_seconds, num_workers=0)
+    for _ in loader:
+        clock.now += 5
+    assert loader.waited_s == 3 * 2
 
 
 def test_batches_without_end_have_no_number() -> None:

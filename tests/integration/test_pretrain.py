@@ -84,7 +84,7 @@ def test_the_summary_has_the_promised_figures(run: Path) -> None:
     summary = json.loads((run / "summary.json").read_text())
     promised = {
         "experiment", "steps", "tokens", "bases", "val_loss", "val_bits_per_base", "baseline_order0_bits",
-        "baseline_two_sided_bits", "tokens_per_s", "bases_per_s", "seconds", "peak_memory",
+        "baseline_two_sided_bits", "tokens_per_s", "bases_per_s", "data_wait", "seconds", "peak_memory",
         "realised_mask_rate",
     }  # fmt: skip
     assert promised <= set(summary)

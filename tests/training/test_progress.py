@@ -82,3 +82,39 @@ def test_a_run_of_hours_says_so_once_after_its_first_steps(
         assert hours in text
         assert "on this machine (cpu, 2 threads); size=tiny is smaller" in text
         assert text.count("forecast") == 1
+
+
+def test_the_share_of_the_time_that_waits_for_data_leaves_validation_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, loader = SimpleNamespace(now=0.0), SimpleNamespace(waited_s=0.0)
+    monkeypatch.setattr(progress_module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    trainer = SimpleNamespace(
+        train_dataloader=loader, world_size=1, global_step=0, log_every_n_steps=10**9, loggers=[]
+    )
+    batch = SimpleNamespace(ids_N=[0, 1], num_bases=2, num_masked=1, num_content=2)
+    throughput = Throughput()
+
+    def wait(seconds: float) -> None:
+        clock.now += seconds
+        loader.waited_s += seconds
+
+    def train(seconds: float) -> None:
+        throughput.on_train_batch_start(trainer)  # type: ignore[arg-type]
+        clock.now += seconds
+        trainer.global_step += 1
+        throughput.on_train_batch_end(trainer, None, None, batch)  # type: ignore[arg-type]
+
+    clock.now = 1.0
+    wait(10)  # the first batch, before the clock runs
+    train(3)
+    wait(1)
+    train(4)
+    throughput.on_validation_start()
+    wait(100)
+    train(2)
+    assert throughput.seconds == 3 + 1 + 4 + 2
+    assert throughput.data_wait == 1 / 10
+    resumed = Throughput()
+    resumed.load(throughput.counts())
+    assert resumed.data_wait == 1 / 10
