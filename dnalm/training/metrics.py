@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable
 
 import torch
+from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 -- its usual name
 from torchmetrics.functional import classification as of_classes
@@ -84,9 +85,14 @@ def judge(
 
 
 def _spearman(scores: Tensor, labels: Tensor, _: int) -> Tensor:
-    """Not defined where all rows are predicted alike; torchmetrics says 0 there."""
-    constant = (scores == scores[0]).all() or (labels == labels[0]).all()
-    return scores.new_tensor(math.nan) if constant else of_values.spearman_corrcoef(scores, labels)
+    """Not defined where all rows are predicted alike; torchmetrics says 0 there.
+
+    Its sums of ranks are int32 too, which some 65,000 equal values overflow.
+    """
+    if (scores == scores[0]).all() or (labels == labels[0]).all():
+        return scores.new_tensor(math.nan)
+    ranks = (torch.from_numpy(rankdata(values.numpy(force=True))) for values in (scores, labels))
+    return of_values.pearson_corrcoef(*ranks)
 
 
 def _mcc(scores: Tensor, labels: Tensor, num_classes: int) -> Tensor:

@@ -10,12 +10,14 @@ from scipy import stats
 
 from dnalm.data.labelled import MetricName
 from dnalm.evaluation.statistics import (
+    Scores,
     bootstrap_interval,
     holm,
     mean_ranks,
     metric_of,
     permutation_test,
     seed_interval,
+    spearman_interval,
 )
 
 finite = st.floats(-1, 1)
@@ -47,6 +49,36 @@ def test_the_bootstrap_agrees_with_that_of_scipy(metric: object) -> None:
         rng=np.random.default_rng(2),
     ).confidence_interval  # fmt: skip
     assert (found.low, found.high) == pytest.approx(tuple(expected), abs=0.01)
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(-3, 3), st.integers(0, 2)), min_size=5, max_size=30),
+    st.booleans(),
+)
+def test_spearman_without_sorting_is_spearman_of_each_draw(
+    rows: list[tuple[int, int, int]], in_clusters: bool
+) -> None:
+    """By scipy on the same draws, ties and clusters included."""
+    labels, scores, clusters = (np.array(column) for column in zip(*rows, strict=True))
+    chosen = {"clusters": clusters} if in_clusters else {}
+
+    def of_scipy(true: Scores, found: Scores) -> float:
+        constant = len({*true}) == 1 or len({*found}) == 1
+        return np.nan if constant else float(stats.spearmanr(true, found).statistic)
+
+    expected = bootstrap_interval(of_scipy, labels, scores, np.random.default_rng(3), resamples=40, **chosen)
+    found = spearman_interval(labels, scores, np.random.default_rng(3), resamples=40, **chosen)
+    np.testing.assert_allclose((found.low, found.high), (expected.low, expected.high), atol=1e-12)
+
+
+def test_spearman_of_many_equal_values_is_that_of_scipy() -> None:
+    """Seventy thousand zeros: the sum of their ranks is no int32."""
+    rng = np.random.default_rng(0)
+    labels = np.concatenate([np.zeros(70_000), rng.normal(size=2_000)])
+    scores = labels + rng.normal(size=len(labels))
+    expected = stats.spearmanr(labels, scores).statistic
+    assert metric_of("regression", "spearman", num_outputs=1)(labels, scores) == pytest.approx(expected)
 
 
 def test_clusters_of_one_item_are_items_and_copies_within_clusters_add_nothing() -> None:

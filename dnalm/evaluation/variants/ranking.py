@@ -10,7 +10,7 @@ correlation with the scores as they are, and of the sizes of both.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -19,8 +19,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
+from dnalm.console import progress_bar
 from dnalm.errors import ConfigError, DataError
-from dnalm.evaluation.statistics import Metric, Scores, bootstrap_interval, metric_of, seed_interval
+from dnalm.evaluation.statistics import (
+    Interval,
+    Metric,
+    Scores,
+    bootstrap_interval,
+    metric_of,
+    seed_interval,
+    spearman_interval,
+)
 from dnalm.evaluation.variants.output import Scored
 from dnalm.genome.contig_aliases import ContigAliases
 from dnalm.genome.store import GenomeStore
@@ -29,9 +38,9 @@ from dnalm.genome.variants import Form, Record, Survey, find_form, miscounted, n
 _SMALLEST_GROUP = 10
 _SEED = 0
 _spearman = metric_of("regression", "spearman", num_outputs=1)
-_CORRELATIONS: dict[str, Metric] = {
-    "spearman": _spearman,
-    "spearman_of_sizes": lambda true, scores: _spearman(np.abs(true), np.abs(scores)),
+_CORRELATIONS: dict[str, Callable[[Scores], Scores]] = {
+    "spearman": lambda values: values,
+    "spearman_of_sizes": np.abs,
 }
 _RANKINGS: dict[str, Metric] = {
     "auroc": metric_of("binary", "auroc", num_outputs=2),
@@ -126,19 +135,15 @@ def rank(scored: Iterable[Scored], truth: Labels, names: tuple[str, ...]) -> lis
         chosen |= {name: items for name, items in members.items() if len(items) >= _SMALLEST_GROUP}
     is_class = set(np.unique(label_N)) <= {0.0, 1.0}
     figures = []
-    for place, name in enumerate(names):
-        of_groups = [
-            _figures(
-                group,
-                name,
-                label_N[items],
-                score_NS[items, place],
-                is_class=is_class,
-                clusters_N=cluster_N if truth.group and group == "all" else None,
-            )
-            for group, items in chosen.items()
-        ]
-        figures += [*of_groups, *_mean_over_groups(name, of_groups[1:])]
+    with progress_bar("Ranking", total=len(names) * len(chosen), unit="groups") as advance:
+        for place, name in enumerate(names):
+            of_groups = []
+            for group, items in chosen.items():
+                clusters = cluster_N if truth.group and group == "all" else None
+                numbers = label_N[items], score_NS[items, place]
+                of_groups.append(_figures(group, name, *numbers, is_class=is_class, clusters_N=clusters))
+                advance(1)
+            figures += [*of_groups, *_mean_over_groups(name, of_groups[1:])]
     return figures
 
 
@@ -175,12 +180,26 @@ def _figures(
         scores_N = rankdata(scores_N) / max(1, len(scores_N))  # torchmetrics squeezes what is no probability
     if not len(labels_N):
         return row
-    for key, metric in (_RANKINGS if is_class else _CORRELATIONS).items():
-        rng = np.random.default_rng(_SEED)
-        interval = bootstrap_interval(metric, labels_N, scores_N, rng, clusters=clusters_N)
-        row |= {key: _short(metric(labels_N, scores_N))}
+    for key, value, interval in _judged(labels_N, scores_N, clusters_N, is_class=is_class):
+        row |= {key: _short(value)}
         row |= {f"{key}_low": _short(interval.low), f"{key}_high": _short(interval.high)}
     return row
+
+
+def _judged(
+    labels_N: Scores, scores_N: Scores, clusters_N: npt.NDArray[np.integer] | None, *, is_class: bool
+) -> Iterator[tuple[str, float, Interval]]:
+    """Each metric of these alleles, with its interval."""
+    if is_class:
+        for key, metric in _RANKINGS.items():
+            rng = np.random.default_rng(_SEED)
+            interval = bootstrap_interval(metric, labels_N, scores_N, rng, clusters=clusters_N)
+            yield key, metric(labels_N, scores_N), interval
+        return
+    for key, change in _CORRELATIONS.items():
+        true_N, found_N, rng = change(labels_N), change(scores_N), np.random.default_rng(_SEED)
+        interval = spearman_interval(true_N, found_N, rng, clusters=clusters_N)
+        yield key, _spearman(true_N, found_N), interval
 
 
 def _short(value: float) -> float | None:
