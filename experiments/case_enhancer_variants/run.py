@@ -357,7 +357,7 @@ def element_rows(name: str, figures: list[dict[str, object]]) -> list[Row]:
     return [
         {
             "what": "measured effects", "model": name, "score": each["score"], "metric": "spearman",
-            "rows": each["alleles"], "ones": "", "value": each["spearman"],
+            "rows": each.get("alleles", each.get("groups")), "ones": "", "value": each["spearman"],
             "low": each.get("spearman_low", ""), "high": each.get("spearman_high", ""),
             "of": each["group"],
         }

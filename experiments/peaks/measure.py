@@ -1,6 +1,6 @@
 """Peaks of transcription factors in yeast, and enhancers of the simulated clade, by four models each.
 
-    PYTHONPATH=. python experiments/peaks/measure.py work/peaks           # 40 minutes or more on 2 idle cores
+    PYTHONPATH=. python experiments/peaks/measure.py work/peaks           # an hour on one busy core
     PYTHONPATH=. python experiments/peaks/measure.py work/small --quick   # 20 steps: that the commands work
 
 Every line that starts with `$` is a command of dnalm. The contigs that validate and test are held out of the
