@@ -72,7 +72,7 @@ def embed(
         cache: folder of stores; the user's cache if absent.
         workers: processes.
         device: where to compute.
-        precision: of matrix products; `bfloat16` is faster where the processor has it, and less exact.
+        precision: of matrix products; `bfloat16` is faster where the processor has it.
 
     Raises:
         ConfigError: CFG-52 to 54, choices that do not fit each other or the model.

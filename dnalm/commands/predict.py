@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
@@ -76,7 +76,7 @@ def predict(
         cache: folder of stores; the user's cache if absent.
         workers: processes.
         device: where to compute.
-        precision: of matrix products; `bfloat16` is faster where the processor has it, and less exact.
+        precision: of matrix products; `bfloat16` is faster where the processor has it.
 
     Raises:
         ConfigError: CFG-52, 54, PRED-01, choices that do not fit each other or the model.
@@ -90,16 +90,8 @@ def predict(
         source = _tiled(input, tile_bp, stride_bp, short_contigs, cache, by_name=by_place)
     else:
         _check_not_tiled(input, stride_bp=stride_bp, short_contigs=short_contigs)
-        source = SequenceInput(
-            path=input,
-            reference=reference,
-            cache=cache,
-            sequence=sequence,
-            id=id,
-            keep=keep,
-            max_bp=max_bp,
-            by_place=by_place,
-        )
+        columns = _Columns(sequence, id, keep)
+        source = _listed(input, reference, columns, max_bp, cache, by_place=by_place)
     recipe = PredictionRecipe(strands=strands, long=long, batch_tokens=batch_tokens)
     members = model.members if isinstance(model, Ensemble) else (model,)
     plan = PredictionPlan(
@@ -129,6 +121,33 @@ def _tiled(
         short_contigs=short_contigs,
         cache=cache,
         by_name=by_name,
+    )
+
+
+class _Columns(NamedTuple):
+    sequence: str
+    id: str | None
+    keep: tuple[str, ...]
+
+
+def _listed(
+    path: Path,
+    reference: Path | None,
+    columns: _Columns,
+    max_bp: int,
+    cache: Path | None,
+    *,
+    by_place: bool,
+) -> SequenceInput:
+    return SequenceInput(
+        path=path,
+        reference=reference,
+        cache=cache,
+        sequence=columns.sequence,
+        id=columns.id,
+        keep=columns.keep,
+        max_bp=max_bp,
+        by_place=by_place,
     )
 
 

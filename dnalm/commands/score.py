@@ -70,7 +70,7 @@ def score(
         batch_tokens: tokens of a batch.
         workers: processes.
         device: where to compute.
-        precision: of matrix products; `bfloat16` is faster where the processor has it, and less exact.
+        precision: of matrix products; `bfloat16` is faster where the processor has it.
 
     Raises:
         DataError: the variants, the reference, the motifs or the tokenizer cannot be used.
@@ -92,10 +92,7 @@ def score(
     with opened_output(out, ENDINGS) as lock:
         store = open_or_build(reference, cache)
         names = Scorer.open(plan, store).names
-        found = survey(
-            variants, store, max_allele_bp=max_allele_bp, mismatch=mismatch, other_contigs=other_contigs
-        )
-        output_kind(out, found.form)
+        found = _surveyed(variants, out, store, plan, mismatch=mismatch, other_contigs=other_contigs)
         truth = Labels.find(labels, group, variants, found, store) if labels else None
         done, no_index = score_file(
             variants, out, plan=plan, store=store, found=found, names=names, workers=workers, lock=lock
@@ -106,6 +103,23 @@ def score(
             write_ranked(out, records(), known, plan=plan, names=names, found=found, store=store)
         _report(out, found, store, names, figures, no_index, config, time.monotonic() - began)
         done.remove()
+
+
+def _surveyed(
+    variants: Path,
+    out: Path,
+    store: GenomeStore,
+    plan: ScoringPlan,
+    *,
+    mismatch: Literal["stop", "flag"],
+    other_contigs: Literal["stop", "skip"],
+) -> Survey:
+    """What the file holds; refused if `out` cannot hold it."""
+    found = survey(
+        variants, store, max_allele_bp=plan.max_allele_bp, mismatch=mismatch, other_contigs=other_contigs
+    )
+    output_kind(out, found.form)
+    return found
 
 
 def _report(

@@ -179,6 +179,7 @@ class Batch(Movable):
         num_content: how many do.
         num_masked: tokens that are masked.
         num_bases: bases under all windows.
+        num_pairs: sum of squared lengths, which attention's work grows with.
         hidden: the hidden bases, in validation only.
         tracks: targets from annotation tracks for every token, or for every sequence, then (B,) and (B, n),
             by the names of `target_name`: (N,) int64 classes and (N, n) int8 labels, -1 where unknown, or
@@ -201,6 +202,7 @@ class Batch(Movable):
     num_content: int
     num_masked: int
     num_bases: int
+    num_pairs: int
     hidden: HiddenTensors | None = None
     tracks: Mapping[str, Tensor] = field(default_factory=dict)
     annotations_NC: Tensor | None = None  # noqa: N815
@@ -225,6 +227,7 @@ def collate(samples: list[Sample]) -> Batch:
         num_content=sum(int(sample.content.sum()) for sample in samples),
         num_masked=sum(int(sample.masked.sum()) for sample in samples),
         num_bases=sum(sample.num_bases for sample in samples),
+        num_pairs=int((lengths**2).sum()),
         hidden=_pack_hidden(samples),
         tracks={
             name: torch.from_numpy(np.concatenate([sample.tracks[name] for sample in samples]))

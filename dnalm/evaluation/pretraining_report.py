@@ -83,6 +83,7 @@ def report_pretraining(
             "tokens_per_s": round(throughput.tokens_per_s),
             "bases_per_s": round(throughput.bases_per_s),
             "data_wait": round(throughput.data_wait, 4),
+            **_rounded(throughput.utilisation(module, fitter.world_size)),
             "peak_memory": peak_memory_bytes(),
             "seconds": round(time.perf_counter() - pretraining.began, 1),
         }
@@ -95,6 +96,10 @@ def report_pretraining(
     following = f"dnalm finetune {as_typed('model', run.as_path)} task=demo_promoter budget=tiny"
     stdout.print(f"next: {pretraining.retry or following}")
     stdout.print(f"summary: {summary}")
+
+
+def _rounded(utilisation: dict[str, float]) -> dict[str, float]:
+    return {name: float(f"{value:.4g}") for name, value in utilisation.items()}
 
 
 def _judge(data: GenomeData, hidden: HiddenBits) -> Judgement:

@@ -25,7 +25,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -37,9 +37,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from dnalm.console import stderr, text_column
 from dnalm.data import Batch
 from dnalm.durable import append
+from dnalm.models import MaskedLM
+from dnalm.models.flops import count_flops
 from dnalm.system_errors import disk_reason, translate
 from dnalm.tables import csv_text, replace_text
 from dnalm.training.launcher import RunFolder
+from dnalm.training.utilisation import dense_peak, matrix_rate
 
 
 class MetricsFile(Logger):
@@ -151,19 +154,21 @@ def _write(path: Path, columns: list[str], rows: list[dict[str, str]]) -> None:
     replace_text(path, csv_text(table))
 
 
-_COUNTED = ("tokens", "bases", "masked", "content", "seconds", "waited_s")
+_COUNTED = ("tokens", "bases", "masked", "content", "pairs", "predicted", "seconds", "waited_s")
 
 
 class Throughput(Callback):
     """Count tokens, bases, training seconds and those that wait for data; validation is not counted.
 
     Counts are of all ranks, supposing that they compute alike; tokens include special ones. The wait is this
-    rank's; without loader workers it is the time in which batches are made.
+    rank's; without loader workers it is the time in which batches are made. What a pretraining asks of the
+    processors is counted from these numbers, without the heads of annotation tracks, which are small.
     """
 
     def __init__(self) -> None:
         self.tokens, self.bases, self.seconds, self.waited_s = 0, 0, 0.0, 0.0
-        self.masked, self.content = 0, 0
+        self.masked, self.content, self.pairs, self.predicted = 0, 0, 0, 0
+        self._rate: float | None = None  # FLOP/s of a matrix product here
         self._since, self._waited_before = 0.0, 0.0
         self._logged_at = 0  # optimizer step; a step has several micro-batches
         self._counts: dict[str, float] = {}
@@ -179,9 +184,11 @@ class Throughput(Callback):
             setattr(self, name, counts.get(name, 0))
         self._counts = dict(counts)
 
-    def on_train_start(self, trainer: Trainer, *_: object) -> None:
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """What is restored is of this step."""
         self._counted_at = trainer.global_step
+        dtype = torch.bfloat16 if "bf16" in str(trainer.precision) else torch.float32
+        self._rate = matrix_rate(module.device, dtype)
 
     def on_train_batch_start(self, trainer: Trainer, *_: object) -> None:
         """Start the clocks of a micro-batch unless they run already."""
@@ -189,13 +196,16 @@ class Throughput(Callback):
             self._since, self._waited_before = time.perf_counter(), _waited_s(trainer)
 
     def on_train_batch_end(
-        self, trainer: Trainer, _: LightningModule, __: object, batch: Batch, *___: object
+        self, trainer: Trainer, module: LightningModule, _: object, batch: Batch, *__: object
     ) -> None:
         """Count a micro-batch, and log the speed with the metrics."""
         self.tokens += len(batch.ids_N) * trainer.world_size
         self.bases += batch.num_bases * trainer.world_size
         self.masked += batch.num_masked
         self.content += batch.num_content
+        if batch.num_pairs:  # of a pretraining
+            self.pairs += batch.num_pairs * trainer.world_size
+            self.predicted += len(batch.labels_M) * trainer.world_size
         now, waited = time.perf_counter(), _waited_s(trainer)
         self.seconds += now - self._since
         self.waited_s += waited - self._waited_before
@@ -210,6 +220,7 @@ class Throughput(Callback):
                 "tokens_per_s": self.tokens_per_s,
                 "bases_per_s": self.bases_per_s,
                 "data_wait": self.data_wait,
+                **self.utilisation(module, trainer.world_size),
             }
             for logger in trainer.loggers:
                 if not isinstance(logger, MetricsFile):
@@ -238,6 +249,22 @@ class Throughput(Callback):
     def data_wait(self) -> float:
         """Share of the training seconds in which this rank waited for its loader."""
         return self.waited_s / self.seconds if self.seconds else 0.0
+
+    def utilisation(self, module: LightningModule, world_size: int) -> dict[str, float]:
+        """Model FLOP/s of all ranks, and their share of what the processors give; of a pretraining alone.
+
+        `mfu_of_measured` is of the rate of a large product in the run's precision, measured at its start;
+        `mfu_of_listed` of the dense bfloat16 peak that the maker of a GPU lists, where it is known.
+        """
+        if not self.pairs or not self.seconds or self._rate is None:
+            return {}
+        encoder = cast("MaskedLM", module.model).encoder
+        counted = count_flops(encoder, tokens=self.tokens, pairs=self.pairs, predicted=self.predicted)
+        each = counted.training / self.seconds
+        found = {"model_flops_per_s": each, "mfu_of_measured": each / (self._rate * world_size)}
+        name = torch.cuda.get_device_name(module.device) if module.device.type == "cuda" else ""
+        peak = dense_peak(name)
+        return found if peak is None else {**found, "mfu_of_listed": each / (peak * world_size)}
 
 
 def _waited_s(trainer: Trainer) -> float:

@@ -28,7 +28,7 @@ DENSE_PEAKS: dict[str, float] = {
     "4090": 165.2e12,
     "3090": 71e12,
 }
-_CUDA_SIZE, _CPU_SIZE, _REPEATS = 8192, 1024, 5
+_CUDA_SIZE, _CPU_SIZE, _REPEATS = 8192, 1024, 3
 
 
 def dense_peak(device_name: str) -> float | None:
@@ -42,7 +42,7 @@ def dense_peak(device_name: str) -> float | None:
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of the fastest of five large square products, measured now.
+    """FLOP/s of the fastest of three large square products, measured now.
 
     Args:
         device: 8192 wide on a GPU, 1024 on a CPU.

@@ -50,6 +50,7 @@ def batch_of(content: list[list[bool]]) -> Batch:
         num_content=sum(map(sum, content)),
         num_masked=0,
         num_bases=0,
+        num_pairs=0,
     )
 
 
