@@ -184,6 +184,7 @@ class Batch(Movable):
         tracks: targets from annotation tracks for every token, or for every sequence, then (B,) and (B, n),
             by the names of `target_name`: (N,) int64 classes and (N, n) int8 labels, -1 where unknown, or
             (N,) float32 values, NaN where unknown.
+        labelled: of each track, the places of the tokens or sequences that have a target, (M,) int64.
         annotations_NC: where annotations are inputs, the value of each channel at every token, (N, C) int8: 1
             present, 0 absent, -1 unknown.
         step_targets: in training with tracks, the number of targets that the samples of the whole optimizer
@@ -205,6 +206,7 @@ class Batch(Movable):
     num_pairs: int
     hidden: HiddenTensors | None = None
     tracks: Mapping[str, Tensor] = field(default_factory=dict)
+    labelled: Mapping[str, Tensor] = field(default_factory=dict)
     annotations_NC: Tensor | None = None  # noqa: N815
     step_targets: Mapping[str, int] = field(default_factory=dict)
 
@@ -216,6 +218,10 @@ def collate(samples: list[Sample]) -> Batch:
     ids = np.concatenate([sample.ids for sample in samples])
     annotations = [sample.annotations for sample in samples if sample.annotations is not None]
     assert len(annotations) in (0, len(samples)), "a run has channels or has none"
+    tracks = {
+        name: torch.from_numpy(np.concatenate([sample.tracks[name] for sample in samples]))
+        for name in samples[0].tracks  # every sample of a run has all of its tracks
+    }
     return Batch(
         ids_N=torch.from_numpy(np.concatenate([sample.seen for sample in samples])),
         cu_lengths=torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)),
@@ -229,10 +235,8 @@ def collate(samples: list[Sample]) -> Batch:
         num_bases=sum(sample.num_bases for sample in samples),
         num_pairs=int((lengths**2).sum()),
         hidden=_pack_hidden(samples),
-        tracks={
-            name: torch.from_numpy(np.concatenate([sample.tracks[name] for sample in samples]))
-            for name in samples[0].tracks  # every sample of a run has all of its tracks
-        },
+        tracks=tracks,
+        labelled={name: labelled_places(targets) for name, targets in tracks.items()},
         annotations_NC=torch.from_numpy(np.concatenate(annotations)) if annotations else None,
     )
 
@@ -240,6 +244,15 @@ def collate(samples: list[Sample]) -> Batch:
 def is_known(targets: Tensor) -> Tensor:
     """Where the targets of a track are there, of their shape."""
     return ~targets.isnan() if targets.is_floating_point() else targets != UNLABELLED
+
+
+def labelled_places(targets: Tensor) -> Tensor:
+    """Where a track has a target, of labels any of them, (M,) int64.
+
+    Loaders find them, since to find them on a GPU waits for it.
+    """
+    known = is_known(targets)
+    return (known.any(dim=1) if known.ndim > 1 else known).nonzero().squeeze(1)
 
 
 def _pack_hidden(samples: list[Sample]) -> HiddenTensors | None:

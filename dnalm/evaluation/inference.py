@@ -259,7 +259,7 @@ class InferenceQueue:
         outputs_SO = network(
             ids_N,
             packed,
-            torch.from_numpy(used).to(self.model.device),
+            torch.from_numpy(np.flatnonzero(used)).to(self.model.device),
             torch.from_numpy(owner).to(self.model.device),
             sum(counts),
             None,

@@ -303,7 +303,7 @@ class SequenceModel(nn.Module):
         self,
         ids_N: Tensor,
         packed: Packed,
-        used_N: Tensor,
+        used_M: Tensor,
         owner_P: Tensor,
         num_sequences: int,
         covers_Q2: Tensor | None = None,
@@ -313,7 +313,7 @@ class SequenceModel(nn.Module):
         Args:
             ids_N: token ids of all pieces end to end, (N,), int64.
             packed: where each piece lies.
-            used_N: which tokens are pooled; see `Pooling`.
+            used_M: places of the tokens that are pooled; see `Pooling`.
             owner_P: the sequence of each piece, (P,), int64.
             num_sequences: S.
             covers_Q2: pairs of a token and a base that it spells, where vectors of S bases are wanted.
@@ -322,18 +322,18 @@ class SequenceModel(nn.Module):
             hidden_ND = self.encoder(ids_N, packed)
         if covers_Q2 is not None:
             spelling_Q, base_Q = covers_Q2.unbind(1)
-            used_Q = torch.ones_like(base_Q, dtype=torch.bool)
+            used_Q = torch.arange(len(base_Q), device=base_Q.device)
             of_bases: Tensor = self.head.pooling(hidden_ND[spelling_Q], used_Q, base_Q, num_sequences)
             return of_bases
         owner_N = owner_P[packed.layout(len(ids_N)).sequence_N]
-        pooled_SD: Tensor = self.head.pooling(hidden_ND, used_N, owner_N, num_sequences)
+        pooled_SD: Tensor = self.head.pooling(hidden_ND, used_M, owner_N, num_sequences)
         return pooled_SD
 
     def forward(
         self,
         ids_N: Tensor,
         packed: Packed,
-        used_N: Tensor,
+        used_M: Tensor,
         owner_P: Tensor,
         num_sequences: int,
         pooled_SD: Tensor | None = None,
@@ -344,13 +344,13 @@ class SequenceModel(nn.Module):
         Args:
             ids_N: as of `pool`, like the next four.
             packed: where each piece lies.
-            used_N: which tokens are pooled.
+            used_M: places of the tokens that are pooled.
             owner_P: the sequence of each piece.
             num_sequences: S.
             pooled_SD: vectors that are known already, in place of all that; from a frozen encoder.
             covers_Q2: as of `pool`.
         """
         if pooled_SD is None:
-            pooled_SD = self.pool(ids_N, packed, used_N, owner_P, num_sequences, covers_Q2)
+            pooled_SD = self.pool(ids_N, packed, used_M, owner_P, num_sequences, covers_Q2)
         outputs_SO: Tensor = self.head(pooled_SD)
         return outputs_SO

@@ -347,18 +347,17 @@ class Pooling(nn.Module):
             nn.init.zeros_(self.score.weight)
             nn.init.zeros_(self.score.bias)
 
-    def forward(self, hidden_ND: Tensor, used_N: Tensor, owner_N: Tensor, num_sequences: int) -> Tensor:
+    def forward(self, hidden_ND: Tensor, used_M: Tensor, owner_N: Tensor, num_sequences: int) -> Tensor:
         """Vectors of the sequences, (S, D).
 
         Args:
             hidden_ND: hidden states of all packed tokens.
-            used_N: which tokens are pooled, bool: for `cls` the first of each piece, else those that spell
-                bases; each sequence has at least one.
+            used_M: places of the tokens that are pooled, int64: for `cls` the first of each piece, else those
+                that spell bases; each sequence has at least one.
             owner_N: the sequence of each token, int64 in [0, S).
             num_sequences: S.
         """
-        places = used_N.nonzero().squeeze(1)
-        hidden_ND, owner_N = hidden_ND[places], owner_N[places]
+        hidden_ND, owner_N = hidden_ND[used_M], owner_N[used_M]
         shape = (num_sequences, hidden_ND.shape[1])
         if self.kind == "max":
             index_ND = owner_N[:, None].expand_as(hidden_ND)

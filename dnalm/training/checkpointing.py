@@ -23,6 +23,7 @@ from dnalm.training.checkpoint import CheckpointFolder, SaveFailed, SavePolicy, 
 from dnalm.training.distributed import done_by_first, patient_group
 from dnalm.training.launcher import RunFolder
 from dnalm.training.optim import how_to_stay_finite
+from dnalm.training.step import StepTraining
 from dnalm.training.stop_flags import RunStopped, StopFlags
 
 
@@ -128,11 +129,14 @@ class Checkpointing(Callback):
 
         Raises:
             NumericsError: NUM-04, a weight is not finite; nothing is kept.
+            NumericsError, RolledBack: the step is judged here, see `StepTraining.settle`; nothing is kept.
             CheckpointError: saving has failed too often; CKPT-15, another folder lies at the run's path.
         """
         step = trainer.global_step
         if step == self._saved:
             return
+        if isinstance(module, StepTraining):
+            module.settle()
         with suppress(OSError):  # a file system that does not answer makes the save fail and be tried again
             if self.run.is_replaced() and (lost := self.run.fault()):
                 raise lost

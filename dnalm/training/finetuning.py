@@ -275,7 +275,7 @@ class FinetuneModule(StepTraining):
         outputs_SO: Tensor = self.model(
             batch.ids_N,
             packed,
-            batch.used_N,
+            batch.used_M,
             batch.owner_P,
             len(batch.rows),
             batch.pooled_SD,
@@ -396,7 +396,7 @@ def _embed(network: SequenceModel, data: SequenceData, part: Part, device: str) 
             assert isinstance(batch, LabelledBatch), "the loader makes them"
             there = batch.to(torch.device(device))
             packed = Packed(cu_lengths=there.cu_lengths, max_length=there.max_length)
-            pooled = network.pool(there.ids_N, packed, there.used_N, there.owner_P, len(batch.rows))
+            pooled = network.pool(there.ids_N, packed, there.used_M, there.owner_P, len(batch.rows))
             rows, strands = np.array(batch.rows), np.array(batch.samples) % 2
             assert (rows >= 0).all(), "one process alone fills no batch up"
             vectors[rows, strands] = pooled.float().numpy(force=True)

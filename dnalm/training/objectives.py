@@ -124,22 +124,19 @@ class TrackTask(nn.Module):
 
     def on_batch(self, hidden_ND: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """As `forward`, of a micro-batch: of its tokens, or of the mean of each window's."""
-        targets = batch.tracks[self.target]
-        if self.per == "token":
-            return self(hidden_ND, targets)  # type: ignore[no-any-return]
-        return self(mean_of_content(hidden_ND, batch), targets)  # type: ignore[no-any-return]
+        read = hidden_ND if self.per == "token" else mean_of_content(hidden_ND, batch)
+        return self(read, batch.tracks[self.target], batch.labelled[self.target])  # type: ignore[no-any-return]
 
-    def forward(self, hidden_ND: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, hidden_ND: Tensor, targets_N: Tensor, places_M: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs at the tokens with a target, (M, O), and their targets, (M,) or (M, n); M may be 0.
 
         Args:
             hidden_ND: of all packed tokens, or of windows.
             targets_N: (N,) classes or values, (N, n) labels.
+            places_M: of the tokens with a target, int64; see `labelled_places`.
         """
-        known = is_known(targets_N)
-        places = (known.any(dim=1) if known.ndim > 1 else known).nonzero().squeeze(1)
-        outputs_MO: Tensor = self.head(hidden_ND.index_select(0, places))
-        return outputs_MO.float(), targets_N.index_select(0, places)
+        outputs_MO: Tensor = self.head(hidden_ND.index_select(0, places_M))
+        return outputs_MO.float(), targets_N.index_select(0, places_M)
 
     def begin_at(self, targets: Tensor) -> None:
         """Learn the baseline from targets of the training side, and let the head start there."""
@@ -289,18 +286,19 @@ class LossWeights(nn.Module):
         learned = torch.zeros(len(self.weights)) if weighting == "uncertainty" else None
         self.log_variance = None if learned is None else nn.Parameter(learned)
 
-    def forward(self, losses: Mapping[str, Tensor], *, present: Mapping[str, bool], share: float) -> Tensor:
+    def forward(self, losses: Mapping[str, Tensor], *, present: Mapping[str, Tensor], share: float) -> Tensor:
         """The weighted sum.
 
         Args:
             losses: of each objective, this micro-batch's part of the step's mean.
-            present: whether an objective has any target in the step; only then is its s learned.
+            present: whether an objective has any target in the step, () bool on the device of its loss; only
+                then is its s learned.
             share: of the step that this micro-batch is, so that s / 2 is counted once a step.
         """
         factors = self.factors()
         total = sum((factors[name] * loss for name, loss in losses.items()), torch.zeros(()))
         if self.log_variance is not None:
-            here = torch.tensor([present[name] for name in self.weights], device=self.log_variance.device)
+            here = torch.stack([present[name] for name in self.weights])
             total = total + share * self.log_variance.masked_fill(~here, 0.0).sum() / 2
         return total
 

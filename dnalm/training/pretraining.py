@@ -38,7 +38,6 @@ from lightning.pytorch import seed_everything
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 -- its usual name
-from torch.optim import Optimizer
 
 from dnalm.data import Batch, Corpus, HiddenTensors, Masking, WindowRecipe
 from dnalm.data.batch import MASKED_TOKENS
@@ -61,7 +60,14 @@ from dnalm.training.objectives import (
     make_tasks,
 )
 from dnalm.training.run import Contract, Run
-from dnalm.training.step import StepPlan, StepTotals, StepTraining, sum_over_ranks
+from dnalm.training.step import (
+    ClosedStep,
+    StepPlan,
+    StepTotals,
+    StepTraining,
+    sum_over_ranks,
+    to_device,
+)
 
 _TINY = torch.finfo(torch.float32).tiny
 
@@ -302,7 +308,8 @@ class MultiObjectiveTraining(MaskedLMTraining):
     ) -> None:
         super().__init__(model, plan)
         self.tasks, self.weights, self.masked_tokens = nn.ModuleDict(dict(tasks)), weights, masked_tokens
-        self.counts: dict[str, int] = {}  # targets of each objective in the step under way
+        self.own_targets: dict[str, int] = {}  # of each objective in the step under way, on this rank
+        self.counts: dict[str, Tensor] = {}  # on all ranks, () float32
         self.step_losses: dict[str, Tensor] = {}
         self.scores: dict[str, Scores] = {}  # of the last validation
 
@@ -332,33 +339,43 @@ class MultiObjectiveTraining(MaskedLMTraining):
         """The micro-batch's part of the step's loss; Lightning divides by the number of parts."""
         self.key_dropout(batch_index)
         if batch_index % self.trainer.accumulate_grad_batches == 0:
-            self.counts = self._counts_over_ranks(batch)
+            self.own_targets = self._own_targets(batch)
+            sums = sum_over_ranks(to_device([*self.own_targets.values()], self.device))
+            self.counts = dict(zip(self.own_targets, sums.float(), strict=True))
         hidden_ND = self.encode(batch)
         logits_MV = self.model.predict(hidden_ND, batch.targets_M)
-        sums = {self.masked_tokens: summed_cross_entropy(logits_MV, batch.labels_M)}
+        losses = {self.masked_tokens: summed_cross_entropy(logits_MV, batch.labels_M)}
         for name, task in self.named_tasks():
-            sums[name] = task.loss(*task.on_batch(hidden_ND, batch))
-        self._add_losses(batch, sums)
+            losses[name] = task.loss(*task.on_batch(hidden_ND, batch))
+        self._add_losses(batch, losses)
         parts = self.num_parts
-        means = {name: loss / max(1, self.counts[name]) for name, loss in sums.items()}
+        means = {name: loss / self.counts[name].clamp(min=1) for name, loss in losses.items()}
         present = {name: count > 0 for name, count in self.counts.items()}
         total: Tensor = self.weights(means, present=present, share=1 / parts)
         return total * parts
 
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Log the step; its gradients are divided already."""
-        names = list(self.step_losses)
-        sums = torch.stack([self.step_losses[name] for name in names])
-        losses = dict(zip(names, sum_over_ranks(sums).tolist(), strict=True))
-        self.close_step(optimizer)
-        self.step_losses = {}
-        self.scale_gradients(1.0)
+    def gradient_factor(self, targets: Tensor) -> Tensor:
+        """The losses are divided already."""
+        return torch.ones_like(targets)
+
+    def further_sums(self) -> dict[str, Tensor | float]:
+        """The losses of the objectives, and their numbers of targets."""
+        losses, self.step_losses = self.step_losses, {}
+        targets = {f"{name} targets": float(count) for name, count in self.own_targets.items()}
+        return {**losses, **targets}
+
+    def log_further(self, further: Mapping[str, float]) -> None:
+        """The mean loss of each objective that had a target, and the weights that are learned."""
         for name, _ in self.named_tasks():
-            if self.counts[name]:
-                self.log(f"train_{name}_loss", losses[name] / self.counts[name])
+            if count := further[f"{name} targets"]:
+                self.log(f"train_{name}_loss", further[name] / count)
         if self.weights.log_variance is not None:
             for name, factor in self.weights.factors().items():
                 self.log(f"weight_{name}", factor)
+
+    def own_losses(self, closed: ClosedStep) -> dict[str, float]:
+        """Of each objective."""
+        return {name: float(closed.further[name]) for name in self.own_targets}
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last pass."""
@@ -381,23 +398,18 @@ class MultiObjectiveTraining(MaskedLMTraining):
             for metric, value in scores.model.items():
                 self.log(f"val_{name}_{metric}", value)
 
-    def _losses(self, mine: StepTotals) -> list[tuple[str, float]]:  # noqa: ARG002
-        return [(name, float(loss)) for name, loss in self.step_losses.items()]
-
     def _add_losses(self, batch: Batch, sums: Mapping[str, Tensor]) -> None:
         self.add_to_step(batch, sums[self.masked_tokens])
         for name, loss in sums.items():
             self.step_losses[name] = self.step_losses.get(name, 0.0) + loss.detach().double()
 
-    def _counts_over_ranks(self, batch: Batch) -> dict[str, int]:
-        """Targets of each objective in the global batch."""
+    def _own_targets(self, batch: Batch) -> dict[str, int]:
+        """Targets of each objective in the optimizer step that a batch begins, on this rank."""
         tracks = {
             self.masked_tokens: MASKED_TOKENS,
             **{name: task.target for name, task in self.named_tasks()},
         }
-        mine = [float(batch.step_targets.get(track, 0)) for track in tracks.values()]
-        counts = sum_over_ranks(torch.tensor(mine, dtype=torch.float64, device=self.device))
-        return {name: int(count) for name, count in zip(tracks, counts.tolist(), strict=True)}
+        return {name: batch.step_targets.get(track, 0) for name, track in tracks.items()}
 
 
 _LONGEST_PERIOD = 10_000  # over 2 pi, in tokens (Vaswani et al. 2017)

@@ -12,7 +12,7 @@ import math
 import os
 import signal
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -114,9 +114,15 @@ class LossHistory:
             "end_train_loss": self.end if self.last else None,
         }
 
+    def spike_limit(self, factor: float | None) -> float:
+        """So many times the median of the last 50 steps, once there are 20; infinite before that."""
+        if factor is None or self.steps < _FEWEST:
+            return math.inf
+        return factor * statistics.median(self.last)
+
     def is_spike(self, loss: float, factor: float | None) -> bool:
-        """Whether a loss is above so many times the median of the last 50 steps, once there are 20."""
-        return factor is not None and self.steps >= _FEWEST and loss > factor * statistics.median(self.last)
+        """Whether a loss is above `spike_limit`."""
+        return loss > self.spike_limit(factor)
 
 
 def _noise(losses: Sequence[float]) -> float:
@@ -163,13 +169,13 @@ class StopFlags:
             dist.all_reduce(flags)
         self.update(*flags.tolist())
 
-    def drops(self, step: int, *, is_bad: bool, reason: NumericsError) -> bool:
+    def drops(self, step: int, *, is_bad: bool, reason: Callable[[], NumericsError]) -> bool:
         """Whether the step is to change nothing; the same on every rank.
 
         Args:
             step: the step.
             is_bad: whether its loss or gradients are not finite on some rank, or its loss is a spike.
-            reason: the error that says so.
+            reason: makes the error that says so; it may read a device.
 
         Raises:
             NumericsError: the policy ends the run.
@@ -180,7 +186,7 @@ class StopFlags:
         if not is_bad:
             return False
         if self.not_finite == "raise" or len(self.left_out) >= self.max_skipped:
-            raise reason
+            raise reason()
         if self.not_finite == "rollback":
             raise RolledBack(step)
         self.left_out.append(step)

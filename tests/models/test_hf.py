@@ -151,7 +151,8 @@ def _answers(network: SequenceModel, ids: Tensor, lengths: list[int]) -> Tensor:
         flags = [[True, *[False] * (length + 1)] for length in lengths]
     packed = Packed.from_lengths([length + 2 for length in lengths])
     with torch.no_grad():
-        used, owner = torch.tensor([flag for each in flags for flag in each]), torch.arange(len(lengths))
+        used = torch.tensor([flag for each in flags for flag in each]).nonzero().squeeze(1)
+        owner = torch.arange(len(lengths))
         outputs: Tensor = network(ids, packed, used, owner, len(lengths))
     return outputs
 
@@ -276,7 +277,7 @@ def _per_base(network: SequenceModel, tokenizer: Tokenizer, codes: Codes) -> Ten
         outputs: Tensor = network(
             torch.from_numpy(pieces.ids),
             Packed.from_lengths(pieces.lengths.tolist()),
-            torch.from_numpy(pieces.spells),
+            torch.from_numpy(np.flatnonzero(pieces.spells)),
             torch.tensor([0]),
             len(codes),
             covers_Q2=torch.from_numpy(pieces.covers),

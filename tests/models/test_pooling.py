@@ -41,7 +41,7 @@ def test_each_sequence_is_pooled_by_itself(
     hidden, used, owner, number = batch
     torch.manual_seed(0)
     pooling = Pooling(kind, hidden_size=DIM)
-    ours = pooling(hidden, used, owner, number).detach().numpy()
+    ours = pooling(hidden, used.nonzero().squeeze(1), owner, number).detach().numpy()
     for sequence in range(number):
         tokens = hidden[used & (owner == sequence)].numpy()
         np.testing.assert_allclose(ours[sequence], by_sequence(kind, pooling, tokens), atol=1e-5)
@@ -50,7 +50,7 @@ def test_each_sequence_is_pooled_by_itself(
 def test_attention_begins_as_the_mean_and_bears_large_scores() -> None:
     pooling = Pooling("attention", hidden_size=2)
     pooling.reset_parameters()
-    hidden, every = torch.tensor([[1.0, 0.0], [3.0, 1.0], [7.0, 7.0]]), torch.ones(3, dtype=torch.bool)
+    hidden, every = torch.tensor([[1.0, 0.0], [3.0, 1.0], [7.0, 7.0]]), torch.arange(3)
     owner = torch.tensor([0, 0, 1])
     assert pooling(hidden, every, owner, 2).tolist() == [[2.0, 0.5], [7.0, 7.0]]
     assert pooling.score is not None

@@ -56,6 +56,29 @@ def test_all_ranks_treat_a_step_that_is_not_finite_alike(
         assert "step 6 is not finite: back to step 5, and on without it" in said
 
 
+LATE = "StepTraining.late_devices = ('cpu',)\n"  # as on a GPU
+
+
+@pytest.mark.parametrize(("policy", "code"), [("raise", 5), ("skip", 0), ("rollback", 0)])
+def test_a_step_that_is_read_late_is_treated_alike(policy: str, code: int, own: Place) -> None:
+    """R12. Step 4, the last before a checkpoint, which is not written unless the step is judged."""
+    loss = NAN["loss"].replace("global_step == 6", "global_step == 4")
+    patches = {"dnalm.training.step": LATE, "dnalm.training.pretraining": loss}
+    environment = patched(own.folder / "patch", patches)
+    words = ("steps=12", "trainer.devices=2", "trainer.log_every=100", *STILL)
+    fused = ("optim.fused=true", "trainer.checkpoint_every=5", f"trainer.not_finite={policy}")
+    found, said = own.run("run", *words, *fused, environment=environment)
+    assert found == code, said
+    states = [open_checkpoint(path).state for path in sorted((own.folder / "run").glob("checkpoints/*"))]
+    assert [state["step"] for state in states] == ([] if policy == "raise" else [10, 12])
+    if policy == "raise":
+        assert "NUM-01 optimizer step 4, rank 1: the training loss is nan on samples 16 to 19" in said
+    else:
+        assert states[-1]["left_out"] == [4]
+    if policy == "rollback":
+        assert "step 4 is not finite: back to step 0, and on without it" in said
+
+
 WEIGHT = (
     "_right = MaskedLMTraining.training_step\n"
     "_done = []\n"

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 -- its usual name
 
 from dnalm.data import Batch, BatchPlan, GenomeCorpus, Masking, WindowRecipe
-from dnalm.data.batch import collate
+from dnalm.data.batch import collate, labelled_places
 from dnalm.data.module import GenomeData
 from dnalm.genome.track_recipes import IntervalLabels, Signal
 from dnalm.models import Encoder, MaskedLM, Packed
@@ -77,7 +77,7 @@ def loss(module: MaskedLMTraining, batch: Batch, annotations: Tensor | None) -> 
     if isinstance(module, MultiObjectiveTraining):
         ((_, task),) = module.named_tasks()
         hidden, values = module.model.encoder(batch.ids_N, packed, annotations), batch.tracks[task.track]
-        outputs, targets = task(hidden, values)
+        outputs, targets = task(hidden, values, labelled_places(values))
         total = total + task.loss(outputs, targets) / max(1, len(targets))
     return total
 

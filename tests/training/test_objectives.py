@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
+from dnalm.data.batch import labelled_places
 from dnalm.errors import ConfigError
 from dnalm.genome.tracks import TrackStatistics
 from dnalm.models import Encoder
@@ -21,6 +22,7 @@ from dnalm.training.track_objectives import (
 )
 
 NAN = float("nan")
+TRUE = torch.tensor(True)
 
 
 @dataclass
@@ -46,7 +48,8 @@ def region() -> RegionTask:
 def test_unknown_tokens_reach_neither_head_nor_loss() -> None:
     task = region()
     hidden = torch.randn(5, 8, requires_grad=True)
-    outputs, targets = task(hidden, torch.tensor([2, -1, 0, -1, -1]))
+    classes = torch.tensor([2, -1, 0, -1, -1])
+    outputs, targets = task(hidden, classes, labelled_places(classes))
     assert (outputs.shape, targets.tolist()) == ((2, 3), [2, 0])
     task.loss(outputs, targets).backward()
     assert hidden.grad is not None
@@ -64,13 +67,13 @@ def test_unknown_tokens_reach_neither_head_nor_loss() -> None:
 )
 def test_windows_without_labels_cost_nothing(task: RegionTask, targets: torch.Tensor) -> None:
     hidden = torch.randn(4, 8, requires_grad=True)
-    loss = task.loss(*task(hidden, targets))
+    loss = task.loss(*task(hidden, targets, labelled_places(targets)))
     loss.backward()
     assert loss.item() == 0.0
     assert not hidden.grad.any()  # type: ignore[union-attr]
     gradients = [parameter.grad for parameter in task.parameters()]
     assert all(grad is not None and not grad.any() for grad in gradients)  # every rank has all of them
-    task.judge(*task(hidden, targets))
+    task.judge(*task(hidden, targets, labelled_places(targets)))
     scores = task.scores()
     assert scores.num_targets == 0
     assert all(math.isnan(value) for value in scores.model.values())
@@ -159,7 +162,7 @@ def test_a_constant_answer_has_no_rank_correlation() -> None:
 def test_a_head_begins_near_its_baseline() -> None:
     task = region()
     task.begin_at(torch.tensor([0] * 90 + [1] * 9))
-    outputs, _ = task(torch.randn(50, 8), torch.zeros(50, dtype=torch.long))
+    outputs, _ = task(torch.randn(50, 8), torch.zeros(50, dtype=torch.long), torch.arange(50))
     assert torch.allclose(outputs, task.baseline, atol=0.5)
 
 
@@ -181,7 +184,7 @@ def test_uncertainty_weighting_is_the_papers_formula(log_variance: list[float]) 
     with torch.no_grad():
         weights.log_variance.copy_(torch.tensor(log_variance))
     losses = {"mlm": torch.tensor(3.0), "region": torch.tensor(0.5)}
-    total = weights(losses, present={"mlm": True, "region": True}, share=1.0)
+    total = weights(losses, present={"mlm": TRUE, "region": TRUE}, share=1.0)
     sigma = [math.exp(s / 2) for s in log_variance]
     expected = 3.0 / sigma[0] ** 2 + math.log(sigma[0]) + 0.5 / sigma[1] ** 2 + math.log(sigma[1])
     assert float(total.detach()) == pytest.approx(expected)
@@ -190,7 +193,7 @@ def test_uncertainty_weighting_is_the_papers_formula(log_variance: list[float]) 
 def test_an_objective_without_targets_does_not_move_its_uncertainty() -> None:
     weights = LossWeights({"mlm": 1.0, "region": 1.0}, weighting="uncertainty")
     losses = {"mlm": torch.tensor(3.0), "region": torch.tensor(0.0)}
-    weights(losses, present={"mlm": True, "region": False}, share=1.0).backward()
+    weights(losses, present={"mlm": TRUE, "region": ~TRUE}, share=1.0).backward()
     assert weights.log_variance is not None
     assert weights.log_variance.grad is not None
     assert weights.log_variance.grad.tolist() == [0.5 - 3.0, 0.0]

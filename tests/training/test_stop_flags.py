@@ -18,7 +18,7 @@ from dnalm.errors import NumericsError
 from dnalm.training.optim import how_to_stay_finite
 from dnalm.training.stop_flags import LossHistory, RolledBack, StopFlags
 
-REASON = NumericsError("NUM-01", where="step", found="nan", expected="finite", fix="lower optim.lr")
+ERROR = NumericsError("NUM-01", where="step", found="nan", expected="finite", fix="lower optim.lr")
 
 
 @pytest.mark.parametrize(
@@ -57,27 +57,27 @@ def test_handlers_are_as_before_afterwards() -> None:
 
 def test_raise_ends_the_run() -> None:
     flags = StopFlags(not_finite="raise")
-    assert not flags.drops(3, is_bad=False, reason=REASON)
+    assert not flags.drops(3, is_bad=False, reason=lambda: ERROR)
     with pytest.raises(NumericsError, match="NUM-01"):
-        flags.drops(3, is_bad=True, reason=REASON)
+        flags.drops(3, is_bad=True, reason=lambda: ERROR)
 
 
 def test_skip_leaves_steps_out_until_there_are_too_many() -> None:
     flags = StopFlags(not_finite="skip", max_skipped=2)
-    assert flags.drops(3, is_bad=True, reason=REASON)
-    assert flags.drops(7, is_bad=True, reason=REASON)
+    assert flags.drops(3, is_bad=True, reason=lambda: ERROR)
+    assert flags.drops(7, is_bad=True, reason=lambda: ERROR)
     assert flags.left_out == [3, 7]
     with pytest.raises(NumericsError):
-        flags.drops(8, is_bad=True, reason=REASON)
+        flags.drops(8, is_bad=True, reason=lambda: ERROR)
 
 
 def test_rollback_goes_back_once_and_then_leaves_the_step_out() -> None:
     flags = StopFlags(not_finite="rollback")
     with pytest.raises(RolledBack) as back:
-        flags.drops(5, is_bad=True, reason=REASON)
+        flags.drops(5, is_bad=True, reason=lambda: ERROR)
     flags.left_out.append(back.value.step)
-    assert flags.drops(5, is_bad=True, reason=REASON)
-    assert flags.drops(5, is_bad=False, reason=REASON), "whether it is finite this time or not"
+    assert flags.drops(5, is_bad=True, reason=lambda: ERROR)
+    assert flags.drops(5, is_bad=False, reason=lambda: ERROR), "whether it is finite this time or not"
 
 
 def history(losses: Iterable[float], *, spread: float = 1.0) -> LossHistory:

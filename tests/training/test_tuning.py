@@ -21,7 +21,7 @@ from tests.models import zoo
 
 def outputs(network: SequenceModel) -> torch.Tensor:
     ids = torch.arange(5, 12)
-    used, owner = torch.ones(7, dtype=torch.bool), torch.tensor([0, 0, 0, 0, 1, 1, 1])
+    used, owner = torch.arange(7), torch.tensor([0, 0, 0, 0, 1, 1, 1])
     with torch.inference_mode():
         told: torch.Tensor = network.eval()(ids, Packed.from_lengths([4, 3]), used, owner, 2, None)
     return told

@@ -4,8 +4,8 @@ As in pretraining, sample i is a pure function of (seed, i), whichever worker or
 one piece of token ids, or several where it is too long for the encoder. Batches are packed: pieces end to
 end, nothing padded.
 
-Shapes: S sequences, P pieces of them, T tokens of one sequence, N packed tokens, Q pairs of a token and a
-base under it, K labels, D model width.
+Shapes: S sequences, P pieces of them, T tokens of one sequence, N packed tokens, M of them, Q pairs of a
+token and a base under it, K labels, D model width.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class LabelledBatch(Movable):
         ids_N: token ids, (N,) int64.
         cu_lengths: where each piece begins, and N at the end, (P + 1,) int32.
         max_length: tokens of the longest piece.
-        used_N: which tokens are pooled, (N,) bool.
+        used_M: places of the tokens that are pooled, (M,) int64.
         owner_P: the sequence of each piece, (P,) int64.
         labels_S: (S,) int64 classes or float32 values, or (S, K) int64 labels.
         rows: of each sequence in its part of the table; -1 of one that only fills the batch.
@@ -164,7 +164,7 @@ class LabelledBatch(Movable):
     ids_N: Tensor  # noqa: N815
     cu_lengths: Tensor
     max_length: int
-    used_N: Tensor  # noqa: N815
+    used_M: Tensor  # noqa: N815
     owner_P: Tensor  # noqa: N815
     labels_S: Tensor  # noqa: N815
     rows: tuple[int, ...]
@@ -206,7 +206,7 @@ def collate_labelled(samples: list[LabelledSample], *, first_tokens: bool) -> La
         ids_N=torch.from_numpy(np.concatenate([each.ids for each in pieces])),
         cu_lengths=torch.from_numpy(cu_lengths.astype(np.int32)),
         max_length=int(lengths.max(initial=0)),
-        used_N=torch.from_numpy(used),
+        used_M=torch.from_numpy(np.flatnonzero(used)),
         owner_P=torch.from_numpy(np.repeat(np.arange(len(samples)), [len(each.lengths) for each in pieces])),
         labels_S=torch.from_numpy(np.concatenate(labels) if places else np.stack(labels)),
         rows=tuple(np.concatenate(places).tolist() if places else [sample.row for sample in samples]),
