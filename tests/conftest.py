@@ -41,6 +41,7 @@ SLOW = (  # killed runs, several processes, whole commands: more than half the t
     "tests/evaluation/test_durable_parts.py",
     "tests/evaluation/variants/test_scorer.py",
     "tests/models/test_compiled_blocks.py",
+    "tests/models/test_fake_cuda.py",
     "tests/models/test_transformers_matrix.py::test_a_slice",
     "tests/sweeps/test_sweep.py",
 )

@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nested import nested_tensor_from_jagged
 from torch.nn import functional as F  # noqa: N812 -- its usual name
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 from torch.nn.attention.varlen import varlen_attn
@@ -80,7 +81,7 @@ def choose(layout: Layout, *, dtype: torch.dtype, dropout: float, width: int) ->
     device  dtype       positions  dropout  pack    head width       kernel  which is there
     CPU     any         any        any      any     any              sdpa    run by run, nothing padded
     CUDA    any         not ALiBi  any      full    any              sdpa    a dense block without a mask
-    CUDA    bf16, fp16  not ALiBi  0        any     8, 16, … 256     varlen  FlashAttention by lengths
+    CUDA    bf16, fp16  not ALiBi  any      any     8, 16, … 256     varlen  FlashAttention by lengths
     CUDA    any         ALiBi      0        any     16 or more       flex    FlexAttention
     any     any         any        any      any     any              sdpa    padded, with a mask
     ```
@@ -95,7 +96,7 @@ def choose(layout: Layout, *, dtype: torch.dtype, dropout: float, width: int) ->
     is_alibi = layout.slopes_H is not None
     if layout.lengths_B.device.type != "cuda" or (layout.is_full and not is_alibi):
         return "sdpa"
-    if not is_alibi and dtype in _HALF and dropout == 0 and width % 8 == 0 and width <= _WIDEST_OF_FLASH:
+    if not is_alibi and dtype in _HALF and width % 8 == 0 and width <= _WIDEST_OF_FLASH:
         return "varlen"
     if is_alibi and dropout == 0 and width >= _NARROWEST_OF_FLEX:
         return "flex"
@@ -417,10 +418,22 @@ def _penalty(layout: Layout) -> Callable[..., Tensor] | None:
 
 
 def varlen(query_NHK: Tensor, key_NHK: Tensor, value_NHK: Tensor, layout: Layout, dropout: float) -> Tensor:
-    """PyTorch's FlashAttention over sequences of unequal lengths."""
-    assert dropout == 0, "the encoder refuses it"
+    """PyTorch's FlashAttention over sequences of unequal lengths.
+
+    `varlen_attn` drops no weights (torch/nn/attention/varlen.py, "dropout_p hardcoded to 0.0"). With dropout
+    the same kernel is reached by the public way that does: scaled_dot_product_attention of jagged nested
+    tensors, which hands dropout_p and the ends on to it (torch/nested/_internal/sdpa.py). No length is
+    waited for: the longest is known, and none is empty.
+    """
     ends, longest = layout.prepared, layout.max_length
     assert isinstance(ends, Tensor), "as varlen_ends makes it"
+    if dropout > 0:
+        query, key, value = (
+            nested_tensor_from_jagged(x, ends, min_seqlen=1, max_seqlen=longest).transpose(1, 2)
+            for x in (query_NHK, key_NHK, value_NHK)
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=layout.causal)
+        return mixed.transpose(1, 2).values()
     window = (-1, 0) if layout.causal else (-1, -1)
     mixed_NHK = varlen_attn(query_NHK, key_NHK, value_NHK, ends, ends, longest, longest, window_size=window)
     assert isinstance(mixed_NHK, Tensor), "no auxiliary outputs are asked for"
@@ -489,9 +502,7 @@ KERNELS: dict[KernelName, Kernel] = {
     "varlen": Kernel(
         attend=varlen,
         prepare=varlen_ends,
-        cannot="run on a CPU; compute in fp32; add ALiBi's penalty; drop attention weights; "
-        "return attention maps",
+        cannot="run on a CPU; compute in fp32; add ALiBi's penalty; return attention maps",
         alibi=False,
-        dropout=False,
     ),
 }

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dnalm.errors import ConfigError
 from dnalm.models import Encoder, Packed
-from dnalm.models.kernels import KERNELS
+from dnalm.models.kernels import KERNELS, prepare
 from dnalm.models.packing import KernelName
 
 pytestmark = pytest.mark.skipif(
@@ -24,7 +24,7 @@ SWITCHES: dict[str, dict[str, object]] = {
     "causal alibi": {"positions": "alibi", "causal": True},
 }
 EVERY_SWITCH = pytest.mark.parametrize("switches", SWITCHES.values(), ids=SWITCHES.keys())
-FAST: list[KernelName] = ["sdpa", "flex", "varlen"]
+FAST: list[KernelName] = ["auto", "sdpa", "flex", "varlen"]
 
 
 def _encoder(kernel: KernelName, switches: dict[str, object]) -> Encoder:
@@ -61,20 +61,31 @@ def _fits(kernel: KernelName, switches: dict[str, object], dtype: torch.dtype) -
 
 
 @EVERY_SWITCH
+@pytest.mark.parametrize("lengths", [LENGTHS, [128, 128, 128]], ids=["ragged", "full"])
 @pytest.mark.parametrize("kernel", FAST)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_outputs_and_gradients_are_those_of_eager(
-    kernel: KernelName, switches: dict[str, object], dtype: torch.dtype
+    kernel: KernelName, lengths: list[int], switches: dict[str, object], dtype: torch.dtype
 ) -> None:
     if not _fits(kernel, switches, dtype):
         pytest.skip(f"{kernel} cannot {KERNELS[kernel].cannot}")
-    expected, expected_gradient = _run(_encoder("eager", switches), LENGTHS)
+    expected, expected_gradient = _run(_encoder("eager", switches), lengths)
     with torch.autocast("cuda", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
-        output, gradient = _run(_encoder(kernel, switches), LENGTHS)
+        output, gradient = _run(_encoder(kernel, switches), lengths)
     # Two layers of about ten roundings; in fp32, the GPU may round products to TF32's 2^-11.
     tolerance = 0.05 if dtype == torch.bfloat16 else 0.01
     assert (output - expected).norm() < tolerance * expected.norm()
     assert (gradient - expected_gradient).norm() < 2 * tolerance * expected_gradient.norm()
+
+
+def test_dropout_of_varlen_keeps_the_mean() -> None:
+    layout = Packed(torch.tensor([0, 5, 40], dtype=torch.int32, device="cuda"), 35).layout(40)
+    layout = prepare(layout, "varlen", dtype=torch.bfloat16, dropout=0.2, width=64)
+    inputs = [torch.randn(40, 4, 64, device="cuda", dtype=torch.bfloat16) for _ in range(3)]
+    draws = torch.stack([KERNELS["varlen"].attend(*inputs, layout, 0.2).float() for _ in range(500)])
+    error = (draws.mean(0) - KERNELS["varlen"].attend(*inputs, layout, 0.0)).abs()
+    assert (error <= 6 * draws.std(0) / 500**0.5 + 0.02).all()
+    assert draws.std(0).max() > 0.1
 
 
 @pytest.mark.parametrize("kernel", FAST)

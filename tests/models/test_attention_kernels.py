@@ -8,13 +8,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nested._internal.sdpa as jagged_sdpa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn.attention import SDPBackend
 from torch.nn.attention.flex_attention import flex_attention
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dnalm.models import kernels as dense_dropout
+from dnalm.models import kernels
 from dnalm.models.kernels import (
     KERNELS,
     attend_flex,
@@ -193,6 +195,46 @@ def test_flex_masks_and_penalties_equal_eager_uncompiled(
     torch.testing.assert_close(output.float(), exact, atol=_tolerance(inputs, unit, sums=sums), rtol=0)
 
 
+def _flash_by_hand(
+    query: Tensor, key: Tensor, value: Tensor, ends: Tensor, ends_k: Tensor, longest: int, longest_k: int,
+    dropout: float, causal: bool, *_: object, **_options: object,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """What FlashAttention promises of packed inputs, (N, H, K), with the arguments it is called by."""
+    assert ends.dtype == torch.int32
+    assert torch.equal(ends, ends_k)
+    assert longest == longest_k == int(ends.diff().max())
+    FLASH_DROPOUT.append(dropout)
+    changes: dict[str, object] = {"causal": causal}
+    output = eager(query, key, value, _layout(changes, ends.diff().tolist(), kernel="eager"), 0.0)
+    counters = torch.zeros(2, dtype=torch.uint64)
+    return output, torch.zeros(query.shape[1], query.shape[0]), counters, counters[0], torch.zeros(0)
+
+
+FLASH_DROPOUT: list[float] = []
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.25])
+def test_flash_attention_is_given_the_pack_and_the_dropout(
+    causal: bool, dropout: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The operator that both ways of `varlen` end in, in place of the one that only a GPU has
+    library = torch.library.Library("aten", "IMPL")
+    library.impl("_flash_attention_forward", _flash_by_hand, "CPU")
+    monkeypatch.setattr(kernels, "_require_cuda", lambda *_: None)
+    monkeypatch.setattr(jagged_sdpa, "_select_sdp_backend", lambda *_: SDPBackend.FLASH_ATTENTION)
+    FLASH_DROPOUT.clear()
+    inputs = [x.detach() for x in _qkv(dtype=torch.bfloat16)]
+    try:
+        layout = _layout({"causal": causal}, kernel="varlen", dtype=torch.bfloat16)
+        output = _attend(layout, inputs, dropout)
+    finally:
+        library._destroy()
+    assert [dropout] == FLASH_DROPOUT
+    expected = _attend(_layout({"causal": causal}, kernel="eager"), inputs)
+    torch.testing.assert_close(output, expected, atol=0, rtol=0)
+
+
 def test_attention_rows_sum_to_one_and_never_reach_past_the_end() -> None:
     query, key, _ = _qkv()
     layout = Packed.from_lengths(LENGTHS).layout(sum(LENGTHS))
@@ -219,7 +261,7 @@ def test_attention_with_dropout_is_the_plain_equations(
     weights_at_once: int, heads_of_bias: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("_AT_ONCE_ALONE", "_AT_ONCE_TOGETHER"):
-        monkeypatch.setattr(dense_dropout, name, weights_at_once)
+        monkeypatch.setattr(kernels, name, weights_at_once)
     inputs = [torch.randn(2, HEADS, 6, WIDTH, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     weight = torch.randn_like(inputs[0])
     bias = torch.randn(heads_of_bias, 6, 6, dtype=torch.float64) if heads_of_bias else None

@@ -39,7 +39,7 @@ def _layout(lengths: list[int], *, device: str, alibi: bool) -> Layout:
         ("cuda", BF16, False, 0.0, RAGGED, 12, "sdpa"),
         ("cuda", BF16, False, 0.0, RAGGED, 264, "sdpa"),
         ("cuda", FP32, False, 0.0, RAGGED, 64, "sdpa"),
-        ("cuda", BF16, False, 0.1, RAGGED, 64, "sdpa"),
+        ("cuda", BF16, False, 0.1, RAGGED, 64, "varlen"),
         ("cuda", BF16, True, 0.0, RAGGED, 64, "flex"),
         ("cuda", FP32, True, 0.0, FULL, 16, "flex"),
         ("cuda", BF16, True, 0.0, RAGGED, 8, "sdpa"),
