@@ -5,9 +5,10 @@
 in its place; `source` is file and line of the peak, `sequence` the bases, in lower case where soft-masked.
 So `task.train=runs/mine/task.tsv.gz` reads it as a table.
 
-`task.png` shows GC and repeat share of both. `balance` of `summary.json` has, by part, `positives`,
-`negatives`, `from_nearest_bin`, and for `gc` and `repeats` the means of both and the largest distance of
-their distributions, the statistic of Kolmogorov and Smirnov.
+`task.png` shows GC and repeat share of both. `balance` of `summary.json` has, by part, its `regions`
+(contigs, or `contig:start-end`, counted from 0), `positives`, `negatives`, `from_nearest_bin`, and for `gc`
+and `repeats` the means of both and the largest distance of their distributions, the statistic of Kolmogorov
+and Smirnov.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from scipy import stats
 
 from dnalm.data.labelled import Division, PeakTables
 from dnalm.data.labelled.peaks import COLUMNS, PeakRows
+from dnalm.data.labelled.table import Part
 from dnalm.durable import atomic_write
 from dnalm.evaluation.plots import new_figure, save_figure
 from dnalm.genome.alphabet import to_text
@@ -66,22 +68,24 @@ def balance(division: Division) -> dict[str, object]:
     peaks = division.peaks
     if peaks is None:
         return {}
-    return {"balance": {part: _balance(rows, peaks.drawn[part].nearest) for part, rows in peaks.rows.items()}}
+    return {"balance": {part: _balance(peaks, part) for part in peaks.rows}}
 
 
-def _balance(rows: PeakRows, nearest: int) -> dict[str, object]:
+def _balance(peaks: PeakTables, part: Part) -> dict[str, object]:
+    rows = peaks.rows[part]
     positives = int(rows.is_peak.sum())
     entry: dict[str, object] = {
+        "regions": peaks.parts.names(part),
         "positives": positives,
         "negatives": len(rows.starts) - positives,
-        "from_nearest_bin": nearest,
+        "from_nearest_bin": peaks.drawn[part].nearest,
     }
     for name in _SHARES:
-        peaks, background = _both(rows, name)
+        of_peaks, background = _both(rows, name)
         entry[name] = {
-            "positives": float(peaks.mean()),
+            "positives": float(of_peaks.mean()),
             "negatives": float(background.mean()),
-            "ks": float(stats.ks_2samp(peaks, background).statistic),
+            "ks": float(stats.ks_2samp(of_peaks, background).statistic),
         }
     return entry
 

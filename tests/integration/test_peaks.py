@@ -70,6 +70,7 @@ def test_a_run_leaves_its_table_its_picture_and_the_balance_and_a_baseline_the_s
         assert said["gc"]["positives"] == pytest.approx(gc[rows.label == 1].mean())
         assert said["gc"]["negatives"] == pytest.approx(gc[rows.label == 0].mean())
         assert 0 <= said["repeats"]["ks"] <= 1
+        assert said["regions"] == sorted(set(rows.contig)), "whole contigs"
     peaks = table[table.label == 1]
     assert peaks.sequence.str.slice(10, 20).str.upper().eq(MOTIF).all()
     lines = Path("tf.bed").read_text().splitlines()
@@ -86,6 +87,31 @@ def test_a_run_leaves_its_table_its_picture_and_the_balance_and_a_baseline_the_s
     ids = pq.read_table("run/predictions.parquet").column("id").to_pylist()
     test = table[table.part == "test"]
     assert ids == [f"{row.contig}:{row.start}-{row.end}" for row in test.itertuples()]
+
+
+def test_regions_of_the_command_line_are_those_of_the_table_and_the_summary(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = Path("tf.bed").read_text().splitlines(keepends=True)
+    Path("one.bed").write_text("".join(line for line in lines if line.startswith("chr1\t")))
+    mine = [*PEAKS, "task.peaks=one.bed", "task.negatives.margin_bp=10"]
+    named = ["task.validation=[chr1:1700-2300]", "task.test=[chr1:2300-3100,chr1:500-600]"]
+    program("baseline", *mine, *named, "run.dir=named")
+    printed = capsys.readouterr().out
+    assert "test: 20.0% of the windows of peaks, on chr1:500-600, chr1:2300-3100" in printed
+    said = {part: entry["regions"] for part, entry in summary_of("named")["balance"].items()}
+    assert said == {
+        "train": ["chr1:0-500", "chr1:600-1700", "chr1:3100-4000"],
+        "val": ["chr1:1700-2300"],
+        "test": ["chr1:500-600", "chr1:2300-3100"],
+    }
+    for part, rows in table_of("named").groupby("part"):
+        places = [(int(a), int(b)) for a, b in (text[5:].split("-") for text in said[part])]
+        assert all(any(a <= row.start and row.end <= b for a, b in places) for row in rows.itertuples())
+    program("baseline", *mine, "run.dir=chosen")
+    chosen = summary_of("chosen")["balance"]
+    assert [chosen[part]["positives"] for part in ("train", "val", "test")] == [14, 2, 4]
+    assert chosen["test"]["regions"][0].endswith("-4000"), "the end of the contig"
 
 
 def test_the_table_is_a_table_for_other_tasks() -> None:

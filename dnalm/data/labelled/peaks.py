@@ -9,10 +9,9 @@ a window from its first; a group's window is centred between its first and last 
 cell types that have a peak in the middle half of the window, whichever group that peak belongs to. Of two
 windows that overlap, the one of more labels stays, then the left one. Negatives have no label.
 
-Contigs, whole, are training, validation or test contigs, so no base of a test window is read in training. If
-none are named, contigs are taken from the one of most peaks down wherever they still fit, for test until a
-fifth of the positives is reached, then for validation a tenth; the seed has no part in it. Negatives are
-windows of the same contigs (see `dnalm.data.labelled.negatives`).
+Whole contigs or regions of them are for training, validation or test, so no base of a test window is read in
+training (see `dnalm.data.labelled.peak_parts`). Negatives are windows of the same regions (see
+`dnalm.data.labelled.negatives`).
 
 Shapes: P peaks, W windows, R rows, K cell types.
 """
@@ -36,6 +35,7 @@ from dnalm.data.labelled.negatives import (
     composition,
     draw_negatives,
 )
+from dnalm.data.labelled.peak_parts import PARTS, PeakParts, divide_by_regions
 from dnalm.data.labelled.table import (
     METRICS,
     ClassName,
@@ -46,17 +46,14 @@ from dnalm.data.labelled.table import (
     Rows,
     TaskKind,
 )
-from dnalm.errors import ConfigError, DataError, listed
-from dnalm.genome.bed import BedReader, BedRow, OtherContigs, read_bed_table
-from dnalm.genome.contig_aliases import ContigAliases
-from dnalm.genome.intervals import Intervals, cut_at, merge, subtract
-from dnalm.genome.store import Contig, GenomeStore, open_or_build
+from dnalm.errors import DataError, listed
+from dnalm.genome.bed import BedReader, BedRow, IntervalTable, OtherContigs, read_bed_table
+from dnalm.genome.intervals import Intervals, merge, subtract
+from dnalm.genome.store import GenomeStore, open_or_build
 from dnalm.limits import FlankBases, WindowBases
 from dnalm.paths import CachePath, InputPath
 
-PARTS: tuple[Part, ...] = ("train", "val", "test")
 COLUMNS = ("contig", "start", "end", "part", "label", "gc", "repeats", "source", "sequence")
-_TEST_SHARE, _VALIDATION_SHARE = 0.2, 0.1  # of the positives
 _KEY = 100  # of the order of places of the first part; the others follow
 _STRENGTH_COLUMNS = {"narrowPeak": 6, "broadPeak": 6, "bed": 4}
 _SUMMIT_COLUMN = 9
@@ -72,8 +69,10 @@ class PeakTask:
         reference: the genome, as FASTA, 2bit or store; contig names may be aliases.
         length_bp: bases of a window.
         negatives: which windows stand against the peaks.
-        validation: contigs that choose a checkpoint; chosen by their number of peaks if absent.
-        test: contigs that judge; likewise.
+        validation: what chooses a checkpoint: contigs, or regions such as `chr22:30000000-40000000`, counted
+            from 0, the end not included. If absent it is chosen by the number of peaks: whole contigs, or
+            where fewer than three have peaks the end of one.
+        test: what judges; likewise. A window across a border is of no part.
         other_contigs: whether a contig that the genome lacks is an error or skipped and counted.
         max_unknown: bases of N that the window of a peak may hold; negatives hold none.
         name: what the task is called; if absent the name of the file.
@@ -143,35 +142,50 @@ class PeakTask:
             seed: of the run; negatives are drawn by it unless they have their own.
 
         Raises:
-            ConfigError: CFG-05, a contig is named twice; PEAK-03, a part has no peaks.
-            DataError: a file is malformed or names what the genome lacks; PEAK-01, no peak gives a window;
-                PEAK-02, too few contigs have peaks; PEAK-04, there is no place for negatives.
+            ConfigError: CFG-05, bases are named twice; REGION-01, a region is malformed; PEAK-03, a part has
+                no peaks.
+            DataError: a file is malformed or names what the genome lacks; REGION-02, a region leaves its
+                contig; PEAK-01, no peak gives a window; PEAK-02, too few do; PEAK-04, there is no place for
+                negatives.
         """
         store = open_or_build(self.reference, self.cache)
         peaks = _read_peaks(self, store)
         windows, sentence = _windows(self, store, peaks)
-        contigs = _contigs_of_parts(self, store, windows, peaks.aliases)
-        free = self._free_of_peaks(store, peaks, windows)
+        of_windows = _spread(windows.centers, self.length_bp // 2, self.length_bp)
+        parts = divide_by_regions(
+            store, of_windows, validation=self.validation, test=self.test, aliases=peaks.aliases
+        )
+        excluded = [
+            read_bed_table(path, store, other_contigs=self.other_contigs) for path in self.negatives.exclude
+        ]
+        free = self._free_of_peaks(store, peaks, windows, excluded)
         own = self.negatives.seed
         rows: dict[Part, PeakRows] = {}
         drawn: dict[Part, Drawn] = {}
         for number, part in enumerate(PARTS):
-            here = windows[np.isin(windows.contigs, contigs[part])]
+            here = windows[parts.holds(part, of_windows)]
             drawn[part] = draw_negatives(
                 self.negatives,
                 store.codes,
-                _within(free, store, np.unique(here.contigs)),
+                parts.free(part, free, of_windows),
                 here.composition,
                 length=self.length_bp,
                 key=(seed if own is None else own, _KEY + number),
             )
             if not len(drawn[part].starts):
-                raise self._no_negatives(part, [store.contigs[n].name for n in np.unique(here.contigs)])
+                raise self._no_negatives(part, parts.names(part))
             rows[part] = _rows(self, store, part, here, drawn[part])
-        notes = (*peaks.notes, sentence, *_notes_of_parts(store, contigs, rows, drawn))
-        return PeakTables(rows=rows, drawn=drawn, notes=notes)
+        notes = (
+            *peaks.notes,
+            sentence,
+            *_notes_of_excluded(excluded, of_windows),
+            *_notes_of_parts(parts, of_windows, rows, drawn),
+        )
+        return PeakTables(rows=rows, drawn=drawn, parts=parts, notes=notes)
 
-    def _free_of_peaks(self, store: GenomeStore, peaks: _Peaks, windows: _Windows) -> Intervals:
+    def _free_of_peaks(
+        self, store: GenomeStore, peaks: _Peaks, windows: _Windows, excluded: Sequence[IntervalTable]
+    ) -> Intervals:
         """What of the genome negatives may read, (R, 2), canonical."""
         half, margin = self.length_bp // 2, self.negatives.margin_bp
         around = [
@@ -179,20 +193,17 @@ class PeakTask:
             *(_spread(each, half, self.length_bp) for each in (peaks.centers, windows.centers)),
         ]
         kept_free = np.concatenate(around) + np.array([-margin, margin])
-        excluded = [
-            read_bed_table(path, store, other_contigs=self.other_contigs).intervals
-            for path in self.negatives.exclude
-        ]
-        taken = np.concatenate([kept_free, np.asarray(store.unknown_runs).reshape(-1, 2), *excluded])
+        unknown = np.asarray(store.unknown_runs).reshape(-1, 2)
+        taken = np.concatenate([kept_free, unknown, *(table.intervals for table in excluded)])
         return subtract(store.intervals, taken)
 
-    def _no_negatives(self, part: Part, contigs: list[str]) -> DataError:
+    def _no_negatives(self, part: Part, names: list[str]) -> DataError:
         return DataError(
             "PEAK-04",
             where="task.negatives",
-            found=f"no place on {listed(contigs)} ({part}) for {self.length_bp:,} bases without N, at least "
+            found=f"no place on {listed(names)} ({part}) for {self.length_bp:,} bases without N, at least "
             f"{self.negatives.margin_bp:,} bases away from every peak and outside task.negatives.exclude",
-            expected="some places for negatives on the contigs of every part",
+            expected="some places for negatives in the regions of every part",
             fix="set a smaller task.length_bp or task.negatives.margin_bp, or keep the strongest peaks alone",
         )
 
@@ -389,112 +400,6 @@ def _source(task: PeakTask, peaks: _Peaks, members: list[int]) -> str:
     return ";".join(f"{names[number]}:{lines[number]}" for number in sorted(lines))
 
 
-# Contigs of each part
-
-
-def _contigs_of_parts(
-    task: PeakTask, store: GenomeStore, windows: _Windows, aliases: Mapping[str, str]
-) -> dict[Part, Rows]:
-    """The numbers of the contigs of each part.
-
-    Raises:
-        ConfigError: CFG-05, a contig is named twice; PEAK-03, a part is left without peaks.
-        DataError: STORE-07, there is no such contig; PEAK-02, fewer than three have peaks.
-    """
-    counts = np.bincount(windows.contigs, minlength=len(store.contigs))
-    there = np.flatnonzero(counts)
-    names = listed([store.contigs[number].name for number in there])
-    if len(there) < len(PARTS):
-        raise DataError(
-            "PEAK-02",
-            where="task.peaks",
-            found=f"windows of peaks on {len(there)} contigs: {names}",
-            expected="peaks on three contigs or more: training, validation and test each have whole ones",
-            fix="give peaks of further contigs, of which task.validation=[…] and task.test=[…] name some",
-        )
-    val = _named(task.validation, "task.validation", store, aliases)
-    test = _named(task.test, "task.test", store, aliases)
-    if len(both := np.intersect1d(val, test)):
-        raise _named_twice("task.test", store.contigs[both[0]].name)
-    if not len(test):
-        free = np.setdiff1d(there, val)
-        test = _fitting(counts, free, _TEST_SHARE, most=len(free) - (1 if len(val) else 2))
-    if not len(val):
-        free = np.setdiff1d(there, test)
-        val = _fitting(counts, free, _VALIDATION_SHARE, most=len(free) - 1)
-    parts: dict[Part, Rows] = {
-        "train": np.setdiff1d(there, np.concatenate([val, test])),
-        "val": val,
-        "test": test,
-    }
-    for part, contigs in parts.items():
-        if not counts[contigs].sum():
-            raise _without_peaks(store, part, contigs, there)
-    return parts
-
-
-def _fitting(counts: Rows, free: Rows, share: float, *, most: int) -> Rows:
-    """Contigs that together have a share of all peaks at most, `most` of them at most.
-
-    They are taken from the one of most peaks down wherever they still fit; where none does, that of fewest.
-    """
-    chosen: list[int] = []
-    richest_first = free[np.lexsort((free, -counts[free]))]
-    for contig in richest_first.tolist():
-        if len(chosen) < most and counts[[*chosen, contig]].sum() <= share * counts.sum():
-            chosen.append(contig)
-    if not chosen and most > 0:
-        chosen = richest_first[-1:].tolist()
-    return np.sort(np.array(chosen, np.int64))
-
-
-def _named(names: Sequence[str], key: str, store: GenomeStore, aliases: Mapping[str, str]) -> Rows:
-    """The numbers of contigs that are named as the genome or the peaks name them, or by an alias.
-
-    Raises:
-        ConfigError: CFG-05, two names are one contig.
-        DataError: STORE-07, the genome has none of a name.
-    """
-    found: list[Contig] = []
-    alone = ContigAliases(store, names)
-    for name in names:
-        contig = store.contig(aliases[name]) if name in aliases else alone.find(name)
-        if contig is None and alone.is_unknown(name):
-            raise alone.error("STORE-07", key, name, can_skip=False)
-        if contig is None or contig in found:
-            raise _named_twice(key, name)
-        found.append(contig)
-    return np.sort(np.array([store.contigs.index(contig) for contig in found], np.int64))
-
-
-def _named_twice(key: str, name: str) -> ConfigError:
-    return ConfigError(
-        "CFG-05",
-        where=key,
-        found=f"{name}, which is named already, or may be several contigs",
-        expected="each contig once, in task.validation or in task.test",
-        fix=f"leave {name} out",
-    )
-
-
-def _without_peaks(store: GenomeStore, part: Part, contigs: Rows, there: Rows) -> ConfigError:
-    key = {"val": "task.validation", "test": "task.test"}.get(part, "task.validation, task.test")
-    names = listed([store.contigs[number].name for number in contigs]) or "no contig that is left"
-    return ConfigError(
-        "PEAK-03",
-        where=key,
-        found=f"no window of a peak for {part}: {names}",
-        expected="contigs with peaks for training, for validation and for test",
-        fix=f"choose among {listed([store.contigs[number].name for number in there])}",
-    )
-
-
-def _within(free: Intervals, store: GenomeStore, contigs: Rows) -> Intervals:
-    """What of a canonical set lies on some contigs, cut at their borders."""
-    pieces = cut_at(free, store.offsets)
-    return pieces[np.isin(_contigs_of(store, pieces[:, 0]), contigs)]
-
-
 # The rows of a part
 
 
@@ -530,11 +435,13 @@ class PeakTables:
     Attributes:
         rows: of each part, with their table.
         drawn: the negatives of each part.
-        notes: how many peaks are left, which contigs are of which part, what is short, in sentences.
+        parts: the regions of each part.
+        notes: how many peaks are left, which regions are of which part, what is short, in sentences.
     """
 
     rows: Mapping[Part, PeakRows]
     drawn: Mapping[Part, Drawn]
+    parts: PeakParts
     notes: tuple[str, ...]
 
 
@@ -572,19 +479,32 @@ def _rows(task: PeakTask, store: GenomeStore, part: Part, windows: _Windows, dra
     )
 
 
+def _notes_of_excluded(excluded: Sequence[IntervalTable], windows: Intervals) -> list[str]:
+    """What the files of `negatives.exclude` say of themselves, and how many peaks lie there."""
+    notes = [note for table in excluded for note in table.notes]
+    covered = merge(np.concatenate([np.zeros((0, 2), np.int64), *(table.intervals for table in excluded)]))
+    starts, ends = windows.T
+    overlap = np.searchsorted(covered[:, 0], ends) > np.searchsorted(covered[:, 1], starts, "right")
+    if overlap.any():
+        notes.append(
+            f"{int(overlap.sum()):,} of {len(windows):,} windows of peaks overlap task.negatives.exclude and "
+            "stay; it applies to negatives alone"
+        )
+    return notes
+
+
 def _notes_of_parts(
-    store: GenomeStore,
-    contigs: Mapping[Part, Rows],
-    rows: Mapping[Part, PeakRows],
-    drawn: Mapping[Part, Drawn],
+    parts: PeakParts, windows: Intervals, rows: Mapping[Part, PeakRows], drawn: Mapping[Part, Drawn]
 ) -> list[str]:
-    """Which contigs are of which part, and what of the negatives is not as it was asked for."""
-    total = sum(int(each.is_peak.sum()) for each in rows.values())
+    """Which regions are of which part, and what of the negatives is not as it was asked for."""
+    store, total = parts.store, len(windows)
     notes = [
         f"{part}: {int(rows[part].is_peak.sum()) / total:.1%} of the windows of peaks, on "
-        f"{listed([store.contigs[number].name for number in contigs[part]])}"
+        f"{listed(parts.names(part))}"
         for part in PARTS
     ]
+    if lost := total - sum(int(each.is_peak.sum()) for each in rows.values()):
+        notes.append(f"{lost:,} of {total:,} windows of peaks lie across a border and are of no part")
     for part, found in drawn.items():
         if found.nearest:
             notes.append(

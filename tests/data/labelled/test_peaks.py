@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dnalm.data.labelled import Division, Negatives, PeakTask, divide
-from dnalm.data.labelled.peaks import PARTS
+from dnalm.data.labelled.peak_parts import PARTS
 from dnalm.errors import ConfigError, DataError
 from dnalm.genome.alphabet import to_text
 from tests.conftest import random_sequence
@@ -302,15 +302,6 @@ def test_a_window_longer_than_one_contig_leaves_its_peaks_out(make: Callable[...
     task = make([*spread(), *peaks], length_bp=3_100, max_unknown=40, negatives=Negatives(margin_bp=0))
     with pytest.raises(DataError, match="PEAK-04"):
         divide(task, seed=1)
-
-
-def test_two_contigs_cannot_be_divided(make: Callable[..., PeakTask]) -> None:
-    peaks = [peak for peak in spread() if peak[0] in ("chrI", "chrIV")]
-    with pytest.raises(
-        DataError,
-        match=r"PEAK-02 task.peaks: windows of peaks on 2 contigs: chrI, chrIV; .*three contigs or more",
-    ):
-        divide(make(peaks, length_bp=50), seed=1)
 
 
 @pytest.mark.parametrize(
