@@ -273,12 +273,13 @@ class BatchPlan:
     Args:
         global_size: samples per optimizer step, over all ranks.
         micro_size: samples per forward pass on one rank.
-        num_workers: loader processes per rank; 0 loads in the training process.
+        num_workers: loader processes per rank; 0 loads in the training process; if absent 4 for a GPU, or a
+            core each where there are fewer, and 0 for a CPU.
     """
 
     global_size: BatchSize
     micro_size: BatchSize
-    num_workers: Workers = 0
+    num_workers: Workers | None = None
 
     def __post_init__(self) -> None:
         for name, size in (("global_size", self.global_size), ("micro_size", self.micro_size)):

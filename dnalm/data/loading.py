@@ -26,6 +26,8 @@ _POLL_S = 5  # between checks that the workers are alive
 _TIMEOUT_S = 300  # a batch that takes longer is an error
 _REPORT_AFTER_S = 1  # an error outside of any batch
 _TIMED_OUT = "DataLoader timed out"  # torch's words
+_CPU = torch.device("cpu")
+_WORKERS_OF_A_GPU, _BATCHES_AHEAD = 4, 4  # where the config names no number; batches of each worker
 
 Fetched = TypeVar("Fetched")
 
@@ -40,7 +42,9 @@ class Loader(Generic[Fetched], Iterable[Fetched]):
         samples: by index.
         order: the indices of each batch.
         collate: samples to a batch.
-        num_workers: processes; 0 fetches in this one.
+        num_workers: processes; 0 fetches in this one; None is 4 for a GPU, or a core each where this process
+            has fewer, and 0 for a CPU.
+        device: what computes on the batches; those of a GPU are in page-locked memory.
         keep_workers: whether they live on when an iteration ends.
 
     Attributes:
@@ -53,16 +57,20 @@ class Loader(Generic[Fetched], Iterable[Fetched]):
         order: Iterable[list[int]],
         *,
         collate: Callable[[list[Any]], Fetched],
-        num_workers: int,
+        num_workers: int | None,
+        device: torch.device = _CPU,
         keep_workers: bool = False,
     ) -> None:
-        self._order, self.waited_s = order, 0.0
+        self._order, self.waited_s, is_gpu = order, 0.0, device.type == "cuda"
+        if num_workers is None:
+            num_workers = min(_WORKERS_OF_A_GPU, num_cores()) if is_gpu else 0
         self._loader: DataLoader[Any] = DataLoader(
             _Guarded(samples) if num_workers else samples,
             batch_sampler=order,
             collate_fn=partial(_guarded_collate, collate) if num_workers else collate,
             num_workers=num_workers,
-            pin_memory=torch.cuda.is_available(),
+            prefetch_factor=_BATCHES_AHEAD if num_workers and is_gpu else None,
+            pin_memory=is_gpu,
             multiprocessing_context=_fork_server(samples) if num_workers else None,
             worker_init_fn=partial(_end_with, os.getpid()) if num_workers else None,
             persistent_workers=keep_workers and num_workers > 0,
@@ -90,6 +98,11 @@ class Loader(Generic[Fetched], Iterable[Fetched]):
             self.waited_s += time.monotonic() - asked
             yield batch
             asked = time.monotonic()
+
+
+def num_cores() -> int:
+    """Cores that this process may use; a batch system may have bound it to some of the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

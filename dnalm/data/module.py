@@ -202,5 +202,12 @@ class GenomeData(LightningDataModule):
     def _loader(
         self, samples: TrainingSamples | ValidationSamples, order: StepBatches | list[list[int]]
     ) -> Loader[Batch]:
-        workers = self.batch.num_workers
-        return Loader(samples, order, collate=collate, num_workers=workers, keep_workers=True)
+        assert self.trainer is not None, "the trainer asks for its loaders"
+        return Loader(
+            samples,
+            order,
+            collate=collate,
+            num_workers=self.batch.num_workers,
+            device=self.trainer.strategy.root_device,
+            keep_workers=True,
+        )

@@ -107,7 +107,7 @@ def _summary(finetuning: Finetuning, data: SequenceData, module: FinetuneModule)
         "model": model.get("source", "random") if isinstance(model, dict) else "random",
         "tokens_per_s": round(finetuning.throughput.tokens_per_s),
         "data_wait": round(finetuning.throughput.data_wait, 4),
-        "peak_memory": peak_memory_bytes(),
+        "peak_memory": peak_memory_bytes(finetuning.trainer.device),
         "parameters": module.num_parameters,
         "trained_parameters": module.num_trained,
         "seconds": round(time.perf_counter() - finetuning.began, 1),

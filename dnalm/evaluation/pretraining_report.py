@@ -84,7 +84,7 @@ def report_pretraining(
             "bases_per_s": round(throughput.bases_per_s),
             "data_wait": round(throughput.data_wait, 4),
             **_rounded(throughput.utilisation(module, fitter.world_size)),
-            "peak_memory": peak_memory_bytes(),
+            "peak_memory": peak_memory_bytes(pretraining.trainer.device),
             "seconds": round(time.perf_counter() - pretraining.began, 1),
         }
     )

@@ -273,9 +273,9 @@ def _waited_s(trainer: Trainer) -> float:
     return float(loader.waited_s)
 
 
-def peak_memory_bytes() -> int:
-    """The most memory this process has held: on the GPU where there is one, else resident."""
-    if torch.cuda.is_available():
+def peak_memory_bytes(device: Literal["cpu", "cuda"] = "cpu") -> int:
+    """The most memory this process has held: on its GPU if it computes there, else resident."""
+    if device == "cuda":
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 

@@ -14,14 +14,17 @@ log2 of the number of micro-batches in gradients held, and a gradient of each ra
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from torch import Tensor, nn
 
@@ -29,12 +32,14 @@ from dnalm.errors import ConfigError, DistributedError, DnalmError
 
 LAUNCHED = "DNALM_START"  # set by `launch`: the checkpoint to start from, or nothing
 JOB_THREADS = "DNALM_JOB_THREADS"  # set by a sweep: a job's share of the cores
+NCCL_DUMP = "nccl_"  # and the rank: a file in `ranks/`
 Cluster = Literal["local", "slurm"]
 
 _NAMES: dict[Cluster, tuple[str, str, str, str]] = {
     "local": ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
     "slurm": ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"),
 }
+_TASKS = re.compile(r"(\d+)(?:\(x\d+\))?")  # SLURM_TASKS_PER_NODE of machines that have equally many: 4(x2)
 
 
 @dataclass(frozen=True)
@@ -69,15 +74,77 @@ def ranks_of_environment(cluster: Cluster, environment: Mapping[str, str] = os.e
     if names[0] not in environment:
         return None
     found = {name: environment.get(name, "not set") for name in names}
+    if cluster == "slurm" and found[names[3]] == "not set":  # as without --ntasks-per-node
+        on_each = environment.get("SLURM_STEP_TASKS_PER_NODE", environment.get("SLURM_TASKS_PER_NODE", ""))
+        if known := _TASKS.fullmatch(on_each):
+            found[names[3]] = known[1]
+        elif on_each:
+            found[names[3]] = f"not set, and SLURM_TASKS_PER_NODE {on_each}"
     if not all(value.isdecimal() for value in found.values()):
         raise DistributedError(
             "DIST-01",
             where="environment",
             found=", ".join(f"{name} {value}" for name, value in found.items()),
-            expected="a number in each",
+            expected="a number in each, and equally many processes on all machines",
             fix="start with torchrun, or with srun --ntasks-per-node=<devices> and trainer=slurm",
         )
     return Ranks(*(int(value) for value in found.values()))
+
+
+class StartedRanks(ClusterEnvironment):
+    """Tells Lightning what `join` has connected.
+
+    Its own classes for SLURM refuse a job without --ntasks-per-node and one that shows each task but one GPU.
+
+    Args:
+        ranks: this process, of several.
+    """
+
+    def __init__(self, ranks: Ranks) -> None:
+        super().__init__()
+        self._ranks = ranks
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        """Lightning starts none."""
+        return True
+
+    @property
+    def main_address(self) -> str:
+        """The machine of rank 0."""
+        return os.environ["MASTER_ADDR"]
+
+    @property
+    def main_port(self) -> int:
+        """Where rank 0 listens."""
+        return int(os.environ["MASTER_PORT"])
+
+    @staticmethod
+    def detect() -> bool:
+        """Never found by itself."""
+        return False
+
+    def world_size(self) -> int:
+        """Number of processes."""
+        return self._ranks.world_size
+
+    def set_world_size(self, size: int) -> None:
+        """Fixed."""
+
+    def global_rank(self) -> int:
+        """Of this process among all."""
+        return self._ranks.rank
+
+    def set_global_rank(self, rank: int) -> None:
+        """Fixed."""
+
+    def local_rank(self) -> int:
+        """Of this process on its machine."""
+        return self._ranks.local_rank
+
+    def node_rank(self) -> int:
+        """Of this machine; ranks are numbered machine by machine."""
+        return (self._ranks.rank - self._ranks.local_rank) // self._ranks.local_world_size
 
 
 def threads_of_a_rank(num_ranks: int, environment: Mapping[str, str] = os.environ) -> int:
@@ -97,6 +164,28 @@ def launched_by_us(environment: Mapping[str, str] = os.environ) -> bool:
     return LAUNCHED in environment
 
 
+def set_gpu_environment(folder: Path) -> None:
+    """Set what CUDA's allocator and NCCL read when they are first used; what a user has set stays.
+
+    Packs differ in length, and so do the blocks of memory for them: segments that grow leave no gaps that
+    nothing fits. What NCCL was at when a process waited too long is written before the process is aborted;
+    torch's `torchfrtrace` reads it.
+
+    Args:
+        folder: `ranks/` of the run directory.
+    """
+    settings = {
+        "TORCH_NCCL_DUMP_ON_TIMEOUT": "1",
+        "TORCH_FR_BUFFER_SIZE": "2000",  # collectives, the last ones
+        "TORCH_FR_DUMP_TEMP_FILE": str(folder / NCCL_DUMP),
+    }
+    if "PYTORCH_ALLOC_CONF" not in os.environ:  # which the older name would outrank
+        settings["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+
+
+_FIRST_PORT, _PORTS = 15_000, 10_000  # where the jobs of one machine find each its own
 _PATIENCE = timedelta(hours=12)  # the first process may have to build the stores of many genomes
 
 
@@ -110,9 +199,9 @@ def join(ranks: Ranks, cluster: Cluster, *, device: str, timeout_s: float) -> No
         timeout_s: longest wait for the others in training.
     """
     if cluster == "slurm":
-        slurm = SLURMEnvironment(auto_requeue=False)
-        os.environ.setdefault("MASTER_ADDR", slurm.main_address)
-        os.environ.setdefault("MASTER_PORT", str(slurm.main_port))
+        nodes, job = os.environ.get("SLURM_NODELIST", "127.0.0.1"), os.environ.get("SLURM_JOB_ID", "0")
+        os.environ.setdefault("MASTER_ADDR", SLURMEnvironment.resolve_root_node_address(nodes))
+        os.environ.setdefault("MASTER_PORT", str(_FIRST_PORT + int(job) % _PORTS))
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo",
         rank=ranks.rank,

@@ -392,9 +392,10 @@ def _embed(network: SequenceModel, data: SequenceData, part: Part, device: str) 
     num_rows = len(data.division.parts[part])
     vectors = np.zeros((num_rows, 2, network.encoder.hidden_size), dtype=np.float32)
     with progress_bar(f"Encoding {part}", total=2 * num_rows) as done:
-        for batch in data.both_strands(part):
+        place = torch.device(device)
+        for batch in data.both_strands(part, place):
             assert isinstance(batch, LabelledBatch), "the loader makes them"
-            there = batch.to(torch.device(device))
+            there = batch.to(place)
             packed = Packed(cu_lengths=there.cu_lengths, max_length=there.max_length)
             pooled = network.pool(there.ids_N, packed, there.used_M, there.owner_P, len(batch.rows))
             rows, strands = np.array(batch.rows), np.array(batch.samples) % 2
@@ -573,7 +574,7 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
             tokenizer=data.tokenizer,
             config=self.config,
             data_fingerprint=data.fingerprint,
-            precision=self.trainer.precision,
+            precision=self.trainer.arithmetic,
             steps=steps,
             window_tokens=data.longest_piece,
             heads={"task": head} if head else None,

@@ -5,10 +5,12 @@ asks a rank of ours to save and stop; and not Lightning's, which starts the comm
 of it. The config is composed once; ranks read the resolved file. Each has a session of its own, so that a
 Ctrl-C reaches them only through here, and ends with this process whatever ends it.
 
-What ranks leave in `ranks/` of the run directory: `<rank>.json`, rewritten at every step, says what a rank
-is at; `<rank>.crash.json` how it failed, written without talking to the other ranks; `<rank>.stacks` where
-it hung; `<rank>.log` what others than the first printed. `launch` reports the rank that failed first, since
-the others often fail only because it was gone.
+What ranks leave in `ranks/` of the run directory: `<rank>.json` says what a rank is at. It is rewritten at
+every micro-batch if `launch` watches the rank, which may be killed; else once a second, since the file system
+may serve hundreds of ranks, and before a rank reports an error of its own. `<rank>.crash.json` says how it
+failed, written without talking to the other ranks; `<rank>.stacks` where it hung; `nccl_<rank>` what
+collectives it had waited for when NCCL aborted it; `<rank>.log` what others than the first printed. `launch`
+reports the rank that failed first, since the others often fail only because it was gone.
 
 A rank that completes no step for `stall_s` writes its stacks and ends with exit code 6 (DIST-04). The
 watchdog is a thread and not `faulthandler.dump_traceback_later(exit=True)`, which ends a process with exit
@@ -32,6 +34,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -40,7 +43,7 @@ from dnalm.data import Batch
 from dnalm.errors import BUG, CheckpointError, DataError, DistributedError, DnalmError, NumericsError
 from dnalm.lifetime import PARENT, STOP_CODES, STOPPING, SignalCount, say_at_once, signal_handlers
 from dnalm.system_errors import translate
-from dnalm.training.distributed import LAUNCHED, launched_by_us, threads_of_a_rank
+from dnalm.training.distributed import LAUNCHED, NCCL_DUMP, launched_by_us, threads_of_a_rank
 
 _POLL_S = 0.1
 _REPORTS_S = 3.0  # time that the other ranks have to report once one has failed
@@ -49,9 +52,11 @@ _LEAVE_S = 10.0  # time that the other ranks have to end once one has answered a
 _WELL = (0, *STOP_CODES.values())
 _REPORTED = (2, 3, 4, 5)  # exit codes of errors that a rank has printed, even if its report was not written
 _CRASH = ".crash.json"
+_LEFT = ("*.json", "*.stacks", f"{NCCL_DUMP}*")
 _LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out", "timeout")
 _WORKER_ERRORS = ("DataLoader worker", "DataLoader timed out")  # what torch says of a loader's processes
 _VANISHED_LOOKS = 2  # a second apart, for a network's file system may fail once
+_SIGNS_S = 1.0  # between two writes of what a rank is at, where nobody watches it
 _LINE_BYTES = 160  # so that a shorter line covers a longer one
 
 
@@ -111,7 +116,7 @@ def launch(
     """
     run = RunFolder(folder.parent)
     folder.mkdir(exist_ok=True)
-    for path in (*folder.glob("*.json"), *folder.glob("*.stacks")):  # of an earlier start
+    for path in (p for kind in _LEFT for p in folder.glob(kind)):  # of an earlier start
         path.unlink(missing_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -227,15 +232,22 @@ class _Ranks:
 
 
 def _cause(folder: Path, failed: Sequence[int], codes: Sequence[int | None]) -> Crash:
-    """The report of the rank that failed first; one that was killed has left none."""
+    """The report of the rank that failed first; one that was killed has left none.
+
+    Nor has one that NCCL has aborted: like a rank that has lost a peer it is a victim, unless all are.
+    """
     crashes = read_crashes(folder)
     silent = [rank for rank in failed if rank not in {crash.rank for crash in crashes}]
-    if crashes and not (crashes[0].lost_peer and silent):
+    silent.sort(key=lambda rank: codes[rank] == -signal.SIGABRT)
+    only_victims = not silent or codes[silent[0]] == -signal.SIGABRT
+    if crashes and (only_victims or not crashes[0].lost_peer):
         return crashes[0]
     rank = silent[0] if silent else failed[0]
     code, at = codes[rank], last_sign(folder, rank)
     if code is None:
         found = f"no answer while the others waited; its stacks are in {folder / f'{rank}.stacks'}"
+    elif code == -signal.SIGABRT and (dump := folder / f"{NCCL_DUMP}{rank}").exists():
+        found = f"aborted by NCCL, whose wait for the other ranks was too long; its collectives are in {dump}"
     elif code < 0:
         found = f"killed by {signal.Signals(-code).name}"
     else:
@@ -391,6 +403,8 @@ class Heartbeat(Callback):
         self._last_progress = time.monotonic()
         self._over = threading.Event()
         self._file: int | None = None
+        self._sign: dict[str, Any] | None = None  # what this rank is at, until it is written
+        self._next_write = float("-inf")
 
     def on_train_start(self, *_: object) -> None:
         """Start the watchdog."""
@@ -400,12 +414,12 @@ class Heartbeat(Callback):
         threading.Thread(target=self._watch, name="heartbeat", daemon=True).start()
 
     def on_train_batch_start(self, trainer: Trainer, _: LightningModule, batch: Batch, *__: object) -> None:
-        """Reset the stall timer, and write the step and its samples."""
-        self._last_progress = time.monotonic()
-        if self._file is not None:
-            sign = {"step": trainer.global_step, "samples": [batch.samples[0], batch.samples[-1]]}
-            with suppress(OSError):  # a full disk must not cost the run
-                os.pwrite(self._file, json.dumps(sign).ljust(_LINE_BYTES).encode(), 0)
+        """Reset the stall timer, and note the step and its samples."""
+        self._last_progress = now = time.monotonic()
+        self._sign = {"step": trainer.global_step, "samples": [batch.samples[0], batch.samples[-1]]}
+        if launched_by_us() or now >= self._next_write:
+            self._next_write = now + _SIGNS_S
+            self._write_sign()
 
     def on_validation_batch_start(self, *_: object) -> None:
         """Reset the stall timer."""
@@ -422,9 +436,16 @@ class Heartbeat(Callback):
     def on_train_end(self, *_: object) -> None:
         """Stop the watchdog."""
         self._over.set()
+        self._write_sign()
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+    def _write_sign(self) -> None:
+        sign, self._sign = self._sign, None
+        if self._file is not None and sign is not None:
+            with suppress(OSError):  # a full disk must not cost the run
+                os.pwrite(self._file, json.dumps(sign).ljust(_LINE_BYTES).encode(), 0)
 
     def _watch(self) -> None:
         lost = 0
@@ -441,6 +462,7 @@ class Heartbeat(Callback):
 
     def _end_stalled(self) -> None:
         path = self.folder / f"{self.rank}.stacks"
+        self._write_sign()
         with path.open("w") as file:
             faulthandler.dump_traceback(file, all_threads=True)
         error = DistributedError(

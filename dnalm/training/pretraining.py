@@ -584,7 +584,7 @@ class Pretraining(Run[GenomeData, MaskedLMTraining]):
             tokenizer=data.tokenizer,
             config=self.config,
             data_fingerprint=data.fingerprint,
-            precision=self.trainer.precision,
+            precision=self.trainer.arithmetic,
             steps=steps,
             window_tokens=self.windows.max_tokens,
             heads=heads,

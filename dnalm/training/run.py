@@ -47,6 +47,7 @@ from dnalm.training.distributed import (
     join,
     launched_by_us,
     leave_process_group,
+    set_gpu_environment,
 )
 from dnalm.training.launcher import (
     Heartbeat,
@@ -228,6 +229,8 @@ class Run(ABC, Generic[Data, Module]):
             SystemExit: a signal has stopped the run, with 130 or 143.
         """
         quiet_frameworks()
+        if self.trainer.device == "cuda":
+            set_gpu_environment(self.run.ranks)  # which the processes that are started inherit
         try:
             exit_code = self._train_with_others() if self.ranks.world_size > 1 else self._train_alone()
             if self.losses.get("diverged"):
@@ -271,7 +274,7 @@ class Run(ABC, Generic[Data, Module]):
         """Join the other processes, start where the first of them says, and train; the exit code."""
         dump_stacks_on_request(self.run.ranks, self.ranks.rank)
         recipe = self.trainer
-        join(self.ranks, recipe.cluster, device=recipe.device, timeout_s=recipe.timeout_s)
+        join(self.ranks, recipe.cluster, device=recipe.device, timeout_s=recipe.longest_wait_s)
         if launched_by_us():
             path = os.environ[LAUNCHED]
         else:
@@ -334,7 +337,8 @@ class Run(ABC, Generic[Data, Module]):
         else:
             self.run.create(self.config)
             sentence = start.describe(path)
-        stdout.print(f"computing on {self.trainer.place}")
+        others = "; trainer=ddp computes on all of them" if self.trainer.leaves_gpus else ""
+        stdout.print(f"computing on {self.trainer.place}{others}")
         stdout.print(sentence)
         return start
 

@@ -27,10 +27,7 @@ from typing import Annotated, Any, Literal, cast
 
 import lightning
 import torch
-from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.precision.half import HalfPrecision
@@ -44,6 +41,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from dnalm.data import BatchPlan
@@ -54,6 +52,7 @@ from dnalm.training.checkpoint import read_state
 from dnalm.training.distributed import (
     Cluster,
     Ranks,
+    StartedRanks,
     check_exact,
     launched_by_us,
     ranks_of_environment,
@@ -80,7 +79,10 @@ def quiet_frameworks() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
+_TIMEOUT_S = 120.0  # of gloo, which raises in Python
+_STALLS = 3  # so many times stall_s is NCCL's: the stacks of whoever hangs are written long before
 StrategyName = Literal["ddp", "fsdp", "exact"]
+Precision = Literal["32-true", "bf16-mixed", "bf16-true"]
 
 
 class _FromFolder(Strategy):
@@ -136,7 +138,20 @@ class SingleProcess(_FromFolder, SingleDeviceStrategy):
 
 
 class Replicated(_FromFolder, DDPStrategy):
-    """The whole model in each process, gradients averaged as they come."""
+    """The whole model in each process, gradients averaged as they come.
+
+    Gradients lie in the buckets that are summed, so that none is copied. Buffers are tables that never change
+    and the same on all ranks, so that none is sent.
+    """
+
+    def __init__(self, timeout: timedelta) -> None:
+        super().__init__(timeout=timeout, gradient_as_bucket_view=True)
+
+    def _setup_model(self, model: nn.Module) -> DistributedDataParallel:
+        """Lightning's, whose model sends no buffers; torch's argument for that has had two names."""
+        wrapped = super()._setup_model(model)
+        wrapped.broadcast_buffers = False
+        return wrapped
 
 
 class ReplicatedExactly(_FromFolder, DDPStrategy):
@@ -179,15 +194,18 @@ class TrainerRecipe:
     """How a run is computed; nothing here changes what it sees.
 
     Args:
-        accelerator: what to compute on; `auto` is GPUs where there are any.
-        devices: processes on each machine, a GPU each; if absent all GPUs of the machine, or one process.
+        accelerator: what to compute on; `auto` is a GPU where there is one.
+        devices: processes on each machine, a GPU each; `all` is one for each GPU of the machine. If absent
+            as many as were started, or one.
         num_nodes: machines; more than one are started by torchrun or srun.
         cluster: whose environment variables give a process its place: `local` those of this program's own
             launcher and of torchrun, `slurm` those of srun.
         strategy: how several processes share the work: `ddp` replicates the model, `fsdp` shards it (FSDP2),
             `exact` replicates it and sums gradients in an order that does not depend on the number of
             processes.
-        precision: of weights and arithmetic.
+        precision: of weights and arithmetic; if absent bf16-mixed on a GPU and 32-true on a CPU.
+        tf32: on GPUs, multiply what is in 32 bits with 10 bits of mantissa, several times as fast.
+        deterministic: use algorithms that give the same bits each time: a GPU's fastest do not, a CPU's do.
         activation_checkpointing: compute activations again in the backward pass rather than keep them: about
             a third more time, memory for one block's activations rather than for all.
         compile: let torch.compile fuse each block.
@@ -202,17 +220,20 @@ class TrainerRecipe:
         max_skipped: steps that may be left out so.
         loss_spike: treat a step whose training loss is above so many times the median of the last 50 steps as
             one that is not finite; no step if absent.
-        timeout_s: longest wait of a process for the others.
+        timeout_s: longest wait of a process for the others; if absent 120 seconds on CPUs, and on GPUs three
+            times `stall_s`, since NCCL aborts a process that has waited so long, without a report of its own.
         stall_s: longest time without a step before a process says where it hangs and ends.
         callbacks: further callbacks.
     """
 
-    accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
-    devices: Processes | None = None
+    accelerator: Literal["cpu", "gpu", "auto"] = "auto"
+    devices: Processes | Literal["all"] | None = None
     num_nodes: Jobs = 1
     cluster: Cluster = "local"
     strategy: StrategyName = "ddp"
-    precision: Literal["32-true", "bf16-mixed", "bf16-true"] = "32-true"
+    precision: Precision | None = None
+    tf32: bool = False
+    deterministic: bool = False
     activation_checkpointing: bool = False
     compile: bool = False
     gradient_clip: NonNegativeFloat = 1.0
@@ -225,7 +246,7 @@ class TrainerRecipe:
     not_finite: NotFinite = "raise"
     max_skipped: NonNegativeInt = 10
     loss_spike: Annotated[float, Field(gt=1)] | None = None
-    timeout_s: PositiveFloat = 120.0
+    timeout_s: PositiveFloat | None = None
     stall_s: PositiveFloat = 600.0
     callbacks: Sequence[Callback] = ()
 
@@ -247,11 +268,21 @@ class TrainerRecipe:
         return "cpu" if self.accelerator == "cpu" or not torch.cuda.is_available() else "cuda"
 
     @property
+    def arithmetic(self) -> Precision:
+        """The precision of weights and arithmetic on this machine."""
+        return self.precision or ("bf16-mixed" if self.device == "cuda" else "32-true")
+
+    @property
+    def longest_wait_s(self) -> float:
+        """Longest wait of a process for the others."""
+        return self.timeout_s or (_STALLS * self.stall_s if self.device == "cuda" else _TIMEOUT_S)
+
+    @property
     def on_each_node(self) -> int:
-        """Processes on each machine."""
-        if self.devices is not None:
+        """Processes to start on each machine."""
+        if isinstance(self.devices, int):
             return self.devices
-        return torch.cuda.device_count() if self.device == "cuda" else 1
+        return torch.cuda.device_count() if self.devices == "all" and self.device == "cuda" else 1
 
     def ranks(self) -> Ranks | None:
         """The place of this process; None if the run's processes have yet to be started.
@@ -262,11 +293,13 @@ class TrainerRecipe:
         started = ranks_of_environment(self.cluster)
         if started is None:
             if self.num_nodes > 1:
-                raise _started_otherwise("nothing that starts processes on several machines", self)
+                found = "nothing that starts processes on several machines"
+                raise _started_otherwise(found, self.on_each_node, self.num_nodes)
             return Ranks() if self.on_each_node == 1 else None
-        is_given = self.devices is not None or self.num_nodes > 1
-        if is_given and started.world_size != self.on_each_node * self.num_nodes:
-            raise _started_otherwise(f"{started.world_size} processes in all", self)
+        is_given = isinstance(self.devices, int)
+        on_each = self.on_each_node if is_given else started.local_world_size
+        if (is_given or self.num_nodes > 1) and started.world_size != on_each * self.num_nodes:
+            raise _started_otherwise(f"{started.world_size} processes in all", on_each, self.num_nodes)
         return started
 
     @property
@@ -276,11 +309,17 @@ class TrainerRecipe:
         return self.on_each_node if ranks is None else ranks.world_size
 
     @property
+    def leaves_gpus(self) -> bool:
+        """Whether it computes on a GPU, and this machine has more than there are processes."""
+        return self.device == "cuda" and torch.cuda.device_count() > self.world_size
+
+    @property
     def place(self) -> str:
         """What the run computes on, in words."""
         world = self.world_size
         if self.device == "cuda":
-            return f"{world} GPU{'s' if world > 1 else ''}"
+            of = f" of {torch.cuda.device_count()}" if self.leaves_gpus else ""
+            return f"{world}{of} GPU{'s' if of or world > 1 else ''}, {self.arithmetic}"
         threads = torch.get_num_threads() if world == 1 else threads_of_a_rank(world)
         each = f"{threads} thread{'s' if threads > 1 else ''}"
         return f"cpu, {each}" if world == 1 else f"cpu, {world} processes of {each}"
@@ -304,7 +343,7 @@ class TrainerRecipe:
                 block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         if mesh is None:
             return
-        is_mixed = self.precision == "bf16-mixed"
+        is_mixed = self.arithmetic == "bf16-mixed"
         policy = MixedPrecisionPolicy(
             param_dtype=torch.bfloat16 if is_mixed else None,
             reduce_dtype=torch.float32 if is_mixed else None,
@@ -320,12 +359,25 @@ class TrainerRecipe:
         """Refuse what cannot be computed, before any process is started.
 
         Raises:
-            ConfigError: the global batch does not divide evenly; there is no such accelerator.
+            ConfigError: the global batch does not divide evenly; there is no such accelerator, or too few.
         """
         passes = batch.accumulation(self.world_size)
-        _ = self.device
+        if self.device == "cuda":
+            self._check_gpus()
         if self.strategy == "exact":
             check_exact(self.world_size, passes)
+
+    def _check_gpus(self) -> None:
+        ranks, here = self.ranks(), torch.cuda.device_count()
+        processes = self.on_each_node if ranks is None else ranks.local_world_size
+        if processes > here and not (here == 1 and self.cluster == "slurm"):
+            raise ConfigError(
+                "CFG-24",
+                where="trainer.devices",
+                found=f"{processes} processes on a machine where torch finds {here} GPUs",
+                expected="a GPU for each process",
+                fix=f"set trainer.devices={here}, or see what nvidia-smi and CUDA_VISIBLE_DEVICES say",
+            )
 
     def stop_flags(self) -> StopFlags:
         """What the ranks decide together."""
@@ -363,16 +415,22 @@ class TrainerRecipe:
         ranks = self.ranks()
         assert ranks is not None, "processes are started before trainers are made"
         passes = batch.accumulation(ranks.world_size)
-        in_bfloat16 = self.precision == "bf16-true"
+        if self.device == "cuda":
+            torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
+        in_bfloat16 = self.arithmetic == "bf16-true"
         strategy = self._strategy(ranks)
         strategy.resumed_step, strategy.passes, strategy.stop_flags = resumed_step, passes, stop_flags
         return Trainer(
             accelerator=self.device,
-            devices=1 if ranks.world_size == 1 else ranks.local_world_size,
+            devices=1 if self.device == "cuda" else ranks.local_world_size,
             num_nodes=ranks.world_size // ranks.local_world_size,
             strategy=strategy,
-            plugins=[self._environment(ranks), *([PlainBfloat16()] if in_bfloat16 else [])],
-            precision=None if in_bfloat16 else self.precision,
+            plugins=[
+                LightningEnvironment() if ranks.world_size == 1 else StartedRanks(ranks),
+                *([PlainBfloat16()] if in_bfloat16 else []),
+            ],
+            precision=None if in_bfloat16 else self.arithmetic,
+            deterministic=self.deterministic,
             logger=list(loggers),
             callbacks=list(callbacks),
             default_root_dir=root,
@@ -392,19 +450,23 @@ class TrainerRecipe:
         )
 
     def _strategy(self, ranks: Ranks) -> _FromFolder:
-        timeout, device = timedelta(seconds=self.timeout_s), self.device
+        timeout, device = timedelta(seconds=self.longest_wait_s), self.device
+        strategy: Sharded | Replicated | ReplicatedExactly
         if self.strategy == "fsdp":
-            return Sharded(data_parallel_size=ranks.world_size, tensor_parallel_size=1, timeout=timeout)
-        if ranks.world_size > 1:
-            return (ReplicatedExactly if self.strategy == "exact" else Replicated)(timeout=timeout)
-        return SingleProcess(device=f"{device}:{ranks.local_rank}" if device == "cuda" else device)
+            strategy = Sharded(data_parallel_size=ranks.world_size, tensor_parallel_size=1, timeout=timeout)
+        elif ranks.world_size > 1:
+            strategy = (ReplicatedExactly if self.strategy == "exact" else Replicated)(timeout=timeout)
+        else:
+            return SingleProcess(device="cuda:0" if device == "cuda" else device)
+        strategy.parallel_devices = [
+            torch.device(device, self._gpu_of(number)) if device == "cuda" else torch.device("cpu")
+            for number in range(ranks.local_world_size)
+        ]
+        return strategy
 
-    def _environment(self, ranks: Ranks) -> ClusterEnvironment:
-        if ranks.world_size == 1:
-            return LightningEnvironment()
-        if self.cluster == "slurm":
-            return SLURMEnvironment(auto_requeue=False)
-        return TorchElasticEnvironment()
+    def _gpu_of(self, local_rank: int) -> int:
+        """The GPU of a process; where SLURM shows each task its own alone (--gpus-per-task), the only one."""
+        return 0 if torch.cuda.device_count() == 1 else local_rank
 
 
 class PlainBfloat16(HalfPrecision):
@@ -418,12 +480,12 @@ class PlainBfloat16(HalfPrecision):
         return data
 
 
-def _started_otherwise(found: str, recipe: TrainerRecipe) -> ConfigError:
+def _started_otherwise(found: str, on_each: int, num_nodes: int) -> ConfigError:
     return ConfigError(
         "CFG-25",
         where="trainer.devices, trainer.num_nodes",
         found=found,
-        expected=f"{recipe.on_each_node} processes on each of {recipe.num_nodes} machines",
+        expected=f"{on_each} processes on each of {num_nodes} machines",
         fix="start with torchrun --nnodes=<num_nodes> --nproc-per-node=<devices> -m dnalm pretrain …, "
         "or with srun and trainer=slurm",
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from torch.utils.data import Dataset
 
 from dnalm.data import loading
@@ -151,6 +152,28 @@ def test_what_is_waited_for_batches_is_counted_and_not_what_is_done_with_them(
     for _ in loader:
         clock.now += 5
     assert loader.waited_s == 3 * 2
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "cores", "workers"),
+    [
+        ("cpu", None, 16, 0),
+        ("cuda", None, 16, 4),
+        ("cuda", None, 2, 2),
+        ("cuda", 0, 16, 0),
+        ("cpu", 3, 16, 3),
+    ],
+)
+def test_workers_and_pinned_memory_are_for_the_device_that_computes(
+    device: str, asked: int | None, cores: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine with a GPU too: what a CPU reads is not pinned, which would make a context on the GPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    made = Loader(Numbers(), [[0]], collate=total, num_workers=asked, device=torch.device(device))._loader
+    assert (made.num_workers, made.pin_memory) == (workers, device == "cuda")
+    ahead = {"cpu": 2, "cuda": 4}[device] if workers else None  # 2 is torch's own
+    assert made.prefetch_factor == ahead
 
 
 def test_batches_without_end_have_no_number() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import torch
 from lightning.pytorch import LightningDataModule
 
 from dnalm.data.batch import BatchPlan, StepBatches, validation_batches
@@ -106,7 +107,7 @@ class SequenceData(LightningDataModule):
             world_size=trainer.world_size,
             start_step=trainer.global_step,
         )
-        return self._loader(samples, order)
+        return self._loader(samples, order, trainer.strategy.root_device)
 
     def val_dataloader(self) -> Loader[LabelledBatch]:
         """The validation rows, of this rank."""
@@ -127,20 +128,23 @@ class SequenceData(LightningDataModule):
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
-        return self._loader(samples, order)
+        return self._loader(samples, order, trainer.strategy.root_device)
 
-    def both_strands(self, part: Part) -> Loader[LabelledBatch]:
+    def both_strands(self, part: Part, device: torch.device) -> Loader[LabelledBatch]:
         """Every row of a part on its own strand and on the other, for a process that runs alone."""
         reader = replace(self.reader(part), recipe=replace(self.recipe, average_strands=True), vectors=None)
         samples = EvaluationSequences(reader)
         order = validation_batches(len(samples), micro_size=self.batch.micro_size, rank=0, world_size=1)
-        return self._loader(samples, order)
+        return self._loader(samples, order, device)
 
     def _loader(
-        self, samples: TrainingSequences | EvaluationSequences, order: StepBatches | list[list[int]]
+        self,
+        samples: TrainingSequences | EvaluationSequences,
+        order: StepBatches | list[list[int]],
+        device: torch.device,
     ) -> Loader[LabelledBatch]:
         made = partial(collate_labelled, first_tokens=self.first_tokens)
-        return Loader(samples, order, collate=made, num_workers=self.batch.num_workers)
+        return Loader(samples, order, collate=made, num_workers=self.batch.num_workers, device=device)
 
 
 class LengthBuckets(StepBatches):
