@@ -44,6 +44,7 @@ SLOW = (  # killed runs, several processes, whole commands: more than half the t
     "tests/models/test_fake_cuda.py",
     "tests/models/test_transformers_matrix.py::test_a_slice",
     "tests/sweeps/test_sweep.py",
+    "tests/training/test_sharded.py",
 )
 
 SHARED = Path(__file__).resolve().parents[2] / "shared/data"

@@ -154,8 +154,7 @@ class StepTraining(LightningModule):
         if self._is_configured:
             return
         self._is_configured = True
-        mesh = self.device_mesh["data_parallel"] if self.device_mesh is not None else None
-        self.plan.parallel(self.model, self.trained_beside(), mesh)
+        self.plan.parallel(self.model, self.trained_beside(), self.device_mesh)
 
     def named_heads(self) -> dict[str, nn.Module]:
         """Heads that lie beside the model in its directory."""

@@ -18,7 +18,8 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -39,8 +40,13 @@ from lightning.pytorch.strategies import (
 )
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
-from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import (
+    FSDPModule,
+    MixedPrecisionPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
@@ -162,7 +168,56 @@ class ReplicatedExactly(_FromFolder, DDPStrategy):
 
 
 class Sharded(_FromFolder, ModelParallelStrategy):
-    """Each process holds a part of weights, gradients and optimizer state."""
+    """Each process holds a part of weights, gradients and optimizer state.
+
+    Those of a machine share one copy; machines have a copy each and average gradients between them, since
+    the network between machines is the slow one. Where each machine has one process, all share one copy.
+
+    Gradients of a step's micro-batches are summed on each rank and reduced with the last, if whole weights
+    and gradients take no more than a quarter of the device's memory; else each micro-batch is reduced.
+    """
+
+    def __init__(self, timeout: timedelta) -> None:
+        super().__init__(timeout=timeout)
+
+    def setup_environment(self) -> None:
+        """Connect the ranks, and arrange them as they are to shard."""
+        self._setup_distributed()
+        machines, each = self.num_nodes, self.num_processes
+        is_one_copy = machines == 1 or each == 1
+        self._device_mesh = init_device_mesh(
+            self.root_device.type,
+            (machines * each,) if is_one_copy else (machines, each),
+            mesh_dim_names=("shard",) if is_one_copy else ("replicate", "shard"),
+        )
+        assert self.lightning_module is not None
+        self.lightning_module._device_mesh = self._device_mesh
+
+    @contextmanager
+    def block_backward_sync(self) -> Iterator[None]:
+        """Leave gradients and weights whole on each rank after a micro-batch that is not a step's last."""
+        module = self.lightning_module
+        assert module is not None
+        sharded = [part for part in module.modules() if isinstance(part, FSDPModule)]
+        if not self.holds_whole(module, self.root_device):
+            sharded = []
+        for part in sharded:
+            part.set_requires_gradient_sync(False, recurse=False)
+            part.set_reshard_after_backward(False, recurse=False)
+        try:
+            yield
+        finally:
+            for part in sharded:
+                part.set_requires_gradient_sync(True, recurse=False)
+                part.set_reshard_after_backward(True, recurse=False)
+
+    @staticmethod
+    def holds_whole(module: nn.Module, device: torch.device) -> bool:
+        """Whether whole weights and float32 gradients take at most a quarter of the device's memory."""
+        if device.type != "cuda":
+            return True
+        num_bytes = sum(parameter.numel() * (parameter.itemsize + 4) for parameter in module.parameters())
+        return 4 * num_bytes <= torch.cuda.get_device_properties(device).total_memory
 
 
 def loops_after(trainer: Trainer, step: int, passes: int) -> dict[str, Any]:
@@ -334,7 +389,7 @@ class TrainerRecipe:
         Args:
             model: on any device.
             heads: further modules that train, each sharded by itself.
-            mesh: of the ranks that shard it; it stays whole if absent.
+            mesh: of the ranks that shard it, or of machines and their ranks; it stays whole if absent.
         """
         for block in model.encoder.blocks:
             if self.compile:
@@ -453,7 +508,7 @@ class TrainerRecipe:
         timeout, device = timedelta(seconds=self.longest_wait_s), self.device
         strategy: Sharded | Replicated | ReplicatedExactly
         if self.strategy == "fsdp":
-            strategy = Sharded(data_parallel_size=ranks.world_size, tensor_parallel_size=1, timeout=timeout)
+            strategy = Sharded(timeout=timeout)
         elif ranks.world_size > 1:
             strategy = (ReplicatedExactly if self.strategy == "exact" else Replicated)(timeout=timeout)
         else:
