@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -48,6 +49,7 @@ def started(monkeypatch: pytest.MonkeyPatch, **variables: int | str) -> None:
 
 
 def srun(monkeypatch: pytest.MonkeyPatch, *, rank: int, tasks: int, on_each: int | str) -> None:
+    monkeypatch.setattr(rank_zero_only, "rank", 0)  # Lightning sets it, and this puts it back
     place = {"SLURM_PROCID": rank, "SLURM_LOCALID": rank % 4, "SLURM_NTASKS": tasks}
     started(monkeypatch, **place, SLURM_TASKS_PER_NODE=on_each)
     monkeypatch.delenv("SLURM_NTASKS_PER_NODE", raising=False)
