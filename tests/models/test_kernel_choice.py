@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from typing import get_args
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention.varlen import varlen_attn
 
 from dnalm.models import Encoder, Packed
 from dnalm.models.kernels import KERNELS, choose
@@ -109,3 +111,8 @@ def test_the_choice_is_by_the_dtype_of_the_queries_and_the_dropout_of_the_mode(
     with torch.autocast("cpu", dtype=BF16, enabled=has_autocast):
         encoder(zoo.random_ids(5), Packed.from_lengths([5]))
     assert seen == [(*expected, 8)]
+
+
+def test_torch_takes_a_causal_window_where_the_varlen_kernel_gives_one() -> None:
+    """2.10 has `is_causal` in its place, so that pyproject.toml asks for 2.11."""
+    assert inspect.signature(varlen_attn).parameters["window_size"].default == (-1, -1)
