@@ -41,6 +41,7 @@ from dnalm.models import Encoder, MaskedLM, Packed
 from dnalm.models.flops import count_flops, count_pairs
 from dnalm.models.kernels import KERNELS
 from dnalm.tokenizers import KmerTokenizer
+from dnalm.training import TrainerRecipe
 from dnalm.training.utilisation import dense_peak, matrix_rate
 
 CUDA = torch.cuda.is_available()
@@ -255,6 +256,7 @@ def _ways(shape: Shape) -> Iterator[tuple[str, Found]]:
         if (name in ("flex", "varlen") and not CUDA) or (alibi and not kernel.alibi):
             continue
         yield name, {"attention_dropout": 0.0} if dropping and not kernel.dropout else {}
+    yield "auto", {}
 
 
 def placement(bench: Bench) -> Found:
@@ -398,9 +400,7 @@ def throughput(bench: Bench) -> Found:
 def _speed(bench: Bench, shape: Shape, tokens: int, kernel: str, *, compiled: bool) -> Found:
     torch.manual_seed(0)
     model = MaskedLM(shape.encoder(tiny=bench.tiny, kernel=kernel)).to(DEVICE).train()
-    if compiled:
-        for block in model.encoder.blocks:
-            block.compile(dynamic=True)
+    TrainerRecipe(compile=compiled).parallel(model, (), None)
     pack = Pack.make(shape, tokens)
     step = stepper(model, pack)
     if CUDA:
