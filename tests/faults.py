@@ -47,7 +47,7 @@ POINTS = {
     "interpret.region": Point(
         module="dnalm.evaluation.interpretation.studies", function="Reader.check_length"
     ),
-    "train.gradients": Point(module="dnalm.training.step", function="not_finite"),
+    "train.gradients": Point(module="dnalm.training.step", function="StepTraining._scale"),
     "train.step_end": Point(
         module="dnalm.training.checkpointing",
         function="Checkpointing.on_train_batch_end",
