@@ -56,6 +56,7 @@ _LEFT = ("*.json", "*.stacks", f"{NCCL_DUMP}*")
 _LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out", "timeout")
 _WORKER_ERRORS = ("DataLoader worker", "DataLoader timed out")  # what torch says of a loader's processes
 _VANISHED_LOOKS = 2  # a second apart, for a network's file system may fail once
+_OTHERS_LOOK_S = 1.5  # others that stall write their stacks too, before the end of this rank frees them
 _SIGNS_S = 1.0  # between two writes of what a rank is at, where nobody watches it
 _LINE_BYTES = 160  # so that a shorter line covers a longer one
 
@@ -404,6 +405,7 @@ class Heartbeat(Callback):
         self._over = threading.Event()
         self._file: int | None = None
         self._sign: dict[str, Any] | None = None  # what this rank is at, until it is written
+        self._writing = threading.Lock()
         self._next_write = float("-inf")
 
     def on_train_start(self, *_: object) -> None:
@@ -437,19 +439,22 @@ class Heartbeat(Callback):
         """Stop the watchdog."""
         self._over.set()
         self._write_sign()
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        with self._writing:
+            if self._file is not None:
+                os.close(self._file)
+                self._file = None
 
     def _write_sign(self) -> None:
-        sign, self._sign = self._sign, None
-        if self._file is not None and sign is not None:
-            with suppress(OSError):  # a full disk must not cost the run
-                os.pwrite(self._file, json.dumps(sign).ljust(_LINE_BYTES).encode(), 0)
+        with self._writing:
+            sign, self._sign = self._sign, None
+            if self._file is not None and sign is not None:
+                with suppress(OSError):  # a full disk must not cost the run
+                    os.pwrite(self._file, json.dumps(sign).ljust(_LINE_BYTES).encode(), 0)
 
     def _watch(self) -> None:
         lost = 0
-        while not self._over.wait(min(1.0, self.stall_s / 4)):
+        while not self._over.wait(min(_SIGNS_S, self.stall_s / 4)):
+            self._write_sign()  # of a long step too
             fault = self.run.fault()
             lost = lost + 1 if fault else 0
             if fault and lost == _VANISHED_LOOKS:
@@ -474,4 +479,5 @@ class Heartbeat(Callback):
         )
         report_crash(self.folder, self.rank, error)
         stderr.print(f"dnalm: {error}")
+        time.sleep(_OTHERS_LOOK_S)
         os._exit(error.exit_code)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from dnalm.errors import DataError
+from dnalm.training import launcher
 from dnalm.training.distributed import LAUNCHED, NCCL_DUMP, set_gpu_environment
 from dnalm.training.launcher import Heartbeat, RunFolder, _cause, last_sign, report_crash
 
@@ -36,7 +37,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def heartbeat(tmp_path: Path, clock: Clock) -> Iterator[Heartbeat]:
+def heartbeat(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Heartbeat]:
+    monkeypatch.setattr(Heartbeat, "_watch", lambda _: None)  # whose seconds are real ones
     assert time.monotonic is clock
     made = Heartbeat(RunFolder(tmp_path), 3, stall_s=1e9)
     made.on_train_start()
@@ -58,6 +60,21 @@ def test_a_rank_that_nobody_watches_writes_once_a_second(heartbeat: Heartbeat, c
         train(heartbeat, step)
         seen.append(last_sign(heartbeat.folder, 3).partition(",")[0])
     assert seen == ["step 0", "step 0", "step 0", "step 3", "step 3", "step 3"]
+
+
+def test_a_rank_in_a_long_step_says_so_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It starts within the second after the last write, and no micro-batch follows."""
+    monkeypatch.delenv(LAUNCHED, raising=False)
+    monkeypatch.setattr(launcher, "_SIGNS_S", 0.05)
+    heartbeat = Heartbeat(RunFolder(tmp_path), 3, stall_s=1e9)
+    heartbeat._next_write = float("inf")
+    heartbeat.on_train_start()
+    train(heartbeat, 7)
+    until = time.monotonic() + 60
+    while last_sign(heartbeat.folder, 3) != "step 7, samples 28 to 31" and time.monotonic() < until:
+        time.sleep(0.01)
+    heartbeat.on_train_end()
+    assert time.monotonic() < until
 
 
 def test_a_rank_that_may_be_killed_and_reported_writes_each_micro_batch(
