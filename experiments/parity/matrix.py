@@ -27,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -226,7 +227,7 @@ def answer(network: SequenceModel, tokenizer: Tokenizer, codes: Codes, head: Hea
     outputs: Tensor = network(
         batch.ids_N,
         Packed(batch.cu_lengths, batch.max_length),
-        batch.used_N,
+        batch.used_M,
         batch.owner_P,
         count,
         covers_Q2=batch.covers_Q2,
@@ -237,7 +238,6 @@ def answer(network: SequenceModel, tokenizer: Tokenizer, codes: Codes, head: Hea
 
 def make_cases(names: list[str], kinds: list[str], scratch: Path) -> list[dict[str, Any]]:
     """Write all directories, and what is to come out of each."""
-    stdout.quiet, was_quiet = True, stdout.quiet
     cases = []
     for experiment in names:
         model, tokenizer = make_model(experiment, scratch)
@@ -245,7 +245,8 @@ def make_cases(names: list[str], kinds: list[str], scratch: Path) -> list[dict[s
             head, place = HEADS[kind], scratch / f"{experiment}, {kind}".replace(", ", "-").replace(" ", "_")
             network = write(place / "left", model, tokenizer, head, experiment)
             run = RunDirectory(name="alone", dir=place / "alone")
-            export(model=Pretrained(source=str(place / "left")), run=run, config={}, layout="standalone")
+            with silent():
+                export(model=Pretrained(source=str(place / "left")), run=run, config={}, layout="standalone")
             ids, arrays = expected(model, tokenizer, network, head)
             save_file(arrays, place / "expected.safetensors")
             of_class = {None: "", True: "TokenClassification", False: "SequenceClassification"}
@@ -262,8 +263,17 @@ def make_cases(names: list[str], kinds: list[str], scratch: Path) -> list[dict[s
                     "ids": ids,
                 }
             )
-    stdout.quiet = was_quiet
     return cases
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """A block that says nothing."""
+    stdout.quiet, was_quiet = True, stdout.quiet
+    try:
+        yield
+    finally:
+        stdout.quiet = was_quiet
 
 
 def read(cases: list[dict[str, Any]], scratch: Path, other: Path | None) -> list[dict[str, str]]:

@@ -65,7 +65,7 @@ def test_cfg_prints_the_composed_config(capsys: pytest.CaptureFixture[str]) -> N
     # Defaults of signatures are written out, so every key that may be given can be seen.
     assert config["masking"]["faithful"] is False
     assert config["data"]["clade"]["isochore_gc"][0] == 0.33
-    assert config["trainer"]["precision"] == "32-true"
+    assert config["trainer"]["accelerator"] == "auto"
 
 
 @pytest.mark.parametrize(

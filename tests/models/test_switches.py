@@ -257,7 +257,7 @@ def test_a_compiled_model_gives_the_same(name: str) -> None:
         (
             {"kernel": "flex", "attention_dropout": 0.1},
             "CFG-18 kernel, attention_dropout: kernel=flex and attention_dropout=0.1; a kernel that can drop "
-            "attention weights. Fix: set attention_dropout=0.0, or kernel to auto, eager or sdpa.",
+            "attention weights. Fix: set attention_dropout=0.0, or kernel to auto, eager, sdpa or varlen.",
         ),
     ],
 )
