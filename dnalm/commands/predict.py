@@ -9,8 +9,9 @@ probability, or of the value), `seconds`, `bases_per_s`, `contract` (what the pr
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from pydantic import Field
 
@@ -90,19 +91,24 @@ def predict(
         source = _tiled(input, tile_bp, stride_bp, short_contigs, cache, by_name=by_place)
     else:
         _check_not_tiled(input, stride_bp=stride_bp, short_contigs=short_contigs)
-        columns = _Columns(sequence, id, keep)
-        source = _listed(input, reference, columns, max_bp, cache, by_place=by_place)
+        source = SequenceInput(
+            path=input,
+            reference=reference,
+            cache=cache,
+            sequence=sequence,
+            id=id,
+            keep=keep,
+            max_bp=max_bp,
+            by_place=by_place,
+        )
     recipe = PredictionRecipe(strands=strands, long=long, batch_tokens=batch_tokens)
-    members = model.members if isinstance(model, Ensemble) else (model,)
     plan = PredictionPlan(
-        models=members, recipe=recipe, num_kept=len(keep), device=device, precision=precision
+        models=model.members, recipe=recipe, num_kept=len(keep), device=device, precision=precision
     )
     with prediction(
         source, out, plan, keep=keep, threshold=threshold, background=background, workers=workers
     ) as found:
-        for note in source.notes:
-            stdout.print(note)
-        _report(out, found, config, time.monotonic() - began)
+        _report(out, source.notes, found, config, time.monotonic() - began)
 
 
 def _tiled(
@@ -121,33 +127,6 @@ def _tiled(
         short_contigs=short_contigs,
         cache=cache,
         by_name=by_name,
-    )
-
-
-class _Columns(NamedTuple):
-    sequence: str
-    id: str | None
-    keep: tuple[str, ...]
-
-
-def _listed(
-    path: Path,
-    reference: Path | None,
-    columns: _Columns,
-    max_bp: int,
-    cache: Path | None,
-    *,
-    by_place: bool,
-) -> SequenceInput:
-    return SequenceInput(
-        path=path,
-        reference=reference,
-        cache=cache,
-        sequence=columns.sequence,
-        id=columns.id,
-        keep=columns.keep,
-        max_bp=max_bp,
-        by_place=by_place,
     )
 
 
@@ -181,7 +160,11 @@ def _refused(where: str, found: str, expected: str, fix: str) -> ConfigError:
     return ConfigError("PRED-01", where=where, found=found, expected=expected, fix=fix)
 
 
-def _report(out: Path, found: PredictedFile, config: dict[str, object], seconds: float) -> None:
+def _report(
+    out: Path, notes: Iterable[str], found: PredictedFile, config: dict[str, object], seconds: float
+) -> None:
+    for note in notes:
+        stdout.print(note)
     totals, head = found.totals, found.head
     summary: dict[str, object] = {
         "out": [str(path) for path in found.paths],

@@ -13,7 +13,6 @@ N tokens, D model width, F inner width, E embedding width, V vocabulary, L token
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dnalm.models.config import CONV_STEM_WIDTHS, EncoderConfig
@@ -56,7 +55,7 @@ def count_flops(config: EncoderConfig, *, tokens: int, pairs: int, predicted: in
     Args:
         config: the encoder, or its config.
         tokens: N, of all sequences together.
-        pairs: sum of L^2 over the sequences; see `count_pairs`.
+        pairs: sum of L^2 over the sequences, which attention compares.
         predicted: tokens to predict.
     """
     width, inner, narrow = config.hidden_size, config.intermediate_size, config.embedding_width
@@ -73,11 +72,6 @@ def count_flops(config: EncoderConfig, *, tokens: int, pairs: int, predicted: in
         feed_forward=_product(whole + last, maps * inner, width),
         head=_product(predicted, narrow, width) + _product(predicted, config.vocab_size, narrow),
     )
-
-
-def count_pairs(lengths: Sequence[int]) -> int:
-    """Pairs of tokens that attention compares: the sum of squared lengths."""
-    return sum(length**2 for length in lengths)
 
 
 def _product(rows: int, columns: int, inner: int) -> int:

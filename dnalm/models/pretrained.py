@@ -62,6 +62,11 @@ class Pretrained:
     revision: str | None = None
     kernel: KernelName = "auto"
 
+    @property
+    def members(self) -> tuple[Pretrained, ...]:
+        """One alone, where an `Ensemble` has several."""
+        return (self,)
+
     def folder(self) -> Path:
         """The model directory: fetched from the hub, or of a run the one that it left.
 

@@ -25,7 +25,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import IO, Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -187,8 +187,9 @@ class Throughput(Callback):
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """What is restored is of this step."""
         self._counted_at = trainer.global_step
-        dtype = torch.bfloat16 if "bf16" in str(trainer.precision) else torch.float32
-        self._rate = matrix_rate(module.device, dtype)
+        if isinstance(module.model, MaskedLM):  # of a fine-tuning no operations are counted
+            dtype = torch.bfloat16 if "bf16" in str(trainer.precision) else torch.float32
+            self._rate = matrix_rate(module.device, dtype)
 
     def on_train_batch_start(self, trainer: Trainer, *_: object) -> None:
         """Start the clocks of a micro-batch unless they run already."""
@@ -203,7 +204,7 @@ class Throughput(Callback):
         self.bases += batch.num_bases * trainer.world_size
         self.masked += batch.num_masked
         self.content += batch.num_content
-        if batch.num_pairs:  # of a pretraining
+        if self._rate is not None:
             self.pairs += batch.num_pairs * trainer.world_size
             self.predicted += len(batch.labels_M) * trainer.world_size
         now, waited = time.perf_counter(), _waited_s(trainer)
@@ -258,8 +259,10 @@ class Throughput(Callback):
         """
         if not self.pairs or not self.seconds or self._rate is None:
             return {}
-        encoder = cast("MaskedLM", module.model).encoder
-        counted = count_flops(encoder, tokens=self.tokens, pairs=self.pairs, predicted=self.predicted)
+        assert isinstance(module.model, MaskedLM), "there is a rate of no other"
+        counted = count_flops(
+            module.model.encoder, tokens=self.tokens, pairs=self.pairs, predicted=self.predicted
+        )
         each = counted.training / self.seconds
         found = {"model_flops_per_s": each, "mfu_of_measured": each / (self._rate * world_size)}
         name = torch.cuda.get_device_name(module.device) if module.device.type == "cuda" else ""

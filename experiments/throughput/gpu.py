@@ -38,7 +38,7 @@ from torch.profiler import ProfilerActivity, profile
 from dnalm.compose import read_config
 from dnalm.evaluation.inference import InferenceQueue, LoadedModel
 from dnalm.models import Encoder, MaskedLM, Packed
-from dnalm.models.flops import count_flops, count_pairs
+from dnalm.models.flops import count_flops
 from dnalm.models.kernels import KERNELS
 from dnalm.tokenizers import KmerTokenizer
 from dnalm.training import TrainerRecipe
@@ -413,7 +413,7 @@ def _speed(bench: Bench, shape: Shape, tokens: int, kernel: str, *, compiled: bo
     work = count_flops(
         model.encoder,
         tokens=sum(pack.lengths),
-        pairs=count_pairs(pack.lengths),
+        pairs=sum(length**2 for length in pack.lengths),
         predicted=len(pack.masked_M),
     ).training
     peak = dense_peak(NAME)

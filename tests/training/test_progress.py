@@ -95,7 +95,7 @@ def test_the_share_of_the_time_that_waits_for_data_leaves_validation_out(
     trainer = SimpleNamespace(
         train_dataloader=loader, world_size=1, global_step=0, log_every_n_steps=10**9, loggers=[]
     )
-    batch = SimpleNamespace(ids_N=[0, 1], num_bases=2, num_masked=1, num_content=2, num_pairs=0)
+    batch = SimpleNamespace(ids_N=[0, 1], num_bases=2, num_masked=1, num_content=2)
     throughput = Throughput()
 
     def wait(seconds: float) -> None:
@@ -125,7 +125,7 @@ def test_the_share_of_the_time_that_waits_for_data_leaves_validation_out(
 
 def test_utilisation_is_model_flops_over_what_the_processors_give(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two ranks, three steps of 7 tokens in sequences of 3 and 4 with 2 to predict, two seconds each."""
-    encoder = zoo.encoder("bert")
+    model = zoo.model("bert")
     clock, loader = SimpleNamespace(now=0.0), SimpleNamespace(waited_s=0.0)
     monkeypatch.setattr(progress_module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     monkeypatch.setattr(progress_module, "matrix_rate", lambda *_: 1e6)
@@ -137,7 +137,7 @@ def test_utilisation_is_model_flops_over_what_the_processors_give(monkeypatch: p
         loggers=[],
         precision="32-true",
     )
-    module = SimpleNamespace(model=SimpleNamespace(encoder=encoder), device=torch.device("cpu"))
+    module = SimpleNamespace(model=model, device=torch.device("cpu"))
     batch = SimpleNamespace(
         ids_N=[0] * 7, labels_M=[0] * 2, num_bases=7, num_masked=2, num_content=7, num_pairs=3**2 + 4**2
     )
@@ -149,7 +149,7 @@ def test_utilisation_is_model_flops_over_what_the_processors_give(monkeypatch: p
         clock.now += 2
         trainer.global_step += 1
         throughput.on_train_batch_end(trainer, module, None, batch)  # type: ignore[arg-type]
-    flops = 3 * 2 * count_flops(encoder, tokens=7, pairs=25, predicted=2).training
+    flops = 3 * 2 * count_flops(model.encoder, tokens=7, pairs=25, predicted=2).training
     found = throughput.utilisation(module, 2)  # type: ignore[arg-type]
     assert found == pytest.approx({"model_flops_per_s": flops / 6, "mfu_of_measured": flops / 6 / 2e6})
     module.device = torch.device("cuda")

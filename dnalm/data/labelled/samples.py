@@ -154,7 +154,6 @@ class LabelledBatch(Movable):
         samples: index of each sequence's sample.
         num_content: tokens that spell bases.
         num_masked: none.
-        num_pairs: not counted.
         num_bases: bases of all sequences.
         pooled_SD: vectors of the sequences, where they are known already.
         covers_Q2: where bases are labelled, pairs of a packed token and a base of the batch that it spells,
@@ -172,7 +171,6 @@ class LabelledBatch(Movable):
     num_content: int
     num_bases: int
     num_masked: int = 0
-    num_pairs: int = 0
     pooled_SD: Tensor | None = None  # noqa: N815
     covers_Q2: Tensor | None = None  # noqa: N815
 
