@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from dnalm.evaluation.statistics import metric_of
+from dnalm.evaluation.statistics import Metric, bootstrap_interval, metric_of
 
 HERE = Path(__file__).parent
-DRAWS = 500
 AUPRC = metric_of("binary", "auprc", num_outputs=2)
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -44,26 +43,21 @@ def write_tiles(path: Path, texts: Sequence[str], labels: Integers) -> Path:
     return path
 
 
-def interval(statistic: Callable[[Integers], float], blocks: npt.NDArray[np.str_]) -> tuple[float, float]:
-    """95 % of draws of whole blocks, with replacement; the statistic is of the rows drawn."""
-    draw = np.random.default_rng(0)
-    members = [np.flatnonzero(blocks == block) for block in dict.fromkeys(blocks.tolist())]
-    found = [
-        statistic(np.concatenate([members[at] for at in draw.integers(0, len(members), len(members))]))
-        for _ in range(DRAWS)
-    ]
-    low, high = np.quantile(found, [0.025, 0.975])
-    return round(float(low), 4), round(float(high), 4)
+def interval(metric: Metric, labels: Integers, scores: Floats, blocks: npt.NDArray[np.str_]) -> Row:
+    """95 % of draws of whole blocks, with replacement."""
+    clusters = np.unique(blocks, return_inverse=True)[1]
+    found = bootstrap_interval(metric, labels, scores, np.random.default_rng(0), clusters=clusters)
+    return {"low": round(found.low, 4), "high": round(found.high, 4)}
 
 
 def auprc_row(
     what: str, by: str, contigs: str, labels: Integers, scores: Floats, blocks: npt.NDArray[np.str_]
 ) -> Row:
     """AUPRC and its interval."""
-    low, high = interval(lambda rows: AUPRC(labels[rows], scores[rows]), blocks)
     return {
         "what": what, "by": by, "contigs": contigs, "metric": "auprc", "rows": len(labels),
-        "ones": int(labels.sum()), "value": round(float(AUPRC(labels, scores)), 4), "low": low, "high": high,
+        "ones": int(labels.sum()), "value": round(AUPRC(labels, scores), 4),
+        **interval(AUPRC, labels, scores, blocks),
     }  # fmt: skip
 
 

@@ -38,7 +38,7 @@ from judging import (
     write_tiles,
 )
 
-from dnalm.genome.alphabet import to_text
+from dnalm.genome.alphabet import from_text, reverse_complement, to_text
 from dnalm.genome.bed import BedReader
 from dnalm.genome.bigwig import BigWigReader
 from dnalm.genome.gff import GffReader
@@ -132,6 +132,7 @@ def pretrain(work: Path, data: Path) -> Path:
         *("pretrain", "experiment=dnabert", "size=tiny", "data=multispecies", f"data.genomes={{{genomes}}}"),
         f"data.regions={{{', '.join(f'{name}: {bed}' for name, bed in beds.items())}}}",
         *(f"data.split.validation=[{','.join(sorted({VALIDATION, *TEST}))}]", f"run.dir={run}"),
+        *("windows.max_tokens=200", "windows.num_validation=2000"),  # as long as the task's windows
     )
     return run
 
@@ -293,13 +294,13 @@ class Regions:
         for contigs, chosen in self.groups().items():
             labels, best = self.labels[chosen], scores["pretrained"][chosen]
             for name in ("untrained", "kmer_logistic", "cnn"):
-                ahead = ahead_of(labels, best, scores[name][chosen])
-                low, high = interval(ahead, self.blocks(chosen))
+                both = np.stack([best, scores[name][chosen]], axis=1)
                 rows.append(
                     {
                         "what": f"pretrained minus {name}", "by": "pretrained", "contigs": contigs,
                         "metric": "auprc difference", "rows": len(labels), "ones": int(labels.sum()),
-                        "value": round(ahead(np.arange(len(labels))), 4), "low": low, "high": high,
+                        "value": round(difference(labels, both), 4),
+                        **interval(difference, labels, both, self.blocks(chosen)),
                     }
                 )  # fmt: skip
         return rows
@@ -322,8 +323,9 @@ class Regions:
         return rows
 
 
-def ahead_of(labels: Integers, one: Floats, other: Floats):  # noqa: ANN201 -- a function of rows
-    return lambda rows: float(AUPRC(labels[rows], one[rows]) - AUPRC(labels[rows], other[rows]))
+def difference(labels: Integers, both: Floats) -> float:
+    """AUPRC of the first of two scores, (R, 2), less that of the second."""
+    return AUPRC(labels, both[:, 0]) - AUPRC(labels, both[:, 1])
 
 
 def find_regions(data: Path, judged: GenomeStore) -> Regions:
@@ -345,12 +347,13 @@ def find_regions(data: Path, judged: GenomeStore) -> Regions:
     )
 
 
-def reverse_complement(text: str) -> str:
-    return text[::-1].translate(str.maketrans("ACGT", "TGCA"))
+def opposite(text: str) -> str:
+    """The other strand."""
+    return to_text(reverse_complement(from_text(text)))
 
 
 def has_core(text: str) -> bool:
-    return CORE in text or CORE in reverse_complement(text)
+    return CORE in text or CORE in opposite(text)
 
 
 def read_profile(data: Path) -> Floats:
@@ -364,7 +367,7 @@ def read_profile(data: Path) -> Floats:
 
 def best_match(text: str, profile: Floats) -> float:
     best = -np.inf
-    for strand in (text, reverse_complement(text)):
+    for strand in (text, opposite(text)):
         codes = np.array(["ACGT".find(letter) for letter in strand])
         windows = np.lib.stride_tricks.sliding_window_view(codes, len(profile))
         odds = profile[np.arange(len(profile)), windows].sum(axis=1)
