@@ -75,6 +75,20 @@ def prepare(layout: Layout, name: KernelName, *, dtype: torch.dtype, dropout: fl
 
 
 def choose(layout: Layout, *, dtype: torch.dtype, dropout: float, width: int) -> KernelName:
+    """The kernel of `kernel=auto` for a layout; see `fastest_kernel`."""
+    return fastest_kernel(
+        layout.lengths_B.device.type,
+        is_alibi=layout.slopes_H is not None,
+        is_full=layout.is_full,
+        dtype=dtype,
+        dropout=dropout,
+        width=width,
+    )
+
+
+def fastest_kernel(
+    device: str, *, is_alibi: bool, is_full: bool, dtype: torch.dtype, dropout: float, width: int
+) -> KernelName:
     """The kernel of `kernel=auto`: that of the first line which fits.
 
     ```
@@ -88,13 +102,14 @@ def choose(layout: Layout, *, dtype: torch.dtype, dropout: float, width: int) ->
     A pack is full where all its sequences are L long.
 
     Args:
-        layout: positions and causality included.
+        device: type of the tokens' device.
+        is_alibi: whether positions enter by ALiBi.
+        is_full: whether the pack is full.
         dtype: of queries, keys and values.
         dropout: share of attention weights that will be dropped.
         width: K.
     """
-    is_alibi = layout.slopes_H is not None
-    if layout.lengths_B.device.type != "cuda" or (layout.is_full and not is_alibi):
+    if device != "cuda" or (is_full and not is_alibi):
         return "sdpa"
     if not is_alibi and dtype in _HALF and width % 8 == 0 and width <= _WIDEST_OF_FLASH:
         return "varlen"

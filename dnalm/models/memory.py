@@ -1,0 +1,344 @@
+"""How many bytes a training step needs at its peak, from a model's config and the sizes of its packs alone.
+
+A step holds weights, gradients and optimizer state from beginning to end, and what the forward pass keeps for
+the backward pass until that has used it. On top comes what is there for a moment: the gradients inside the
+head while the loss is differentiated, or inside a block, or a block that is computed again. The peak is the
+larger of the two moments. Kept are (autograd's own rules; c bytes of a product's dtype, s of the residual
+stream's, m of an element that dropout has drawn):
+
+- weights: P x 4 (2 in bf16-true), as much for gradients, twice as much for Adam; all of it divided by the
+  ranks that shard. In mixed precision a copy of every matrix in bfloat16, which the products keep.
+- a norm: its input, D s, and a mean and a deviation, 8, a token.
+- a product: its input, D c. Where the stream is wider than c, queries, keys and values keep a copy each.
+- attention, fused (FlashAttention, flex, a CPU's): queries, keys, values and outputs, 4 D c, and a sum for
+  each head, 4 H; no L x L. A CPU with dropout: a byte for each pair and head besides. A CPU with ALiBi or
+  causal and no dropout: the weights in float32, 4 for each pair and head, and inputs in float32. `eager`: two
+  or more of them. A kernel that pads keeps B x L tokens in place of N.
+- a feed-forward network: what goes up and what comes out of the activation, 2 F c, gated networks 4 F c.
+- dropout: m for each element, 1 on a GPU, the element's own width on a CPU.
+- the head, at predicted tokens alone, like the last block past its attention: three more inputs and the
+  logarithms of the V probabilities, 4 V; twice as much again while the loss is differentiated.
+
+With activation checkpointing the blocks keep their inputs, D s each, and one of them at a time all the rest.
+Bytes are those of tensors. A GPU needs more, for CUDA's context, the workspaces of its libraries and the gaps
+between blocks of memory; its compiled blocks keep less.
+
+N tokens, B sequences, L tokens of the longest, M predicted tokens, P parameters, D model width, F inner
+width, E embedding width, H heads, K head width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import torch
+
+from dnalm.models.config import CONV_STEM_WIDTHS, EncoderConfig, count_parameters
+from dnalm.models.kernels import fastest_kernel
+from dnalm.models.packing import KernelName
+
+Arithmetic = Literal["32-true", "bf16-mixed", "bf16-true"]
+_FLOAT32, _BFLOAT16, _INT64 = 4, 2, 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackSize:
+    """How large a micro-batch is.
+
+    Attributes:
+        tokens: N.
+        sequences: B.
+        longest: L.
+        pairs: sum of squared lengths.
+        predicted: M; None where hidden states of all tokens are wanted and none is predicted.
+    """
+
+    tokens: int
+    sequences: int
+    longest: int
+    pairs: int
+    predicted: int | None
+
+    @classmethod
+    def full(cls, *, sequences: int, longest: int, predicted: float | None) -> PackSize:
+        """Sequences that are all equally long, of whose tokens a share is predicted."""
+        tokens = sequences * longest
+        share = None if predicted is None else round(tokens * predicted)
+        return cls(
+            tokens=tokens,
+            sequences=sequences,
+            longest=longest,
+            pairs=tokens * longest,
+            predicted=share,
+        )
+
+    @property
+    def padded(self) -> int:
+        """Tokens of the rectangle that holds it."""
+        return self.sequences * self.longest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What a step is computed on, as far as memory depends on it.
+
+    Attributes:
+        device: what computes.
+        arithmetic: precision of weights and arithmetic.
+        shards: ranks that share weights, gradients and optimizer state.
+        recomputes: whether blocks are computed again in the backward pass.
+    """
+
+    device: Literal["cpu", "cuda"] = "cuda"
+    arithmetic: Arithmetic = "bf16-mixed"
+    shards: int = 1
+    recomputes: bool = False
+
+    @property
+    def weight(self) -> int:
+        """Bytes of a weight."""
+        return _BFLOAT16 if self.arithmetic == "bf16-true" else _FLOAT32
+
+    @property
+    def product(self) -> int:
+        """Bytes of an element of what matrix products take and give, c."""
+        return _FLOAT32 if self.arithmetic == "32-true" else _BFLOAT16
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether weights are wider than products."""
+        return self.weight > self.product
+
+    def mask(self, element: int) -> int:
+        """Bytes that dropout keeps of an element so wide, m."""
+        return 1 if self.device == "cuda" else element
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes of a training step by part; their sum is its peak.
+
+    Attributes:
+        weights: the weights, and what is gathered of those that are sharded.
+        gradients: of them.
+        optimizer: Adam's two averages.
+        copies: of the weights in the dtype of products.
+        activations: what the forward pass keeps.
+        temporary: the most that is there for a moment in the backward pass.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    copies: int
+    activations: int
+    temporary: int
+
+    @property
+    def total(self) -> int:
+        """At the peak."""
+        return sum(asdict(self).values())
+
+
+def count_memory(config: EncoderConfig, pack: PackSize, machine: Machine) -> Memory:
+    """Bytes of a training step of a `MaskedLM` trained by Adam, gradients of earlier micro-batches included.
+
+    Args:
+        config: the encoder, or its config.
+        pack: the largest micro-batch.
+        machine: what it is computed on.
+    """
+    counted = _Counted(config, pack, machine)
+    weights, shards = counted.weights, machine.shards
+    block, root = counted.block_weights, weights - counted.num_blocks * counted.block_weights
+    gathered, copies = 0, counted.copies
+    if shards > 1:  # the next block is gathered while one computes, and the gradients of one are reduced
+        gathered = (root + 2 * block) * machine.product + block * _FLOAT32
+        copies = 0
+    whole = weights * machine.weight
+    activations, temporary = counted.kept_and_temporary()
+    return Memory(
+        weights=-(-whole // shards) + gathered,
+        gradients=-(-whole // shards),
+        optimizer=-(-2 * whole // shards),
+        copies=copies,
+        activations=activations,
+        temporary=temporary,
+    )
+
+
+def largest_pack(
+    config: EncoderConfig, machine: Machine, *, longest: int, predicted: float | None, limit: int
+) -> int:
+    """The most tokens of a pack of full windows whose step needs at most `limit` bytes; 0 if no window fits.
+
+    Args:
+        config: the encoder, or its config.
+        machine: what it is computed on.
+        longest: tokens of a full window.
+        predicted: share of the tokens that is predicted.
+        limit: bytes.
+    """
+
+    def needs(sequences: int) -> int:
+        size = PackSize.full(sequences=sequences, longest=longest, predicted=predicted)
+        return count_memory(config, size, machine).total
+
+    fits, above = 0, 1
+    while needs(above) <= limit:
+        fits, above = above, 2 * above
+    while above - fits > 1:
+        middle = (fits + above) // 2
+        fits, above = (middle, above) if needs(middle) <= limit else (fits, middle)
+    return fits * longest
+
+
+class _Counted:
+    """The parts of one model and pack, bytes; rows are tokens."""
+
+    def __init__(self, config: EncoderConfig, pack: PackSize, machine: Machine) -> None:
+        self.config, self.pack, self.machine = config, pack, machine
+        self.c = machine.product
+        is_mapped = config.embedding_width != config.hidden_size
+        # A CPU's norms leave bfloat16 as it is; a GPU's compute and give float32 in mixed precision.
+        is_narrow = not machine.is_mixed or (machine.device == "cpu" and is_mapped)
+        self.s = self.c if is_narrow else _FLOAT32
+        self.num_blocks = 1 if config.shared_layers else config.num_layers
+        self.weights = count_parameters(_arguments(config), masked_lm=pack.predicted is not None)
+        self.block_weights = self._block_weights()
+
+    def _block_weights(self) -> int:
+        width, inner = self.config.hidden_size, self.config.intermediate_size
+        ups = 1 if self.config.feed_forward == "gelu" else 2
+        return 4 * width**2 + (ups + 1) * inner * width
+
+    @property
+    def copies(self) -> int:
+        """Of matrices in bfloat16, for mixed precision."""
+        config = self.config
+        narrow, width = config.embedding_width, config.hidden_size
+        blocks = 1 if self.machine.recomputes else self.num_blocks  # those of a block go with its pass
+        matrices = blocks * self.block_weights
+        matrices += width * narrow if width != narrow else 0
+        matrices += sum(CONV_STEM_WIDTHS) * narrow**2 if config.conv_stem else 0
+        if self.pack.predicted is not None:
+            matrices += width * narrow + narrow * config.vocab_size
+        return self.c * matrices if self.machine.is_mixed else 0
+
+    def kept_and_temporary(self) -> tuple[int, int]:
+        """What the forward pass keeps, and the most that comes on top of it in the backward pass."""
+        rows, config = self.pack.tokens, self.config
+        last = rows if self.pack.predicted is None else self.pack.predicted
+        blocks = [self.block(rows)] * (config.num_layers - 1) + [self.block(rows, kept=last)]
+        around = self.embeddings() + self.head()
+        in_loss = 2 * _FLOAT32 * (self.pack.predicted or 0) * config.vocab_size
+        ups = 2 if config.feed_forward == "gelu" else 3
+        in_block = rows * (2 * config.hidden_size * self.s + ups * config.intermediate_size * self.c)
+        if self.machine.recomputes:
+            inputs = config.num_layers * rows * config.hidden_size * self.s
+            return around + inputs, max(in_loss, in_block + max(blocks) - self.head())
+        return around + sum(blocks), max(in_loss, in_block - blocks[-1] - self.head())
+
+    def embeddings(self) -> int:
+        """Of the embeddings, and positions."""
+        config, rows = self.config, self.pack.tokens
+        width = config.embedding_width
+        found = rows * 3 * _INT64  # ids, positions, sequences
+        if config.embedding_norm:
+            found += self._norm(rows, width, self.machine.weight)
+        if config.dropout:
+            found += rows * width * self.machine.mask(self.machine.weight)
+        if width != config.hidden_size:
+            found += rows * width * self.c
+        if config.conv_stem:
+            found += rows * (6 * _INT64 + (3 if self.machine.is_mixed else 1) * width * self.c)
+        if config.positions == "rotary":
+            found += rows * config.hidden_size // config.num_heads * _FLOAT32
+        return found
+
+    def block(self, rows: int, *, kept: int | None = None) -> int:
+        """Of a block whose rows past attention are `kept`."""
+        config, c, s = self.config, self.c, self.s
+        kept = rows if kept is None else kept
+        width, inner = config.hidden_size, config.intermediate_size
+        is_gated, is_inside = config.feed_forward != "gelu", config.feed_forward_dropout == "inside"
+        inputs = 3 if s > c else 1
+        before = rows if config.norm_placement == "pre" else kept
+        found = self._norm(before, width, s) + self._norm(kept, width, s)
+        found += rows * inputs * width * c + self.attention()
+        found += kept * width * c  # of the map up
+        found += kept * (4 if is_gated else 2) * inner * c
+        if self._copies_mixed or kept < rows:
+            found += kept * width * c
+        if config.dropout:
+            found += kept * width * self.machine.mask(c)
+            found += kept * (inner if is_inside else width) * self.machine.mask(c)
+        return found
+
+    @property
+    def kernel(self) -> KernelName:
+        """That computes attention."""
+        if self.config.kernel != "auto":
+            return self.config.kernel
+        return fastest_kernel(
+            self.machine.device,
+            is_alibi=self.config.positions == "alibi",
+            is_full=self.pack.padded == self.pack.tokens,
+            dtype=torch.float32 if self.c == _FLOAT32 else torch.bfloat16,
+            dropout=self.config.attention_dropout,
+            width=self.config.hidden_size // self.config.num_heads,
+        )
+
+    @property
+    def _pads(self) -> bool:
+        is_padded = self.pack.padded > self.pack.tokens
+        return self.kernel == "eager" or (
+            self.kernel == "sdpa" and self.machine.device == "cuda" and is_padded
+        )
+
+    @property
+    def _has_bias(self) -> bool:
+        return self.config.positions == "alibi" or self.config.causal
+
+    @property
+    def _copies_mixed(self) -> bool:
+        """Whether what attention gives is copied before it is mapped."""
+        is_one_run = self.pack.padded == self.pack.tokens and not self.config.attention_dropout
+        return self._pads or (self.machine.device == "cpu" and not (is_one_run and not self._has_bias))
+
+    def attention(self) -> int:
+        """Of queries, keys, values, weights and what attention gives."""
+        config, c, pack = self.config, self.c, self.pack
+        rows = pack.padded if self._pads else pack.tokens
+        heads, width, is_dropping = config.num_heads, config.hidden_size, config.attention_dropout > 0
+        if self.kernel == "eager":
+            of_weight = (
+                _FLOAT32 + (c if self.s > c else 0) + ((c + self.machine.mask(c)) if is_dropping else 0)
+            )
+            return rows * 3 * width * c + rows * pack.longest * heads * of_weight
+        if self.machine.device == "cpu" and is_dropping:
+            return rows * 4 * width * c + pack.pairs * heads
+        if self.machine.device == "cpu" and self._has_bias:
+            return rows * 3 * width * _FLOAT32 + pack.pairs * heads * _FLOAT32
+        return rows * (4 * width * c + heads * _FLOAT32)
+
+    def head(self) -> int:
+        """Of the head that predicts tokens, the final norm and the loss."""
+        config, rows = self.config, self.pack.predicted
+        final = self._norm(self.pack.tokens if rows is None else rows, config.hidden_size, self.s)
+        final = final if config.norm_placement == "pre" else 0
+        if rows is None:
+            return final
+        narrow = config.embedding_width
+        normed = _FLOAT32 if self.machine.device == "cuda" and self.machine.is_mixed else self.c
+        inputs = rows * (config.hidden_size + 2 * narrow) * self.c + self._norm(rows, narrow, normed)
+        return final + inputs + rows * (config.vocab_size * _FLOAT32 + 2 * _INT64)
+
+    @staticmethod
+    def _norm(rows: int, width: int, element: int) -> int:
+        return rows * (width * element + 2 * _FLOAT32)
+
+
+def _arguments(config: EncoderConfig) -> dict[str, object]:
+    return {name: getattr(config, name) for name in EncoderConfig.__dataclass_fields__}

@@ -1,0 +1,218 @@
+"""The memory of a training step, counted from the config, beside what autograd really keeps on a CPU."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional as F  # noqa: N812 -- its usual name
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from dnalm.models import Encoder, MaskedLM, Packed
+from dnalm.models.memory import Arithmetic, Machine, Memory, PackSize, count_memory, largest_pack
+from dnalm.training import TrainerRecipe
+from tests.models import zoo
+
+LENGTHS = [64, 64, 64, 40, 64, 9]
+SIZES: Mapping[str, object] = {
+    "hidden_size": 128,
+    "intermediate_size": 320,
+    "num_layers": 6,
+    "vocab_size": 301,
+    "max_positions": 64,
+}
+
+
+class LiveBytes(TorchDispatchMode):
+    """Bytes of the storages that operations have made and that are still there.
+
+    Args:
+        there: tensors that were there before, which are not counted.
+    """
+
+    def __init__(self, there: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known = {tensor.untyped_storage()._cdata for tensor in there}
+
+    def __torch_dispatch__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        result = function(*args, **(kwargs or {}))
+        for each in tree_leaves(result):
+            if isinstance(each, Tensor):
+                self._add(each.untyped_storage())
+        return result
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key in self._known:
+            return
+        self._known.add(key)
+        self.now += storage.nbytes()
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._drop, key, storage.nbytes())
+
+    def _drop(self, key: int, num_bytes: int) -> None:
+        self._known.discard(key)
+        self.now -= num_bytes
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Bytes that autograd saved, that were alive when the loss was there, and at the peak of the step."""
+
+    saved: int
+    alive: int
+    peak: int
+
+
+def measure(model: MaskedLM, lengths: list[int], arithmetic: Arithmetic, predicted: int) -> Measured:
+    """A second micro-batch of a step, when gradients are there."""
+    model.train()
+    total, packed = sum(lengths), Packed.from_lengths(lengths)
+    ids, places = zoo.random_ids(total), torch.arange(predicted) * total // predicted
+    weights = {weight.untyped_storage()._cdata for weight in model.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if tensor.untyped_storage()._cdata not in weights:
+            kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    def loss() -> Tensor:
+        is_mixed = arithmetic == "bf16-mixed"
+        with torch.autocast("cpu", torch.bfloat16) if is_mixed else nullcontext():
+            return F.cross_entropy(model(ids, packed, places).float(), ids[places], reduction="sum")
+
+    loss().backward()
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss()
+    saved = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    kept.clear()
+    there = [each for weight in model.parameters() for each in (weight, weight.grad) if each is not None]
+    with LiveBytes([*there, ids, places, packed.cu_lengths]) as live:
+        found = loss()
+        alive = live.now
+        found.backward()
+    return Measured(saved, alive, live.peak)
+
+
+def counted(
+    encoder: Encoder, lengths: list[int], arithmetic: Arithmetic, predicted: int, *, recomputes: bool = False
+) -> Memory:
+    pack = PackSize(
+        tokens=sum(lengths),
+        sequences=len(lengths),
+        longest=max(lengths),
+        pairs=sum(length**2 for length in lengths),
+        predicted=predicted,
+    )
+    machine = Machine(device="cpu", arithmetic=arithmetic, recomputes=recomputes)
+    return count_memory(encoder, pack, machine)
+
+
+def modelled(name: str, arithmetic: Arithmetic, dropout: float) -> MaskedLM:
+    model = zoo.model(name, **SIZES, dropout=dropout, attention_dropout=dropout)
+    return model.bfloat16() if arithmetic == "bf16-true" else model
+
+
+@pytest.mark.parametrize("name", zoo.ARCHITECTURES)
+@pytest.mark.parametrize("arithmetic", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("lengths", [LENGTHS, [64] * 5], ids=["mixed", "full"])
+def test_what_is_kept_is_within_a_tenth_of_what_autograd_saves(
+    name: str, arithmetic: Arithmetic, dropout: float, lengths: list[int]
+) -> None:
+    model, predicted = modelled(name, arithmetic, dropout), sum(lengths) // 7
+    found = counted(model.encoder, lengths, arithmetic, predicted)
+    measured = measure(model, lengths, arithmetic, predicted)
+    kept = found.copies + found.activations
+    assert kept == pytest.approx(measured.saved, rel=0.05)
+    assert kept == pytest.approx(measured.alive, rel=0.05)
+    # a CPU's dropout draws its numbers and computes weights for the gradient beside what is counted
+    assert kept + found.temporary == pytest.approx(measured.peak, rel=0.13 if dropout else 0.1)
+
+
+@pytest.mark.parametrize("name", zoo.ARCHITECTURES)
+@pytest.mark.parametrize("arithmetic", ["32-true", "bf16-mixed"])
+def test_recomputed_blocks_keep_their_inputs(name: str, arithmetic: Arithmetic) -> None:
+    model, predicted = modelled(name, arithmetic, 0.0), sum(LENGTHS) // 7
+    TrainerRecipe(activation_checkpointing=True).parallel(model, (), None)
+    found = counted(model.encoder, LENGTHS, arithmetic, predicted, recomputes=True)
+    measured = measure(model, LENGTHS, arithmetic, predicted)
+    needed = found.activations + found.copies + found.temporary
+    assert needed == pytest.approx(measured.peak, rel=0.2)
+    whole = counted(model.encoder, LENGTHS, arithmetic, predicted)
+    assert measured.peak < whole.activations + whole.copies
+
+
+def test_a_known_model_by_hand() -> None:
+    """BERT-base in bf16 on a GPU, 64 windows of 512 tokens, 15 % predicted, by the lines of the docstring."""
+    encoder, pack = Encoder(vocab_size=4101), PackSize.full(sequences=64, longest=512, predicted=0.15)
+    found = count_memory(encoder, pack, Machine())
+    rows, few, wide, inner, heads = 64 * 512, round(64 * 512 * 0.15), 768, 3072, 12
+    norms = 2 * (4 * wide + 8)
+    inputs = (3 + 1) * 2 * wide  # of queries, keys and values, and of the map up
+    attention, feed_forward, masks = 4 * 2 * wide + 4 * heads, 2 * 2 * inner, 2 * wide
+    block = rows * (norms + inputs + attention + feed_forward + masks)
+    last = rows * (3 * 2 * wide + attention) + few * (norms + 2 * 2 * wide + feed_forward + masks)
+    embeddings = rows * (3 * 8 + 4 * wide + 8 + wide)
+    head = few * (3 * 2 * wide + 4 * wide + 8 + 4 * 4101 + 2 * 8)
+    assert found.activations == embeddings + 11 * block + last + head
+    parameters = sum(weight.numel() for weight in MaskedLM(encoder).parameters())
+    assert (found.weights, found.gradients, found.optimizer) == (
+        4 * parameters,
+        4 * parameters,
+        8 * parameters,
+    )
+    matrices = [part.weight for part in MaskedLM(encoder).modules() if isinstance(part, nn.Linear)]
+    assert found.copies == 2 * (
+        sum(weight.numel() for weight in matrices) + wide * 4101
+    )  # the tied decoder's
+    assert found.temporary == 2 * 4 * few * 4101
+    assert found.total == sum(
+        (found.weights, found.gradients, found.optimizer, found.copies, found.activations, found.temporary)
+    )
+
+
+def test_kernels_of_a_gpu_keep_no_weights_but_where_they_pad() -> None:
+    """Two sequences of 512 and two of 64: 1,152 tokens in a rectangle of 2,048."""
+    pack = PackSize(tokens=1152, sequences=4, longest=512, pairs=2 * (512**2 + 64**2), predicted=100)
+    kept = {}
+    for kernel in ("auto", "varlen", "sdpa", "eager"):
+        encoder = Encoder(vocab_size=37, num_layers=1, kernel=kernel, attention_dropout=0.0)  # type: ignore[arg-type]
+        kept[kernel] = count_memory(encoder, pack, Machine()).activations
+    assert kept["auto"] == kept["varlen"] < kept["sdpa"] < kept["eager"]
+    assert kept["sdpa"] - kept["varlen"] == (2048 - 1152) * (4 * 2 * 768 + 4 * 12)
+
+
+def test_ranks_that_shard_hold_their_part_and_gather_a_block_at_a_time() -> None:
+    encoder, pack = Encoder(vocab_size=37), PackSize.full(sequences=2, longest=64, predicted=0.15)
+    alone, shared = (count_memory(encoder, pack, Machine(shards=shards)) for shards in (1, 8))
+    assert (shared.gradients, shared.optimizer) == (-(-alone.gradients // 8), -(-alone.optimizer // 8))
+    assert alone.weights / 8 < shared.weights < alone.weights / 2
+    assert shared.activations == alone.activations
+
+
+def test_the_largest_pack_just_fits() -> None:
+    encoder, machine, limit = Encoder(vocab_size=4101), Machine(), 40 << 30
+    tokens = largest_pack(encoder, machine, longest=512, predicted=0.15, limit=limit)
+    needs = [
+        count_memory(encoder, PackSize.full(sequences=number, longest=512, predicted=0.15), machine).total
+        for number in (tokens // 512, tokens // 512 + 1)
+    ]
+    assert needs[0] <= limit < needs[1]
+    assert largest_pack(encoder, machine, longest=512, predicted=0.15, limit=1 << 20) == 0
