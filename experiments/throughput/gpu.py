@@ -40,6 +40,7 @@ from dnalm.evaluation.inference import InferenceQueue, LoadedModel
 from dnalm.models import Encoder, MaskedLM, Packed
 from dnalm.models.flops import count_flops
 from dnalm.models.kernels import KERNELS
+from dnalm.models.memory import Machine, PackSize, count_memory
 from dnalm.tokenizers import KmerTokenizer
 from dnalm.training import TrainerRecipe
 from dnalm.training.utilisation import dense_peak, matrix_rate
@@ -417,6 +418,14 @@ def _speed(bench: Bench, shape: Shape, tokens: int, kernel: str, *, compiled: bo
         predicted=len(pack.masked_M),
     ).training
     peak = dense_peak(NAME)
+    size = PackSize(
+        tokens=sum(pack.lengths),
+        sequences=len(pack.lengths),
+        longest=max(pack.lengths),
+        pairs=sum(length**2 for length in pack.lengths),
+        predicted=len(pack.masked_M),
+    )
+    expected = count_memory(model.encoder, size, Machine(device="cuda" if CUDA else "cpu")).total
     return {
         "tokens/s": round(sum(pack.lengths) / taken),
         "ms": round(taken * 1e3, 2),
@@ -424,6 +433,7 @@ def _speed(bench: Bench, shape: Shape, tokens: int, kernel: str, *, compiled: bo
         "of listed peak": round(work / taken / peak, 4) if peak else None,
         "of measured rate": round(work / taken / bench.rate, 4),
         "peak GiB": round(torch.cuda.max_memory_allocated() / 2**30, 2) if CUDA else None,
+        "counted GiB": round(expected / 2**30, 2),
         "warm-up s": round(warm_up, 1),
     }
 
