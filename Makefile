@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all test-wheel test-reliability bench-gpu check clean
+.PHONY: demo test test-all test-wheel test-reliability bench bench-gpu check clean
 
 demo: .venv/installed ## pretrain a tiny DNABERT-6 on the simulated clade
 	$(BIN)/dnalm pretrain experiment=dnabert size=tiny data=demo run.dir=runs/demo run.replace=true
@@ -24,6 +24,9 @@ test-reliability: .venv/installed-dev ## killed runs, for longer; figures go to 
 	rm -f $(DNALM_FIGURES)
 	$(BIN)/python -m pytest tests/reliability -m 'long or not long'
 	$(BIN)/python experiments/reliability/table.py
+
+bench: .venv/installed-dev ## whole training beside transformers.Trainer, on this CPU; half an hour, alone
+	$(BIN)/python experiments/throughput/training.py --out runs/bench $(BENCH)
 
 bench-gpu: .venv/installed-dev ## what this machine's GPU gives; BENCH='--size tiny' shows anywhere that it works
 	$(BIN)/python experiments/throughput/gpu.py --out runs/bench-gpu $(BENCH)

@@ -464,7 +464,7 @@ class _Windows(torch.utils.data.Dataset[dict[str, list[int]]]):
         return {"input_ids": self.rows[index]}
 
 
-def _padded(samples: Sequence[Mapping[str, list[int]]]) -> dict[str, Tensor]:
+def padded(samples: Sequence[Mapping[str, list[int]]]) -> dict[str, Tensor]:
     """A padded batch with 15 % of its tokens masked, as stock collators make it."""
     ids = [torch.tensor(sample["input_ids"]) for sample in samples]
     input_ids = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=PADDING)
@@ -478,7 +478,7 @@ def _padded(samples: Sequence[Mapping[str, list[int]]]) -> dict[str, Tensor]:
     }
 
 
-class _Clock(transformers.TrainerCallback):
+class Clock(transformers.TrainerCallback):
     """Times the steps after the first ten, in which kernels are chosen and compiled."""
 
     def __init__(self, skipped: int) -> None:
@@ -505,7 +505,7 @@ def _trainer_rate(bench: Bench, *, compiled: bool) -> float:
         "intermediate_size": 128,
     }
     config = transformers.BertConfig(vocab_size=shape.vocab_size, **(narrow if bench.tiny else {}))
-    windows, clock = _Windows(steps * each), _Clock(skipped)
+    windows, clock = _Windows(steps * each), Clock(skipped)
     arguments = transformers.TrainingArguments(
         output_dir=str(bench.out / "trainer"),
         max_steps=steps,
@@ -526,7 +526,7 @@ def _trainer_rate(bench: Bench, *, compiled: bool) -> float:
         model=transformers.BertForMaskedLM(config),
         args=arguments,
         train_dataset=windows,
-        data_collator=_padded,
+        data_collator=padded,
         callbacks=[clock],
     )
     trainer.train()

@@ -22,8 +22,8 @@ from transformers import BertConfig, BertForMaskedLM
 
 from dnalm.models import Encoder, MaskedLM, Packed
 
-SHAPE = {"vocab_size": 4101, "hidden_size": 256, "intermediate_size": 1024}
-LAYERS, HEADS, SEQUENCES, LONGEST, MASKED = 4, 4, 8, 512, 0.15
+VOCABULARY, LAYERS, WIDTH, HEAD_WIDTH = 4101, 4, 256, 64
+SEQUENCES, LONGEST, MASKED = 8, 512, 0.15
 
 
 def lengths_of(kind: str) -> list[int]:
@@ -32,21 +32,25 @@ def lengths_of(kind: str) -> list[int]:
     return [LONGEST if kind == "full" or i % 2 else uniform[i] for i in range(SEQUENCES)]
 
 
-def steps(lengths: list[int], dropout: float, *, autocast: bool) -> dict[str, Callable[[], None]]:
+def steps(
+    lengths: list[int], dropout: float, *, autocast: bool, layers: int = LAYERS, width: int = WIDTH
+) -> dict[str, Callable[[], None]]:
     """One optimizer step of each, on the same tokens."""
+    shape = {"vocab_size": VOCABULARY, "hidden_size": width, "intermediate_size": 4 * width}
+    heads = width // HEAD_WIDTH
     ours = MaskedLM(
-        Encoder(**SHAPE, num_layers=LAYERS, num_heads=HEADS, dropout=dropout, attention_dropout=dropout)
+        Encoder(**shape, num_layers=layers, num_heads=heads, dropout=dropout, attention_dropout=dropout)
     )
     config = BertConfig(
-        **SHAPE,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS,
+        **shape,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
     )
     stock = BertForMaskedLM(config).train()
     num_tokens = sum(lengths)
-    ids = torch.randint(5, SHAPE["vocab_size"], (num_tokens,))
+    ids = torch.randint(5, VOCABULARY, (num_tokens,))
     masked = torch.randperm(num_tokens)[: int(MASKED * num_tokens)].sort().values
     labels = torch.full((num_tokens,), -100)
     labels[masked] = ids[masked]
