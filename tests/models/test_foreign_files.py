@@ -296,6 +296,7 @@ def test_a_file_of_before_torch_1_6_is_named_and_how_to_convert_it(tmp_path: Pat
     assert _same(load_pretrained(tmp_path), model)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # of torch 2.11, where it reads a sparse tensor
 @pytest.mark.parametrize(
     ("change", "found"),
     [
