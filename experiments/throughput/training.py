@@ -1,6 +1,6 @@
 """Whole training beside `transformers.Trainer`: the same BERT, windows, recipe and precision, in turn.
 
-    python experiments/throughput/training.py --out runs/bench      # half an hour, alone on two cores
+    python experiments/throughput/training.py --out runs/bench      # about an hour, alone on two cores
 
 4 layers of 256, DNABERT-6's vocabulary, 8 windows a step: `full` are all of 512 tokens, `mix` are DNABERT's,
 half of them full and the others of uniform length. `dnalm` is a whole `dnalm pretrain`, with its loader,
@@ -199,7 +199,7 @@ def cases(*, tiny: bool) -> list[Case]:
         return [Case(windows="mix", precision="fp32", dropout=0.1, layers=1, width=64, steps=SKIPPED + 2)]
     kinds = product(("full", "mix"), ("fp32", "bf16"), (0.1, 0.0))
     small = [
-        Case(windows=windows, precision=precision, dropout=dropout, layers=4, width=256, steps=60)
+        Case(windows=windows, precision=precision, dropout=dropout, layers=4, width=256, steps=24)
         for windows, precision, dropout in kinds
     ]
     large = Case(windows="full", precision="bf16", dropout=0.0, layers=12, width=768, steps=SKIPPED + 5)
