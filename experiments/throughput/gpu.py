@@ -411,23 +411,13 @@ def _speed(bench: Bench, shape: Shape, tokens: int, kernel: str, *, compiled: bo
         step()
     _wait()
     warm_up, taken = time.perf_counter() - began, seconds_of(step, repeats=3 if bench.tiny else 12)
-    work = count_flops(
-        model.encoder,
-        tokens=sum(pack.lengths),
-        pairs=sum(length**2 for length in pack.lengths),
-        predicted=len(pack.masked_M),
-    ).training
+    predicted = len(pack.masked_M)
+    size = PackSize.of(pack.lengths, predicted=predicted)
+    work = count_flops(model.encoder, tokens=size.tokens, pairs=size.pairs, predicted=predicted).training
     peak = dense_peak(NAME)
-    size = PackSize(
-        tokens=sum(pack.lengths),
-        sequences=len(pack.lengths),
-        longest=max(pack.lengths),
-        pairs=sum(length**2 for length in pack.lengths),
-        predicted=len(pack.masked_M),
-    )
     expected = count_memory(model.encoder, size, Machine(device="cuda" if CUDA else "cpu")).total
     return {
-        "tokens/s": round(sum(pack.lengths) / taken),
+        "tokens/s": round(size.tokens / taken),
         "ms": round(taken * 1e3, 2),
         "TFLOP/s": round(work / taken / 1e12, 2),
         "of listed peak": round(work / taken / peak, 4) if peak else None,
@@ -479,19 +469,28 @@ def padded(samples: Sequence[Mapping[str, list[int]]]) -> dict[str, Tensor]:
 
 
 class Clock(transformers.TrainerCallback):
-    """Times the steps after the first ten, in which kernels are chosen and compiled."""
+    """Times the steps after the first ones, in which kernels are chosen and compiled.
+
+    Args:
+        skipped: how many these are.
+
+    Attributes:
+        seconds: that the others took.
+        tokens: of them, where `Trainer` counts tokens.
+    """
 
     def __init__(self, skipped: int) -> None:
-        self.skipped, self.began, self.seconds = skipped, 0.0, 0.0
+        self.skipped, self.began, self.seconds, self.tokens = skipped, 0.0, 0.0, 0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: object) -> None:  # noqa: ANN401, ARG002
         """Start, or read, the clock."""
         if state.global_step == self.skipped:
             _wait()
-            self.began = time.perf_counter()
+            self.began, self.tokens = time.perf_counter(), state.num_input_tokens_seen
         if state.global_step == state.max_steps:
             _wait()
             self.seconds = time.perf_counter() - self.began
+            self.tokens = state.num_input_tokens_seen - self.tokens
 
 
 def _trainer_rate(bench: Bench, *, compiled: bool) -> float:
