@@ -25,7 +25,7 @@ test-reliability: .venv/installed-dev ## killed runs, for longer; figures go to 
 	$(BIN)/python -m pytest tests/reliability -m 'long or not long'
 	$(BIN)/python experiments/reliability/table.py
 
-bench: .venv/installed-dev ## whole training beside transformers.Trainer, on this CPU; about an hour, alone
+bench: .venv/installed-dev ## whole training beside transformers.Trainer, on this CPU, with nothing else running
 	$(BIN)/python experiments/throughput/training.py --out runs/bench $(BENCH)
 
 bench-gpu: .venv/installed-dev ## what this machine's GPU gives; BENCH='--size tiny' shows anywhere that it works
