@@ -13,7 +13,10 @@ test set), `majority` (the accuracy there of the most frequent class of training
 and checksum, by part), `steps`, `steps_done`, `diverged` (with `first_train_loss` and
 `end_train_loss`, by which that is judged), `best_step` (of the checkpoint that is left), `seed`, `model`,
 `seconds`, `parameters`, `trained_parameters`, `tokens_per_s`, `data_wait` (share of the time of training in
-which it waited for the loader) and `peak_memory` (bytes). Of a task from peaks there are `balance`, and the
+which it waited for the loader) and `peak_memory` (bytes). Where the encoder trains there are
+`activation_checkpointing` (whether activations were computed again), `memory_counted` (bytes of a step by the
+sizes of the model and of the largest micro-batch) and `memory_available` (bytes of a GPU that tensors may
+take; null on a CPU). Of a task from peaks there are `balance`, and the
 files that `dnalm.evaluation.peak_report` describes.
 """
 
@@ -108,6 +111,7 @@ def _summary(finetuning: Finetuning, data: SequenceData, module: FinetuneModule)
         "tokens_per_s": round(finetuning.throughput.tokens_per_s),
         "data_wait": round(finetuning.throughput.data_wait, 4),
         "peak_memory": peak_memory_bytes(finetuning.trainer.device),
+        **(finetuning.capacity.figures() if finetuning.capacity else {}),
         "parameters": module.num_parameters,
         "trained_parameters": module.num_trained,
         "seconds": round(time.perf_counter() - finetuning.began, 1),

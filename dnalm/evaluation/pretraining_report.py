@@ -85,6 +85,7 @@ def report_pretraining(
             "data_wait": round(throughput.data_wait, 4),
             **_rounded(throughput.utilisation(module, fitter.world_size)),
             "peak_memory": peak_memory_bytes(pretraining.trainer.device),
+            **(pretraining.capacity.figures() if pretraining.capacity else {}),
             "seconds": round(time.perf_counter() - pretraining.began, 1),
         }
     )

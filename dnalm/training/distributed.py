@@ -63,6 +63,11 @@ class Ranks:
         """Whether this process speaks and writes for all."""
         return self.rank == 0
 
+    @property
+    def sharing(self) -> int:
+        """Ranks that hold one copy of what is sharded: a machine's, or all where each machine has one."""
+        return self.world_size if self.local_world_size == 1 else self.local_world_size
+
 
 def ranks_of_environment(cluster: Cluster, environment: Mapping[str, str] = os.environ) -> Ranks | None:
     """The place that the environment names; None if nothing has started several processes.

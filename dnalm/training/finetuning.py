@@ -61,6 +61,7 @@ from dnalm.models import (
     fit_vocabulary,
 )
 from dnalm.models.layers import PoolingName
+from dnalm.models.memory import PackSize
 from dnalm.tokenizers import BpeRecipe, KmerTokenizer, Tokenizer, load_tokenizer
 from dnalm.training.callbacks import EarlyStop
 from dnalm.training.checkpoint import read_state
@@ -500,17 +501,26 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
                 part: find_or_embed(network, data, part, cache=cache, device=device)
                 for part in self.division.parts
             }
+        trainer = self.trainer
+        if not network.frozen:
+            trainer = self.fit_memory(network.encoder, self._largest_pack(data))
         plan = StepPlan(
             optimizer=self.optim,
             schedule=self.schedule(total_steps=self.num_steps),
             seed=self.seed,
             global_batch=self.batch.global_size,
             stop_flags=self.stop_flags,
-            parallel=self.trainer.parallel,
-            exact=self.trainer.strategy == "exact",
+            parallel=trainer.parallel,
+            exact=trainer.strategy == "exact",
         )
         balanced = self.tuning.class_weights == "balanced"
         return FinetuneModule(network, self.task, self.division, plan, balanced=balanced)
+
+    def _largest_pack(self, data: SequenceData) -> PackSize:
+        """Of sequences like the one of most bases that trains, all of whose hidden states are pooled."""
+        longest = int(np.argmax(self.division.train.lengths))
+        pieces = data.reader("train").read(longest, reverse=False, index=0).pieces
+        return PackSize.of([*pieces.lengths.tolist()] * self.batch.micro_size, predicted=None)
 
     def contract(self, data: SequenceData) -> Contract:
         """What must not change: the rows, how they are read, and what of the model trains."""

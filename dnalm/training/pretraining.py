@@ -46,6 +46,7 @@ from dnalm.data.targets import AbsentTrack
 from dnalm.errors import ConfigError
 from dnalm.limits import Steps
 from dnalm.models import Encoder, MaskedLM, Packed
+from dnalm.models.memory import PackSize
 from dnalm.tokenizers import BpeRecipe, Tokenizer
 from dnalm.training.model_directory import write_model_directory
 from dnalm.training.objectives import (
@@ -515,6 +516,7 @@ class Pretraining(Run[GenomeData, MaskedLMTraining]):
         """The network for the tokenizer's ids, and how it is trained."""
         seed_everything(self.seed, verbose=False)
         network = self._network(data)
+        trainer = self.fit_memory(network.encoder, self._largest_pack(data))
         names = [genome.name for genome in data.opened]
         plan = TrainingPlan(
             token_bases=data.tokenizer.token_bases,
@@ -526,8 +528,8 @@ class Pretraining(Run[GenomeData, MaskedLMTraining]):
             species=names if 1 < len(names) <= _LOGGED else (),
             species_of=np.array([number for number, _ in data.validation_windows]),
             stop_flags=self.stop_flags,
-            parallel=self.trainer.parallel,
-            exact=self.trainer.strategy == "exact",
+            parallel=trainer.parallel,
+            exact=trainer.strategy == "exact",
         )
         if not self.learned.on_tracks:
             return MaskedLMTraining(network, plan)
@@ -562,6 +564,13 @@ class Pretraining(Run[GenomeData, MaskedLMTraining]):
         if network is not made and self.embedding_init == "informed":
             inform_embeddings(network, tokenizer.token_bases)
         return network
+
+    def _largest_pack(self, data: GenomeData) -> PackSize:
+        """Of full-length windows, as many tokens predicted as the highest rate says."""
+        masking, content = self.masking, self.batch.micro_size * self.windows.max_tokens
+        rate = 1.0 if masking.loss_on == "all" else max(masking.rate, masking.final_rate or 0.0)
+        longest = self.windows.max_tokens + data.tokenizer.special.num_wrapping
+        return PackSize.of([longest] * self.batch.micro_size, predicted=math.ceil(rate * content))
 
     def contract(self, data: GenomeData) -> Contract:
         """See `contract_of`."""

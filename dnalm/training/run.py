@@ -20,7 +20,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
@@ -36,8 +36,10 @@ from dnalm.data import BatchPlan
 from dnalm.errors import CheckpointError, ConfigError, NumericsError
 from dnalm.grants import program
 from dnalm.limits import Seed
-from dnalm.models import has_weights
+from dnalm.models import EncoderConfig, has_weights
+from dnalm.models.memory import PackSize
 from dnalm.training.callbacks import MetricsFile, ProgressBar, Throughput
+from dnalm.training.capacity import Capacity, decide
 from dnalm.training.checkpoint import CheckpointFolder, SavePolicy, choose, open_checkpoint
 from dnalm.training.checkpointing import Checkpointing, SaveTimes
 from dnalm.training.distributed import (
@@ -122,6 +124,7 @@ class Run(ABC, Generic[Data, Module]):
         start: where it has started.
         module: what trains.
         fitter: Lightning's trainer of the last fit.
+        capacity: what the largest pack takes of the device's memory; None where the encoder is not trained.
         losses: `LossHistory.summary` of the run that has come to its end; empty before.
 
     Raises:
@@ -160,6 +163,7 @@ class Run(ABC, Generic[Data, Module]):
         )
         self.module: Module
         self.fitter: Trainer
+        self.capacity: Capacity | None = None
         self.losses: Mapping[str, object] = {}
         self._contract: Contract = {}
         self._folder: RunFolder | None = None  # once the run has started
@@ -218,6 +222,17 @@ class Run(ABC, Generic[Data, Module]):
 
     def select_weights(self, data: Data, module: Module) -> None:
         """Load the weights that are to be left, on every process; by default those of the last step stay."""
+
+    def fit_memory(self, encoder: EncoderConfig, pack: PackSize) -> TrainerRecipe:
+        """The recipe with what `activation_checkpointing=auto` comes to for a model and its largest pack.
+
+        A process that only starts the others leaves that to them, and needs no GPU.
+        """
+        if self.launches:
+            return self.trainer
+        passes = self.batch.accumulation(self.ranks.world_size)
+        self.capacity = decide(self.trainer, encoder, pack, passes=passes)
+        return replace(self.trainer, activation_checkpointing=self.capacity.recomputes)
 
     def train(self) -> None:
         """Train to the last step, and leave the run directory; called on every process of the run.
@@ -380,6 +395,8 @@ class Run(ABC, Generic[Data, Module]):
         self.throughput.load(start.state.get("throughput", {}))
         if self.ranks.first:
             self.introduce(data, self.module)
+            if self.capacity and (sentence := self.capacity.sentence()):
+                stdout.print(sentence)
             if not has_weights(self.run.model):
                 self.write_model(data, self.module, weights=None, heads={}, steps=start.step)
         self._fit(data)

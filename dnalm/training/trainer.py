@@ -262,7 +262,8 @@ class TrainerRecipe:
         tf32: on GPUs, multiply what is in 32 bits with 10 bits of mantissa, several times as fast.
         deterministic: use algorithms that give the same bits each time: a GPU's fastest do not, a CPU's do.
         activation_checkpointing: compute activations again in the backward pass rather than keep them: about
-            a third more time, memory for one block's activations rather than for all.
+            a third more time, memory for one block's activations rather than for all. `auto` does so where
+            they do not fit a GPU; see `dnalm.training.capacity`.
         compile: let torch.compile fuse each block.
         gradient_clip: largest norm of the whole gradient; 0 does not clip.
         validate_every: steps between validations.
@@ -289,7 +290,7 @@ class TrainerRecipe:
     precision: Precision | None = None
     tf32: bool = False
     deterministic: bool = False
-    activation_checkpointing: bool = False
+    activation_checkpointing: bool | Literal["auto"] = "auto"
     compile: bool = False
     gradient_clip: NonNegativeFloat = 1.0
     validate_every: PositiveInt = 1000
@@ -394,7 +395,7 @@ class TrainerRecipe:
         for block in model.encoder.blocks:
             if self.compile:
                 block.forward = torch.compile(block.forward, dynamic=True)
-            if self.activation_checkpointing:
+            if self.activation_checkpointing is True:  # the run has put its decision in place of auto
                 block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         if mesh is None:
             return
@@ -514,12 +515,12 @@ class TrainerRecipe:
         else:
             return SingleProcess(device="cuda:0" if device == "cuda" else device)
         strategy.parallel_devices = [
-            torch.device(device, self._gpu_of(number)) if device == "cuda" else torch.device("cpu")
+            torch.device(device, self.gpu_of(number)) if device == "cuda" else torch.device("cpu")
             for number in range(ranks.local_world_size)
         ]
         return strategy
 
-    def _gpu_of(self, local_rank: int) -> int:
+    def gpu_of(self, local_rank: int) -> int:
         """The GPU of a process; where SLURM shows each task its own alone (--gpus-per-task), the only one."""
         return 0 if torch.cuda.device_count() == 1 else local_rank
 

@@ -25,6 +25,7 @@ WAYS = {
     ],
     "bf16-mixed, sharded, recomputed": [
         "experiment=dnabert2", "trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=2",
+        "trainer.activation_checkpointing=true",
     ],
     "bf16-mixed, replicated, learned weights": [
         "experiment=logo_multitask", "weighting=uncertainty", "trainer=ddp", "trainer.accelerator=cpu",
