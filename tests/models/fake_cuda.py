@@ -1,31 +1,35 @@
-"""Every family and kernel forward on CUDA tensors that hold nothing, on a machine without a GPU.
+"""Every family and kernel forward and backward on CUDA tensors that hold nothing, on a machine without a GPU.
 
-    python -m tests.models.fake_cuda <guard library>
+    LD_PRELOAD=<guard library> python -m tests.models.fake_cuda
 
 PyTorch's fake tensors know shape, dtype and device, and refuse what mixes devices and what would wait for a
-value from the device. Indexing them wants a device guard for CUDA, which the library has: it does nothing.
-Prints one JSON object a case: what it came to. What the kernels compute, gradients, and FlexAttention, which
-asks for a device, only a GPU can show.
+value from the device. Indexing them wants a device guard for CUDA; the backward pass wants an accelerator
+that torch is built with, and orders work by its streams and events. The library has both, and they do
+nothing; torch looks for accelerators when it is imported, hence LD_PRELOAD. FlexAttention is called
+uncompiled, since dynamo does not trace fake tensors of a mode. Prints one JSON object a case: what it came
+to. What the kernels compute only a GPU can show.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nested._internal.sdpa as jagged_sdpa
 from torch import Tensor
+from torch._ops import HigherOrderOperator
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.nn import functional as F  # noqa: N812 -- its usual name
-from torch.nn.attention import SDPBackend
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.nn.attention import SDPBackend, flex_attention
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
+from torch.utils._pytree import tree_leaves
 
-from dnalm.models import MaskedLM, Packed
+from dnalm.models import Encoder, MaskedLM, Packed, kernels
 from tests.models import zoo
 
 RAGGED, FULL = [16, 1, 13, 7], [16, 16, 16]
@@ -37,26 +41,64 @@ CASES = [
     ("auto", RAGGED, 0.0, True),
     ("auto", FULL, 0.1, True),
     ("auto", RAGGED, 0.0, False),
+    ("flex", RAGGED, 0.0, True),
 ]
-MASKED, ALIBI = 9, "dnabert2"
+MASKED = 9
 
+# Families whose launches are counted
+LAUNCHES = ["bert", "dnabert2", "nt_v2"]
 
 _COPIES = ("_to_copy", "copy_", "lift_fresh")
+# These neither alias their arguments nor launch a kernel
+_WITHOUT_KERNEL = (
+    "detach",
+    "lift_fresh",
+    "empty",
+    "empty_like",
+    "empty_strided",
+    "new_empty",
+    "_unsafe_view",
+)
 
 
-class Crossings(TorchDispatchMode):
-    """Collects the copies between devices."""
+class Watch(TorchDispatchMode):
+    """Collects the copies between devices, and counts the operations that launch a kernel on a GPU."""
+
+    supports_higher_order_operators = True
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: list[str] = []
+        self.crossings: list[str] = []
+        self.launches = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN204
         out = func(*args, **(kwargs or {}))
+        if isinstance(func, HigherOrderOperator):  # FlexAttention
+            self.launches += 1
+            return out
+        name = func.overloadpacket.__name__
         kinds = {x.device.type for x in (*args, out) if isinstance(x, Tensor)}
-        if len(kinds) > 1 and func.overloadpacket.__name__ in _COPIES:
-            self.seen.append(f"{func}: {sorted(kinds)}")
+        if len(kinds) > 1 and name in _COPIES:
+            self.crossings.append(f"{func}: {sorted(kinds)}")
+        tensors = [each for each in tree_leaves(out) if isinstance(each, Tensor)]
+        aliases = [each.alias_info for each in func._schema.returns]
+        is_view = any(alias is not None and not alias.is_write for alias in aliases)
+        self.launches += bool(tensors) and not is_view and name not in _WITHOUT_KERNEL
         return out
+
+
+def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What a GPU would run compiled; what it traces on its way is not counted."""
+
+    def call(*inputs: object, **options: object) -> object:
+        watch = _get_current_dispatch_mode()
+        assert isinstance(watch, Watch)
+        launches = watch.launches
+        out = function(*inputs, **options)
+        watch.launches = launches + 1
+        return out
+
+    return call
 
 
 @contextmanager
@@ -68,51 +110,76 @@ def autocast(enabled: bool) -> Iterator[None]:
         yield
     finally:
         torch.set_autocast_enabled("cuda", False)
+        torch.clear_autocast_cache()
 
 
-def case(family: str, kernel: str, lengths: list[int], *, dropout: float, in_bf16: bool) -> dict[str, object]:
-    """What the forward pass of a training step came to."""
+def case(encoder: Callable[[], Encoder], lengths: list[int], *, in_bf16: bool) -> dict[str, object]:
+    """What the forward and backward pass of a training step came to."""
     # Nothing may ask for a value that lies on the device
     shapes = ShapeEnv(allow_scalar_outputs=False, allow_dynamic_output_shape_ops=False)
-    with FakeTensorMode(shape_env=shapes), Crossings() as crossings:
+    with FakeTensorMode(shape_env=shapes):
         with torch.device("cuda"):
-            widths = {"hidden_size": 64, "num_layers": 2, "max_positions": 16}
-            model = MaskedLM(
-                zoo.encoder(family, kernel=kernel, dropout=0.1, attention_dropout=dropout, **widths)
-            )
+            model = MaskedLM(encoder()).train()
             ids, ends = torch.randint(3, 9, (sum(lengths),)), torch.zeros(len(lengths) + 1, dtype=torch.int32)
             masked = torch.zeros(MASKED, dtype=torch.int64)
-        crossings.seen.clear()  # of the initial weights
         packed = Packed(ends, max(lengths))
-        with autocast(in_bf16):
-            chosen = model.encoder._layout(ids, packed).kernel
-            logits = model.train()(ids, packed, masked)
+        with autocast(in_bf16), Watch() as forward:
+            logits = model(ids, packed, masked)
             loss = F.cross_entropy(logits, masked, reduction="sum")
+        with Watch() as backward:
+            loss.backward()  # type: ignore[no-untyped-call]
+        with autocast(in_bf16), Watch():
+            chosen = model.encoder._layout(ids, packed).kernel
+    gradients = {str(name): weight.grad for name, weight in model.named_parameters()}
     return {
+        "alibi": model.encoder.positions == "alibi",
+        "dropout": model.encoder.attention_dropout > 0,
+        "asked": model.encoder.kernel,
         "kernel": chosen,
         "shape": list(logits.shape),
         "logits": f"{logits.dtype} {logits.device.type}",
         "loss": f"{loss.dtype} {loss.device.type}",
-        "crossings": crossings.seen,
+        "gradients": sorted(
+            {"none" if x is None else f"{x.dtype} {x.device.type}" for x in gradients.values()}
+        ),
+        "crossings": forward.crossings + backward.crossings,
+        "launches": [forward.launches, backward.launches],
     }
 
 
-def main(library: str) -> None:
+def encoder_of(family: str, kernel: str, attention_dropout: float) -> Encoder:
+    """A narrow one of two layers."""
+    widths = {"hidden_size": 64, "num_layers": 2, "max_positions": 16}
+    return zoo.encoder(family, kernel=kernel, dropout=0.1, attention_dropout=attention_dropout, **widths)
+
+
+def published(family: str) -> Encoder:
+    """One of twelve layers with the dropout of its recipe, but for that of attention, which is none."""
+    sizes = zoo.SIZES | {"hidden_size": 64, "num_layers": 12, "attention_dropout": 0.0, "kernel": "auto"}
+    return Encoder(**zoo.switches(family) | sizes)  # type: ignore[arg-type]
+
+
+def main() -> None:
     """Print what all cases came to."""
-    ctypes.CDLL(library)
     # It would ask what the GPU can do
     jagged_sdpa._select_sdp_backend = lambda *_: SDPBackend.FLASH_ATTENTION
+    kernels._compile_once = as_one_kernel  # type: ignore[assignment]
+    flex_attention._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = True
     for family in zoo.ARCHITECTURES:
         for kernel, lengths, dropout, in_bf16 in CASES:
-            if family == ALIBI and not dropout:
-                continue  # FlexAttention
-            about = {"family": family, "asked": kernel, "full": lengths is FULL, "bf16": in_bf16}
-            try:
-                found = case(family, kernel, lengths, dropout=dropout, in_bf16=in_bf16)
-            except Exception as error:
-                found = {"error": f"{type(error).__name__}: {error}"}
-            print(json.dumps(about | found), flush=True)
+            report(family, partial(encoder_of, family, kernel, dropout), lengths, in_bf16)
+    for family in LAUNCHES:
+        report(f"published {family}", partial(published, family), RAGGED, True)
+
+
+def report(name: str, encoder: Callable[[], Encoder], lengths: list[int], in_bf16: bool) -> None:
+    """Print one."""
+    try:
+        found = case(encoder, lengths, in_bf16=in_bf16)
+    except Exception as error:
+        found = {"error": f"{type(error).__name__}: {error}"}
+    print(json.dumps({"name": name, "full": lengths is FULL, "bf16": in_bf16, **found}), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()
