@@ -31,6 +31,18 @@ bench: .venv/installed-dev ## whole training beside transformers.Trainer, on thi
 bench-gpu: .venv/installed-dev ## what this machine's GPU gives; BENCH='--size tiny' shows anywhere that it works
 	$(BIN)/python experiments/throughput/gpu.py --out runs/bench-gpu $(BENCH)
 
+# What dnalm needs to train beside torch, Lightning, transformers and their like, for CPython 3.12
+CARRIED := annotated-types hydra-core lightning omegaconf platformdirs pybigtools pydantic pydantic_core typing_extensions \
+	typing-inspection
+FOR_LINUX := --only-binary=:all: --python-version 3.12 --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64
+WITH_PINS := --quiet --disable-pip-version-check --no-deps --constraint constraints.txt
+
+.whl: constraints.txt Makefile ## wheels that a machine with a GPU lacks, where it reaches no registry
+	rm -rf $@ $@.part
+	$(PYTHON) -m pip download $(WITH_PINS) $(FOR_LINUX) --dest $@.part $(CARRIED)
+	$(PYTHON) -m pip wheel $(WITH_PINS) --wheel-dir $@.part antlr4-python3-runtime  # which has none to download
+	mv $@.part $@
+
 check: .venv/installed-dev ## format, lint, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

@@ -67,6 +67,13 @@ def test_every_dependency_is_pinned_and_none_is_known_to_be_hostile() -> None:
     assert [name for name, bad in HOSTILE.items() if pinned[name] in bad] == []
 
 
+def test_wheels_for_a_machine_without_a_registry_are_pinned() -> None:
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    carried = re.search(r"^CARRIED := (.+)$", makefile, re.MULTILINE)[1].split()  # type: ignore[index]
+    names = {name.replace("_", "-") for name in [*carried, "antlr4-python3-runtime"]}
+    assert {"hydra-core", "omegaconf", "pydantic", "pydantic-core"} <= names <= set(pins())
+
+
 def test_an_import_opens_no_connection_and_starts_no_process() -> None:
     done = subprocess.run(
         [sys.executable, "-c", WATCHED], capture_output=True, text=True, check=True, cwd=ROOT
