@@ -13,8 +13,8 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import ModuleType
 
-# As on an image of torch and its companions; httpx2 and what it needs stand for httpx, which older hub clients
-# take
+# As on an image of torch and its companions; httpx2 and what it needs stand for httpx, which older clients of
+# the hub take
 IMAGE = """
 absl-py accelerate aiohappyeyeballs aiohttp aiosignal annotated-doc anyio attrs certifi charset-normalizer
 click cloudpickle contourpy cycler filelock fonttools frozenlist fsspec grpcio h11 hf-xet httpcore

@@ -73,6 +73,14 @@ def test_a_checkpoint_between_two_micro_batches_holds_shards(tmp_path: Path) -> 
     assert torch.equal(weights(saved), weights(plain))
 
 
+def test_validation_before_the_first_step_changes_nothing(tmp_path: Path) -> None:
+    """Weights that FSDP2 gathers first in inference mode, Lightning's own on GPUs, cannot train afterwards."""
+    validated, plain = (train(tmp_path, way, world=2) for way in ("validated", "once"))
+    assert [rank["backend"] for rank in validated] == ["cpu:gloo"] * 2
+    assert [rank["validated"] for rank in validated] == [[0, STEPS]] * 2
+    assert torch.equal(weights(validated), weights(plain))
+
+
 @pytest.mark.parametrize("way", ["once", "bf16"])
 def test_machines_shard_each_by_itself_and_replicate_between(way: str, tmp_path: Path) -> None:
     two, alone = train(tmp_path, way, world=4, on_each=2), train(tmp_path, way, world=2)
