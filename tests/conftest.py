@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def same_environment() -> Iterator[None]:
-    """What a command run in a test's own process sets for its programs, it does not set for the next test's."""
+    """What a command in a test's own process sets for its programs, it does not set for the next test's."""
     before = dict(os.environ)
     yield
     for name in os.environ.keys() - before.keys():

@@ -90,7 +90,7 @@ def metric_of(kind: TaskKind, name: MetricName, *, num_outputs: int) -> Metric:
     """A figure of a task as a function of labels and scores."""
 
     def metric(labels: Labels, scores: Scores) -> float:
-        answers, truth = torch.as_tensor(scores), torch.as_tensor(labels)
+        answers, truth = torch.tensor(scores), torch.tensor(labels)  # copies: a file's are read-only
         return judge([name], kind, answers, truth, num_outputs=num_outputs)[name]
 
     return metric

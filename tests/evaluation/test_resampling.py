@@ -81,6 +81,13 @@ def test_spearman_of_many_equal_values_is_that_of_scipy() -> None:
     assert metric_of("regression", "spearman", num_outputs=1)(labels, scores) == pytest.approx(expected)
 
 
+def test_what_a_file_gave_read_only_is_judged_without_a_warning() -> None:
+    labels, scores = np.array([0, 1, 1, 0]), np.array([0.1, 0.9, 0.2, 0.3])
+    for column in (labels, scores):
+        column.flags.writeable = False
+    assert accuracy(labels, scores) == 0.75
+
+
 def test_clusters_of_one_item_are_items_and_copies_within_clusters_add_nothing() -> None:
     """Ten copies of an item carry no more than it: by clusters the interval stays, by items it shrinks."""
     rng = np.random.default_rng(0)
