@@ -41,6 +41,8 @@ class Encoder(EncoderConfig, nn.Module):
         window_tokens: longest sequence that it was trained on, special tokens not counted, where its
             directory says so; `load_pretrained` sets it. Longer sequences may be read, but learned positions
             beyond it keep their initial values.
+        stream: dtype of hidden states between sublayers, if another one is wanted than comes of itself, as
+            bfloat16 in mixed precision, where norms give float32.
 
     Raises:
         ConfigError: see `EncoderConfig`.
@@ -50,6 +52,7 @@ class Encoder(EncoderConfig, nn.Module):
         super().__post_init__()
         nn.Module.__init__(self)
         self.window_tokens: int | None = None
+        self.stream: torch.dtype | None = None
         num_blocks = 1 if self.shared_layers else self.num_layers
         is_pre_norm = self.norm_placement == "pre"
         self.embeddings = Embeddings(self)
@@ -84,12 +87,13 @@ class Encoder(EncoderConfig, nn.Module):
             ConfigError: the kernel cannot run where the tokens are.
         """
         layout = self._layout(ids_N, packed)
-        hidden_ND: Tensor = self.embeddings(ids_N, layout, annotations_NC)
+        hidden_ND: Tensor = layout.in_stream(self.embeddings(ids_N, layout, annotations_NC))
         *blocks, last = self._layers()
         for block in blocks:
             hidden_ND = block(hidden_ND, layout)
         hidden_ND = last(hidden_ND, layout, kept_M)
-        return hidden_ND if self.final_norm is None else self.final_norm(hidden_ND)
+        hidden_ND = hidden_ND if self.final_norm is None else self.final_norm(hidden_ND)
+        return hidden_ND if self.stream is None else hidden_ND.float()
 
     def hidden_states(self, ids_N: Tensor, packed: Packed) -> Iterator[Tensor]:
         """The embeddings, then each block's hidden states in turn, (N, D); the last as `forward` gives it."""
@@ -129,7 +133,7 @@ class Encoder(EncoderConfig, nn.Module):
                 expected=f"at most max_positions={self.max_positions}, special tokens included",
                 fix="use shorter windows, or train with a larger max_positions",
             )
-        layout = replace(packed.layout(ids_N.shape[0]), causal=self.causal)
+        layout = replace(packed.layout(ids_N.shape[0]), causal=self.causal, stream=self.stream)
         head_width = self.hidden_size // self.num_heads
         if self.positions == "rotary":
             layout = replace(layout, rotation=Rotation.at(layout.position_N, head_width=head_width))
@@ -194,6 +198,26 @@ class MaskedLM(nn.Module):
         logits_MV: Tensor = self.head(hidden_MD, self.encoder.embeddings.token.weight)
         return logits_MV
 
+    def loss(
+        self,
+        ids_N: Tensor,
+        packed: Packed,
+        masked_M: Tensor,
+        labels_M: Tensor,
+        annotations_NC: Tensor | None = None,
+    ) -> Tensor:
+        """Summed loss of the true ids at the masked positions, nats, () float32.
+
+        Args:
+            ids_N: as of `forward`, like all but one.
+            packed: where each sequence lies.
+            masked_M: places among the packed tokens.
+            labels_M: their true ids, (M,), int64.
+            annotations_NC: as of `Encoder.forward`.
+        """
+        hidden_MD = self.encoder(ids_N, packed, annotations_NC, masked_M)
+        return self.head.loss(hidden_MD, self.encoder.embeddings.token.weight, labels_M)
+
     def encode(self, ids_N: Tensor, packed: Packed, annotations_NC: Tensor | None = None) -> Tensor:
         """Hidden states of all packed tokens, (N, D); arguments as of `forward`."""
         hidden_ND: Tensor = self.encoder(ids_N, packed, annotations_NC)
@@ -210,6 +234,11 @@ class MaskedLM(nn.Module):
             hidden_ND.index_select(0, masked_M), self.encoder.embeddings.token.weight
         )
         return logits_MV
+
+    def predicted_loss(self, hidden_ND: Tensor, masked_M: Tensor, labels_M: Tensor) -> Tensor:
+        """As `loss`, from the encoder's hidden states of all packed tokens, (N, D)."""
+        token_VE = self.encoder.embeddings.token.weight
+        return self.head.loss(hidden_ND.index_select(0, masked_M), token_VE, labels_M)
 
 
 _MOST_OUTPUTS = 1 << 20

@@ -20,6 +20,8 @@ from dnalm.models.config import CONV_STEM_WIDTHS, EncoderConfig
 from dnalm.models.kernels import KERNELS, Dropout, attention_maps
 from dnalm.models.packing import Layout
 
+PLAIN_DEVICES = ("cpu",)  # where products are as written: elsewhere three are one, or have rows of zeros
+
 
 class Embeddings(nn.Module):
     """Token ids to the first hidden states: the normalised sum of several vectors (Devlin et al. 2019).
@@ -122,7 +124,9 @@ class Attention(nn.Module):
     """Multi-head self-attention with biased projections (Vaswani et al. 2017; BERT).
 
     Queries, keys and values have a projection each, rather than one for all three, so that adapters
-    can be put on one of them and published weights map name by name.
+    can be put on one of them and published weights map name by name. A GPU computes the three as one
+    product, which reads, and in mixed precision converts, the hidden states once; the last bits of gradients
+    may differ. A CPU gains nothing by it, and a projection under an adapter is asked by itself.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -136,8 +140,7 @@ class Attention(nn.Module):
 
     def forward(self, hidden_ND: Tensor, layout: Layout, kept_M: Tensor | None = None) -> Tensor:
         """The values of its sequence mixed for each token, (N, D), or for those at `kept_M`, (M, D)."""
-        query_NHK, key_NHK = self._queries_and_keys(hidden_ND, layout)
-        value_NHK = self._split_heads(self.value(hidden_ND))
+        query_NHK, key_NHK, value_NHK = self._projected(hidden_ND, layout)
         dropout = self.dropout if self.training else 0.0
         mixed_NHK = KERNELS[layout.kernel].attend(query_NHK, key_NHK, value_NHK, layout, dropout)
         if kept_M is not None:
@@ -147,17 +150,23 @@ class Attention(nn.Module):
 
     def maps(self, hidden_ND: Tensor, layout: Layout) -> Tensor:
         """Attention weights before dropout, (B, H, L, L), whatever the kernel; see `attention_maps`."""
-        return attention_maps(*self._queries_and_keys(hidden_ND, layout), layout)
+        query_NHK, key_NHK, _ = self._projected(hidden_ND, layout)
+        return attention_maps(query_NHK, key_NHK, layout)
 
-    def _queries_and_keys(self, hidden_ND: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
-        query_NHK = self._split_heads(self.query(hidden_ND))
-        key_NHK = self._split_heads(self.key(hidden_ND))
+    def _projected(self, hidden_ND: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, (N, H, K) each, the first two turned where positions are rotations."""
+        maps = self.query, self.key, self.value
+        if hidden_ND.device.type in PLAIN_DEVICES or any(type(each) is not nn.Linear for each in maps):
+            parts = [each(hidden_ND) for each in maps]
+        else:
+            weight = torch.cat([each.weight for each in maps])
+            bias = torch.cat([each.bias for each in maps])
+            parts = [*F.linear(hidden_ND, weight, bias).chunk(3, dim=1)]
+        num_tokens, width = hidden_ND.shape
+        query, key, value = (x.view(num_tokens, self.num_heads, width // self.num_heads) for x in parts)
         if layout.rotation is None:
-            return query_NHK, key_NHK
-        return layout.rotation.turn(query_NHK), layout.rotation.turn(key_NHK)
-
-    def _split_heads(self, x_ND: Tensor) -> Tensor:
-        return x_ND.view(x_ND.shape[0], self.num_heads, x_ND.shape[1] // self.num_heads)
+            return query, key, value
+        return layout.rotation.turn(query), layout.rotation.turn(key), value
 
 
 class FeedForward(nn.Module):
@@ -218,9 +227,10 @@ class Block(nn.Module):
             transformed_ND = self.feed_forward(self.feed_forward_norm(hidden_ND))
             output_ND: Tensor = hidden_ND + self.feed_forward_dropout(transformed_ND)
         else:
-            hidden_ND = self.attention_norm(hidden_ND)
+            hidden_ND = layout.in_stream(self.attention_norm(hidden_ND))
             transformed_ND = self.feed_forward(hidden_ND)
             output_ND = self.feed_forward_norm(hidden_ND + self.feed_forward_dropout(transformed_ND))
+            output_ND = layout.in_stream(output_ND)
         return output_ND
 
     def attention_maps(self, hidden_ND: Tensor, layout: Layout) -> Tensor:
@@ -250,12 +260,18 @@ def initialize(module: nn.Module, *, std: float) -> None:
             part.reset_parameters()
 
 
+_ROWS_TOGETHER = 64  # of the decoder; a multiple for which matrix products have kernels
+
+
 class MaskedLMHead(nn.Module):
     """Hidden states to scores of every token id (Devlin et al. 2019).
 
     A dense layer, erf-GELU and layer norm, then the transposed token embeddings, which the caller
     passes in: the decoder is tied by being the same tensor, so it is neither stored nor counted twice.
     NT has a decoder of its own.
+
+    On a GPU the product with the decoder has rows of zeros up to a multiple of 64, which are cut off again:
+    with DNABERT-6's 4,101 ids one row of the logits in eight would begin where tensor cores can load it.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -274,7 +290,21 @@ class MaskedLMHead(nn.Module):
             token_VE: the token embeddings, which only a tied decoder uses.
         """
         decoder_VE = token_VE if self.decoder is None else self.decoder.weight
-        return F.linear(self.norm(F.gelu(self.dense(hidden_MD))), decoder_VE, self.bias)
+        states_ME = self.norm(F.gelu(self.dense(hidden_MD)))
+        missing = -len(decoder_VE) % _ROWS_TOGETHER
+        if missing == 0 or hidden_MD.device.type in PLAIN_DEVICES:
+            return F.linear(states_ME, decoder_VE, self.bias)
+        padded_VE, padded_V = F.pad(decoder_VE, (0, 0, 0, missing)), F.pad(self.bias, (0, missing))
+        return F.linear(states_ME, padded_VE, padded_V)[:, : len(decoder_VE)]
+
+    def loss(self, hidden_MD: Tensor, token_VE: Tensor, labels_M: Tensor) -> Tensor:
+        """Summed loss of the true ids, nats, () float32; arguments as of `forward`."""
+        return summed_cross_entropy(self(hidden_MD, token_VE), labels_M)
+
+
+def summed_cross_entropy(logits_MV: Tensor, labels_M: Tensor) -> Tensor:
+    """The sum of the losses, nats, in float32 whatever the logits are: bfloat16 has 8 bits for a sum."""
+    return F.cross_entropy(logits_MV.float(), labels_M, reduction="sum")
 
 
 class MissingHead(MaskedLMHead):

@@ -9,7 +9,8 @@ stream's, m of an element that dropout has drawn):
 - weights: P x 4 (2 in bf16-true), as much for gradients, twice as much for Adam; all of it divided by the
   ranks that shard. In mixed precision a copy of every matrix in bfloat16, which the products keep.
 - a norm: its input, D s, and a mean and a deviation, 8, a token.
-- a product: its input, D c. Where the stream is wider than c, queries, keys and values keep a copy each.
+- a product: its input, D c. Where the stream is wider than c, queries, keys and values keep a copy each; on
+  a GPU, where they are one product, one, and the weights of the three side by side.
 - attention, fused (FlashAttention, flex, a CPU's): queries, keys, values and outputs, 4 D c, and a sum for
   each head, 4 H; no L x L. A CPU with dropout: a byte for each pair and head besides. A CPU with ALiBi or
   causal and no dropout: the weights in float32, 4 for each pair and head, and inputs in float32. `eager`: two
@@ -90,12 +91,14 @@ class Machine:
         arithmetic: precision of weights and arithmetic.
         shards: ranks that share weights, gradients and optimizer state.
         recomputes: whether blocks are computed again in the backward pass.
+        bf16_residual: whether the residual stream is in bfloat16, in bf16-mixed.
     """
 
     device: Literal["cpu", "cuda"] = "cuda"
     arithmetic: Arithmetic = "bf16-mixed"
     shards: int = 1
     recomputes: bool = False
+    bf16_residual: bool = False
 
     @property
     def weight(self) -> int:
@@ -154,10 +157,9 @@ def count_memory(config: EncoderConfig, pack: PackSize, machine: Machine) -> Mem
     counted = _Counted(config, pack, machine)
     weights, shards = counted.weights, machine.shards
     block, root = counted.block_weights, weights - counted.num_blocks * counted.block_weights
-    gathered, copies = 0, counted.copies
+    gathered, copies = 0, counted.copies(gathered=shards > 1)
     if shards > 1:  # the next block is gathered while one computes, and the gradients of one are reduced
         gathered = (root + 2 * block) * machine.product + block * _FLOAT32
-        copies = 0
     whole = weights * machine.weight
     activations, temporary = counted.kept_and_temporary()
     return Memory(
@@ -179,7 +181,8 @@ class _Counted:
         is_mapped = config.embedding_width != config.hidden_size
         # A CPU's norms leave bfloat16 as it is; a GPU's compute and give float32 in mixed precision.
         is_narrow = not machine.is_mixed or (machine.device == "cpu" and is_mapped)
-        self.s = self.c if is_narrow else _FLOAT32
+        self.s = self.c if is_narrow or machine.bf16_residual else _FLOAT32
+        self.n = _FLOAT32 if machine.is_mixed and machine.device == "cuda" else self.s  # of a norm's input
         self.num_blocks = 1 if config.shared_layers else config.num_layers
         self.weights = count_parameters(_arguments(config), masked_lm=pack.predicted is not None)
         self.block_weights = self._block_weights()
@@ -189,18 +192,20 @@ class _Counted:
         ups = 1 if self.config.feed_forward == "gelu" else 2
         return 4 * width**2 + (ups + 1) * inner * width
 
-    @property
-    def copies(self) -> int:
-        """Of matrices in bfloat16, for mixed precision."""
+    def copies(self, *, gathered: bool) -> int:
+        """Of matrices: in bfloat16 for mixed precision, if not gathered so; of projections side by side."""
         config = self.config
         narrow, width = config.embedding_width, config.hidden_size
-        blocks = 1 if self.machine.recomputes else self.num_blocks  # those of a block go with its pass
-        matrices = blocks * self.block_weights
+        joined = 3 * width**2 if self.machine.device == "cuda" else 0
+        # those of a block that is computed again go with its pass
+        blocks, layers = (1, 1) if self.machine.recomputes else (self.num_blocks, config.num_layers)
+        matrices = blocks * (self.block_weights - joined)
         matrices += width * narrow if width != narrow else 0
         matrices += sum(CONV_STEM_WIDTHS) * narrow**2 if config.conv_stem else 0
         if self.pack.predicted is not None:
             matrices += width * narrow + narrow * config.vocab_size
-        return self.c * matrices if self.machine.is_mixed else 0
+        is_copied = self.machine.is_mixed and not gathered
+        return self.c * (layers * joined + (matrices if is_copied else 0))
 
     def kept_and_temporary(self) -> tuple[int, int]:
         """What the forward pass keeps, and the most that comes on top of it in the backward pass."""
@@ -239,9 +244,9 @@ class _Counted:
         kept = rows if kept is None else kept
         width, inner = config.hidden_size, config.intermediate_size
         is_gated, is_inside = config.feed_forward != "gelu", config.feed_forward_dropout == "inside"
-        inputs = 3 if s > c else 1
+        inputs = 3 if s > c and self.machine.device == "cpu" else 1
         before = rows if config.norm_placement == "pre" else kept
-        found = self._norm(before, width, s) + self._norm(kept, width, s)
+        found = self._norm(before, width, self.n) + self._norm(kept, width, self.n)
         found += rows * inputs * width * c + self.attention()
         found += kept * width * c  # of the map up
         found += kept * (4 if is_gated else 2) * inner * c
@@ -302,7 +307,7 @@ class _Counted:
     def head(self) -> int:
         """Of the head that predicts tokens, the final norm and the loss."""
         config, rows = self.config, self.pack.predicted
-        final = self._norm(self.pack.tokens if rows is None else rows, config.hidden_size, self.s)
+        final = self._norm(self.pack.tokens if rows is None else rows, config.hidden_size, self.n)
         final = final if config.norm_placement == "pre" else 0
         if rows is None:
             return final

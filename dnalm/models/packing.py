@@ -89,6 +89,7 @@ class Layout:
         rotation: how queries and keys turn; None where positions enter otherwise.
         kernel: how attention is computed, as `kernels.prepare` decides.
         prepared: what that kernel computed once for all blocks: a mask, or ends of sequences.
+        stream: dtype of hidden states between sublayers, if another one is wanted than comes of itself.
     """
 
     max_length: int
@@ -104,11 +105,16 @@ class Layout:
     rotation: Rotation | None = None
     kernel: KernelName = "eager"
     prepared: Tensor | BlockMask | None = None
+    stream: torch.dtype | None = None
 
     @property
     def num_sequences(self) -> int:
         """B."""
         return self.lengths_B.shape[0]
+
+    def in_stream(self, hidden_ND: Tensor) -> Tensor:
+        """Hidden states as they go from sublayer to sublayer, (N, D)."""
+        return hidden_ND if self.stream is None else hidden_ND.to(self.stream)
 
     def pad(self, packed: Tensor) -> Tensor:
         """(N, ...) to (B, L, ...), zeros after the end of each sequence."""

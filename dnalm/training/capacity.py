@@ -117,6 +117,7 @@ def _needed(
         arithmetic=trainer.arithmetic,
         shards=ranks.sharing if trainer.strategy == "fsdp" else 1,
         recomputes=recomputes,
+        bf16_residual=trainer.bf16_residual,
     )
     counted = count_memory(encoder, pack, machine).total
     whole = count_memory(encoder, pack, Machine(arithmetic=trainer.arithmetic))

@@ -37,7 +37,6 @@ import torch.distributed as dist
 from lightning.pytorch import seed_everything
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 -- its usual name
 
 from dnalm.data import Batch, Corpus, HiddenTensors, Masking, WindowRecipe
 from dnalm.data.batch import MASKED_TOKENS
@@ -46,6 +45,7 @@ from dnalm.data.targets import AbsentTrack
 from dnalm.errors import ConfigError
 from dnalm.limits import Steps
 from dnalm.models import Encoder, MaskedLM, Packed
+from dnalm.models.layers import summed_cross_entropy
 from dnalm.models.memory import PackSize
 from dnalm.tokenizers import BpeRecipe, Tokenizer
 from dnalm.training.model_directory import write_model_directory
@@ -124,11 +124,6 @@ def bits_of_marginals(logits_MV: Tensor, indicator: Tensor, hidden: HiddenTensor
     counts = torch.bincount(hidden.pair_base_P, minlength=len(hidden.base_X))
     mean = (sums / counts).clamp_min(_TINY)
     return -mean.log() / math.log(2)
-
-
-def summed_cross_entropy(logits_MV: Tensor, labels_M: Tensor) -> Tensor:
-    """The sum of the losses, nats, in float32 whatever the logits are: bfloat16 has 8 bits for a sum."""
-    return F.cross_entropy(logits_MV.float(), labels_M, reduction="sum")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +221,10 @@ class MaskedLMTraining(StepTraining):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """The sum of the micro-batch's losses; dropout is keyed by (seed, step, micro-batch)."""
         self.key_dropout(batch_index)
-        loss = summed_cross_entropy(self(batch), batch.labels_M)
+        packed = Packed(cu_lengths=batch.cu_lengths, max_length=batch.max_length)
+        loss: Tensor = self.model.loss(
+            batch.ids_N, packed, batch.targets_M, batch.labels_M, batch.annotations_NC
+        )
         self.add_to_step(batch, loss)
         return loss
 
@@ -344,8 +342,8 @@ class MultiObjectiveTraining(MaskedLMTraining):
             sums = sum_over_ranks(to_device([*self.own_targets.values()], self.device))
             self.counts = dict(zip(self.own_targets, sums.float(), strict=True))
         hidden_ND = self.encode(batch)
-        logits_MV = self.model.predict(hidden_ND, batch.targets_M)
-        losses = {self.masked_tokens: summed_cross_entropy(logits_MV, batch.labels_M)}
+        predicted = self.model.predicted_loss(hidden_ND, batch.targets_M, batch.labels_M)
+        losses = {self.masked_tokens: predicted}
         for name, task in self.named_tasks():
             losses[name] = task.loss(*task.on_batch(hidden_ND, batch))
         self._add_losses(batch, losses)

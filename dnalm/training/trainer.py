@@ -5,9 +5,9 @@ where a checkpoint is read from: a folder of named tensors, once the model lies 
 layout had written it. Lightning's loops are set from the step alone, so that a run may continue with other
 numbers of ranks and of micro-batches.
 
-The model is changed from outside, in this order: blocks are compiled, what is compiled may be computed again
-for the gradient, and the whole is sharded. The compiler leaves alone what `checkpoint` calls, so that a block
-compiled around it would not be compiled at all. Names of weights stay as they are.
+The model is changed from outside, in this order: embeddings, blocks and the head with its loss are compiled,
+blocks may be computed again for the gradient, and the whole is sharded. The compiler leaves alone what
+`checkpoint` calls, so that a block compiled around it would not be compiled at all. Names of weights stay.
 
 Adverts, tips and harmless warnings of the frameworks are silenced one by one, so that a warning we have not
 judged still shows.
@@ -262,9 +262,10 @@ class TrainerRecipe:
         tf32: on GPUs, multiply what is in 32 bits with 10 bits of mantissa, several times as fast.
         deterministic: use algorithms that give the same bits each time: a GPU's fastest do not, a CPU's do.
         activation_checkpointing: compute activations again in the backward pass rather than keep them: about
-            a third more time, memory for one block's activations rather than for all. `auto` does so where
-            they do not fit a GPU; see `dnalm.training.capacity`.
-        compile: let torch.compile fuse each block.
+            a third more time, memory for one block's activations rather than for all.
+        compile: let torch.compile fuse the embeddings, each block, and the head with its loss.
+        bf16_residual: in bf16-mixed, hand hidden states from sublayer to sublayer in bfloat16 rather than in
+            float32: half the bytes between them, and additions of 8 bits.
         gradient_clip: largest norm of the whole gradient; 0 does not clip.
         validate_every: steps between validations.
         checkpoint_every: steps between checkpoints.
@@ -292,6 +293,7 @@ class TrainerRecipe:
     deterministic: bool = False
     activation_checkpointing: bool | Literal["auto"] = "auto"
     compile: bool = False
+    bf16_residual: bool = False
     gradient_clip: NonNegativeFloat = 1.0
     validate_every: PositiveInt = 1000
     checkpoint_every: PositiveInt = 1000
@@ -392,10 +394,15 @@ class TrainerRecipe:
             heads: further modules that train, each sharded by itself.
             mesh: of the ranks that shard it, or of machines and their ranks; it stays whole if absent.
         """
-        for block in model.encoder.blocks:
-            if self.compile:
-                block.forward = torch.compile(block.forward, dynamic=True)
-            if self.activation_checkpointing is True:  # the run has put its decision in place of auto
+        encoder = model.encoder
+        encoder.stream = torch.bfloat16 if self.bf16_residual else None
+        if self.compile:
+            parts = [(module, "forward") for module in (encoder.embeddings, *encoder.blocks)]
+            parts += [(model.head, "loss")] if isinstance(model, MaskedLM) else []
+            for module, method in parts:
+                setattr(module, method, torch.compile(getattr(module, method), dynamic=True))
+        if self.activation_checkpointing is True:  # the run has put its decision in place of auto
+            for block in encoder.blocks:
                 block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         if mesh is None:
             return
@@ -405,9 +412,9 @@ class TrainerRecipe:
             reduce_dtype=torch.float32 if is_mixed else None,
             cast_forward_inputs=False,
         )
-        for module in (*model.encoder.blocks, model, *heads):
+        for module in (*encoder.blocks, model, *heads):
             fully_shard(module, mesh=mesh, mp_policy=policy)
-        for method in ("encode", "predict"):
+        for method in ("encode", "predict", "loss", "predicted_loss"):
             if hasattr(model, method):
                 register_fsdp_forward_method(model, method)
 
@@ -415,13 +422,22 @@ class TrainerRecipe:
         """Refuse what cannot be computed, before any process is started.
 
         Raises:
-            ConfigError: the global batch does not divide evenly; there is no such accelerator, or too few.
+            ConfigError: the global batch does not divide evenly; there is no such accelerator, or too few;
+                a residual stream in bfloat16 outside bf16-mixed.
         """
         passes = batch.accumulation(self.world_size)
         if self.device == "cuda":
             self._check_gpus()
         if self.strategy == "exact":
             check_exact(self.world_size, passes)
+        if self.bf16_residual and self.arithmetic != "bf16-mixed":
+            raise ConfigError(
+                "CFG-18",
+                where="trainer.bf16_residual, trainer.precision",
+                found=f"a residual stream in bfloat16, in {self.arithmetic}",
+                expected="bf16-mixed, where hidden states are wider than what products take",
+                fix="set trainer.precision=bf16-mixed, or trainer.bf16_residual=false",
+            )
 
     def _check_gpus(self) -> None:
         ranks, here = self.ranks(), torch.cuda.device_count()

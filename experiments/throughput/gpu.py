@@ -238,8 +238,7 @@ def stepper(model: MaskedLM, pack: Pack) -> Callable[[], Tensor]:
 
     def step() -> Tensor:
         with torch.autocast(DEVICE.type, torch.bfloat16):
-            logits_MV = model(pack.ids_N, pack.packed, pack.masked_M)
-        loss = F.cross_entropy(logits_MV.float(), labels_M)
+            loss = model.loss(pack.ids_N, pack.packed, pack.masked_M, labels_M) / len(labels_M)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -312,8 +311,8 @@ def _curve(model: MaskedLM, place: torch.device, steps: int, *, narrow: bool) ->
         ids = torch.randint(FIRST, 25, (512,), generator=generator)
         shown = ids.index_fill(0, masked, MASK)
         with torch.autocast(place.type, torch.bfloat16, enabled=narrow):
-            logits = model(shown.to(place), on_device, masked.to(place))
-        loss = F.cross_entropy(logits.float(), ids[masked].to(place))
+            summed = model.loss(shown.to(place), on_device, masked.to(place), ids[masked].to(place))
+        loss = summed / len(masked)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -377,20 +376,24 @@ def _trainer(name: str) -> list[str]:
 # How fast it is
 
 
+RECIPES = (TrainerRecipe(), TrainerRecipe(compile=True), TrainerRecipe(compile=True, bf16_residual=True))
+
+
 def throughput(bench: Bench) -> Found:
-    """Steps of each model by kernel, compiled or not, and pack size."""
+    """Steps of each model by kernel, pack size, compiled or not, and residual stream."""
     rows: list[Found] = []
     for name, shape in SHAPES.items():
         for tokens in shape.packs[:1] if bench.tiny else shape.packs:
             for kernel, changes in _ways(shape):
                 if kernel == "eager" or changes:
                     continue
-                for compiled in (False, True) if CUDA else (False,):
-                    if bench.left_s < (60 if compiled else 40):
+                for recipe in RECIPES if CUDA else RECIPES[:1]:
+                    if bench.left_s < (60 if recipe.compile else 40):
                         return {"rows": rows, "stopped": "the time was short"}
-                    row = {"model": name, "pack": tokens, "kernel": kernel, "compiled": compiled}
+                    row = {"model": name, "pack": tokens, "kernel": kernel, "compiled": recipe.compile}
+                    row["residual"] = "bf16" if recipe.bf16_residual else "fp32"
                     try:
-                        row |= _speed(bench, shape, 300 if bench.tiny else tokens, kernel, compiled=compiled)
+                        row |= _speed(bench, shape, 300 if bench.tiny else tokens, kernel, recipe)
                     except Exception as error:  # such as too little memory; the next row may fit
                         row["failed"] = _said(error)
                     rows.append(row)
@@ -398,10 +401,10 @@ def throughput(bench: Bench) -> Found:
     return {"rows": rows}
 
 
-def _speed(bench: Bench, shape: Shape, tokens: int, kernel: str, *, compiled: bool) -> Found:
+def _speed(bench: Bench, shape: Shape, tokens: int, kernel: str, recipe: TrainerRecipe) -> Found:
     torch.manual_seed(0)
     model = MaskedLM(shape.encoder(tiny=bench.tiny, kernel=kernel)).to(DEVICE).train()
-    TrainerRecipe(compile=compiled).parallel(model, (), None)
+    recipe.parallel(model, (), None)
     pack = Pack.make(shape, tokens)
     step = stepper(model, pack)
     if CUDA:
@@ -415,7 +418,8 @@ def _speed(bench: Bench, shape: Shape, tokens: int, kernel: str, *, compiled: bo
     size = PackSize.of(pack.lengths, predicted=predicted)
     work = count_flops(model.encoder, tokens=size.tokens, pairs=size.pairs, predicted=predicted).training
     peak = dense_peak(NAME)
-    expected = count_memory(model.encoder, size, Machine(device="cuda" if CUDA else "cpu")).total
+    machine = Machine(device="cuda" if CUDA else "cpu", bf16_residual=recipe.bf16_residual)
+    expected = count_memory(model.encoder, size, machine).total
     return {
         "tokens/s": round(size.tokens / taken),
         "ms": round(taken * 1e3, 2),

@@ -24,7 +24,6 @@ from torch import Tensor
 from torch._ops import HigherOrderOperator
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
-from torch.nn import functional as F  # noqa: N812 -- its usual name
 from torch.nn.attention import SDPBackend, flex_attention
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 from torch.utils._pytree import tree_leaves
@@ -124,12 +123,12 @@ def case(encoder: Callable[[], Encoder], lengths: list[int], *, in_bf16: bool) -
             masked = torch.zeros(MASKED, dtype=torch.int64)
         packed = Packed(ends, max(lengths))
         with autocast(in_bf16), Watch() as forward:
-            logits = model(ids, packed, masked)
-            loss = F.cross_entropy(logits, masked, reduction="sum")
+            loss = model.loss(ids, packed, masked, masked)
         with Watch() as backward:
             loss.backward()  # type: ignore[no-untyped-call]
         with autocast(in_bf16), Watch():
             chosen = model.encoder._layout(ids, packed).kernel
+            logits = model(ids, packed, masked)
     gradients = {str(name): weight.grad for name, weight in model.named_parameters()}
     return {
         "alibi": model.encoder.positions == "alibi",
@@ -137,6 +136,7 @@ def case(encoder: Callable[[], Encoder], lengths: list[int], *, in_bf16: bool) -
         "asked": model.encoder.kernel,
         "kernel": chosen,
         "shape": list(logits.shape),
+        "stride": list(logits.stride()),
         "logits": f"{logits.dtype} {logits.device.type}",
         "loss": f"{loss.dtype} {loss.device.type}",
         "gradients": sorted(

@@ -1,8 +1,8 @@
-"""Blocks compiled as for a GPU: few graphs, none of them broken, none made again for another pack.
+"""Models compiled as for a GPU: few graphs, none of them broken, none made again for another pack.
 
-A CPU takes paths of its own in two places, which are put out of the way here: it knows the lengths of a pack
-without waiting, and it has a dropout of its own. The graphs are those that a GPU would get; what its compiler
-makes of them only a GPU can show.
+A CPU takes paths of its own in three places, which are put out of the way here: it knows the lengths of a
+pack without waiting, it has a dropout of its own, and it computes products apart that a GPU joins. The graphs
+are those that a GPU would get; what its compiler makes of them only a GPU can show.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
-from dnalm.models import MaskedLM, Packed
+from dnalm.models import MaskedLM, Packed, layers
 from dnalm.models.kernels import Dropout
 from dnalm.training.trainer import TrainerRecipe
 from tests.models import zoo
@@ -39,8 +39,9 @@ WAYS = [
     *((name, True, "eager") for name in FAMILIES if name != "alibi"),
 ]
 NUM_PACKS = 14
-# Of a block, and of the last one, which keeps chosen places only; in training, and in evaluation
-GRAPHS = 2
+# Of the embeddings, of a block, and of the last one, which keeps chosen places only; in training and in
+# evaluation. In training another of the head and its loss
+GRAPHS = 3
 
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # the compiler looks at it
 
@@ -49,6 +50,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning"
 def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(Packed, "_runs", lambda _self: None)
     monkeypatch.setattr(Dropout, "forward", nn.Dropout.forward)
+    monkeypatch.setattr(layers, "PLAIN_DEVICES", ())
     torch._dynamo.reset()
     counters.clear()
     yield
@@ -69,20 +71,25 @@ def _model(name: str, recipe: TrainerRecipe, *, dropout: float = 0.0) -> MaskedL
     return model
 
 
+def _loss(model: MaskedLM, number: int) -> torch.Tensor:
+    ids, packed, places = _pack(number)
+    return model.loss(ids, packed, places, ids[places])
+
+
 def _graphs() -> int:
     return counters["stats"]["unique_graphs"]
 
 
 @pytest.mark.parametrize(("name", "recomputed", "backend"), WAYS)
-def test_two_graphs_serve_packs_of_any_length(
+def test_few_graphs_serve_packs_of_any_length(
     name: str, recomputed: bool, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     model = _model(name, TrainerRecipe(compile=True, activation_checkpointing=recomputed), dropout=0.1)
     for number in range(NUM_PACKS):
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            model(*_pack(number)).float().sum().backward()
-        assert _graphs() == (GRAPHS if number <= 3 else 2 * GRAPHS)
+            _loss(model, number).backward()
+        assert _graphs() == (1 + GRAPHS if number <= 3 else 1 + 2 * GRAPHS)
         if number in (3, 9):
             with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
                 model.eval()(*_pack(number))
@@ -91,15 +98,15 @@ def test_two_graphs_serve_packs_of_any_length(
 
 
 @pytest.mark.parametrize("name", ["rotary", "alibi"])
-def test_logits_and_gradients_are_those_of_the_blocks_as_written(
+def test_losses_and_gradients_are_those_of_the_model_as_written(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     found = []
     for recipe in (TrainerRecipe(), TrainerRecipe(compile=True, activation_checkpointing=True)):
         model = _model(name, recipe)
-        logits = model(*_pack(3))
-        logits.sum().backward()
-        found.append((logits, {key: weight.grad for key, weight in model.named_parameters()}))
-    assert _graphs() == GRAPHS
+        loss = _loss(model, 3)
+        loss.backward()
+        found.append((loss, {key: weight.grad for key, weight in model.named_parameters()}))
+    assert _graphs() == 1 + GRAPHS
     torch.testing.assert_close(found[1], found[0], atol=0, rtol=0)

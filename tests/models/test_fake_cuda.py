@@ -81,6 +81,7 @@ def test_shapes_and_dtypes_are_those_of_mixed_precision(cases: list[dict[str, An
         found = case["shape"], case["logits"], case["loss"], case["gradients"]
         expected = [MASKED, zoo.VOCAB], f"torch.{dtype} cuda", "torch.float32 cuda", ["torch.float32 cuda"]
         assert found == expected, case
+        assert case["stride"] == [64, 1], "rows begin where tensor cores load"
 
 
 def test_auto_takes_what_the_table_says(cases: list[dict[str, Any]]) -> None:

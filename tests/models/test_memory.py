@@ -153,6 +153,31 @@ def test_recomputed_blocks_keep_their_inputs(name: str, arithmetic: Arithmetic) 
     assert measured.peak < whole.activations + whole.copies
 
 
+@pytest.mark.parametrize("name", zoo.ARCHITECTURES)
+def test_a_residual_stream_in_bfloat16_is_counted(name: str) -> None:
+    model, predicted = modelled(name, "bf16-mixed", 0.0), sum(LENGTHS) // 7
+    TrainerRecipe(precision="bf16-mixed", bf16_residual=True).parallel(model, (), None)
+    machine = Machine(device="cpu", arithmetic="bf16-mixed", bf16_residual=True)
+    found = count_memory(model.encoder, PackSize.of(LENGTHS, predicted=predicted), machine)
+    measured = measure(model, LENGTHS, "bf16-mixed", predicted)
+    kept = found.copies + found.activations
+    assert kept == pytest.approx(measured.saved, rel=0.05)
+    assert found.activations <= counted(model.encoder, LENGTHS, "bf16-mixed", predicted).activations
+
+
+def test_projections_side_by_side_are_a_copy_for_each_layer_on_a_gpu() -> None:
+    """LOGO's twelve layers share one block's weights, 3 D^2 of them those of queries, keys and values."""
+    pack = PackSize.of([64, 64], predicted=19)
+    alike, apart = (
+        count_memory(Encoder(vocab_size=37, shared_layers=shared), pack, Machine()).copies
+        for shared in (True, False)
+    )
+    of_a_block = 2 * (4 * 768**2 + 2 * 768 * 3072)
+    assert apart - alike == 11 * (of_a_block - 2 * 3 * 768**2)
+    in_float32 = count_memory(Encoder(vocab_size=37), pack, Machine(arithmetic="32-true"))
+    assert in_float32.copies == 12 * 4 * 3 * 768**2
+
+
 def test_a_known_model_by_hand() -> None:
     """BERT-base in bf16 on a GPU, 64 windows of 512 tokens, 15 % predicted, by the lines of the docstring."""
     few = round(64 * 512 * 0.15)
@@ -160,10 +185,10 @@ def test_a_known_model_by_hand() -> None:
     found = count_memory(encoder, pack, Machine())
     rows, wide, inner, heads = 64 * 512, 768, 3072, 12
     norms = 2 * (4 * wide + 8)
-    inputs = (3 + 1) * 2 * wide  # of queries, keys and values, and of the map up
+    inputs = 2 * 2 * wide  # of the one product of queries, keys and values, and of the map up
     attention, feed_forward, masks = 4 * 2 * wide + 4 * heads, 2 * 2 * inner, 2 * wide
     block = rows * (norms + inputs + attention + feed_forward + masks)
-    last = rows * (3 * 2 * wide + attention) + few * (norms + 2 * 2 * wide + feed_forward + masks)
+    last = rows * (2 * wide + attention) + few * (norms + 2 * 2 * wide + feed_forward + masks)
     embeddings = rows * (3 * 8 + 4 * wide + 8 + wide)
     head = few * (3 * 2 * wide + 4 * wide + 8 + 4 * 4101 + 2 * 8)
     assert found.activations == embeddings + 11 * block + last + head

@@ -22,9 +22,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dnalm.data.batch import Batch
 from dnalm.errors import NumericsError
+from dnalm.models.layers import summed_cross_entropy
 from dnalm.training import MaskedLMTraining
 from dnalm.training.optim import make_optimizer
-from dnalm.training.pretraining import summed_cross_entropy
 from dnalm.training.step import ClosedStep
 from dnalm.training.stop_flags import LossHistory, RolledBack, StopFlags
 from tests.training.fitting import plan_of, trainer_of

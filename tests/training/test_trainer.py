@@ -170,6 +170,12 @@ def test_a_task_of_slurm_computes_on_the_gpu_that_it_sees(
     assert (trainer.global_rank, trainer.local_rank, trainer.world_size) == (3, 3, 4)
 
 
+def test_a_residual_stream_in_bfloat16_is_for_mixed_precision() -> None:
+    TrainerRecipe(accelerator="cpu", precision="bf16-mixed", bf16_residual=True).check(BATCH)
+    with pytest.raises(ConfigError, match="CFG-18 trainer.bf16_residual.*32-true.*precision=bf16-mixed"):
+        TrainerRecipe(accelerator="cpu", bf16_residual=True).check(BATCH)
+
+
 def test_every_rank_of_two_machines_knows_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     srun(monkeypatch, rank=6, tasks=8, on_each="4(x2)")
     trainer = trainer_of(tmp_path, BatchPlan(global_size=8, micro_size=1), steps=1, cluster="slurm")
