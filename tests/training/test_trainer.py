@@ -172,7 +172,7 @@ def test_a_task_of_slurm_computes_on_the_gpu_that_it_sees(
 
 def test_a_residual_stream_in_bfloat16_is_for_mixed_precision() -> None:
     TrainerRecipe(accelerator="cpu", precision="bf16-mixed", bf16_residual=True).check(BATCH)
-    with pytest.raises(ConfigError, match="CFG-18 trainer.bf16_residual.*32-true.*precision=bf16-mixed"):
+    with pytest.raises(ConfigError, match=r"CFG-18 trainer.bf16_residual.*32-true.*precision=bf16-mixed"):
         TrainerRecipe(accelerator="cpu", bf16_residual=True).check(BATCH)
 
 
