@@ -127,7 +127,8 @@ def train(folder: Path, way: str) -> dict[str, Any]:
     trainer = recipe.make(
         batch=batch, steps=STEPS, loggers=[], callbacks=[watch], root=folder, stop_flags=recipe.stop_flags()
     )
-    trainer.num_sanity_val_steps = 2 if way == "validated" else 0
+    if way == "validated":
+        trainer.validate(module, datamodule=data, verbose=False)
     with collectives:
         trainer.fit(module, datamodule=data)
     held = module.state_dict()  # which lays the weights that validation left whole back into shards

@@ -77,20 +77,6 @@ def test_a_batch_goes_to_the_cpu_at_once(tmp_path: Path, monkeypatch: pytest.Mon
     assert flags == [False] * 4
 
 
-class Modes(Callback):
-    """Notes whether validation runs in inference mode."""
-
-    def on_validation_batch_end(self, *_: object) -> None:
-        self.is_inference, self.has_gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
-
-
-def test_validation_leaves_tensors_that_can_train(tmp_path: Path) -> None:
-    """Sharded weights gathered in inference mode raise in the next training step."""
-    modes = Modes()
-    fit(tmp_path, module_of(network()), modes, steps=1)
-    assert (modes.is_inference, modes.has_gradients) == (False, False)
-
-
 def test_a_fused_optimizer_clips_in_mixed_precision(tmp_path: Path) -> None:
     """Lightning's own clipping raises RuntimeError there."""
     module = adam_module(fused=True)
