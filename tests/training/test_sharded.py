@@ -74,7 +74,7 @@ def test_a_checkpoint_between_two_micro_batches_holds_shards(tmp_path: Path) -> 
 
 
 def test_validation_before_the_first_step_changes_nothing(tmp_path: Path) -> None:
-    """On GPUs Lightning does so in inference mode; weights first gathered in it could not train afterwards."""
+    """On GPUs Lightning does so in inference mode; weights gathered in it first could not train later."""
     validated, plain = (train(tmp_path, way, world=2) for way in ("validated", "once"))
     assert [rank["backend"] for rank in validated] == ["cpu:gloo"] * 2
     assert [rank["validated"] for rank in validated] == [[0, STEPS]] * 2
