@@ -13,6 +13,7 @@ from dnalm.data.loading import Loader
 from dnalm.data.masking import Masking
 from dnalm.data.samples import Mixture, TrainingSamples, ValidationSamples, lay_out
 from dnalm.data.targets import AbsentTrack, Channels, find_channels, track_of
+from dnalm.data.token_store import find_tokens
 from dnalm.data.windows import WindowRecipe
 from dnalm.errors import DataError, listed
 from dnalm.genome.intervals import total_length
@@ -65,6 +66,7 @@ class GenomeData(LightningDataModule):
             DataError: DATA-01, a genome has no stretch that is long enough for a window; DATA-04, none has
                 validation data; DATA-08, none has training data.
             ConfigError, DataError: inputs cannot be channels; see `find_channels`.
+            DataError: IDS-01 to 07, stored tokens cannot be used.
         """
         self.opened = self.corpus.genomes((*self.tracks, *self.inputs))
         self.channels = find_channels(self.inputs, self.opened)
@@ -101,6 +103,7 @@ class GenomeData(LightningDataModule):
                 absent=absent,
                 channels=self.channels,
                 targets=self.targets,
+                tokens=find_tokens(genome.store, self.tokenizer, self.corpus.cache),
             )
             for number, genome in enumerate(self.opened)
         ]

@@ -22,6 +22,7 @@ from dnalm.data.batch import Sample, find_hidden
 from dnalm.data.corpus import CorpusGenome
 from dnalm.data.masking import Flags, Masking
 from dnalm.data.targets import AbsentTrack, Channels, read_targets, track_of, unknown_like
+from dnalm.data.token_store import TokenStore
 from dnalm.data.windows import (
     Integers,
     Stream,
@@ -68,7 +69,7 @@ class MaskedWindows(Dataset[Sample]):
         stream: Stream,
     ) -> tuple[Sample, TokenizedWindow]:
         """The masked sample of a window, in which masked tokens are predicted; and its tokens."""
-        tokens = _read(genome.store, window, self.tokenizer, self.max_tokens)
+        tokens = _read(genome.store, window, self.tokenizer, self.max_tokens, genome.tokens)
         content, num_bases = tokens.content, len(tokens.codes)
         random = generator(self.seed, stream, index)
         seen, masked = masking.hide(tokens.ids, content, self.tokenizer, rate=rate, random=random)
@@ -175,11 +176,17 @@ class TokenizedWindow:
         return flags
 
 
-def _read(store: GenomeStore, window: Window, tokenizer: Tokenizer, max_tokens: int) -> TokenizedWindow:
+def _read(
+    store: GenomeStore,
+    window: Window,
+    tokenizer: Tokenizer,
+    max_tokens: int,
+    tokens: TokenStore | None = None,
+) -> TokenizedWindow:
     """The tokens of a window on its strand, those past the first `max_tokens` cut off at its end."""
     codes = store.codes[window.start : window.end].view(np.ndarray)
     codes = reverse_complement(codes) if window.reverse else codes
-    ids = tokenizer.encode(codes)
+    ids = tokenizer.encode(codes) if tokens is None else tokens.encode(window, codes)
     content = ids[tokenizer.special.content(len(ids))]
     if len(content) > max_tokens:
         last = tokenizer.special.content(len(ids)).start + max_tokens - 1
@@ -240,6 +247,7 @@ class LaidOutGenome:
     Attributes:
         name: of the genome.
         store: its bases.
+        tokens: what the run's tokenizer makes of them, where that has been prepared.
         train: (R, 2) regions of training windows; empty if all of the genome is held out.
         training: training windows, if there are any.
         held_out: (R, 2) regions of validation windows.
@@ -252,6 +260,7 @@ class LaidOutGenome:
 
     name: str
     store: GenomeStore
+    tokens: TokenStore | None
     train: Integers
     training: TrainingWindows | None
     held_out: Integers
@@ -280,6 +289,7 @@ def lay_out(
     absent: Mapping[str, AbsentTrack],
     channels: Channels,
     targets: tuple[str, ...],
+    tokens: TokenStore | None,
 ) -> LaidOutGenome:
     """Lay out the windows of both sides of a genome.
 
@@ -292,6 +302,7 @@ def lay_out(
         absent: a stand-in for every track of the run, used where the genome lacks it.
         channels: of the run.
         targets: names of the run's targets.
+        tokens: of the genome, where they have been prepared.
 
     Raises:
         DataError: DATA-01, a side that has bases has no stretch long enough for a window.
@@ -306,6 +317,7 @@ def lay_out(
     return LaidOutGenome(
         name=genome.name,
         store=genome.store,
+        tokens=tokens,
         train=train,
         training=windows if len(train) else None,
         held_out=held_out,

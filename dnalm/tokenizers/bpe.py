@@ -332,7 +332,7 @@ def parse_bpe(document: Document, *, where: Path) -> Bpe:
         tokens=tokens,
         merges=tuple(merges),
         special=_special_ids(tokens, pipeline, where),
-        fuses_unknown=bool(model.get("fuse_unk")),
+        fuses_unknown=bool(model.get("fuse_unk")) and "N" not in tokens,
     )
     _check_on_dna(bpe, pipeline, where)
     return bpe

@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 
 from dnalm.cli import main
+from dnalm.data import MultispeciesCorpus
+from dnalm.data.token_store import find_tokens
+from dnalm.tokenizers import BpeRecipe
+from dnalm.training.pretraining import learned_tokenizer
 from tests.conftest import random_sequence
 
 pytestmark = pytest.mark.usefixtures("forked_programs")
@@ -61,3 +65,34 @@ def test_a_sweep_spreads_the_parts_over_jobs(manifest: Path) -> None:
     runs = [path.parent for path in (manifest.parent / "spread").glob("*/summary.json")]
     assert len(runs) == 3
     assert {name for run in runs for name in prepared(str(run))} == {f"g{number}" for number in range(5)}
+
+
+def test_tokens_are_prepared_beside_the_genomes_with_the_vocabulary_that_training_learns(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["tokens=true", "tokenizer=bpe", "tokenizer.vocab_size=20"]
+    assert prepare(*words, "run.dir=one") == 0
+    assert "next: dnalm pretrain size=tiny with the same data and tokenizer" in capsys.readouterr().out
+    folders = sorted(path.name for path in (manifest.parent / "cache/tokens").iterdir() if path.is_dir())
+    genomes = json.loads(Path("one", "summary.json").read_text())["genomes"]
+    assert [Path(figures["tokens"]).name for figures in genomes.values()] == folders
+    corpus = MultispeciesCorpus(manifest=manifest, cache=Path("cache"))
+    learned = learned_tokenizer(BpeRecipe(vocab_size=20), corpus)
+    for store in corpus.stores().values():
+        assert find_tokens(store, learned, Path("cache")) is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["tokens=true"], "tokens=true with no tokenizer"),
+        (["tokens=true", "tokenizer=kmer"], "tokens=true with KmerTokenizer"),
+        (["tokenizer=bpe"], "tokens=false with BpeRecipe"),
+    ],
+)
+def test_tokens_want_a_bpe(
+    words: list[str], found: str, manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert prepare(*words, "run.dir=one") == 2
+    assert f"CFG-18 tokens: {found}; tokens=true with a BPE" in capsys.readouterr().err
+    assert not (manifest.parent / "cache").exists()
