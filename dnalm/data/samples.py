@@ -274,6 +274,8 @@ class LaidOutGenome:
         """How many bases windows are read from, and a warning where less than half of the genome trains."""
         train, held_out = total_length(self.train), total_length(self.held_out)
         sentence = f"{train:,} bases train, {held_out:,} validate"
+        if self.tokens is not None:
+            sentence += ", their tokens are stored"
         if len(self.train) and self.num_too_short > train:
             sentence += f"; warning: {self.num_too_short:,} more lie in stretches too short for a window"
         return sentence

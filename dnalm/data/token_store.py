@@ -150,11 +150,12 @@ class TokenStore:
             return None
         if window.reverse:
             start, end = size - end, size - start
+        # The stored tokens, from the one over the window's first base on
         anchors = self._anchors[block, int(window.reverse)]
         first, place = anchors[start // STRIDE].tolist()
         stored = self._ids[first : anchors[-(-end // STRIDE), 0]]
         borders = self._borders(place, stored)
-
+        # Those of both ends, which an N keeps apart
         ends = self.tokenizer.encode(np.concatenate([codes[: self._edge], _GAP, codes[-self._edge :]]))
         ends = ends[self.tokenizer.special.content(len(ends))]
         gap, *others = (ends == self._unknown).nonzero()[0].tolist()
@@ -162,7 +163,7 @@ class TokenStore:
             return None
         head, tail = ends[:gap], ends[gap + 1 :]
         head_borders, tail_borders = self._borders(start, head), self._borders(end - self._edge, tail)
-
+        # Where they have borders in common
         left, right = borders.searchsorted(head_borders), borders.searchsorted(tail_borders)
         of_head = (borders.take(left, mode="clip") == head_borders).nonzero()[0]
         of_tail = (borders.take(right, mode="clip") == tail_borders).nonzero()[0]

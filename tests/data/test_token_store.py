@@ -227,8 +227,9 @@ def test_a_run_sees_the_same_with_and_without(tmp_path: Path) -> None:
     without = run()
     assert without.genomes[0].tokens is None
     prepare_tokens(without.genomes[0].store, small_bpe(), tmp_path / "cache")
-    tokens = (stored := run()).genomes[0].tokens
-    assert tokens is not None
+    stored = run()
+    assert stored.genomes[0].tokens is not None
+    assert stored.genomes[0].describe_sides().endswith(" validate, their tokens are stored")
     for index in range(300):
         expected, found = without.training_samples()[index], stored.training_samples()[index]
         assert pickle.dumps(found) == pickle.dumps(expected)
