@@ -5,7 +5,8 @@
   overlapping tokenization then reveal nothing of it, so the loss at such bases compares tokenizers fairly.
 - `BatchPlan` and `StepBatches`: a global batch is samples [n B, (n + 1) B) of the run. Ranks take equal
   contiguous slices of it and cut them into micro-batches, so neither the number of ranks nor of workers
-  changes what a step reads.
+  changes what a step reads. By `micro_size` the cuts are contiguous too; by tokens (`PackPlan`) the samples
+  of a slice are dealt by their lengths, so that its micro-batches are about equally large.
 - `CountedSteps`: where several objectives are summed, each is divided by its own number of targets in the
   global batch before the backward pass of the first micro-batch, since the gradients meet in the encoder.
 
@@ -16,10 +17,10 @@ X hidden bases, P pairs of a hidden base and a masked token over it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from itertools import count, islice
-from typing import ClassVar, Self, cast
+from typing import ClassVar, Literal, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,7 @@ from dnalm.data.targets import UNLABELLED, Target
 from dnalm.data.windows import Integers
 from dnalm.errors import ConfigError
 from dnalm.genome.alphabet import Codes, bases, is_unknown
-from dnalm.limits import BatchSize, Workers
+from dnalm.limits import BatchSize, Tokens, Workers
 from dnalm.tokenizers import Ids
 from dnalm.tokenizers.protocol import pair_up
 
@@ -241,6 +242,36 @@ def collate(samples: list[Sample]) -> Batch:
     )
 
 
+def collate_packs(samples: list[Sample], *, passes: int) -> list[Batch]:
+    """Pack the samples of a rank's optimizer step, divided by `deal`, within a pack in their order."""
+    dealt = deal([len(sample.ids) for sample in samples], passes)
+    return [collate([samples[place] for place in places]) for places in dealt]
+
+
+def deal(lengths: Sequence[int], num_packs: int) -> list[list[int]]:
+    """Divide samples into packs of equally many samples, but for one, and of about equally many tokens.
+
+    The samples are dealt in rounds, from the longest to the shortest: each pack gets one, the pack with the
+    fewest tokens the longest. So no two packs differ by more tokens than two samples of one round.
+
+    Args:
+        lengths: tokens of each sample, (S,).
+        num_packs: P, at most S.
+
+    Returns:
+        The places of each pack's samples among the lengths, in ascending order, (P,).
+    """
+    order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
+    packs: list[list[int]] = [[] for _ in range(num_packs)]
+    tokens = [0] * num_packs
+    for first in range(0, len(order), num_packs):
+        fewest = sorted(range(num_packs), key=tokens.__getitem__)
+        for place, pack in zip(order[first : first + num_packs], fewest, strict=False):
+            packs[pack].append(place)
+            tokens[pack] += lengths[place]
+    return [sorted(pack) for pack in packs]
+
+
 def is_known(targets: Tensor) -> Tensor:
     """Where the targets of a track are there, of their shape."""
     return ~targets.isnan() if targets.is_floating_point() else targets != UNLABELLED
@@ -273,37 +304,126 @@ class BatchPlan:
     Args:
         global_size: samples per optimizer step, over all ranks.
         micro_size: samples per forward pass on one rank.
+        micro_tokens: in place of `micro_size`, tokens per forward pass at most, special ones included; `auto`
+            is as many as fit the memory of a GPU, 65,536 at most, and 4,096 on a CPU. See `PackPlan`.
         num_workers: loader processes per rank; 0 loads in the training process; if absent 4 for a GPU, or a
             core each where there are fewer, and 0 for a CPU.
     """
 
     global_size: BatchSize
-    micro_size: BatchSize
+    micro_size: BatchSize | None = None
+    micro_tokens: Tokens | Literal["auto"] | None = None
     num_workers: Workers | None = None
 
     def __post_init__(self) -> None:
         for name, size in (("global_size", self.global_size), ("micro_size", self.micro_size)):
-            if size < 1:
+            if size is not None and size < 1:
                 raise ValueError(f"{name} is {size}; a batch holds at least one sample")
+        if (self.micro_size is None) == (self.micro_tokens is None):
+            raise ValueError(
+                f"micro_size is {self.micro_size} and micro_tokens {self.micro_tokens}; one of them says how "
+                "much a forward pass takes, and the other is null"
+            )
+
+    @property
+    def most(self) -> int:
+        """Samples of a forward pass at most."""
+        assert self.micro_size is not None, "a plan by tokens is fitted to the samples first"
+        return self.micro_size
+
+    def of_rank(self, world_size: int) -> int:
+        """Samples of an optimizer step on each rank.
+
+        Raises:
+            ConfigError: CFG-19, the global batch does not divide evenly.
+        """
+        if self.global_size % world_size:
+            raise self._uneven(world_size, f"{world_size} ranks", "trainer.devices")
+        return self.global_size // world_size
 
     def accumulation(self, world_size: int) -> int:
         """Forward passes per optimizer step on each rank.
 
         Raises:
-            ConfigError: the global batch does not divide evenly.
+            ConfigError: CFG-19, the global batch does not divide evenly.
         """
-        per_pass = world_size * self.micro_size
+        per_pass = world_size * self.most
         if self.global_size % per_pass:
-            below = self.global_size // per_pass * per_pass
-            nearest = [str(size) for size in (below, below + per_pass) if size]
-            raise ConfigError(
-                "CFG-19",
-                where="batch.global_size",
-                found=f"{self.global_size} samples",
-                expected=f"a multiple of {world_size} ranks x batch.micro_size={self.micro_size}",
-                fix=f"set batch.global_size={' or '.join(nearest)}, or another batch.micro_size",
-            )
+            ranks = f"{world_size} ranks x batch.micro_size={self.micro_size}"
+            raise self._uneven(per_pass, ranks, "batch.micro_size")
         return self.global_size // per_pass
+
+    def _uneven(self, divisor: int, ranks: str, other: str) -> ConfigError:
+        below = self.global_size // divisor * divisor
+        nearest = [str(size) for size in (below, below + divisor) if size]
+        return ConfigError(
+            "CFG-19",
+            where="batch.global_size",
+            found=f"{self.global_size} samples",
+            expected=f"a multiple of {ranks}",
+            fix=f"set batch.global_size={' or '.join(nearest)}, or another {other}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackPlan(BatchPlan):
+    """A plan by tokens, once it is known how long samples are.
+
+    A step has as few forward passes on each rank as can hold its samples if all of them are of the longest
+    kind. So their number never changes, and none holds more than `micro_tokens` tokens. All hold equally
+    many samples, but for one more or less.
+
+    Args:
+        micro_size: samples of the longest kind that a forward pass holds.
+    """
+
+    def __post_init__(self) -> None:
+        """Both sizes are there."""
+
+    @classmethod
+    def of(cls, plan: BatchPlan, *, longest: int, most: int | None = None) -> PackPlan:
+        """The plan for samples of at most `longest` tokens.
+
+        Args:
+            plan: a plan by tokens.
+            longest: tokens of the longest sample, special ones included.
+            most: samples of a forward pass, where `micro_tokens` is `auto`.
+
+        Raises:
+            ConfigError: CFG-18, a forward pass holds less than one sample.
+        """
+        asked = plan.micro_tokens
+        if isinstance(asked, int):
+            if asked < longest:
+                raise ConfigError(
+                    "CFG-18",
+                    where="batch.micro_tokens",
+                    found=f"{asked:,}, and samples of up to {longest:,} tokens, special ones included",
+                    expected="at least the tokens of one sample",
+                    fix=f"set batch.micro_tokens={longest} or more, or read shorter samples",
+                )
+            most = asked // longest
+        assert most, "auto has been decided"
+        return cls(
+            global_size=plan.global_size,
+            micro_size=most,
+            micro_tokens=most * longest,
+            num_workers=plan.num_workers,
+        )
+
+    def accumulation(self, world_size: int) -> int:
+        """Forward passes per optimizer step on each rank."""
+        return -(-self.of_rank(world_size) // self.most)
+
+    def describe(self, world_size: int) -> str:
+        """What is said of it."""
+        passes = self.accumulation(world_size)
+        samples = -(-self.of_rank(world_size) // passes)
+        assert isinstance(self.micro_tokens, int), "it is decided"
+        tokens = samples * self.micro_tokens // self.most
+        return (
+            f"{passes} micro-batches a step on each rank, of at most {samples} samples and {tokens:,} tokens"
+        )
 
 
 class StepBatches(Sampler[list[int]]):
@@ -323,10 +443,10 @@ class StepBatches(Sampler[list[int]]):
         """Yield `micro_size` indices at a time, `accumulation` times a step."""
         passes = self.plan.accumulation(self.world_size)
         for step in count(self.start_step):
-            first = step * self.plan.global_size + self.rank * passes * self.plan.micro_size
+            first = step * self.plan.global_size + self.rank * passes * self.plan.most
             for number in range(passes):
-                begin = first + number * self.plan.micro_size
-                yield list(range(begin, begin + self.plan.micro_size))
+                begin = first + number * self.plan.most
+                yield list(range(begin, begin + self.plan.most))
 
 
 def validation_batches(num_samples: int, *, micro_size: int, rank: int, world_size: int) -> list[list[int]]:
@@ -344,6 +464,26 @@ MASKED_TOKENS = ""  # the key of masked language modelling in `step_targets`
 
 
 @dataclass(frozen=True)
+class Packs(Iterable[Batch]):
+    """The micro-batches of a loader of whole steps, one by one.
+
+    Args:
+        loader: a rank's steps.
+    """
+
+    loader: Loader[list[Batch]]
+
+    @property
+    def waited_s(self) -> float:
+        """As of a `Loader`."""
+        return self.loader.waited_s
+
+    def __iter__(self) -> Iterator[Batch]:
+        for step in self.loader:
+            yield from step
+
+
+@dataclass(frozen=True)
 class CountedSteps(Iterable[Batch]):
     """The micro-batches of a loader with `step_targets` filled in.
 
@@ -352,7 +492,7 @@ class CountedSteps(Iterable[Batch]):
         per_step: how many of them make a step.
     """
 
-    loader: Loader[Batch]
+    loader: Loader[Batch] | Packs
     per_step: int
 
     @property

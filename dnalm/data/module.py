@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from lightning.pytorch import LightningDataModule
 
-from dnalm.data.batch import Batch, BatchPlan, CountedSteps, StepBatches, collate, validation_batches
+from dnalm.data.batch import (
+    Batch,
+    BatchPlan,
+    CountedSteps,
+    PackPlan,
+    Packs,
+    Sample,
+    StepBatches,
+    collate,
+    collate_packs,
+    validation_batches,
+)
 from dnalm.data.corpus import Corpus, CorpusGenome
-from dnalm.data.loading import Loader
+from dnalm.data.loading import Fetched, Loader
 from dnalm.data.masking import Masking
 from dnalm.data.samples import Mixture, TrainingSamples, ValidationSamples, lay_out
 from dnalm.data.targets import AbsentTrack, Channels, find_channels, track_of
@@ -178,16 +190,23 @@ class GenomeData(LightningDataModule):
         """Micro-batches without end, from the trainer's current step on."""
         trainer = self.trainer
         assert trainer is not None, "the trainer asks for its loaders"
+        plan, passes = self.batch, self.batch.accumulation(trainer.world_size)
+        is_dealt = isinstance(plan, PackPlan)
+        if is_dealt:  # a loader worker reads a rank's whole step
+            plan = BatchPlan(global_size=plan.global_size, micro_size=plan.of_rank(trainer.world_size))
         order = StepBatches(
-            self.batch,
+            plan,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
             start_step=trainer.global_step,
         )
-        loader = self._loader(self.training_samples(), order)
-        if not self.tracks:
-            return loader
-        return CountedSteps(loader, self.batch.accumulation(world_size=trainer.world_size))
+        samples = self.training_samples()
+        loader: Loader[Batch] | Packs
+        if is_dealt:
+            loader = Packs(self._loader(samples, order, partial(collate_packs, passes=passes)))
+        else:
+            loader = self._loader(samples, order, collate)
+        return CountedSteps(loader, passes) if self.tracks else loader
 
     def val_dataloader(self) -> Loader[Batch]:
         """The validation windows of this rank."""
@@ -196,15 +215,18 @@ class GenomeData(LightningDataModule):
         samples = self.validation_samples()
         order = validation_batches(
             len(samples),
-            micro_size=self.batch.micro_size,
+            micro_size=self.batch.most,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
-        return self._loader(samples, order)
+        return self._loader(samples, order, collate)
 
     def _loader(
-        self, samples: TrainingSamples | ValidationSamples, order: StepBatches | list[list[int]]
-    ) -> Loader[Batch]:
+        self,
+        samples: TrainingSamples | ValidationSamples,
+        order: StepBatches | list[list[int]],
+        collate: Callable[[list[Sample]], Fetched],
+    ) -> Loader[Fetched]:
         assert self.trainer is not None, "the trainer asks for its loaders"
         return Loader(
             samples,

@@ -3,16 +3,21 @@
 The largest pack that a config can make is counted by `count_memory` and held against the memory of the GPU.
 Where the activations of all blocks fit they are kept; else blocks are computed again in the backward pass,
 which takes about a third more time. A CPU keeps them: its memory may be swapped, and its runs are small.
+`batch.micro_tokens=auto` makes packs as large as fit so, up to a size from which on no speed is gained.
 
 Every rank decides by itself from the same figures: the whole memory of a GPU, not what is free at the time.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
+from dnalm.data import BatchPlan
+from dnalm.data.batch import PackPlan
 from dnalm.durable import size_text
 from dnalm.models import EncoderConfig
 from dnalm.models.memory import Machine, PackSize, count_memory
@@ -24,6 +29,10 @@ RESERVED = 2 * 2**30
 # Gaps between blocks of memory, and what is not counted: heads of tracks, channels, more masked tokens than
 # the rate says. An estimate, as no GPU was measured.
 SPARE = 0.1
+MOST_TOKENS = 65_536  # of micro_tokens=auto on a GPU: its products are as fast as they get from half of it on
+CPU_TOKENS = 4_096  # on a CPU, where 16,384 tokens take up to a fifth more time each (experiments/LOG.md)
+
+PackOf = Callable[[int], PackSize]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +73,7 @@ class Capacity:
         """What `summary.json` says of it."""
         return {
             "activation_checkpointing": self.recomputes,
+            "micro_batch_tokens": self.pack.tokens,
             "memory_counted": self.needed,
             "memory_available": self.available,
         }
@@ -83,7 +93,7 @@ def decide(trainer: TrainerRecipe, encoder: EncoderConfig, pack: PackSize, *, pa
     kept, recomputed = (
         _needed(trainer, encoder, pack, passes, total, recomputes=each) for each in (False, True)
     )
-    available = None if total is None else int((total - RESERVED) * (1 - SPARE))
+    available = None if total is None else _room(total)
     asked = trainer.activation_checkpointing
     recomputes = (available is not None and kept > available) if asked == "auto" else asked
     return Capacity(
@@ -96,9 +106,63 @@ def decide(trainer: TrainerRecipe, encoder: EncoderConfig, pack: PackSize, *, pa
     )
 
 
+def fit_tokens(
+    trainer: TrainerRecipe, encoder: EncoderConfig, pack_of: PackOf, batch: BatchPlan, *, decides: bool
+) -> BatchPlan:
+    """Say how many samples the forward passes of a plan by tokens take.
+
+    Args:
+        trainer: how the run is computed.
+        encoder: what is trained.
+        pack_of: the largest pack of so many samples.
+        batch: the plan.
+        decides: whether this process decides what depends on its GPU; `auto` is left as it is if not.
+
+    Raises:
+        ConfigError: CFG-18, a sample has more tokens than a forward pass may.
+    """
+    longest = pack_of(1).tokens
+    if batch.micro_tokens != "auto":
+        return PackPlan.of(batch, longest=longest)
+    if not decides:
+        return batch
+    most = _most_samples(trainer, encoder, pack_of, batch.of_rank(_ranks(trainer).world_size))
+    return PackPlan.of(batch, longest=longest, most=most)
+
+
+def _most_samples(trainer: TrainerRecipe, encoder: EncoderConfig, pack_of: PackOf, of_rank: int) -> int:
+    """Samples of the largest pack whose activations fit; if no sample fits, of those computed again; or one.
+
+    Args:
+        trainer: how the run is computed.
+        encoder: what is trained.
+        pack_of: the largest pack of so many samples.
+        of_rank: samples of a step on each rank.
+    """
+    limit = MOST_TOKENS if trainer.device == "cuda" else CPU_TOKENS
+    numbers = range(1, max(1, min(of_rank, limit // pack_of(1).tokens)) + 1)
+    if trainer.device == "cpu":
+        return numbers[-1]
+    total, asked = memory_of(trainer), trainer.activation_checkpointing
+    for recomputes in (False, True) if asked == "auto" else (asked,):
+
+        def is_too_much(samples: int, *, recomputes: bool = recomputes) -> bool:
+            passes, pack = -(-of_rank // samples), pack_of(samples)
+            return _needed(trainer, encoder, pack, passes, total, recomputes=recomputes) > _room(total)
+
+        if fitting := bisect_left(numbers, True, key=is_too_much):
+            return fitting
+    return 1
+
+
 def memory_of(trainer: TrainerRecipe) -> int:
     """All bytes of the GPU of this process."""
     return int(torch.cuda.get_device_properties(trainer.gpu_of(_ranks(trainer).local_rank)).total_memory)
+
+
+def _room(total: int) -> int:
+    """Bytes of a GPU of so many that tensors may take."""
+    return int((total - RESERVED) * (1 - SPARE))
 
 
 def _needed(

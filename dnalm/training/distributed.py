@@ -308,12 +308,25 @@ def tree_sum(parts: Sequence[Tensor]) -> Tensor:
     return sums[0]
 
 
-def check_exact(world_size: int, passes: int) -> None:
-    """Refuse numbers that make no such tree.
+def check_exact(world_size: int, passes: int | None) -> None:
+    """Refuse what makes no such tree.
+
+    Args:
+        world_size: ranks.
+        passes: micro-batches of a step on each; None where they are divided by tokens.
 
     Raises:
-        ConfigError: ranks or micro-batches a step are not powers of two.
+        ConfigError: CFG-18, ranks or micro-batches a step are not powers of two, or other ranks would have
+            other micro-batches.
     """
+    if passes is None:
+        raise ConfigError(
+            "CFG-18",
+            where="trainer.strategy, batch.micro_tokens",
+            found="exact, and micro-batches by tokens, which are others for another number of ranks",
+            expected="micro-batches that are the same for any number of ranks",
+            fix="set batch.micro_tokens=null batch.micro_size=<samples>, or use strategy=ddp",
+        )
     for name, number in (("ranks", world_size), ("micro-batches of a step on each rank", passes)):
         if number & (number - 1):
             raise ConfigError(

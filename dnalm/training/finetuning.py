@@ -19,6 +19,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -495,15 +496,16 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
         backbone, self._spare = self._spare or self._backbone(data.tokenizer), None
         seed_everything(self.seed, verbose=False)
         network = self.tuning.network(backbone, num_outputs=self.division.num_classes)
+        trainer = self.fit_memory(network.encoder, partial(self._largest_pack, data))
+        data.batch = self.batch
+        if network.frozen:  # keeps no activations
+            trainer, self.capacity = self.trainer, None
         if self.tuning.encoder == "cached":
             cache, device = self.task.cache, self.trainer.device
             data.vectors = {
                 part: find_or_embed(network, data, part, cache=cache, device=device)
                 for part in self.division.parts
             }
-        trainer = self.trainer
-        if not network.frozen:
-            trainer = self.fit_memory(network.encoder, self._largest_pack(data))
         plan = StepPlan(
             optimizer=self.optim,
             schedule=self.schedule(total_steps=self.num_steps),
@@ -516,11 +518,12 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
         balanced = self.tuning.class_weights == "balanced"
         return FinetuneModule(network, self.task, self.division, plan, balanced=balanced)
 
-    def _largest_pack(self, data: SequenceData) -> PackSize:
+    def _largest_pack(self, data: SequenceData, num_sequences: int) -> PackSize:
         """Of sequences like the one of most bases that trains, all of whose hidden states are pooled."""
         longest = int(np.argmax(self.division.train.lengths))
-        pieces = data.reader("train").read(longest, reverse=False, index=0).pieces
-        return PackSize.of([*pieces.lengths.tolist()] * self.batch.micro_size, predicted=None)
+        reader = dataclasses.replace(data.reader("train"), vectors=None)
+        lengths = reader.read(longest, reverse=False, index=0).pieces.lengths.tolist()
+        return PackSize.of(lengths * num_sequences, predicted=None)
 
     def contract(self, data: SequenceData) -> Contract:
         """What must not change: the rows, how they are read, and what of the model trains."""

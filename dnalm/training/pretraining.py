@@ -28,6 +28,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -514,7 +515,8 @@ class Pretraining(Run[GenomeData, MaskedLMTraining]):
         """The network for the tokenizer's ids, and how it is trained."""
         seed_everything(self.seed, verbose=False)
         network = self._network(data)
-        trainer = self.fit_memory(network.encoder, self._largest_pack(data))
+        trainer = self.fit_memory(network.encoder, partial(self._largest_pack, data))
+        data.batch = self.batch
         names = [genome.name for genome in data.opened]
         plan = TrainingPlan(
             token_bases=data.tokenizer.token_bases,
@@ -563,12 +565,12 @@ class Pretraining(Run[GenomeData, MaskedLMTraining]):
             inform_embeddings(network, tokenizer.token_bases)
         return network
 
-    def _largest_pack(self, data: GenomeData) -> PackSize:
+    def _largest_pack(self, data: GenomeData, num_windows: int) -> PackSize:
         """Of full-length windows, as many tokens predicted as the highest rate says."""
-        masking, content = self.masking, self.batch.micro_size * self.windows.max_tokens
+        masking, content = self.masking, num_windows * self.windows.max_tokens
         rate = 1.0 if masking.loss_on == "all" else max(masking.rate, masking.final_rate or 0.0)
         longest = self.windows.max_tokens + data.tokenizer.special.num_wrapping
-        return PackSize.of([longest] * self.batch.micro_size, predicted=math.ceil(rate * content))
+        return PackSize.of([longest] * num_windows, predicted=math.ceil(rate * content))
 
     def contract(self, data: GenomeData) -> Contract:
         """See `contract_of`."""

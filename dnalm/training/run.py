@@ -33,13 +33,13 @@ from torch.optim import Optimizer
 
 from dnalm.console import stderr, stdout
 from dnalm.data import BatchPlan
+from dnalm.data.batch import PackPlan
 from dnalm.errors import CheckpointError, ConfigError, NumericsError
 from dnalm.grants import program
 from dnalm.limits import Seed
 from dnalm.models import EncoderConfig, has_weights
-from dnalm.models.memory import PackSize
 from dnalm.training.callbacks import MetricsFile, ProgressBar, Throughput
-from dnalm.training.capacity import Capacity, decide
+from dnalm.training.capacity import Capacity, PackOf, decide, fit_tokens
 from dnalm.training.checkpoint import CheckpointFolder, SavePolicy, choose, open_checkpoint
 from dnalm.training.checkpointing import Checkpointing, SaveTimes
 from dnalm.training.distributed import (
@@ -223,14 +223,24 @@ class Run(ABC, Generic[Data, Module]):
     def select_weights(self, data: Data, module: Module) -> None:
         """Load the weights that are to be left, on every process; by default those of the last step stay."""
 
-    def fit_memory(self, encoder: EncoderConfig, pack: PackSize) -> TrainerRecipe:
-        """The recipe with what `activation_checkpointing=auto` comes to for a model and its largest pack.
+    def fit_memory(self, encoder: EncoderConfig, pack_of: PackOf) -> TrainerRecipe:
+        """Decide how many samples a pass takes, if `batch` counts tokens, and whether activations are kept.
 
-        A process that only starts the others leaves that to them, and needs no GPU.
+        The latter is set in the recipe that is returned. A process that only starts the others leaves to
+        them what depends on their GPUs.
+
+        Args:
+            encoder: what is trained.
+            pack_of: the largest pack of so many samples.
+
+        Raises:
+            ConfigError: CFG-18, a sample has more than `batch.micro_tokens`.
         """
+        if self.batch.micro_tokens is not None:
+            self.batch = fit_tokens(self.trainer, encoder, pack_of, self.batch, decides=not self.launches)
         if self.launches:
             return self.trainer
-        passes = self.batch.accumulation(self.ranks.world_size)
+        passes, pack = self.batch.accumulation(self.ranks.world_size), pack_of(self.batch.most)
         self.capacity = decide(self.trainer, encoder, pack, passes=passes)
         return replace(self.trainer, activation_checkpointing=self.capacity.recomputes)
 
@@ -395,6 +405,8 @@ class Run(ABC, Generic[Data, Module]):
         self.throughput.load(start.state.get("throughput", {}))
         if self.ranks.first:
             self.introduce(data, self.module)
+            if isinstance(self.batch, PackPlan):
+                stdout.print(self.batch.describe(self.ranks.world_size))
             if self.capacity and (sentence := self.capacity.sentence()):
                 stdout.print(sentence)
             if not has_weights(self.run.model):

@@ -425,11 +425,12 @@ class TrainerRecipe:
             ConfigError: the global batch does not divide evenly; there is no such accelerator, or too few;
                 a residual stream in bfloat16 outside bf16-mixed.
         """
-        passes = batch.accumulation(self.world_size)
+        by_samples = batch.micro_size is not None
+        passes = batch.accumulation(self.world_size) if by_samples else batch.of_rank(self.world_size)
         if self.device == "cuda":
             self._check_gpus()
         if self.strategy == "exact":
-            check_exact(self.world_size, passes)
+            check_exact(self.world_size, passes if by_samples else None)
         if self.bf16_residual and self.arithmetic != "bf16-mixed":
             raise ConfigError(
                 "CFG-18",

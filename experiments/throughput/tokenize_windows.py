@@ -106,7 +106,7 @@ def serve(genome: Path, bpe: Path, cache: Path, count: int, *, stored: bool) -> 
         if name not in opened:
             opened[name] = data_of(name, genome, bpe, cache, stored=stored)
         data = opened[name]
-        samples, micro = data.training_samples(), min(data.batch.micro_size, MOST_MICRO)
+        samples, micro = data.training_samples(), min(data.batch.most, MOST_MICRO)
         began = time.process_time()
         drawn = [samples[index] for index in range(count)]
         for start in range(0, count, micro):

@@ -51,6 +51,22 @@ def test_ordinary_replicas_see_the_same_and_compute_nearly_the_same(place: Place
     assert max(abs(a - b) / b for a, b in zip(ours, theirs, strict=True)) <= 1e-5
 
 
+def test_micro_batches_by_tokens_are_resumed_to_the_bit_and_two_processes_see_the_same(place: Place) -> None:
+    """Two windows of up to 64 tokens at once; of the four on each of two ranks, other packs."""
+    by_tokens = (*LARGE, "batch.micro_size=null", "batch.micro_tokens=130", "trainer.checkpoint_every=4")
+    code, said = place.run("tokens", *by_tokens, "steps=8")
+    assert code == 0, said
+    assert "4 micro-batches a step on each rank, of at most 2 samples and 128 tokens" in said
+    for workers, steps in ((0, 4), (2, 8)):
+        code, said = place.run("tokens_cut", *by_tokens, f"steps={steps}", f"batch.num_workers={workers}")
+        assert code == 0, said
+    assert place.ledger("tokens_cut") == place.ledger("tokens")
+    assert place.weights("tokens_cut") == place.weights("tokens")
+    code, said = place.run("tokens_of_two", *by_tokens, "steps=8", "trainer.devices=2")
+    assert code == 0, said
+    assert sorted(_samples(place, "tokens_of_two")) == sorted(_samples(place, "tokens"))
+
+
 def _samples(place: Place, run: str) -> list[tuple[int, int]]:
     return [(step, sample) for step, samples in place.ledger(run) for sample in samples]
 

@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnalm.compose import read_config, run_command
+from dnalm.data import BatchPlan
 from dnalm.models import EncoderConfig
 from dnalm.models.memory import Machine, PackSize, count_memory
 from dnalm.training import TrainerRecipe
-from dnalm.training.capacity import RESERVED, SPARE, decide
+from dnalm.training.capacity import CPU_TOKENS, RESERVED, SPARE, decide, fit_tokens
 from dnalm.training.distributed import Ranks
 from dnalm.training.run import Run
 from tests.conftest import random_sequence
@@ -139,6 +140,7 @@ def test_what_is_said_and_written_of_it(gpu: SetMemory) -> None:
     assert str(replace(again, needed=8 * 10**9).sentence()).endswith("use smaller micro-batches")
     assert again.figures() == {
         "activation_checkpointing": True,
+        "micro_batch_tokens": 16_384,
         "memory_counted": again.needed,
         "memory_available": again.available,
     }
@@ -157,6 +159,80 @@ def test_a_cpu_keeps_them_and_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -
     assert (found.recomputes, found.available, found.sentence()) == (False, None, None)
 
 
+def words_of(folder: Path) -> dict[str, list[str]]:
+    """Command lines of small runs on random sequences."""
+    genome, table = folder / "genome.fa", folder / "table.csv"
+    genome.write_text(f">chr1\n{random_sequence(20_000)}\n>chr2\n{random_sequence(2_000, 1)}\n")
+    rows = [f"{random_sequence(30, row)},{row % 2}" for row in range(8)]
+    table.write_text("\n".join(["sequence,label", *rows]))
+    tables = [f"task.{part}={table}" for part in ("train", "val", "test")]
+    return {
+        "pretrain": [
+            "size=tiny",
+            "data=fasta",
+            f"data.fasta={genome}",
+            f"data.cache={folder}",
+            f"run.dir={folder}/run",
+        ],
+        "finetune": ["model=random", *tables, f"run.dir={folder}/run"],
+    }
+
+
+def windows(number: int) -> PackSize:
+    """Of 512 tokens, 15 % of them predicted."""
+    return PackSize.of([512] * number, predicted=77 * number)
+
+
+@pytest.mark.parametrize(
+    ("total", "global_size", "most"),
+    [
+        (500 * GIB, 2000, 65_536 // 512),  # the cap
+        (500 * GIB, 40, 40),  # a step
+        (24 * GIB, 2000, None),
+        (6 * GIB, 2000, None),
+    ],
+)
+def test_auto_takes_as_many_tokens_as_fit(
+    total: int, global_size: int, most: int | None, gpu: SetMemory
+) -> None:
+    gpu(total)
+    plan = BatchPlan(global_size=global_size, micro_tokens="auto", num_workers=3)
+    fitted = fit_tokens(TrainerRecipe(), SMALL, windows, plan, decides=True)
+    assert (fitted.micro_tokens, fitted.num_workers) == (512 * fitted.most, 3)
+    found = decide(TrainerRecipe(), SMALL, windows(fitted.most), passes=1)
+    assert not found.recomputes
+    if most is None:
+        assert decide(TrainerRecipe(), SMALL, windows(fitted.most + 1), passes=1).recomputes
+    else:
+        assert fitted.most == most
+
+
+def test_auto_computes_activations_again_only_where_no_window_fits_otherwise(gpu: SetMemory) -> None:
+    plan, large = BatchPlan(global_size=64, micro_tokens="auto"), published("nt_v1_2b5")
+    one = count_memory(large, windows(1), Machine()).total
+    gpu(int((one - 2**20) / (1 - SPARE) + RESERVED))
+    most = fit_tokens(TrainerRecipe(), large, windows, plan, decides=True).most
+    assert decide(TrainerRecipe(), large, windows(1), passes=64).recomputes
+    assert count_memory(large, windows(most), Machine(recomputes=True)).total <= one - 2**20
+    assert most > 1
+    gpu(4 * GIB)  # nothing fits: the run says so, and tries
+    assert fit_tokens(TrainerRecipe(), large, windows, plan, decides=True).most == 1
+    assert str(decide(TrainerRecipe(), large, windows(1), passes=64).sentence()).endswith(
+        "that is too much still: use smaller micro-batches"
+    )
+
+
+def test_a_cpu_takes_a_constant_and_one_that_starts_others_leaves_it_to_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    plan = BatchPlan(global_size=64, micro_tokens="auto")
+    assert fit_tokens(TrainerRecipe(), SMALL, windows, plan, decides=False) is plan
+    assert fit_tokens(TrainerRecipe(), SMALL, windows, plan, decides=True).micro_tokens == CPU_TOKENS
+    long = PackSize.of([CPU_TOKENS + 1], predicted=1)
+    assert fit_tokens(TrainerRecipe(), SMALL, lambda _: long, plan, decides=True).most == 1
+
+
 @pytest.mark.parametrize(("total", "recomputes"), [(80 * GIB, False), (2 * GIB, True)])
 def test_a_run_is_built_so(
     total: int, recomputes: bool, gpu: SetMemory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -164,16 +240,28 @@ def test_a_run_is_built_so(
     """The blocks of a pretraining and of a fine-tuning, as they are just before they go to the GPU."""
     gpu(total)
     monkeypatch.setattr(Run, "train", lambda run: run)
-    genome, table = tmp_path / "genome.fa", tmp_path / "table.csv"
-    genome.write_text(f">chr1\n{random_sequence(20_000)}\n>chr2\n{random_sequence(2_000, 1)}\n")
-    rows = [f"{random_sequence(30, row)},{row % 2}" for row in range(8)]
-    table.write_text("\n".join(["sequence,label", *rows]))
-    pretrain = ["size=tiny", "debug=fast", "data=fasta", f"data.fasta={genome}", f"data.cache={tmp_path}"]
-    finetune = ["model=random", *(f"task.{part}={table}" for part in ("train", "val", "test"))]
-    for command, words in (("pretrain", pretrain), ("finetune", finetune)):
-        config = read_config(command, [*words, f"run.dir={tmp_path}/run"])
+    for command, words in words_of(tmp_path).items():
+        config = read_config(command, words)
         run = run_command(config, command=command, given={"config": config})
         module = run.build(run.prepare())
         assert run.capacity.recomputes == recomputes
         module.plan.parallel(module.model, (), None)
         assert isinstance(module.model.encoder.blocks[0].forward, partial) == recomputes
+
+
+def test_a_run_by_tokens_says_how_many_samples_a_pass_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 32 windows of 62 + 2 tokens, 3 fit 200 tokens; of 8 sequences of 30 - 6 + 1 + 2, 7."""
+    monkeypatch.setattr(Run, "train", lambda run: run)
+    for command, words in words_of(tmp_path).items():
+        config = read_config(command, [*words, "batch.micro_size=null", "batch.micro_tokens=200"])
+        run = run_command(config, command=command, given={"config": config})
+        data = run.prepare()
+        run.build(data)
+        most, passes = {"pretrain": (3, 11), "finetune": (7, 5)}[command]
+        assert (run.batch.most, run.batch.accumulation(1)) == (most, passes)
+        assert data.batch is run.batch
+        assert (
+            run.capacity.figures()["micro_batch_tokens"] == most * {"pretrain": 64, "finetune": 27}[command]
+        )

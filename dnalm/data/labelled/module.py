@@ -124,7 +124,7 @@ class SequenceData(LightningDataModule):
         samples = EvaluationSequences(self.reader(part))
         order = validation_batches(
             len(samples),
-            micro_size=self.batch.micro_size,
+            micro_size=self.batch.most,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
@@ -134,7 +134,7 @@ class SequenceData(LightningDataModule):
         """Every row of a part on its own strand and on the other, for a process that runs alone."""
         reader = replace(self.reader(part), recipe=replace(self.recipe, average_strands=True), vectors=None)
         samples = EvaluationSequences(reader)
-        order = validation_batches(len(samples), micro_size=self.batch.micro_size, rank=0, world_size=1)
+        order = validation_batches(len(samples), micro_size=self.batch.most, rank=0, world_size=1)
         return self._loader(samples, order, device)
 
     def _loader(
@@ -168,13 +168,13 @@ class LengthBuckets(StepBatches):
         self.samples = samples
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Yield `micro_size` indices at a time, `accumulation` times a step."""
-        passes, micro = self.plan.accumulation(self.world_size), self.plan.micro_size
+        """Yield equally many indices at a time, but for one, `accumulation` times a step."""
+        passes = self.plan.accumulation(self.world_size)
         step = self.start_step
         while True:
             indices = step * self.plan.global_size + np.arange(self.plan.global_size)
             indices = indices[np.argsort(self.samples.lengths_of(indices), kind="stable")]
-            for number in range(passes):
-                begin = (number * self.world_size + self.rank) * micro
-                yield indices[begin : begin + micro].tolist()
+            parts = np.array_split(indices, passes * self.world_size)
+            for part in parts[self.rank :: self.world_size]:
+                yield part.tolist()
             step += 1
