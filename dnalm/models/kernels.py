@@ -271,10 +271,10 @@ def draw_kept(shape: Sequence[int], rate: float) -> tuple[Tensor, float]:
     return keep.view(*shape), threshold / _LEVELS
 
 
-# Weights that go through all steps together. One thread wants them in its second-level cache; several
-# threads wait for each other after every step, which costs milliseconds each on a busy machine, so they
-# want few and long ones.
-_AT_ONCE_ALONE, _AT_ONCE_TOGETHER = 2**19, 2**23
+# Weights that go through all steps together. One thread wants them in its second-level cache; several wait
+# for each other after every step, and want few and long ones. At 2^23 in float32 each of them is 32 MiB,
+# which the allocator maps anew each time: 8 x 512 tokens take 1.3 times as long (experiments/LOG.md).
+_AT_ONCE_ALONE, _AT_ONCE_TOGETHER = 2**19, 2**21
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]

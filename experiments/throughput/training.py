@@ -5,8 +5,8 @@
 4 layers of 256, DNABERT-6's vocabulary, 8 windows a step: `full` are all of 512 tokens, `mix` are DNABERT's,
 half of them full and the others of uniform length. `dnalm` is a whole `dnalm pretrain`, with its loader,
 logging and files; `Trainer` gets the same windows already tokenized, groups them by length and uses its fused
-AdamW. Each is a process of its own, the two alternate, and ratios are taken pair by pair, since machines are
-busy. `bare` is the step of training_step.py alone, without loader or Lightning. Real tokens are counted,
+AdamW. `bare` is the step of training_step.py alone, without loader or Lightning. Each is a process of its
+own, they alternate, and ratios are taken round by round, since machines are busy. Real tokens are counted,
 padding is not; `Trainer`'s first three steps are left out, ours are not. The utilisation (MFU) is of the rate
 of a large product in the same precision, measured by the run.
 
@@ -23,10 +23,11 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
@@ -37,6 +38,7 @@ from dnalm.compose import build, read_config
 from dnalm.data.module import GenomeData
 
 SKIPPED = 3
+_BARE_STEPS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +95,9 @@ def train_ours(case: Case, out: Path) -> Figures:
     }
 
 
-def train_stock(case: Case, out: Path) -> Figures:
-    """`Trainer` in a process of its own."""
-    words = ["--stock", json.dumps(asdict(case)), "--out", str(out)]
+def by_itself(what: Literal["bare", "stock"], case: Case, out: Path) -> Figures:
+    """The bare step, or `Trainer`, in a process of its own."""
+    words = [f"--{what}", json.dumps(asdict(case)), "--out", str(out)]
     with (out / "log").open("a") as log:
         said = subprocess.run(
             [sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE, stderr=log, text=True
@@ -146,13 +148,13 @@ def run_stock(case: Case, out: Path) -> Figures:
     return {"tokens/s": clock.tokens / clock.seconds, "peak GiB": peak / 2**30}
 
 
-def time_bare(case: Case, rounds: int) -> Figures:
-    """The step alone, ours and stock's, on one micro-batch."""
+def run_bare(case: Case) -> Figures:
+    """The step alone, ours and stock's in turn, on one micro-batch."""
     lengths = lengths_of(case.windows)
     sizes = {"layers": case.layers, "width": case.width}
     contenders = steps(lengths, case.dropout, autocast=case.precision == "bf16", **sizes)
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds + 1):
+    for _ in range(1 + _BARE_STEPS):
         for name, step in contenders.items():
             began = time.perf_counter()
             step()
@@ -160,15 +162,19 @@ def time_bare(case: Case, rounds: int) -> Figures:
     return {name: sum(lengths) / statistics.median(taken[1:]) for name, taken in seconds.items()}
 
 
+def _spread(ratios: Sequence[float]) -> str:
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
 def measure(case: Case, out: Path, rounds: int) -> dict[str, Any]:
     """One row of the table."""
-    pairs = [(train_ours(case, out), train_stock(case, out)) for _ in range(rounds)]
-    ratios = [ours["tokens/s"] / stock["tokens/s"] for ours, stock in pairs]
-    ours, stock = (
-        {key: statistics.median(each[key] for each in of) for key in of[0]} for of in zip(*pairs, strict=True)
+    found = [
+        (train_ours(case, out), by_itself("bare", case, out), by_itself("stock", case, out))
+        for _ in range(rounds)
+    ]
+    ours, bare, stock = (
+        {key: statistics.median(each[key] for each in of) for key in of[0]} for of in zip(*found, strict=True)
     )
-    spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-    bare = time_bare(case, 2 * rounds)
     return {
         "model": f"{case.layers} x {case.width}",
         "windows": case.windows,
@@ -176,9 +182,10 @@ def measure(case: Case, out: Path, rounds: int) -> dict[str, Any]:
         "dropout": case.dropout,
         "dnalm, tokens/s": round(ours["tokens/s"]),
         "Trainer, tokens/s": round(stock["tokens/s"]),
-        "ratio (least to largest)": spread,
+        "ratio (least to largest)": _spread([a["tokens/s"] / c["tokens/s"] for a, _, c in found]),
         "bare step, tokens/s": round(bare["dnalm"]),
-        "bare step, ratio": round(bare["dnalm"] / bare["stock"], 2),
+        "bare step, ratio": _spread([b["dnalm"] / b["stock"] for _, b, _ in found]),
+        "whole / bare": _spread([a["tokens/s"] / b["dnalm"] for a, b, _ in found]),
         "MFU of measured": round(ours["MFU"], 3),
         "data wait": round(ours["data wait"], 3),
         "dnalm, peak GiB": round(ours["peak GiB"], 2),
@@ -211,10 +218,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tiny", action="store_true", help="shows that it works")
-    parser.add_argument("--stock", help=argparse.SUPPRESS)
+    for part in ("--bare", "--stock"):
+        parser.add_argument(part, help=argparse.SUPPRESS)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
+    if given.bare:
+        print(json.dumps(run_bare(Case(**json.loads(given.bare)))))
+        return
     if given.stock:
         print(json.dumps(run_stock(Case(**json.loads(given.stock)), given.out)))
         return
