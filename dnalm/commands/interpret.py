@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Literal
 
 from dnalm.console import progress_bar, stdout
-from dnalm.evaluation.inference import LoadedModel
+from dnalm.evaluation.inference import LoadedModel, Precision
 from dnalm.evaluation.interpretation.reader import Reader
 from dnalm.evaluation.interpretation.studies import (
     MOST_PICTURES,
@@ -49,6 +49,7 @@ def interpret(
     tokenizer: Tokenizer | None = None,
     cache: CachePath | None = None,
     batch_tokens: Tokens = 16_384,
+    precision: Precision = "float32",
 ) -> None:
     """Look into a model and leave data, pictures and a summary.
 
@@ -68,6 +69,8 @@ def interpret(
         tokenizer: bases to ids; that of the model if absent.
         cache: folder of stores; the user's cache if absent.
         batch_tokens: tokens of a batch.
+        precision: of matrix products; `bfloat16` is faster where the processor has it, and effects that are
+            smaller than its rounding are lost in it.
 
     Raises:
         ConfigError: CFG-54, the input's kind is not known, or does not fit `reference`.
@@ -77,7 +80,7 @@ def interpret(
     """
     with run.opened(config, resumable=False):
         motifs = read_meme(known) if known else None
-        loaded = LoadedModel.open(model, tokenizer=tokenizer)
+        loaded = LoadedModel.open(model, tokenizer=tokenizer, precision=precision)
         reader = Reader(loaded, window_bp=window_bp, batch_tokens=batch_tokens)
         regions = SequenceInput(
             path=input,
@@ -100,7 +103,8 @@ def interpret(
                 "motifs": lambda: study_motifs(study, known=motifs),
             }
             found: Summary = studies[what]()
-        path = run.write_summary({"what": what, "model": model.source, "input": str(input), **found})
+        about = {"what": what, "model": model.source, "input": str(input), "precision": precision}
+        path = run.write_summary({**about, **found})
         for note in regions.notes:
             stdout.print(note)
         stdout.print(", ".join(f"{name} {readable(value)}" for name, value in found.items()))

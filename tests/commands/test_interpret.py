@@ -68,6 +68,17 @@ def test_mutagenesis(folder: Path, tmp_path: Path) -> None:
     assert json.loads((run / "summary.json").read_text())["substitutions"] == 42
 
 
+def test_precision_is_chosen(folder: Path, tmp_path: Path) -> None:
+    effects = []
+    for name in ("float32", "bfloat16"):
+        run = tmp_path / name
+        assert program(*words(folder, "mutagenesis", run, "neighbours_bp=0", f"precision={name}")) == 0
+        assert json.loads((run / "summary.json").read_text())["precision"] == name
+        effects.append([float(row["effect"]) for row in rows_of(run / "mutagenesis.tsv")])
+    assert effects[0] != effects[1]
+    np.testing.assert_allclose(effects[0], effects[1], atol=0.1)
+
+
 def test_dependency(folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert program(*words(folder, "dependency", run)) == 0

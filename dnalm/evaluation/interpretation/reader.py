@@ -14,7 +14,7 @@ Q queries, T tokens, M masked tokens, K longest token, L bases with flanks, R of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -81,13 +81,12 @@ class Reader:
                 fix="give shorter regions, or window_bp=… where the model is known to read more",
             )
 
-    def attention(self, codes: Codes) -> Iterator[Floats]:
-        """The attention weights of every layer in turn, (H, T, T): what each token (row) takes from each."""
+    def attention(self, codes: Codes) -> list[Floats]:
+        """The attention weights of every layer, (H, T, T): what each token (row) takes from each."""
         ids, packed = self.model.pack([self.tokenizer.encode(codes)])
-        with torch.no_grad():
-            for maps_BHTT in self.model.network.encoder.attention_maps(ids, packed):
-                weights: Floats = maps_BHTT[0].float().numpy(force=True)
-                yield weights
+        with torch.no_grad(), self.model.autocast:
+            maps = self.model.network.encoder.attention_maps(ids, packed)
+            return [maps_1HTT[0].float().numpy(force=True) for maps_1HTT in maps]
 
     def window(self, codes: Codes, place: int) -> tuple[int, int]:
         """The half-open interval of a text that is read where a base is hidden."""

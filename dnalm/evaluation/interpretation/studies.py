@@ -98,7 +98,7 @@ def study_attention(study: Study) -> Summary:
         for region, stem, is_drawn in study.each():
             study.reader.check_length(region.codes, where=region.id)
             spans = study.reader.tokenizer.spans(region.codes, study.reader.tokenizer.encode(region.codes))
-            layers = list(study.reader.attention(region.codes))
+            layers = study.reader.attention(region.codes)
             size = len(region.codes)
             of_bases = [np.stack([to_bases(head, spans, size) for head in layer]) for layer in layers]
             with atomic_write(stem.with_name(f"{stem.name}.npz")) as beside:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dnalm.evaluation.inference import LoadedModel
+from dnalm.evaluation.inference import LoadedModel, Precision
 from dnalm.evaluation.interpretation.reader import Reader
 from dnalm.evaluation.sequence_inputs import NamedSequence
 from dnalm.genome.alphabet import Codes
@@ -30,9 +30,15 @@ def make_model(tokenizer: Tokenizer, **changes: object) -> MaskedLM:
     return model
 
 
-def make_reader(tokenizer: Tokenizer, *, window_bp: int = 40, batch_tokens: int = 16_384) -> Reader:
+def make_reader(
+    tokenizer: Tokenizer,
+    *,
+    window_bp: int = 40,
+    batch_tokens: int = 16_384,
+    precision: Precision = "float32",
+) -> Reader:
     torch.manual_seed(0)
-    model = LoadedModel(network=make_model(tokenizer), tokenizer=tokenizer)
+    model = LoadedModel(network=make_model(tokenizer), tokenizer=tokenizer, precision=precision)
     return Reader(model, window_bp=window_bp, batch_tokens=batch_tokens)
 
 

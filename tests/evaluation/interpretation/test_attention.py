@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dnalm.evaluation.inference import Precision
 from dnalm.evaluation.interpretation.reader import summarize, to_bases
 from dnalm.tokenizers import KmerTokenizer
 from tests.evaluation.interpretation.small import make_reader, random_codes
 from tests.tokenizers.examples import EVERY
 
+PRECISIONS: list[Precision] = ["float32", "bfloat16"]
 TILES = np.array([[0, 0], [0, 2], [2, 5], [5, 5]])  # [CLS], two bases, three bases, [SEP]
 
 
@@ -60,6 +62,17 @@ def test_a_head_that_looks_everywhere_alike() -> None:
 
 def test_rows_of_a_models_maps_sum_to_one() -> None:
     reader = make_reader(KmerTokenizer(k=3))
-    layers = list(reader.attention(random_codes(20)))
+    layers = reader.attention(random_codes(20))
     assert [layer.shape for layer in layers] == [(2, 20, 20)] * 2  # 18 k-mers, [CLS] and [SEP]
     np.testing.assert_allclose(np.stack(layers).sum(axis=-1), 1, atol=1e-6)
+
+
+def test_maps_of_half_the_width_are_off_by_its_rounding() -> None:
+    """Each weight is rounded by at most 2^-9 of itself, and so is their sum of 1; scores by more."""
+    wide, narrow = (
+        np.stack(make_reader(KmerTokenizer(k=3), precision=precision).attention(random_codes(20)))
+        for precision in PRECISIONS
+    )
+    assert narrow.dtype == wide.dtype == np.float32
+    assert 0 < np.abs(narrow - wide).max() < 0.05
+    np.testing.assert_allclose(narrow.sum(axis=-1), 1, atol=2**-8)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dnalm.evaluation.inference import Precision
 from dnalm.evaluation.interpretation.reader import HiddenBase, dependency_map, of_text, saturate, substitute
 from dnalm.genome.alphabet import UNKNOWN
 from tests.evaluation.interpretation.small import make_reader, random_codes, region_of
 from tests.tokenizers.examples import EVERY
 
+PRECISIONS: list[Precision] = ["float32", "bfloat16"]
 NAMES = ["kmer_1", "kmer_3", "six_mer_v1", "bpe"]
 
 
@@ -72,3 +74,20 @@ def test_nothing_depends_on_what_lies_outside_the_window() -> None:
     assert (found[3:19, 3:19][(apart[3:19, 3:19] > 0) & (apart[3:19, 3:19] <= 3)] > 0).all()
     assert np.isnan(found[20]).all()
     assert np.isnan(found[:, 20]).all()
+
+
+def test_effects_of_half_the_width_are_off_by_its_rounding() -> None:
+    """States are off by 0.01 (tests/evaluation/test_inference.py), and so is a log-probability.
+
+    An effect is the difference of two, one on four neighbours of eight: five times their random walk.
+    """
+    codes = random_codes(26)
+    region = region_of(codes, 8, 14)
+    readers = [make_reader(EVERY["kmer_3"], precision=precision) for precision in PRECISIONS]
+    wide, narrow = (saturate(reader, region, neighbours_bp=2) for reader in readers)
+    assert 0 < np.abs(narrow.effect_R4 - wide.effect_R4).max() < 0.05 * np.sqrt(2)
+    assert 0 < np.abs(narrow.neighbours_R4 - wide.neighbours_R4).max() < 0.05 * np.sqrt(8)
+    assert wide.effect_R4.std() > 0.1
+    assert np.corrcoef(narrow.effect_R4.ravel(), wide.effect_R4.ravel())[0, 1] > 0.99
+    maps = [dependency_map(reader, region) for reader in readers]
+    assert 0 < np.abs(maps[1] - maps[0]).max() < 0.05 * np.sqrt(2) / np.log(2) * 4 / 3  # odds, near p = 1/4
