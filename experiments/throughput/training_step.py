@@ -37,12 +37,20 @@ def steps(
 ) -> dict[str, Callable[[], None]]:
     """One optimizer step of each, on the same tokens."""
     shape = {"vocab_size": VOCABULARY, "hidden_size": width, "intermediate_size": 4 * width}
-    heads = width // HEAD_WIDTH
+    heads, places = width // HEAD_WIDTH, max(LONGEST, *lengths)
     ours = MaskedLM(
-        Encoder(**shape, num_layers=layers, num_heads=heads, dropout=dropout, attention_dropout=dropout)
+        Encoder(
+            **shape,
+            num_layers=layers,
+            num_heads=heads,
+            max_positions=places,
+            dropout=dropout,
+            attention_dropout=dropout,
+        )
     )
     config = BertConfig(
         **shape,
+        max_position_embeddings=places,
         num_hidden_layers=layers,
         num_attention_heads=heads,
         hidden_dropout_prob=dropout,
