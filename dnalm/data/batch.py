@@ -16,6 +16,7 @@ X hidden bases, P pairs of a hidden base and a masked token over it.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -190,6 +191,8 @@ class Batch(Movable):
             present, 0 absent, -1 unknown.
         step_targets: in training with tracks, the number of targets that the samples of the whole optimizer
             step have on this rank: of each track, and of masked language modelling by the name "".
+        filled_tokens: how many of the N, the last ones, are padding; see `Filling`.
+        filled_targets: how many of the M, the last ones, are no targets; their label is `IGNORED`.
     """
 
     on_host = frozenset({"content_N"})
@@ -210,6 +213,18 @@ class Batch(Movable):
     labelled: Mapping[str, Tensor] = field(default_factory=dict)
     annotations_NC: Tensor | None = None  # noqa: N815
     step_targets: Mapping[str, int] = field(default_factory=dict)
+    filled_tokens: int = 0
+    filled_targets: int = 0
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the samples."""
+        return len(self.ids_N) - self.filled_tokens
+
+    @property
+    def num_targets(self) -> int:
+        """Tokens to predict."""
+        return len(self.labels_M) - self.filled_targets
 
 
 def collate(samples: list[Sample]) -> Batch:
@@ -242,10 +257,86 @@ def collate(samples: list[Sample]) -> Batch:
     )
 
 
-def collate_packs(samples: list[Sample], *, passes: int) -> list[Batch]:
-    """Pack the samples of a rank's optimizer step, divided by `deal`, within a pack in their order."""
+def collate_packs(samples: list[Sample], *, passes: int, filling: Filling | None = None) -> list[Batch]:
+    """Pack the samples of a rank's optimizer step, divided by `deal`, within a pack in their order.
+
+    Args:
+        samples: of the step.
+        passes: packs to make.
+        filling: fills them up, if they are to be.
+    """
     dealt = deal([len(sample.ids) for sample in samples], passes)
-    return [collate([samples[place] for place in places]) for places in dealt]
+    packs = [collate([samples[place] for place in places]) for places in dealt]
+    if filling is None:
+        return packs
+    num_sequences = -(-len(samples) // passes) + filling.sequences
+    return [filling.fill(pack, num_sequences) for pack in packs]
+
+
+IGNORED = -100  # the label that `cross_entropy` leaves out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filling:
+    """Fills packs up to few sizes, so that what a GPU has compiled and laid out for one serves the next.
+
+    At the end of a pack come sequences of padding, so that all packs have equally many sequences and a
+    multiple of `step` tokens. They are attended by themselves alone and have no target. A pack whose samples
+    are all of the longest kind has none, since kernels have a faster way for it. Targets are filled up to a
+    quarter more than are expected of so many tokens, or to a multiple of that.
+
+    Args:
+        longest: tokens of the longest sample.
+        step: tokens that a pack has a multiple of.
+        share: targets of a token, as expected.
+        padding: the id of padding.
+    """
+
+    longest: int
+    step: int
+    share: float
+    padding: int
+
+    @classmethod
+    def of(cls, plan: PackPlan, *, share: float, padding: int) -> Filling:
+        """Whose step is the largest power of two that is at most 1/64 of the largest pack."""
+        assert isinstance(plan.micro_tokens, int), "it is decided"
+        step = 1 << max(0, (plan.micro_tokens // 64).bit_length() - 1)
+        return cls(longest=plan.micro_tokens // plan.most, step=step, share=share, padding=padding)
+
+    @property
+    def sequences(self) -> int:
+        """Of padding, at least, so that none is longer than the longest sample."""
+        return max(1, -(-(self.step - 1) // max(1, self.longest - 1)))
+
+    def fill(self, batch: Batch, num_sequences: int) -> Batch:
+        """The pack with its padding.
+
+        Args:
+            batch: of fewer sequences, by `sequences` at least.
+            num_sequences: that it is to have.
+        """
+        short, tokens = num_sequences - len(batch.samples), len(batch.ids_N)
+        is_full = tokens == len(batch.samples) * self.longest
+        total = tokens if is_full else -(-(tokens + short) // self.step) * self.step
+        ends = [tokens + (total - tokens) * number // short for number in range(1, short + 1)]
+        room = math.ceil(min(1.0, 1.25 * self.share) * total)
+        missing = -len(batch.labels_M) % room
+        return replace(
+            batch,
+            ids_N=_extended(batch.ids_N, [self.padding] * (total - tokens)),
+            cu_lengths=batch.cu_lengths if is_full else _extended(batch.cu_lengths, ends),
+            max_length=self.longest,
+            targets_M=_extended(batch.targets_M, [total - 1] * missing),
+            labels_M=_extended(batch.labels_M, [IGNORED] * missing),
+            content_N=_extended(batch.content_N, [False] * (total - tokens)),
+            filled_tokens=total - tokens,
+            filled_targets=missing,
+        )
+
+
+def _extended(values: Tensor, more: Sequence[int]) -> Tensor:
+    return torch.cat([values, torch.tensor(more, dtype=values.dtype)])
 
 
 def deal(lengths: Sequence[int], num_packs: int) -> list[list[int]]:
@@ -513,4 +604,4 @@ class CountedSteps(Iterable[Batch]):
 def count_targets(batch: Batch) -> dict[str, int]:
     """Targets of a micro-batch: known tokens or windows of each track, of labels known pairs with one."""
     tracks = {name: int(is_known(targets).sum()) for name, targets in batch.tracks.items()}
-    return {MASKED_TOKENS: len(batch.labels_M), **tracks}
+    return {MASKED_TOKENS: batch.num_targets, **tracks}

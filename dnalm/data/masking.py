@@ -63,6 +63,11 @@ class Masking:
         """The realised rate of an optimizer step."""
         return self.rate if self.final_rate is None or step < self.final_from else self.final_rate
 
+    @property
+    def highest_share(self) -> float:
+        """Of the tokens that spell bases, the share to predict, at the step where it is highest."""
+        return 1.0 if self.loss_on == "all" else max(self.rate, self.final_rate or 0.0)
+
     def hide(
         self, ids: Ids, content: Flags, tokenizer: Tokenizer, *, rate: float, random: np.random.Generator
     ) -> tuple[Ids, Flags]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import ClassVar
 
 from lightning.pytorch import LightningDataModule
 
@@ -12,6 +13,7 @@ from dnalm.data.batch import (
     Batch,
     BatchPlan,
     CountedSteps,
+    Filling,
     PackPlan,
     Packs,
     Sample,
@@ -46,6 +48,8 @@ class GenomeData(LightningDataModule):
         targets: what batches carry of the corpus's tracks, for tokens or for windows; see `target_name`.
         inputs: names of those that they carry as annotations of their tokens; no target is among them.
     """
+
+    filled_devices: ClassVar[tuple[str, ...]] = ("cuda",)  # where packs by tokens are filled up to few sizes
 
     def __init__(
         self,
@@ -203,10 +207,21 @@ class GenomeData(LightningDataModule):
         samples = self.training_samples()
         loader: Loader[Batch] | Packs
         if is_dealt:
-            loader = Packs(self._loader(samples, order, partial(collate_packs, passes=passes)))
+            made = partial(collate_packs, passes=passes, filling=self._filling())
+            loader = Packs(self._loader(samples, order, made))
         else:
             loader = self._loader(samples, order, collate)
         return CountedSteps(loader, passes) if self.tracks else loader
+
+    def _filling(self) -> Filling | None:
+        """How packs are filled up; not at all where tracks would have to be filled too, or on a CPU."""
+        assert self.trainer is not None, "the trainer asks for its loaders"
+        device = self.trainer.strategy.root_device.type
+        if device not in self.filled_devices or self.tracks or self.inputs:
+            return None
+        assert isinstance(self.batch, PackPlan), "packs are filled"
+        share, padding = self.masking.highest_share, self.tokenizer.special.padding
+        return Filling.of(self.batch, share=share, padding=padding)
 
     def val_dataloader(self) -> Loader[Batch]:
         """The validation windows of this rank."""

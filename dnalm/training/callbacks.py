@@ -200,13 +200,13 @@ class Throughput(Callback):
         self, trainer: Trainer, module: LightningModule, _: object, batch: Batch, *__: object
     ) -> None:
         """Count a micro-batch, and log the speed with the metrics."""
-        self.tokens += len(batch.ids_N) * trainer.world_size
+        self.tokens += batch.num_tokens * trainer.world_size
         self.bases += batch.num_bases * trainer.world_size
         self.masked += batch.num_masked
         self.content += batch.num_content
         if self._rate is not None:
             self.pairs += batch.num_pairs * trainer.world_size
-            self.predicted += len(batch.labels_M) * trainer.world_size
+            self.predicted += batch.num_targets * trainer.world_size
         now, waited = time.perf_counter(), _waited_s(trainer)
         self.seconds += now - self._since
         self.waited_s += waited - self._waited_before

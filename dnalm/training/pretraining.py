@@ -232,7 +232,7 @@ class MaskedLMTraining(StepTraining):
     def add_to_step(self, batch: Batch, loss: Tensor) -> None:
         """Count a micro-batch, whose summed loss at predicted tokens is given."""
         self.step_totals.loss += loss.detach().double()  # read once a step: reading waits for a GPU
-        self.step_totals.targets += len(batch.labels_M)
+        self.step_totals.targets += batch.num_targets
         self.step_totals.masked += batch.num_masked
         self.step_totals.content += batch.num_content
 
@@ -259,7 +259,7 @@ class MaskedLMTraining(StepTraining):
             bits = bits_of_tokens(logits, batch.labels_M, batch.hidden)
         totals = self.validation_totals
         totals.loss += summed_cross_entropy(logits, batch.labels_M).double()
-        totals.targets += len(batch.labels_M)
+        totals.targets += batch.num_targets
         totals.bits += bits.double().sum()
         totals.hidden += len(bits)
         self.hidden_bits.append(batch.hidden, bits)
@@ -567,10 +567,9 @@ class Pretraining(Run[GenomeData, MaskedLMTraining]):
 
     def _largest_pack(self, data: GenomeData, num_windows: int) -> PackSize:
         """Of full-length windows, as many tokens predicted as the highest rate says."""
-        masking, content = self.masking, num_windows * self.windows.max_tokens
-        rate = 1.0 if masking.loss_on == "all" else max(masking.rate, masking.final_rate or 0.0)
+        predicted = math.ceil(self.masking.highest_share * num_windows * self.windows.max_tokens)
         longest = self.windows.max_tokens + data.tokenizer.special.num_wrapping
-        return PackSize.of([longest] * num_windows, predicted=math.ceil(rate * content))
+        return PackSize.of([longest] * num_windows, predicted=predicted)
 
     def contract(self, data: GenomeData) -> Contract:
         """See `contract_of`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -13,7 +14,7 @@ from dnalm.data import BatchPlan
 from dnalm.data.batch import Batch, PackPlan, Packs
 from dnalm.data.module import GenomeData
 from dnalm.errors import ConfigError
-from dnalm.training import TrainerRecipe
+from dnalm.training import Throughput, TrainerRecipe
 from tests.training.fitting import trainer_of
 from tests.training.test_masked_lm import GLOBAL, datamodule, fit, module_of, network
 
@@ -85,3 +86,23 @@ def test_sums_in_one_order_for_any_number_of_ranks_need_micro_batches_of_samples
         TrainerRecipe(strategy="exact").check(plan)
     with pytest.raises(ConfigError, match=r"CFG-19 batch\.global_size: 16 samples; a multiple of 3 ranks"):
         TrainerRecipe(devices=3, accelerator="cpu").check(plan)
+
+
+def test_packs_that_are_filled_up_teach_the_same_and_count_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for device in ("cuda", "cpu"):
+        monkeypatch.setattr(GenomeData, "filled_devices", (device,))
+        model, counted = network(), Throughput()
+        trainer = trainer_of(tmp_path / device, PLAN, steps=2, throughput=counted)
+        trainer.fit(module_of(model), datamodule=by_tokens(tmp_path))
+        with (tmp_path / device / "metrics.csv").open(newline="") as file:
+            losses = [float(row["train_loss"]) for row in csv.DictReader(file) if row["train_loss"]]
+        counts = {n: value for n, value in counted.counts().items() if n not in ("seconds", "waited_s")}
+        found.append((losses, counts, dict(model.named_parameters())))
+    (losses, counts, weights), (filled_losses, filled_counts, filled_weights) = found
+    assert len(losses) == 2
+    assert filled_counts == counts
+    assert filled_losses == pytest.approx(losses, rel=1e-6)
+    torch.testing.assert_close(filled_weights, weights, atol=1e-6, rtol=1e-5)

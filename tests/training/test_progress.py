@@ -95,7 +95,7 @@ def test_the_share_of_the_time_that_waits_for_data_leaves_validation_out(
     trainer = SimpleNamespace(
         train_dataloader=loader, world_size=1, global_step=0, log_every_n_steps=10**9, loggers=[]
     )
-    batch = SimpleNamespace(ids_N=[0, 1], num_bases=2, num_masked=1, num_content=2)
+    batch = SimpleNamespace(num_tokens=2, num_bases=2, num_masked=1, num_content=2)
     throughput = Throughput()
 
     def wait(seconds: float) -> None:
@@ -139,7 +139,7 @@ def test_utilisation_is_model_flops_over_what_the_processors_give(monkeypatch: p
     )
     module = SimpleNamespace(model=model, device=torch.device("cpu"))
     batch = SimpleNamespace(
-        ids_N=[0] * 7, labels_M=[0] * 2, num_bases=7, num_masked=2, num_content=7, num_pairs=3**2 + 4**2
+        num_tokens=7, num_targets=2, num_bases=7, num_masked=2, num_content=7, num_pairs=3**2 + 4**2
     )
     throughput = Throughput()
     assert throughput.utilisation(module, 2) == {}  # type: ignore[arg-type]

@@ -174,6 +174,11 @@ class LabelledBatch(Movable):
     pooled_SD: Tensor | None = None  # noqa: N815
     covers_Q2: Tensor | None = None  # noqa: N815
 
+    @property
+    def num_tokens(self) -> int:
+        """N."""
+        return len(self.ids_N)
+
 
 def collate_labelled(samples: list[LabelledSample], *, first_tokens: bool) -> LabelledBatch:
     """Pack samples end to end, longest last, so that equal lengths are neighbours.
