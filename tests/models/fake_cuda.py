@@ -1,4 +1,4 @@
-"""Every family and kernel forward and backward on CUDA tensors that hold nothing, on a machine without a GPU.
+"""Every family, kernel and head forward and backward on CUDA tensors that hold nothing, without a GPU.
 
     LD_PRELOAD=<guard library> python -m tests.models.fake_cuda
 
@@ -13,14 +13,15 @@ to. What the kernels compute only a GPU can show.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import torch.nested._internal.sdpa as jagged_sdpa
-from torch import Tensor
+from torch import Tensor, nn
 from torch._ops import HigherOrderOperator
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
@@ -28,7 +29,9 @@ from torch.nn.attention import SDPBackend, flex_attention
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 from torch.utils._pytree import tree_leaves
 
-from dnalm.models import Encoder, MaskedLM, Packed, kernels
+from dnalm.models import Encoder, HeadShape, MaskedLM, Packed, SequenceModel, kernels
+from dnalm.models.layers import PoolingName
+from dnalm.training.metrics import mean_loss
 from tests.models import zoo
 
 RAGGED, FULL = [16, 1, 13, 7], [16, 16, 16]
@@ -44,6 +47,9 @@ CASES = [
 ]
 MASKED = 9
 
+# How a head pools, and whether it judges bases
+HEADS: list[tuple[PoolingName, bool]] = [*((kind, False) for kind in get_args(PoolingName)), ("mean", True)]
+OUTPUTS = 3
 # Families whose launches are counted
 LAUNCHES = ["bert", "dnabert2", "nt_v2"]
 
@@ -114,9 +120,7 @@ def autocast(enabled: bool) -> Iterator[None]:
 
 def case(encoder: Callable[[], Encoder], lengths: list[int], *, in_bf16: bool) -> dict[str, object]:
     """What the forward and backward pass of a training step came to."""
-    # Nothing may ask for a value that lies on the device
-    shapes = ShapeEnv(allow_scalar_outputs=False, allow_dynamic_output_shape_ops=False)
-    with FakeTensorMode(shape_env=shapes):
+    with no_values():
         with torch.device("cuda"):
             model = MaskedLM(encoder()).train()
             ids, ends = torch.randint(3, 9, (sum(lengths),)), torch.zeros(len(lengths) + 1, dtype=torch.int32)
@@ -129,7 +133,6 @@ def case(encoder: Callable[[], Encoder], lengths: list[int], *, in_bf16: bool) -
         with autocast(in_bf16), Watch():
             chosen = model.encoder._layout(ids, packed).kernel
             logits = model(ids, packed, masked)
-    gradients = {str(name): weight.grad for name, weight in model.named_parameters()}
     return {
         "alibi": model.encoder.positions == "alibi",
         "dropout": model.encoder.attention_dropout > 0,
@@ -139,11 +142,44 @@ def case(encoder: Callable[[], Encoder], lengths: list[int], *, in_bf16: bool) -
         "stride": list(logits.stride()),
         "logits": f"{logits.dtype} {logits.device.type}",
         "loss": f"{loss.dtype} {loss.device.type}",
-        "gradients": sorted(
-            {"none" if x is None else f"{x.dtype} {x.device.type}" for x in gradients.values()}
-        ),
+        "gradients": gradients_of(model),
         "crossings": forward.crossings + backward.crossings,
         "launches": [forward.launches, backward.launches],
+    }
+
+
+def no_values() -> FakeTensorMode:
+    """A mode in which nothing may ask for a value that lies on the device."""
+    shapes = ShapeEnv(allow_scalar_outputs=False, allow_dynamic_output_shape_ops=False)
+    return FakeTensorMode(shape_env=shapes)
+
+
+def gradients_of(model: nn.Module) -> list[str]:
+    """The kinds of its gradients."""
+    gradients = [weight.grad for weight in model.parameters() if weight.requires_grad]
+    return sorted({"none" if x is None else f"{x.dtype} {x.device.type}" for x in gradients})
+
+
+def head_case(pooling: PoolingName, *, of_bases: bool) -> dict[str, object]:
+    """What a step of fine-tuning came to, of three sequences in four pieces, or of 40 bases."""
+    shape = HeadShape(num_outputs=OUTPUTS, pooling=pooling)
+    with no_values():
+        with torch.device("cuda"):
+            model = SequenceModel(MaskedLM(encoder_of("bert", "auto", 0.1)), shape).train()
+            ids, ends = torch.randint(3, 9, (sum(RAGGED),)), torch.zeros(len(RAGGED) + 1, dtype=torch.int32)
+            used, owner = torch.zeros(30, dtype=torch.int64), torch.zeros(len(RAGGED), dtype=torch.int64)
+            covers = torch.zeros(90, 2, dtype=torch.int64) if of_bases else None
+            labels, weights = torch.zeros(40 if of_bases else 3, dtype=torch.int64), torch.ones(OUTPUTS)
+        with autocast(True), Watch() as watch:
+            packed = Packed(ends, max(RAGGED))
+            outputs = model(ids, packed, used, owner, len(labels), None, covers)
+            loss = mean_loss("multiclass", outputs.float(), labels, weights_O=weights).sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+    return {
+        "shape": list(outputs.shape),
+        "loss": f"{loss.dtype} {loss.device.type}",
+        "gradients": gradients_of(model),
+        "crossings": watch.crossings,
     }
 
 
@@ -167,19 +203,25 @@ def main() -> None:
     flex_attention._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = True
     for family in zoo.ARCHITECTURES:
         for kernel, lengths, dropout, in_bf16 in CASES:
-            report(family, partial(encoder_of, family, kernel, dropout), lengths, in_bf16)
+            about = {"name": family, "full": lengths is FULL, "bf16": in_bf16}
+            report(
+                about, partial(case, partial(encoder_of, family, kernel, dropout), lengths, in_bf16=in_bf16)
+            )
     for family in LAUNCHES:
-        report(f"published {family}", partial(published, family), RAGGED, True)
+        about = {"name": f"published {family}", "full": False, "bf16": True}
+        report(about, partial(case, partial(published, family), RAGGED, in_bf16=True))
+    for pooling, of_bases in HEADS:
+        report({"head": pooling, "of_bases": of_bases}, partial(head_case, pooling, of_bases=of_bases))
 
 
-def report(name: str, encoder: Callable[[], Encoder], lengths: list[int], in_bf16: bool) -> None:
+def report(about: dict[str, object], found: Callable[[], dict[str, object]]) -> None:
     """Print one."""
     try:
-        found = case(encoder, lengths, in_bf16=in_bf16)
+        print(json.dumps(about | found()), flush=True)
     except Exception as error:
-        found = {"error": f"{type(error).__name__}: {error}"}
-    print(json.dumps({"name": name, "full": lengths is FULL, "bf16": in_bf16, **found}), flush=True)
+        print(json.dumps(about | {"error": f"{type(error).__name__}: {error}"}), flush=True)
 
 
 if __name__ == "__main__":
     main()
+    os._exit(0)  # threads of the backward pass abort where they want Python while it ends

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests.models import zoo
-from tests.models.fake_cuda import CASES, LAUNCHES, MASKED
+from tests.models.fake_cuda import CASES, HEADS, LAUNCHES, MASKED, OUTPUTS
 
 ROOT = Path(__file__).resolve().parents[2]
 GUARD = """
@@ -44,8 +44,11 @@ REGISTER_CUDA_HOOKS(CUDAHooks);
 MOST_LAUNCHES = {"bert": (321, 453), "dnabert2": (330, 452), "nt_v2": (505, 724)}
 
 
+Cases = list[dict[str, Any]]
+
+
 @pytest.fixture(scope="module")
-def cases(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Cases:
     """What each case came to, in a process of its own, since the guard stays."""
     if torch.cuda.is_available():
         pytest.skip("a GPU is here, and tests/gpu asks it")
@@ -64,17 +67,23 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_every_family_and_kernel_is_among_them(cases: list[dict[str, Any]]) -> None:
+@pytest.fixture(scope="module")
+def cases(everything: Cases) -> Cases:
+    """Those of models that predict tokens."""
+    return [case for case in everything if "head" not in case]
+
+
+def test_every_family_and_kernel_is_among_them(cases: Cases) -> None:
     assert len(cases) == len(CASES) * len(zoo.ARCHITECTURES) + len(LAUNCHES)
     assert {case["kernel"] for case in cases} == {"eager", "sdpa", "flex", "varlen"}
 
 
-def test_nothing_mixes_devices_or_waits_for_a_value(cases: list[dict[str, Any]]) -> None:
-    assert [case for case in cases if "error" in case] == []
-    assert [case for case in cases if case["crossings"]] == []
+def test_nothing_mixes_devices_or_waits_for_a_value(everything: Cases) -> None:
+    assert [case for case in everything if "error" in case] == []
+    assert [case for case in everything if case["crossings"]] == []
 
 
-def test_shapes_and_dtypes_are_those_of_mixed_precision(cases: list[dict[str, Any]]) -> None:
+def test_shapes_and_dtypes_are_those_of_mixed_precision(cases: Cases) -> None:
     """Every weight has a gradient, which is in its own dtype."""
     for case in cases:
         dtype = "bfloat16" if case["bf16"] else "float32"
@@ -84,7 +93,16 @@ def test_shapes_and_dtypes_are_those_of_mixed_precision(cases: list[dict[str, An
         assert case["stride"] == [64, 1], "rows begin where tensor cores load"
 
 
-def test_auto_takes_what_the_table_says(cases: list[dict[str, Any]]) -> None:
+def test_every_head_trains(everything: Cases) -> None:
+    """However it pools; what predicts tokens beside it does not train."""
+    heads = [case for case in everything if "head" in case]
+    assert [(case["head"], case["of_bases"]) for case in heads] == HEADS
+    for case in heads:
+        assert case["shape"] == [40 if case["of_bases"] else 3, OUTPUTS]
+        assert (case["loss"], case["gradients"]) == ("torch.float32 cuda", ["torch.float32 cuda"]), case
+
+
+def test_auto_takes_what_the_table_says(cases: Cases) -> None:
     for case in cases:
         auto = "sdpa"
         if not case["full"] and case["alibi"] and not case["dropout"]:
@@ -95,6 +113,6 @@ def test_auto_takes_what_the_table_says(cases: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize("family", LAUNCHES)
-def test_a_micro_batch_launches_no_more_kernels_than_it_did(family: str, cases: list[dict[str, Any]]) -> None:
+def test_a_micro_batch_launches_no_more_kernels_than_it_did(family: str, cases: Cases) -> None:
     (launches,) = (case["launches"] for case in cases if case["name"] == f"published {family}")
     assert all(found <= most for found, most in zip(launches, MOST_LAUNCHES[family], strict=True)), launches
