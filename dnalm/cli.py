@@ -13,6 +13,7 @@ import gc
 import io
 import os
 import signal
+import subprocess
 import sys
 import traceback
 from dataclasses import dataclass, field
@@ -61,7 +62,7 @@ options:
   plugins=[PACKAGE]  admit the classes and functions of a package of your own as components
   env=[NAME]         let configs read an environment variable by ${{oc.env:NAME}}
   --debug            show tracebacks
-  --version          print the version
+  --version          print the version, of a checkout with its commit
 
 examples:
   dnalm pretrain experiment=dnabert size=tiny data=demo
@@ -159,7 +160,7 @@ def _no_option(line: _Line, word: str, following: str | None) -> ConfigError:
 
 def _run(line: _Line) -> int:
     if "--version" in line.flags:
-        print(__version__)
+        print(_version())
     elif line.command is None:
         commands = "\n".join(f"  {name:<18} {text}" for name, text in COMMANDS.items())
         print(_USAGE.format(version=__version__, commands=commands), end="")
@@ -179,6 +180,19 @@ def _run(line: _Line) -> int:
     else:
         _compose_and_run(line.command, line)
     return 0
+
+
+def _version() -> str:
+    """The version; of a checkout with its commit, and whether files differ from it."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():  # where a wheel lies, even in an environment inside a checkout
+        return __version__
+    words = ["git", "-C", str(root), "describe", "--always", "--dirty=, with changes", "--exclude=*"]
+    try:
+        found = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # no git, or none that trusts this folder
+        return __version__
+    return f"{__version__} (commit {found})"
 
 
 def _compose_and_run(command: str, line: _Line) -> None:

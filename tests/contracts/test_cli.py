@@ -1,6 +1,8 @@
 """The program itself: quick help, exit codes, one-sentence errors."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import dnalm
 from dnalm.cli import COMMANDS, main
 
 
@@ -55,6 +58,35 @@ def test_help_lists_commands_and_groups(capsys: pytest.CaptureFixture[str]) -> N
     )
     assert "full, small, tiny" in groups
     assert "data/split   contigs, fraction, random_contigs, regions" in groups
+
+
+def git(folder: Path, *words: str) -> str:
+    who = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", *who, *words], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_checkout_says_its_commit_and_changes_and_a_wheel_its_version_alone(tmp_path: Path) -> None:
+    shutil.copytree(
+        Path(dnalm.__file__).parent, tmp_path / "a/dnalm", ignore=shutil.ignore_patterns("__pycache__")
+    )
+
+    def version() -> str:
+        words = [sys.executable, "-m", "dnalm", "--version"]
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path / "a"), "PYTHONDONTWRITEBYTECODE": "1"}
+        return subprocess.run(words, capture_output=True, text=True, check=True, env=environment).stdout
+
+    git(tmp_path, "init", "-q")  # an environment may lie in a checkout of something else
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "another project")
+    assert version() == f"{dnalm.__version__}\n"
+    git(tmp_path / "a", "init", "-q")
+    git(tmp_path / "a", "add", ".")
+    git(tmp_path / "a", "commit", "-q", "-m", "this one")
+    commit = git(tmp_path / "a", "rev-parse", "--short", "HEAD")
+    assert version() == f"{dnalm.__version__} (commit {commit})\n"
+    with (tmp_path / "a/dnalm/grants.py").open("a") as file:
+        file.write("# changed\n")
+    assert version() == f"{dnalm.__version__} (commit {commit}, with changes)\n"
 
 
 def test_cfg_prints_the_composed_config(capsys: pytest.CaptureFixture[str]) -> None:
