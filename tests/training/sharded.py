@@ -71,7 +71,8 @@ class Watch(Callback):
         self.validated.append(trainer.global_step)
 
 
-def _replaced(start: Callable[..., None], _backend: str, **options: Any) -> None:  # noqa: ANN401
+def _named_otherwise(start: Callable[..., None], _backend: str, **options: Any) -> None:  # noqa: ANN401
+    """As with GPUs: Lightning validates in inference mode unless the backend is called gloo."""
     start("cpu:gloo", **options)
 
 
@@ -94,10 +95,8 @@ def train(folder: Path, way: str) -> dict[str, Any]:
     """What this rank has counted, and the whole weights at the end."""
     ranks = ranks_of_environment("local")
     assert ranks is not None
-    if (
-        way == "validated"
-    ):  # a name that is not gloo's, as with GPUs: Lightning keeps inference mode from gloo
-        dist.init_process_group = partial(_replaced, dist.init_process_group)
+    if way == "validated":
+        dist.init_process_group = partial(_named_otherwise, dist.init_process_group)
     join(ranks, "local", device="cpu", timeout_s=60)
     if way == "each":  # as Lightning has it
         Sharded.block_backward_sync = ModelParallelStrategy.block_backward_sync  # type: ignore[method-assign]
