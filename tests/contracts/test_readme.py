@@ -1,5 +1,6 @@
-"""What the README shows works, and the numbers it gives are recomputed."""
+"""What the README and the pages show works, and the numbers they give are recomputed."""
 
+import re
 import shlex
 from pathlib import Path
 
@@ -13,22 +14,45 @@ from dnalm.models import count_parameters
 from dnalm.sweeps.command_line import read_sweep
 
 ROOT = Path(__file__).resolve().parents[2]
-TEXT = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text()
+MODELS = (ROOT / "docs/models.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^]\n]*\]\(([^)\s]+)\)")
+FILES = """
+    brain.bed dev.csv dnabert2/tokenizer.json genes.gff3 hg38.2bit jaspar.meme liver.bed my_species.tsv
+    peaks.bed phylop.bw runs/bpe/tokenizer.json sacCer3.fa.gz sacCer3.gff3.gz Sarb.gff3.gz sequences.fa
+    SK1.gff3.gz test.csv train.csv variants.vcf.gz runs/mine/config.yaml runs/mine/model/config.json
+    runs/seed2/config.yaml runs/seed2/model/config.json
+"""
+
+
+def named(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
 
 
 def command_lines() -> list[str]:
-    """Lines of bash blocks that call dnalm, without their comments."""
-    blocks = TEXT.split("```bash\n")[1:]
-    lines = [line for block in blocks for line in block.split("```")[0].splitlines()]
-    return [
-        line.removeprefix(".venv/bin/")
-        for line in lines
-        if line.removeprefix(".venv/bin/").startswith("dnalm ")
+    """Lines of bash blocks that call dnalm, each once."""
+    text = "\n".join(page.read_text() for page in PAGES).replace("\\\n", " ")
+    lines = [
+        line for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) for line in block.splitlines()
     ]
+    return list(dict.fromkeys(line for line in lines if line.startswith("dnalm ")))
 
 
-def test_there_are_commands() -> None:
-    assert len(command_lines()) >= 4
+def links(page: Path) -> list[str]:
+    """Targets of a page's links and pictures within the repository."""
+    return [link for link in LINK.findall(FENCED.sub("", page.read_text())) if "://" not in link]
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub and mkdocs call the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", FENCED.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_commands_are_found() -> None:
+    assert len(command_lines()) > 50
 
 
 @pytest.mark.parametrize("line", command_lines())
@@ -38,20 +62,7 @@ def test_every_command_composes_and_checks(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_configs/experiment").mkdir(parents=True)
     (tmp_path / "my_configs/experiment/mine.yaml").write_text("# @package _global_\ndefaults:\n  - dnabert\n")
-    files = ("sacCer3.fa.gz", "hg38.2bit", "runs/bpe/tokenizer.json", "dnabert2/tokenizer.json")
-    files = (*files, "genes.gff3", "liver.bed", "phylop.bw", "variants.vcf.gz", "sequences.fa", "peaks.bed")
-    files = (*files, *(f"{genome}.gff3.gz" for genome in ("sacCer3", "SK1", "Sarb")))
-    files = (
-        *files,
-        *(f"runs/{run}/{name}" for run in ("mine", "seed2") for name in ("config.yaml", "model/config.json")),
-        "train.csv",
-        "dev.csv",
-        "test.csv",
-        "peaks.bed",
-        "sequences.fa",
-        "jaspar.meme",
-    )
-    for name in (*files, "my_species.tsv"):
+    for name in FILES.split():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     _, *words = shlex.split(line, comments=True)
@@ -73,9 +84,9 @@ def test_every_command_composes_and_checks(
 
 
 def test_a_component_of_ones_own_is_built_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    section = TEXT.split("## Your own components")[1].split("\n## ")[0]
+    page = (ROOT / "docs/components.md").read_text()
     python, yaml, console = (
-        section.split(f"```{kind}\n")[1].split("```")[0] for kind in ("python", "yaml", "console")
+        page.split(f"```{kind}\n")[1].split("```")[0] for kind in ("python", "yaml", "console")
     )
     (tmp_path / "my_pkg").mkdir()
     (tmp_path / "my_pkg/__init__.py").write_text(python)
@@ -94,19 +105,54 @@ def test_a_component_of_ones_own_is_built_as_shown(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))
-def test_parameters_in_the_table_are_those_of_the_model(experiment: str) -> None:
+def test_parameters_in_the_tables_are_those_of_the_model(experiment: str) -> None:
     config = read_config("pretrain", [f"experiment={experiment}"])
     node = {name: value for name, value in config["model"].items() if not name.startswith("_")}
     vocabulary = build(config["tokenizer"]).vocab_size
-    assert f" {count_parameters({**node, 'vocab_size': vocabulary, 'mask_id': 2}):,}" in TEXT
+    count = count_parameters({**node, "vocab_size": vocabulary, "mask_id": 2})
+    for text, shown in ((MODELS, f"{count:,}"), (README, f"{count / 1e6:.{0 if count > 1e7 else 1}f}")):
+        (row,) = (line for line in text.splitlines() if line.startswith("|") and f"`{experiment}`" in line)
+        _, names, _, _, counts, *_ = row.split("|")
+        numbers = [number.rstrip(",") for number in re.findall(r"\d[\d.,]*", counts)]
+        assert numbers[re.findall(r"\w+", names).index(experiment) % len(numbers)] == shown
 
 
-def test_every_experiment_stands_in_the_table() -> None:
-    for name in options("experiment"):
-        assert f"`{name}`" in TEXT or f"`{name.removeprefix('dnabert')}`" in TEXT
+def test_the_readme_is_short() -> None:
+    assert len(README) <= 7000
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "check"])
-def test_make_has_the_targets_that_are_named(target: str) -> None:
-    assert f"make {target}" in TEXT
-    assert f"\n{target}: " in (ROOT / "Makefile").read_text()
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link is a file or folder of the repository, and its anchor a heading there."""
+    for link in links(page):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert target.is_relative_to(ROOT), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_page_is_reached_from_the_index() -> None:
+    """By links from page to page."""
+    docs = ROOT / "docs"
+    reached, todo = set(), [docs / "index.md"]
+    while todo:
+        page = todo.pop()
+        if page not in reached and page.suffix == ".md" and page.is_relative_to(docs):
+            reached.add(page)
+            paths = [link.partition("#")[0] for link in links(page)]
+            todo += [(page.parent / path).resolve() for path in paths if path]
+    assert reached == set(docs.rglob("*.md"))
+
+
+def test_no_marker_of_a_merge_is_left() -> None:
+    for page in PAGES:
+        assert not re.search(r"^(<<<<<<<|>>>>>>>|=======$)", page.read_text(), re.MULTILINE), page
+
+
+def test_make_has_the_targets_that_are_named() -> None:
+    text = "\n".join(page.read_text() for page in PAGES)
+    named = set(re.findall(r"(?:`|\n|; )make ([\w.-]+)", text))
+    assert {"demo", "test", "test-all", "check", "bench-gpu"} <= named
+    targets = set(re.findall(r"^([\w.-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert named <= targets
