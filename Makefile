@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all test-wheel test-reliability bench bench-gpu check clean
+.PHONY: demo test test-all test-wheel test-reliability bench bench-gpu check docs clean
 
 demo: .venv/installed ## pretrain a tiny DNABERT-6 on the simulated clade
 	$(BIN)/dnalm pretrain experiment=dnabert size=tiny data=demo run.dir=runs/demo run.replace=true
@@ -48,6 +48,9 @@ check: .venv/installed-dev ## format, lint, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/contracts/test_layers.py
+
+docs: .venv/installed-dev ## whether the pages read off the source are current
+	$(BIN)/python docs/pages.py --check
 
 clean: ## remove the environment; runs and caches stay
 	rm -rf .venv
