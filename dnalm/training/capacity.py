@@ -3,7 +3,7 @@
 The largest pack that a config can make is counted by `count_memory` and held against the memory of the GPU.
 Where the activations of all blocks fit they are kept; else blocks are computed again in the backward pass,
 which takes about a third more time. A CPU keeps them: its memory may be swapped, and its runs are small.
-`batch.micro_tokens=auto` makes packs as large as fit so, up to a size from which on no speed is gained.
+`batch.micro_tokens=auto` makes packs as large as fit so, up to a size beyond which little speed is gained.
 
 Every rank decides by itself from the same figures: the whole memory of a GPU, not what is free at the time.
 """
@@ -26,11 +26,11 @@ from dnalm.training.trainer import TrainerRecipe
 
 # CUDA's context and modules take 0.5 to 1 GiB, workspaces of cuBLAS 32 MiB a stream, buffers of NCCL 0.5 GiB.
 RESERVED = 2 * 2**30
-# Gaps between blocks of memory, and what is not counted: heads of tracks, channels, more masked tokens than
-# the rate says. An estimate, as no GPU was measured.
+# Gaps between blocks of memory, and what is not counted: heads of tracks, channels, padding of packs, more
+# masked tokens than the rate says. An estimate too.
 SPARE = 0.1
-MOST_TOKENS = 65_536  # of micro_tokens=auto on a GPU: its products are as fast as they get from half of it on
-CPU_TOKENS = 4_096  # on a CPU, where 16,384 tokens take up to a fifth more time each (experiments/LOG.md)
+GPU_TOKENS = 65_536  # of micro_tokens=auto at most; an estimate, as no GPU was measured
+CPU_TOKENS = 4_096  # on a CPU, where tokens of larger packs take up to half as long again: experiments/LOG.md
 
 PackOf = Callable[[int], PackSize]
 
@@ -139,7 +139,7 @@ def _most_samples(trainer: TrainerRecipe, encoder: EncoderConfig, pack_of: PackO
         pack_of: the largest pack of so many samples.
         of_rank: samples of a step on each rank.
     """
-    limit = MOST_TOKENS if trainer.device == "cuda" else CPU_TOKENS
+    limit = GPU_TOKENS if trainer.device == "cuda" else CPU_TOKENS
     numbers = range(1, max(1, min(of_rank, limit // pack_of(1).tokens)) + 1)
     if trainer.device == "cpu":
         return numbers[-1]

@@ -519,7 +519,10 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
         return FinetuneModule(network, self.task, self.division, plan, balanced=balanced)
 
     def _largest_pack(self, data: SequenceData, num_sequences: int) -> PackSize:
-        """Of sequences like the one of most bases that trains, all of whose hidden states are pooled."""
+        """Of sequences like the one of most bases that trains, all of whose hidden states are pooled.
+
+        A BPE may make a few tokens more of a shorter one.
+        """
         longest = int(np.argmax(self.division.train.lengths))
         reader = dataclasses.replace(data.reader("train"), vectors=None)
         lengths = reader.read(longest, reverse=False, index=0).pieces.lengths.tolist()

@@ -355,15 +355,16 @@ def run_of_ours(bench: Bench, name: str, *words: str) -> Found:
 
 
 def run_gpu(bench: Bench) -> Found:
-    """One process."""
-    sizes = ["batch.micro_size=16", "batch.global_size=32"]
-    full = ["batch.micro_size=128", "batch.global_size=256"]
-    return run_of_ours(bench, "gpu", "experiment=dnabert", *_trainer("gpu"), *(sizes if bench.tiny else full))
+    """One process, micro-batches as large as fit its memory by `count_memory`, filled up to few sizes."""
+    sizes = ["batch.micro_size=null", "batch.micro_tokens=auto"]
+    sizes.append(f"batch.global_size={32 if bench.tiny else 256}")
+    return run_of_ours(bench, "gpu", "experiment=dnabert", *_trainer("gpu"), *sizes)
 
 
 def run_fsdp(bench: Bench) -> Found:
     """FSDP2, activations computed again, compiled."""
     sizes = ["batch.micro_size=8", "batch.global_size=16", "trainer.devices=1"]
+    sizes.append("trainer.activation_checkpointing=true")
     compiled = ["trainer.compile=true"] if CUDA else []
     return run_of_ours(bench, "fsdp", "experiment=nt_v2_50m", *_trainer("fsdp"), *sizes, *compiled)
 
