@@ -49,8 +49,9 @@ check: .venv/installed-dev ## format, lint, types, layers
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/contracts/test_layers.py
 
-docs: .venv/installed-dev ## whether the pages read off the source are current
+docs: .venv/installed-dev ## the pages, held current with the source, as a site in site/
 	$(BIN)/python docs/pages.py --check
+	$(BIN)/python -m mkdocs build --strict
 
 clean: ## remove the environment; runs and caches stay
 	rm -rf .venv
@@ -61,5 +62,5 @@ clean: ## remove the environment; runs and caches stay
 	touch $@
 
 .venv/installed-dev: .venv/installed
-	$(INSTALL) --editable '.[dev]'
+	$(INSTALL) --editable '.[dev,docs]'
 	touch $@

@@ -1,4 +1,6 @@
-"""Write the pages that are read off the source: `errors.md`, `config.md`, and the tree in `architecture.md`.
+"""Write what is read off the source.
+
+Whole: `errors.md`, `config.md`, `commands.md`. In part: the tree of `architecture.md`, recipes in `reproducing/`.
 
     python docs/pages.py          # writes them beside this file
     python docs/pages.py --check  # exit code 1, and their names, if some are not current
@@ -11,11 +13,13 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,7 @@ DOCS = ROOT / "docs"
 _CODE = re.compile(r"[A-Z]{2,9}-\d\d")
 _ARGUMENT = re.compile(r"^    (\w+): ", re.MULTILINE)
 _TREE = re.compile(r"(?<=<!-- tree -->\n).*(?=<!-- end of tree -->)", re.DOTALL)
+_RECIPE = re.compile(r"(<!-- recipes: ([\w ]+) -->)\n.*(<!-- end of recipes -->)", re.DOTALL)
 _RULE = ("expected", "rule", "wanted")  # what the parameter of a builder of errors is called
 _EXITS = {
     "ConfigError": "2 config",
@@ -74,7 +79,7 @@ def _row(code: str, found: list[Use]) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+    return " ".join(re.sub(r"(?<!\\)\|", r"\|", text).split())
 
 
 def uses() -> list[Use]:
@@ -220,7 +225,108 @@ def architecture_page() -> str:
     return _TREE.sub(lambda _: "\n".join([*lines, "```", "", ""]), page)
 
 
-PAGES = {"errors.md": errors_page, "config.md": config_page, "architecture.md": architecture_page}
+def commands_page() -> str:
+    """Every command with its groups; every option of a group with the comment that its file begins with."""
+    from dnalm.cli import COMMANDS
+    from dnalm.compose.config import composed_groups, options
+
+    lines = [
+        "# Commands",
+        "",
+        "Written by `python docs/pages.py` from the program and `conf/`; a test holds it current.",
+        "Every command is `dnalm <command> group=option key=value …`;",
+        "[how these compose](quickstart.md#how-configs-compose).",
+        "",
+        "| command | | groups | keys |",
+        "|---|---|---|---|",
+    ]
+    groups = {command: composed_groups(command.replace(" ", "_")) for command in COMMANDS}
+    for command, text in COMMANDS.items():
+        keys = f"[keys](config.md#dnalm-{command.replace(' ', '-')})"
+        links = ", ".join(f"[{group}](#{group.replace('/', '')})" for group in groups[command])
+        lines.append(f"| `dnalm {command}` | {_cell(text)} | {links} | {keys} |")
+    lines += [
+        "",
+        "`dnalm <command> -m` runs [sweeps](sweeps.md), with the groups",
+        "[hparams_search](#hparams_search) and [launcher](#launcher).",
+        "Options with a dash are listed by `dnalm --help`.",
+    ]
+    for group in sorted(
+        {"hparams_search", "launcher", *(name for found in groups.values() for name in found)}
+    ):
+        lines += ["", f"## {group}", "", f"| `{group}=` | |", "|---|---|"]
+        for option in options(group):
+            comment = _header(ROOT / "conf" / group / f"{option}.yaml")
+            lines.append(f"| `{option}` | {_cell(comment)} |")
+    return "\n".join(lines) + "\n"
+
+
+def recipes_page(name: str) -> str:
+    """A page of `reproducing/` as it is, with today's numbers of its experiments and their sources."""
+    page = (DOCS / name).read_text()
+    return _RECIPE.sub(lambda found: f"{found[1]}\n{_recipes(found[2].split())}\n{found[3]}", page)
+
+
+def _recipes(experiments: Iterable[str]) -> str:
+    lines: list[str] = []
+    seen: set[tuple[Path, str]] = set()
+    for experiment in experiments:
+        rows = []
+        for path in _files_of(ROOT / "conf/experiment" / f"{experiment}.yaml"):
+            group = path.parent.relative_to(ROOT / "conf").as_posix()
+            prefix = "" if group == "experiment" else "tokenizer." if group == "bpe" else f"{group}."
+            header = "" if group == "experiment" else _header(path)
+            numbers = _numbers(path)
+            found = [f"| {prefix}{key} | {value} | {source or header} |" for key, value, source in numbers]
+            rows += [row for row in found if (path, row) not in seen]
+            seen |= {(path, row) for row in found}
+        lines += ["", f"## {experiment}", "", _header(ROOT / "conf/experiment" / f"{experiment}.yaml")]
+        lines += ["", "| key | value | source |", "|---|---|---|", *rows] if rows else []
+    return "\n".join([*lines, ""])
+
+
+def _files_of(path: Path) -> Iterator[Path]:
+    """A file of `conf/` and the files that its defaults name, itself first."""
+    yield path
+    for line in path.read_text().split("defaults:\n")[-1].splitlines():
+        if found := re.fullmatch(r"  - (?:override )?(?:/?([\w/]+)(?:@_here_)?: )?(\w+)", line):
+            folder = ROOT / "conf" / found[1] if found[1] else path.parent
+            if (named := folder / f"{found[2]}.yaml").is_file():
+                yield from _files_of(named)
+
+
+def _numbers(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Every value that a file of `conf/` gives: its key, itself, the comment beside it."""
+    above: list[str] = []
+    for line in path.read_text().splitlines():
+        if found := re.fullmatch(r"( *)(\w+): *([^#]*?) *(?:# *(.*))?", line):
+            above = [*above[: len(found[1]) // 2], found[2]]
+            if found[3] and not found[2].startswith("_"):
+                yield ".".join(above), f"`{found[3]}`", _markdown(found[4] or "")
+
+
+def _header(path: Path) -> str:
+    """The comment that a file of `conf/` begins with."""
+    lines = path.read_text().splitlines()
+    first = [line[2:] for line in itertools.takewhile(lambda line: line.startswith("#"), lines)]
+    return _markdown(" ".join(line for line in first if not line.startswith("@package")))
+
+
+def _markdown(text: str) -> str:
+    """Plain text, no letter of which is Markdown or HTML."""
+    return re.sub(r"([*_<>|])", r"\\\1", text)
+
+
+PAGES = {
+    "errors.md": errors_page,
+    "config.md": config_page,
+    "commands.md": commands_page,
+    "architecture.md": architecture_page,
+    **{
+        name: partial(recipes_page, name)
+        for name in (f"reproducing/{path.name}" for path in sorted((DOCS / "reproducing").glob("*.md")))
+    },
+}
 
 
 def main() -> None:

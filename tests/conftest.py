@@ -36,6 +36,7 @@ SLOW = (  # killed runs, several processes, whole commands: more than half the t
     "tests/commands/test_predict.py",
     "tests/commands/test_score.py",
     "tests/contracts/test_notebooks.py",
+    "tests/contracts/test_site.py",
     "tests/data/test_loading.py",
     "tests/evaluation/benchmark/test_leaderboard.py",
     "tests/evaluation/test_durable_parts.py",
