@@ -1,6 +1,6 @@
 """Write what is read off the source.
 
-Whole: `errors.md`, `config.md`, `commands.md`. In part: the tree of `architecture.md`, recipes in `reproducing/`.
+Whole: `errors.md`, `config.md`, `commands.md`. In part: the tree in `architecture.md`, `reproducing/`.
 
     python docs/pages.py          # writes them beside this file
     python docs/pages.py --check  # exit code 1, and their names, if some are not current

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 MODELS = (ROOT / "docs/models.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+GENERATED = ("config.md", "errors.md", "commands.md")
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^]\n]*\]\(([^)\s]+)\)")
 FILES = """
@@ -130,6 +131,25 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert target.exists(), link
         assert target.is_relative_to(ROOT), link
         assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in GENERATED], ids=named)
+def test_keys_that_a_text_names_exist(page: Path) -> None:
+    """Every `group=` is a folder of `conf/`, the last word of every other `key=` an argument of something."""
+    groups = {
+        path.relative_to(ROOT / "conf").as_posix() for path in (ROOT / "conf").rglob("*") if path.is_dir()
+    }
+    keys = set(re.findall(r"^\| (\w+) \|", (ROOT / "docs/config.md").read_text(), re.MULTILINE))
+    elsewhere = {
+        "a",
+        "env",
+        "plugins",
+        "offline",
+        "trust_remote_code",
+    }  # Hydra's grammar, the program, libraries
+    codes = re.findall(r"`([^`\n]+)`", FENCED.sub("", page.read_text()))
+    words = [word for code in codes for word in re.findall(r"(?:^|\s|\[)([a-z_/]+(?:\.[a-z_<>]+)*)=", code)]
+    assert [word for word in words if word.split(".")[-1] not in keys | groups | elsewhere] == []
 
 
 def test_every_page_is_reached_from_the_index() -> None:
