@@ -35,6 +35,7 @@ SLOW = (  # killed runs, several processes, whole commands: more than half the t
     "tests/commands/test_embed.py",
     "tests/commands/test_predict.py",
     "tests/commands/test_score.py",
+    "tests/contracts/test_images.py::test_the_pip_lines",
     "tests/contracts/test_notebooks.py",
     "tests/contracts/test_site.py",
     "tests/data/test_loading.py",
