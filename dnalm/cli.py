@@ -43,6 +43,7 @@ COMMANDS = {
 }
 _FLAGS = ("--help", "--cfg", "--debug", "--version", "--multirun")
 _SHORT = {"-h": "--help", "-m": "--multirun"}
+_WITH_PATH = ("--config", "--config-dir")
 _BARE = {"fetch": "download"}  # commands that take the value of one key as a plain word
 
 _USAGE = """\
@@ -63,6 +64,8 @@ options:
   env=[NAME]         let configs read an environment variable by ${{oc.env:NAME}}
   --debug            show tracebacks
   --version          print the version, of a checkout with its commit
+
+completion of keys and values: source <(dnalm completion bash); also zsh, fish
 
 examples:
   dnalm pretrain experiment=dnabert size=tiny data=demo
@@ -93,7 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
     atexit.register(gc.freeze)  # collecting a million objects of libraries at the end takes a second
     try:
         with stopping_on_signals():
-            code = _run(_parse(words))
+            code = _complete(words) if words[:2] == ["completion", "for"] else _run(_parse(words))
             sys.stdout.flush()
     except StoppedBySignal as stopped:
         if not launched:  # else whoever launched this process says it
@@ -161,7 +164,9 @@ def _no_option(line: _Line, word: str, following: str | None) -> ConfigError:
 def _run(line: _Line) -> int:
     if "--version" in line.flags:
         print(_version())
-    elif line.command is None:
+    elif line.command == "completion" and "--help" not in line.flags:
+        print(_completion_script(line.overrides), end="")
+    elif line.command is None or line.command == "completion":
         commands = "\n".join(f"  {name:<18} {text}" for name, text in COMMANDS.items())
         print(_USAGE.format(version=__version__, commands=commands), end="")
     elif line.command not in COMMANDS and "--help" in line.flags and _halves(line.command):
@@ -179,6 +184,25 @@ def _run(line: _Line) -> int:
         print(plan.text(), end="")
     else:
         _compose_and_run(line.command, line)
+    return 0
+
+
+def _completion_script(words: list[str]) -> str:
+    from dnalm.compose.completion import SCRIPTS
+
+    if len(words) != 1 or words[0] not in SCRIPTS:
+        shells = " or ".join(SCRIPTS)
+        raise _usage_error("completion", " ".join(words) or "no shell", shells, "write dnalm completion bash")
+    return SCRIPTS[words[0]]
+
+
+def _complete(words: list[str]) -> int:
+    """Print what the last word of a line may become, as a shell's script asks: `completion for LINE`."""
+    from dnalm.compose.completion import candidates
+
+    flags = [*_FLAGS, *_SHORT, *_WITH_PATH]
+    found = candidates(" ".join(words[2:]), commands=[*COMMANDS, "completion"], flags=flags)
+    print("".join(f"{word}\n" for word in found), end="")
     return 0
 
 

@@ -26,7 +26,6 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 _CODE = re.compile(r"[A-Z]{2,9}-\d\d")
-_ARGUMENT = re.compile(r"^    (\w+): ", re.MULTILINE)
 _TREE = re.compile(r"(?<=<!-- tree -->\n).*(?=<!-- end of tree -->)", re.DOTALL)
 _RECIPE = re.compile(r"(<!-- recipes: ([\w ]+) -->)\n.*(<!-- end of recipes -->)", re.DOTALL)
 _RULE = ("expected", "rule", "wanted")  # what the parameter of a builder of errors is called
@@ -164,10 +163,13 @@ def config_page() -> str:
 
 
 def _keys(title: str, built: Callable[..., Any]) -> list[str]:
+    from dnalm.compose.signatures import documented_arguments
+
     documented = built.__doc__ or ""
-    texts = _arguments(documented) or _arguments(getattr(built, "__init__", None).__doc__ or "")
+    own = getattr(built, "__init__", None).__doc__ or ""
+    texts = documented_arguments(documented) or documented_arguments(own)
     for base in getattr(built, "__mro__", ())[1:]:
-        texts = _arguments(vars(base).get("__doc__") or "") | texts
+        texts = documented_arguments(vars(base).get("__doc__") or "") | texts
     rows = []
     for name, parameter in inspect.signature(built).parameters.items():
         if name != "config":
@@ -195,17 +197,6 @@ def _default(parameter: inspect.Parameter) -> str:
         return "required"
     text = repr(found)
     return f"`{_cell(text)}`" if " object at 0x" not in text and "<" not in text else ""
-
-
-def _arguments(docstring: str) -> dict[str, str]:
-    """The entries of `Args:` or `Attributes:` of a docstring."""
-    text = inspect.cleandoc(docstring)
-    sections = re.split(r"^(?:Args|Attributes):\n", text, maxsplit=1, flags=re.MULTILINE)
-    if len(sections) < 2:
-        return {}
-    body = re.split(r"^\S", sections[1], maxsplit=1, flags=re.MULTILINE)[0]
-    parts = _ARGUMENT.split(body)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 def architecture_page() -> str:

@@ -21,7 +21,7 @@ import yaml
 from dnalm import grants
 from dnalm.compose.check import origin
 from dnalm.compose.neighbours import Word, check_names, equivalent, read_words, root_of, unknown_key
-from dnalm.compose.targets import argument_names
+from dnalm.compose.signatures import argument_names
 from dnalm.errors import ConfigError
 from dnalm.grants import KEYS, refuse_in_files
 from dnalm.paths import config_folder, quoted
@@ -179,11 +179,11 @@ def _check_options(words: Sequence[Word], choices: Mapping[str, str | None], fol
         parent, _, name = word.key.rpartition(".")
         group = parent.replace(".", "/")
         chosen = choices.get(group)
-        if not chosen or name in _stated(group, chosen, folders):
+        if not chosen or name in stated(group, chosen, folders):
             continue
         asking = [option for option in options(group, folders) if name in _asked(group, option, folders)]
         if asking:
-            plain = [option for option in asking if len(_stated(group, option, folders)) <= 3] or asking
+            plain = [option for option in asking if len(stated(group, option, folders)) <= 3] or asking
             raise ConfigError(
                 "CFG-06",
                 where=word.key,
@@ -195,7 +195,7 @@ def _check_options(words: Sequence[Word], choices: Mapping[str, str | None], fol
 
 def _asked(group: str, option: str, folders: Sequence[Path]) -> list[str]:
     """The keys that an option leaves to be given."""
-    return [key for key, value in _stated(group, option, folders).items() if value == "???"]
+    return [key for key, value in stated(group, option, folders).items() if value == "???"]
 
 
 def _scale_warmup(
@@ -210,8 +210,8 @@ def _scale_warmup(
     steps = config.get("steps")
     if "steps" not in typed or _WARMUP in typed or not isinstance(steps, int) or steps < 1:
         return
-    stated, _ = _compose(command, [word for word in hydra_words if not word.startswith("++steps=")])
-    of, count = stated.get("steps"), OmegaConf.select(stated, _WARMUP, throw_on_missing=False)
+    before, _ = _compose(command, [word for word in hydra_words if not word.startswith("++steps=")])
+    of, count = before.get("steps"), OmegaConf.select(before, _WARMUP, throw_on_missing=False)
     if isinstance(of, int) and isinstance(count, int) and 0 < count < of:
         OmegaConf.update(config, _WARMUP, max(1, round(count * steps / of)))
 
@@ -225,7 +225,7 @@ def _remove_foreign_keys(
     """Remove what a size or debug option states and the component lacks, such as a model that is loaded."""
     for group in ("size", "debug"):
         option = choices.get(group)
-        for path in _leaves(_stated(group, option, folders)) if option else ():
+        for path in _leaves(stated(group, option, folders)) if option else ():
             if ".".join(path) not in typed and not _has_argument(config, path):
                 _remove(config, path)
 
@@ -306,9 +306,9 @@ def _options_with(key: str, name: str, folders: Sequence[Path]) -> list[str]:
         return []
     having = {}
     for option in options(group, folders):
-        text, stated = _text_of(group, option, folders), _stated(group, option, folders)
-        arguments = argument_names(stated.get("_target_")) or ()
-        if name in stated or name in arguments or f"{key}.{name}=" in text:
+        text, node = _text_of(group, option, folders), stated(group, option, folders)
+        arguments = argument_names(node.get("_target_")) or ()
+        if name in node or name in arguments or f"{key}.{name}=" in text:
             having[option] = f"{key}.{name}" in text
     naming = [option for option, is_named in having.items() if is_named]
     return [f"{group}={option}" for option in (naming or list(having))[:3]]
@@ -319,13 +319,13 @@ def _text_of(group: str, option: str, folders: Sequence[Path]) -> str:
     return next((path.read_text(encoding="utf-8") for path in paths if path.is_file()), "")
 
 
-def _stated(group: str, option: str, folders: Sequence[Path]) -> dict[str, Any]:
+def stated(group: str, option: str, folders: Sequence[Path] | None = None) -> dict[str, Any]:
     """What the file of an option states; nothing where it cannot be read, which Hydra says better."""
     try:
-        stated = yaml.safe_load(_text_of(group, option, folders))
+        found = yaml.safe_load(_text_of(group, option, folders or [config_folder()]))
     except (yaml.YAMLError, UnicodeDecodeError):
         return {}
-    return stated if isinstance(stated, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def options(group: str, folders: Sequence[Path] | None = None) -> list[str]:
@@ -344,8 +344,8 @@ def composed_groups(command: str) -> list[str]:
 
 def composed_roots(command: str) -> set[str]:
     """Groups and keys of a command."""
-    stated = _stated(".", command, [config_folder()])
-    return {*composed_groups(command), *stated, *(argument_names(stated.get("_target_")) or ())}
+    root = stated(".", command)
+    return {*composed_groups(command), *root, *(argument_names(root.get("_target_")) or ())}
 
 
 def _explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path]) -> ConfigError:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dnalm.compose.targets import argument_names
+from dnalm.compose.signatures import argument_names
 from dnalm.errors import ConfigError
 from dnalm.grants import key_of
 from dnalm.limits import first_repeated

@@ -4,24 +4,15 @@ A config may come from a stranger, so what it builds is a list and no rule: a na
 refused before anything is imported, whatever alias leads to it. Of a library only what writes nowhere but
 into the run directory, runs no command, opens no network by itself and unpickles nothing is listed; where
 some of its arguments would do so, those that may be set are listed with it.
-
-The names of arguments are read from source without importing it, since a misspelt key should not cost the
-seconds that importing torch takes. What cannot be read this way (a class made at run time, one whose base
-lies elsewhere) is left to `check`, which imports.
 """
 
 from __future__ import annotations
 
-import ast
 import difflib
 import importlib
-import importlib.util
 import inspect
-import re
 import sys
 from collections.abc import Callable, Mapping
-from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import NonNegativeInt, PositiveInt, StringConstraints
@@ -188,7 +179,7 @@ _IN_PART: Mapping[str, Mapping[str, Any]] = {  # others, and the arguments that 
 COMPONENTS = dict.fromkeys(  # in this order
     (*_OURS, *(f"{module}.{name}" for module, names in _WHOLE.items() for name in names.split()), *_IN_PART)
 )
-_PACKAGES = tuple(dict.fromkeys(name.partition(".")[0] for name in COMPONENTS))
+PACKAGES = tuple(dict.fromkeys(name.partition(".")[0] for name in COMPONENTS))
 
 
 def resolve(target: object, *, key: str, command: str | None = None) -> Callable[..., Any]:
@@ -257,13 +248,13 @@ def _not_listed(key: str, target: str) -> ConfigError:
     nearest = alike or difflib.get_close_matches(target, list(COMPONENTS), n=1, cutoff=0.8)
     if target in ROOTS.values():
         found, fix = f"{target!r} is the root of a command", "name a component"
-    elif package in _PACKAGES and nearest:
+    elif package in PACKAGES and nearest:
         found, fix = f"{target!r} is no component", f"write {nearest[0]}"
-    elif package in _PACKAGES or package in sys.stdlib_module_names:
+    elif package in PACKAGES or package in sys.stdlib_module_names:
         found = f"{target!r} is no component"
         fix = "if you need it, wrap it in a package of your own and add plugins=[your_package]"
     else:
-        found = f"{target!r} lies outside the packages {', '.join(_PACKAGES)}"
+        found = f"{target!r} lies outside the packages {', '.join(PACKAGES)}"
         fix = f"if {package} is your own or you trust it, add plugins=[{package}] to the command line"
     return _refused(key, found, "a component that dnalm/compose/targets.py lists", fix)
 
@@ -271,106 +262,3 @@ def _not_listed(key: str, target: str) -> ConfigError:
 def _refused(key: str, found: str, expected: str, fix: str) -> ConfigError:
     where = f"{key}._target_" if key else "_target_"
     return ConfigError("CFG-21", where=where, found=found, expected=expected, fix=fix)
-
-
-_Definition = ast.ClassDef | ast.FunctionDef
-_MOST_HOPS = 8  # re-exports between the name of a component and its definition
-
-
-def argument_names(target: object) -> list[str] | None:
-    """Names of a target's arguments, in order; None where they cannot be read from source.
-
-    Args:
-        target: the value of `_target_`, such as `dnalm.data.Masking`.
-    """
-    if not isinstance(target, str) or "." not in target or target.partition(".")[0] not in _PACKAGES:
-        return None
-    module, _, name = target.rpartition(".")
-    found = _definition(module, name)
-    if found is None:
-        return None
-    module, node = found
-    return _of_class(module, node) if isinstance(node, ast.ClassDef) else _of_function(node)
-
-
-def _definition(module: str, name: str, hops: int = _MOST_HOPS) -> tuple[str, _Definition] | None:
-    """Where a name of a module is defined, through re-exports: the module there, and the definition."""
-    package, body = _source(module)
-    for node in body:
-        if isinstance(node, _Definition) and node.name == name:
-            return module, node
-        if isinstance(node, ast.ImportFrom) and hops:
-            for alias in node.names:
-                if (alias.asname or alias.name) == name:
-                    origin = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-                    return _definition(origin, alias.name, hops - 1)
-    return None
-
-
-@cache
-def _source(module: str) -> tuple[str, list[ast.stmt]]:
-    """The package of a module and its statements, without importing it; none where it has no source."""
-    top, *below = module.split(".")
-    spec = importlib.util.find_spec(top)
-    if spec is not None and spec.origin is not None:
-        path = Path(spec.origin).parent.joinpath(*below)
-        package = module if path.is_dir() else module.rpartition(".")[0]
-        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        if file.is_file():
-            return package, ast.parse(file.read_text(encoding="utf-8")).body
-    return module, []
-
-
-def _of_function(node: ast.FunctionDef) -> list[str] | None:
-    """Arguments of a function; None if it is decorated or takes any names."""
-    if node.decorator_list or node.args.kwarg is not None:
-        return None
-    return [argument.arg for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
-
-
-def _of_class(module: str, node: ast.ClassDef) -> list[str] | None:
-    for inner in node.body:
-        if isinstance(inner, ast.FunctionDef) and inner.name == "__init__":
-            names = _of_function(inner)
-            return names[1:] if names is not None else None
-    if _is_dataclass(node):
-        return _fields(module, node)
-    if not node.bases:
-        return []
-    first = _base(module, node.bases[0])  # of several, a dataclass that comes first has the `__init__`
-    decides = first is not None and (len(node.bases) == 1 or _is_dataclass(first[1]))
-    return _of_class(*first) if first is not None and decides else None
-
-
-def _fields(module: str, node: ast.ClassDef) -> list[str] | None:
-    """Fields of a dataclass, those of its bases first; None if a base is not found."""
-    names: dict[str, None] = {}
-    for base in node.bases:
-        if _last_part(base) in ("Generic", "Protocol", "ABC"):
-            continue
-        found = _base(module, base)
-        inherited = _fields(*found) if found is not None else None
-        if inherited is None:
-            return None
-        names |= dict.fromkeys(inherited)
-    for inner in node.body if _is_dataclass(node) else ():
-        if isinstance(inner, ast.AnnAssign) and isinstance(inner.target, ast.Name):
-            is_filled = inner.value is not None and "init=False" in ast.unparse(inner.value)
-            if _last_part(inner.annotation) != "ClassVar" and not is_filled:
-                names[inner.target.id] = None
-    return list(names)
-
-
-def _is_dataclass(node: ast.ClassDef) -> bool:
-    return any(_last_part(decorator) == "dataclass" for decorator in node.decorator_list)
-
-
-def _last_part(expression: ast.expr) -> str:
-    """The name at the end of a dotted one, what it is called with or subscripted by left out."""
-    return re.split(r"[(\[]", ast.unparse(expression))[0].rpartition(".")[2]
-
-
-def _base(module: str, base: ast.expr) -> tuple[str, ast.ClassDef] | None:
-    named = base.value if isinstance(base, ast.Subscript) else base  # of a generic class
-    found = _definition(module, named.id) if isinstance(named, ast.Name) else None
-    return (found[0], found[1]) if found is not None and isinstance(found[1], ast.ClassDef) else None

@@ -17,7 +17,8 @@ from dnalm.cli import COMMANDS, main
 from dnalm.compose import check, neighbours, read_config
 from dnalm.compose.config import composed_roots
 from dnalm.compose.neighbours import COMMANDS_OF_NEIGHBOURS, NEIGHBOURS
-from dnalm.compose.targets import ROOTS, argument_names, resolve
+from dnalm.compose.signatures import argument_names
+from dnalm.compose.targets import ROOTS, resolve
 from dnalm.errors import ConfigError
 from dnalm.paths import config_folder
 
