@@ -22,6 +22,7 @@ from pathlib import Path
 from dnalm import __version__, grants
 from dnalm.errors import BUG, ConfigError
 from dnalm.lifetime import StoppedBySignal, die_with_launcher, say_at_once, stopping_on_signals
+from dnalm.paths import quoted
 
 COMMANDS = {
     "pretrain": "train a model on a genome: experiment, size and data choose everything",
@@ -34,6 +35,7 @@ COMMANDS = {
     "embed": "vectors of sequences, tokens or bases: FASTA, BED or tables in, Parquet, NumPy or Zarr out",
     "cluster": "do vectors fall into classes that the model has never seen? numbers and a picture",
     "interpret": "look into a model: attention, mutagenesis, dependency maps, motifs",
+    "report": "one page of a run, or of several side by side: dnalm report runs/first runs/second",
     "export": "write a model in the published Hugging Face layout",
     "push": "send a model directory to a repository on the Hugging Face hub",
     "fetch": "download genomes by name, verified: sacCer3, hg38, ... or those of a manifest",
@@ -45,6 +47,7 @@ _FLAGS = ("--help", "--cfg", "--debug", "--version", "--multirun")
 _SHORT = {"-h": "--help", "-m": "--multirun"}
 _WITH_PATH = ("--config", "--config-dir")
 _BARE = {"fetch": "download"}  # commands that take the value of one key as a plain word
+_BARE_LIST = {"report": "runs"}  # those that take all entries of a list as plain words
 
 _USAGE = """\
 dnalm {version}: train DNA language models from config files
@@ -84,6 +87,7 @@ class _Line:
     config_dir: Path | None = None
     config: Path | None = None
     flags: set[str] = field(default_factory=set)
+    listed: list[str] = field(default_factory=list)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -139,10 +143,15 @@ def _parse(words: list[str]) -> _Line:
             line.command = word
         elif f"{line.command} {word}" in COMMANDS:
             line.command = f"{line.command} {word}"
+        elif line.command in _BARE_LIST and "=" not in word:
+            line.listed.append(word)
         else:
             key = _BARE.get(line.command)
             given = any(override.startswith(f"{key}=") for override in line.overrides)
             line.overrides.append(word if key is None or given or "=" in word else f"{key}={word}")
+    if line.command in _BARE_LIST and line.listed:
+        entries = ",".join(map(quoted, line.listed))
+        line.overrides.append(f"{_BARE_LIST[line.command]}=[{entries}]")
     return line
 
 

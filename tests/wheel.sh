@@ -49,6 +49,7 @@ run baseline baseline=kmer_logistic task=demo_promoter run.dir=runs/counts
 run score model="runs/first one" variants=few.vcf reference="$clade/demo_a.fa" out=scored.vcf.gz
 run score model=runs/promoter variants=few.vcf reference="$clade/demo_a.fa" "score=[prediction]" out=scored.tsv
 run embed model="runs/first one" input=few.fa out=vectors.parquet
+run report "runs/first one" runs/promoter out=runs.html
 run cluster model="runs/first one" input="$clade/tasks/promoter/test.csv" label=label run.dir=runs/clusters
 run interpret what=mutagenesis model="runs/first one" input=few.fa run.dir=runs/mutagenesis
 run interpret what=motifs model="runs/first one" input=few.fa run.dir=runs/motifs
@@ -61,6 +62,8 @@ run pretrain -m seed=1,2 tokenizer=runs/bpe "${small[@]}" data=demo sweep.dir=sw
 
 test -s scored.vcf.gz.tbi
 test -s benchmark/benchmark.md
+test -s benchmark/report.html
+test -s runs.html
 test -s exported/model.safetensors
 echo
 echo "the wheel works: $("$environment/bin/dnalm" --version) on $("$environment/bin/python" --version)"

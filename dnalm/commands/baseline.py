@@ -18,6 +18,7 @@ from dnalm.data.labelled import Division, PeakTask, TablePart, Task, divide
 from dnalm.evaluation.classical import Fitted, KmerLogistic, SmallCnn, refuse_other_kinds
 from dnalm.evaluation.finetuning_report import Scores, write_predictions
 from dnalm.evaluation.peak_report import balance, write_peaks
+from dnalm.evaluation.report import leave_report
 from dnalm.limits import Seed
 from dnalm.tables import readable
 from dnalm.training import RunDirectory, peak_memory_bytes
@@ -83,6 +84,7 @@ def baseline(
                 f"{name}: " + ", ".join(f"{each} {readable(value)}" for each, value in values.items())
             )
         stdout.print(f"predictions: {predictions}")
+        leave_report(run.path)
         stdout.print("next: dnalm finetune model=runs/mine with the same task shows what pretraining gives")
         stdout.print(f"summary: {summary}")
 

@@ -38,6 +38,7 @@ from dnalm.evaluation.benchmark.report import (
     read_published,
     write_report,
 )
+from dnalm.evaluation.report import leave_report
 from dnalm.grants import program
 from dnalm.limits import NOT_EMPTY, Jobs
 from dnalm.paths import InputName
@@ -240,6 +241,7 @@ def benchmark(
     replace_text(folder / "leakage.json", json.dumps(shared, indent=2) + "\n")
     if plot_leaderboard(reporter.leaderboard, folder):
         stdout.print(f"pictures: {folder / 'heatmap.png'}, {folder / 'tasks.png'}")
+    leave_report(folder)
     stdout.print(f"benchmark: {folder / 'benchmark.md'}, .csv, .tex, .html")
     if code:
         sys.exit(code)

@@ -18,6 +18,7 @@ from dnalm.evaluation.embedding.clusters import Clustering, check_labels, cluste
 from dnalm.evaluation.embedding.files import EmbeddingPlan, embed_file, read_embeddings
 from dnalm.evaluation.embedding.reader import EmbeddingRecipe
 from dnalm.evaluation.inference import Device
+from dnalm.evaluation.report import leave_report
 from dnalm.evaluation.sequence_inputs import SequenceInput
 from dnalm.limits import Processes, Seed
 from dnalm.models import Pretrained
@@ -105,6 +106,7 @@ def clusters(
         for note in source.notes:
             stdout.print(note)
         stdout.print(f"picture: {pictures[0]}")
+        leave_report(run.path)
         stdout.print(f"summary: {path}")
 
 

@@ -32,6 +32,7 @@ ROOTS = {  # by command; `sweep` is the root of `-m`
     "embed": "dnalm.commands.embed.embed",
     "cluster": "dnalm.commands.cluster.clusters",
     "interpret": "dnalm.commands.interpret.interpret",
+    "report": "dnalm.commands.report.report",
     "export": "dnalm.commands.export.export",
     "push": "dnalm.commands.push.push",
     "fetch": "dnalm.commands.fetch.fetch",

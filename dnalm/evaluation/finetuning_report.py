@@ -38,6 +38,7 @@ from dnalm.data.labelled.table import label_names
 from dnalm.durable import atomic_write
 from dnalm.evaluation.model_card import FinetuningResults, leave_results
 from dnalm.evaluation.peak_report import balance, write_peaks
+from dnalm.evaluation.report import leave_report
 from dnalm.evaluation.statistics import bootstrap_interval, metric_of
 from dnalm.models import Pretrained
 from dnalm.paths import as_typed
@@ -83,6 +84,7 @@ def report_finetuning(finetuning: Finetuning, data: SequenceData, module: Finetu
     stdout.print(f"the metric of {data.task.title} is {data.task.declared}")
     stdout.print(f"model directory: {run.model}")
     stdout.print(f"predictions: {predictions}")
+    leave_report(run.path)
     following = f"dnalm predict {as_typed('model', run.as_path)} input=sequences.fa out=predictions.tsv"
     twin = "the same with model=random, which shows what pretraining gave"
     stdout.print(f"next: {finetuning.retry or f'{following}; or {twin}'}")

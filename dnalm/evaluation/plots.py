@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -15,12 +16,15 @@ from matplotlib.ticker import MaxNLocator
 from dnalm.durable import atomic_write
 from dnalm.evaluation.baselines import Judgement
 from dnalm.genome.tracks import JoinedTrack
+from dnalm.limits import MOST_STEPS
 from dnalm.tokenizers import Tokenizer
 from dnalm.tokenizers.statistics import TokenStatistics
 
 _SHOWN_TOKENS = 25
 _ROW_INCHES, _LEAST_INCHES = 0.16, 1.4
 _LEAST_SHARE = 1e-6  # of a logarithmic axis
+_MOST_CURVES = 200
+_LARGEST = 1e30  # that an axis is drawn for
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -48,16 +52,15 @@ def plot_training(metrics: Path, judgement: Judgement, target: Path, *, steps: i
         target: the PNG to write.
         steps: optimizer steps of the run.
     """
-    with metrics.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    curves = read_curves(metrics, steps=steps)
+    nothing = Curve([], [])
     figure = new_figure(10, 4)
     loss, bits = figure.subplots(1, 2)
-    loss.plot(*_series(rows, "train_loss", steps), color="0.7", linewidth=1, label="training")
-    loss.plot(*_series(rows, "val_loss", steps), color="C0", marker="o", markersize=3, label="validation")
+    loss.plot(*curves.get("train_loss", nothing), color="0.7", linewidth=1, label="training")
+    loss.plot(*curves.get("val_loss", nothing), color="C0", marker="o", markersize=3, label="validation")
     loss.set(xlabel="optimizer step", ylabel="nats per masked token", title="Loss")
     loss.legend()
-    points = _series(rows, "val_bits_per_base", steps)
-    bits.plot(*points, color="C0", marker="o", markersize=3, label="model")
+    bits.plot(*curves.get("val_bits_per_base", nothing), color="C0", marker="o", markersize=3, label="model")
     bits.axhline(judgement.order0, color="0.4", linestyle="--", label="order-0 entropy")
     bits.axhline(judgement.two_sided, color="C1", linestyle="--", label="two-sided context model")
     bits.set(xlabel="optimizer step", ylabel="bits per hidden base", title="Validation")
@@ -67,13 +70,41 @@ def plot_training(metrics: Path, judgement: Judgement, target: Path, *, steps: i
     save_figure(figure, target, dpi=120)
 
 
-def _series(rows: list[dict[str, str]], name: str, steps: int) -> tuple[list[int], list[float]]:
-    """Optimizer steps done, and values.
+class Curve(NamedTuple):
+    """A column of `metrics.csv`: optimizer steps that were done, and values."""
+
+    steps: list[int]
+    values: list[float]
+
+
+def read_curves(metrics: Path, *, steps: int | None) -> dict[str, Curve]:
+    """The columns of a run's `metrics.csv` by name; values that are not finite are left out.
 
     Lightning numbers what it logs after step n while it trains n - 1, and the validation after the end n.
+
+    Args:
+        metrics: the file.
+        steps: optimizer steps of the run, if it has come to its end.
+
+    Raises:
+        ValueError: a line that has no step, or a cell that is no number.
+        csv.Error: it is no CSV.
     """
-    kept = [(min(int(row["step"]) + 1, steps), float(row[name])) for row in rows if row.get(name)]
-    return [step for step, _ in kept], [value for _, value in kept]
+    curves: dict[str, Curve] = {}
+    with metrics.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        for row in reader:
+            step = int(row["step"]) + 1 if row.get("step") else 0
+            if not 0 < step <= MOST_STEPS:
+                raise ValueError(f"line {reader.line_num} has no step")
+            for name in (reader.fieldnames or ())[:_MOST_CURVES]:
+                if name == "step" or not row[name]:
+                    continue
+                if abs(value := float(row[name])) < _LARGEST:
+                    curve = curves.setdefault(name, Curve([], []))
+                    curve.steps.append(step if steps is None else min(step, steps))
+                    curve.values.append(value)
+    return curves
 
 
 def plot_tokens(statistics: TokenStatistics, tokenizer: Tokenizer, title: str, target: Path) -> None:

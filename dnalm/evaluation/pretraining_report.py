@@ -17,6 +17,7 @@ from dnalm.data.module import GenomeData
 from dnalm.evaluation.baselines import Judgement, count, judge
 from dnalm.evaluation.model_card import GenomeSource, HeldOutBits, PretrainingResults, leave_results
 from dnalm.evaluation.plots import plot_tracks, plot_training
+from dnalm.evaluation.report import leave_report
 from dnalm.evaluation.statistics import PairedDifference
 from dnalm.genome.tracks import JoinedTrack, TrackStatistics
 from dnalm.paths import as_typed
@@ -94,6 +95,7 @@ def report_pretraining(
         stdout.print(sentence)
     stdout.print(f"model directory: {run.model}")
     stdout.print(f"loss plot: {plot}")
+    leave_report(run.path)
     following = f"dnalm finetune {as_typed('model', run.as_path)} task=demo_promoter budget=tiny"
     stdout.print(f"next: {pretraining.retry or following}")
     stdout.print(f"summary: {summary}")

@@ -36,6 +36,7 @@ def test_every_config_lies_inside_the_package_and_nothing_else_is_shipped(unpack
     assert shipped == {str(path.relative_to(ROOT / "conf")) for path in (ROOT / "conf").rglob("*.*")}
     assert "download/nt_multispecies.tsv" in shipped
     assert (unpacked / "dnalm/published/gue_dnabert2_table4.csv").is_file()
+    assert (unpacked / "dnalm/evaluation/report.html.jinja").is_file()
     tops = {path.name for path in unpacked.iterdir()}
     assert {name for name in tops if not name.endswith(".dist-info")} == {"dnalm"}
 

@@ -59,7 +59,8 @@ def on(genome: Path) -> list[str]:
 
 def test_a_run_leaves_everything_it_promises(run: Path) -> None:
     assert {path.name for path in run.iterdir()} == {
-        "config.yaml", "metrics.csv", "checkpoints", "model", "loss.png", "summary.json", "ranks"
+        "config.yaml", "metrics.csv", "checkpoints", "model", "loss.png", "summary.json", "ranks",
+        "report.html",
     }  # fmt: skip
     assert {path.name for path in (run / "model").iterdir()} == {
         "config.json", "model.safetensors", "dnalm.yaml", "README.md",

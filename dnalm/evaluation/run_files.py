@@ -1,0 +1,283 @@
+"""What a run has left in its folder, read within limits: config, summary, curves, tables, pictures.
+
+Nothing is computed and no model is opened. A part that is absent or cannot be read is a sentence in `notes`,
+so that a run that was killed, or a folder that a stranger sent, still shows what it has.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dnalm.errors import DataError, DnalmError
+from dnalm.evaluation.plots import Curve, read_curves
+from dnalm.small_files import SmallFileError, read_provenance, read_small, require_file
+from dnalm.tables import unharmed
+
+MOST_RUNS = 24  # of a page
+_MOST_FILE_BYTES = 64 << 20  # of metrics and tables
+_MOST_PICTURE_BYTES = 1 << 20
+_MOST_PICTURES = 8
+_MOST_ROWS, _MOST_COLUMNS = 300, 40  # of a table
+_MOST_SCORED = 100_000  # rows of a table of variants
+_LEDGER = "sweep.jsonl"
+_TABLES = {
+    "benchmark.csv": "results of the benchmark",
+    "table.csv": "jobs of the sweep",
+    "clusters.csv": "clusters against labels",
+}
+_OF_BENCHMARK = ("task", "metric", "model", "from", "mean", "low", "high", "seeds", "error")
+_DRAWN = ("loss.png",)  # whose curves the page draws itself
+_PNG = b"\x89PNG\r\n\x1a\n"
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileTable:
+    """A table of the folder, cut at 300 rows and 40 columns.
+
+    Attributes:
+        name: of the file.
+        about: what it is.
+        header: names of the columns.
+        rows: cells.
+        num_rows: of the whole file.
+    """
+
+    name: str
+    about: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    num_rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredTable:
+    """Variants that `dnalm score` has written into the folder.
+
+    Attributes:
+        name: of the file.
+        evaluation: figures against labels, a row for each score; empty without labels.
+        scores: values by score, of the first 100,000 rows of a `.tsv`; empty for other formats.
+    """
+
+    name: str
+    evaluation: Sequence[Mapping[str, Any]]
+    scores: Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFiles:
+    """A run, or the folder of a sweep or a benchmark.
+
+    Attributes:
+        name: of the folder.
+        path: of the folder.
+        command: that made it, such as `pretrain`; empty where that is not known.
+        config: leaves of `config.yaml` as JSON, by dotted key.
+        summary: `summary.json`.
+        provenance: `dnalm.yaml` of the model directory.
+        curves: of `metrics.csv`, by column.
+        tables: that are there.
+        scored: tables of variants.
+        pictures: PNG files by name.
+        notes: what is absent or unreadable, a sentence each.
+    """
+
+    name: str
+    path: Path
+    command: str = ""
+    config: Mapping[str, str] = field(default_factory=dict)
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    tables: Sequence[FileTable] = ()
+    scored: Sequence[ScoredTable] = ()
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+def read_runs(folders: Sequence[Path]) -> tuple[list[RunFiles], list[str]]:
+    """Read runs, and of a sweep or benchmark the folder and its jobs.
+
+    Args:
+        folders: of runs, sweeps and benchmarks.
+
+    Returns:
+        The first 24 of them, of unlike names, and a sentence about those that were left out.
+
+    Raises:
+        DataError: REPORT-01, a folder is no run.
+    """
+    found: list[Path] = []
+    for folder in folders:
+        found += [folder, *_jobs(folder)]
+    found = list(dict.fromkeys(found))
+    left_out = f"{len(found) - MOST_RUNS} more runs are not shown" if len(found) > MOST_RUNS else ""
+    return [_read_run(path, found) for path in found[:MOST_RUNS]], [left_out] if left_out else []
+
+
+def _jobs(folder: Path) -> list[Path]:
+    """Run directories of a sweep's jobs; none of a run."""
+    if not (folder / _LEDGER).is_file():
+        return []
+    return sorted(path for path in folder.iterdir() if (path / "config.yaml").is_file())
+
+
+def _read_run(folder: Path, others: Sequence[Path]) -> RunFiles:
+    is_sweep = (folder / _LEDGER).is_file()
+    if not is_sweep and not any((folder / name).is_file() for name in ("config.yaml", "summary.json")):
+        raise DataError(
+            "REPORT-01",
+            where=str(folder),
+            found="neither config.yaml nor summary.json" if folder.is_dir() else "no folder",
+            expected="the folder of a run, a sweep or a benchmark",
+            fix="name one that dnalm has written, such as dnalm report runs/first",
+        )
+    parts = _Parts(folder)
+    config = parts.read("config.yaml", lambda path: read_small(path, "yaml"), is_expected=not is_sweep) or {}
+    summary = parts.read("summary.json", lambda path: read_small(path, "json")) or {}
+    command = _command(config)
+    trains = command in ("pretrain", "finetune")
+    steps = summary.get("steps_done", summary.get("steps"))
+    whole = steps if isinstance(steps, int) else None
+    model = "model" if trains or (folder / "model").is_dir() else "."
+    tables = [
+        parts.read(name, partial(_table, about=about), is_expected=False) for name, about in _TABLES.items()
+    ]
+    scored = [parts.read(name, _scored) for name in parts.names("*.summary.json")]
+    pictures = {name: parts.read(name, _picture) for name in parts.names("*.png") if name not in _DRAWN}
+    is_alone = sum(other.name == folder.name for other in others) == 1
+    return RunFiles(
+        name=folder.resolve().name if is_alone else str(folder),
+        path=folder,
+        command=command or ("sweep" if is_sweep else ""),
+        config=flattened(config),
+        summary=summary,
+        curves=parts.read("metrics.csv", partial(_curves, steps=whole), is_expected=trains) or {},
+        provenance=parts.read(model, read_provenance, is_expected=trains) or {},
+        tables=[table for table in tables if table],
+        scored=[table for table in scored if table],
+        pictures={name: content for name, content in pictures.items() if content},
+        notes=parts.notes,
+    )
+
+
+class _Parts:
+    """Reads the parts of a folder, and notes those that are absent or unreadable."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.notes = folder, list[str]()
+
+    def names(self, pattern: str) -> list[str]:
+        """The first files of a pattern."""
+        return sorted(path.name for path in self.folder.glob(pattern))[:_MOST_PICTURES]
+
+    def read(self, name: str, read: Callable[[Path], Part], *, is_expected: bool = True) -> Part | None:
+        """What the file holds; None where it is absent, which is noted if it was expected, or unreadable."""
+        try:
+            path = self.folder / name
+            path.stat()
+            return read(path)
+        except FileNotFoundError:
+            if not is_expected:
+                return None
+            reason = "is missing"
+        except DnalmError as error:
+            reason = f"cannot be read: {error.found}"
+        except OSError as error:
+            reason = f"cannot be read: {error.strerror}"
+        except (ValueError, csv.Error) as error:
+            reason = f"cannot be read: {error}"
+        self.notes.append(f"{name} {reason}")
+        return None
+
+
+def _command(config: Mapping[str, Any]) -> str:
+    """`pretrain` of `dnalm.commands.pretrain.PretrainCommand`."""
+    parts = str(config.get("_target_", "")).split(".")
+    return parts[2] if parts[:2] == ["dnalm", "commands"] and len(parts) > 3 else ""
+
+
+def flattened(config: Mapping[str, Any], key: str = "") -> dict[str, str]:
+    """The leaves of a config by dotted key, as JSON, so that 1 and "1" differ; empty mappings are leaves."""
+    found: dict[str, str] = {}
+    for name, value in config.items():
+        dotted = f"{key}.{name}" if key else str(name)
+        if isinstance(value, Mapping) and value:
+            found |= flattened(value, dotted)
+        else:
+            found[dotted] = json.dumps(value, ensure_ascii=False, default=str, sort_keys=True)
+    return found
+
+
+def _require_small(path: Path, most_bytes: int) -> None:
+    if (size := require_file(path)) > most_bytes:
+        raise SmallFileError(f"{size:,} bytes", f"a page reads at most {most_bytes:,}")
+
+
+def _curves(path: Path, *, steps: int | None) -> dict[str, Curve]:
+    _require_small(path, _MOST_FILE_BYTES)
+    return read_curves(path, steps=steps)
+
+
+def _picture(path: Path) -> bytes:
+    _require_small(path, _MOST_PICTURE_BYTES)
+    content = path.read_bytes()
+    if not content.startswith(_PNG):
+        raise ValueError("it is no PNG")
+    return content
+
+
+def _table(path: Path, *, about: str) -> FileTable:
+    _require_small(path, _MOST_FILE_BYTES)
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.reader(file)
+        header = next(rows, [])
+        wanted = [n for n, name in enumerate(header) if path.stem != "benchmark" or name in _OF_BENCHMARK]
+        wanted = wanted[:_MOST_COLUMNS]
+        kept = [
+            [unharmed(row[n]) if n < len(row) else "" for n in wanted]
+            for row in itertools.islice(rows, _MOST_ROWS)
+        ]
+        num_rows = len(kept) + sum(1 for _ in rows)
+    return FileTable(
+        name=path.name, about=about, header=[header[n] for n in wanted], rows=kept, num_rows=num_rows
+    )
+
+
+def _scored(path: Path) -> ScoredTable | None:
+    """The table that a `<table>.summary.json` of `dnalm score` is about; None of other commands."""
+    summary = read_small(path, "json")
+    names, rows = summary.get("scores"), summary.get("evaluation")
+    if not isinstance(names, list) or not isinstance(rows, list):
+        return None
+    table = path.with_name(path.name.removesuffix(".summary.json"))
+    scores: dict[str, list[float]] = {}
+    if table.suffix == ".tsv":
+        _require_small(table, _MOST_FILE_BYTES)
+        with table.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, delimiter="\t")
+            kept = [name for name in map(str, names) if name in (reader.fieldnames or ())]
+            for row in itertools.islice(reader, _MOST_SCORED):
+                for name in kept:
+                    if row[name]:
+                        scores.setdefault(name, []).append(float(row[name]))
+    evaluation = [row for row in rows if isinstance(row, dict)]
+    return ScoredTable(name=table.name, evaluation=evaluation, scores=scores)
+
+
+def differences(runs: Sequence[RunFiles]) -> dict[str, list[str]]:
+    """Keys whose values differ between configs, `run.*` excepted, and the values in the order of the runs.
+
+    A key that a config lacks is "absent"; values are JSON, in which a text has quotes.
+    """
+    keys = dict.fromkeys(key for run in runs for key in run.config)
+    rows = {key: [run.config.get(key, "absent") for run in runs] for key in keys}
+    return {key: row for key, row in rows.items() if len(set(row)) > 1 and not key.startswith("run.")}
