@@ -66,7 +66,6 @@ _WHAT_RAN = {
     "model": "model",
     "parameters": "parameters",
     "trained_parameters": "parameters that train",
-    "seed": "seed",
     "steps": "steps",
     "steps_done": "steps done",
     "best_step": "step of the best validation",
@@ -255,12 +254,11 @@ def _names(runs: Sequence[RunFiles]) -> list[str]:
 
 
 def _what_ran(runs: Sequence[RunFiles]) -> Section:
-    known = {*_WHAT_RAN, *_SPEED, *_SHOWN_ELSEWHERE}
+    known = {*_WHAT_RAN, *_SPEED, *_SHOWN_ELSEWHERE, "seed"}
     others = {key: key for run in runs for key in run.summary if key not in known}
     rows: list[Sequence[Cell]] = [["command", *(run.command or "unknown" for run in runs)]]
     rows += _side_by_side(runs, {**_WHAT_RAN, **others})
-    if not any("seed" in run.summary for run in runs):
-        rows.append(["seed", *(run.config.get("seed") for run in runs)])
+    rows.append(["seed", *(_cell(run.summary.get("seed", run.config.get("seed"))) for run in runs)])
     return Section(title="What ran", tables=[_table("From summary.json", ["", *_names(runs)], rows)])
 
 

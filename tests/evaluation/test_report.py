@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnalm.cli import _parse, main
@@ -211,6 +211,41 @@ def test_what_is_missing_or_unreadable_is_said_and_the_rest_is_shown(tmp_path: P
     assert "killed: summary.json cannot be read: not JSON" in page
     assert "killed: broken.png cannot be read: it is no PNG" in page
     assert "model.hidden_size" in page
+
+
+KEYS = (
+    *(
+        "species",
+        "objectives",
+        "val",
+        "test",
+        "rows",
+        "data",
+        "metric",
+        "mean",
+        "model",
+        "baseline",
+        "results",
+    ),
+    *("val_bits_per_base", "baseline_order0_bits", "over_two_sided", "results", "intervals", "genomes"),
+    *("mcc", "steps"),
+)
+PLAIN = st.one_of(st.none(), st.booleans(), st.integers(-(10**40), 10**40), st.floats(), st.text(max_size=5))
+ANY = st.recursive(
+    PLAIN,
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.sampled_from(KEYS), below, max_size=4),
+    max_leaves=12,
+)
+ANYTHING = st.dictionaries(st.sampled_from(KEYS), ANY, max_size=6)
+
+
+@settings(max_examples=60)
+@given(ANYTHING, ANYTHING)
+def test_whatever_a_summary_holds_there_is_a_page(
+    summary: dict[str, object], provenance: dict[str, object]
+) -> None:
+    run = RunFiles(name="odd", path=Path("odd"), summary=summary, provenance=provenance)
+    assert Page(report_page([run])).tags <= ALLOWED
 
 
 def test_a_folder_that_is_no_run_is_one_error_and_nothing_is_written(tmp_path: Path) -> None:
