@@ -179,11 +179,15 @@ def _run(line: _Line) -> int:
         commands = "\n".join(f"  {name:<18} {text}" for name, text in COMMANDS.items())
         print(_USAGE.format(version=__version__, commands=commands), end="")
     elif line.command not in COMMANDS and "--help" in line.flags and _halves(line.command):
-        print("\n\n".join(_command_help(name) for name in _halves(line.command)))
+        from dnalm.compose.help import command_help
+
+        print("\n\n".join(command_help(name, COMMANDS[name]) for name in _halves(line.command)))
     elif line.command not in COMMANDS:
         raise _no_command(line)
     elif "--help" in line.flags:
-        print(_command_help(line.command))
+        from dnalm.compose.help import command_help
+
+        print(command_help(line.command, COMMANDS[line.command]))
     elif "--multirun" in line.flags:
         from dnalm.sweeps.command_line import read_sweep
 
@@ -276,20 +280,6 @@ def _no_command(line: _Line) -> ConfigError:
 def _halves(word: str) -> list[str]:
     """The commands of two words that begin with this one."""
     return [name for name in COMMANDS if name.startswith(f"{word} ")]
-
-
-def _command_help(command: str) -> str:
-    """The groups a command's root config composes, with their options."""
-    from dnalm.compose.config import composed_groups, options
-
-    lines = [f"dnalm {command}: {COMMANDS[command]}", "", "groups (group=option):"]
-    lines += [
-        f"  {group:<12} {', '.join(options(group))}" for group in composed_groups(_config_name(command))
-    ]
-    lines += ["", f"Every key and its value: dnalm {command} --cfg"]
-    lines += ["", f"groups and keys of a sweep: dnalm {command} -m --cfg"]
-    lines += [f"  {group:<14} {', '.join(options(group))}" for group in composed_groups("sweep")]
-    return "\n".join(lines)
 
 
 def _path(option: str, path: str, *, is_folder: bool) -> Path:

@@ -125,19 +125,19 @@ def _complete(typed: str, roots: Sequence[str], chosen: Mapping[str, str]) -> li
 
 def _below(path: str, roots: Sequence[str], chosen: Mapping[str, str]) -> Iterator[str]:
     """The keys below one, with the sign that follows them."""
-    for node in _nodes(path, roots, chosen):
+    for node in nodes_at(path, roots, chosen):
         is_partial = node.get("_partial_", False)  # the program gives what has no default
         found = arguments(node.get("_target_")) or ()
         names = {argument.name for argument in found if argument.default or not is_partial}
         for name in sorted(names.union(node) - {"_target_", "_partial_", "defaults", "config"}):
             below = f"{path}.{name}" if path else name
-            yield f"{name}." if any(_nodes(below, roots, chosen)) else f"{name}="
+            yield f"{name}." if any(nodes_at(below, roots, chosen)) else f"{name}="
 
 
 def _values(key: str, roots: Sequence[str], chosen: Mapping[str, str]) -> list[str]:
     """Values of a key whose type lists them."""
     path, _, name = key.rpartition(".")
-    for node in _nodes(path, roots, chosen):
+    for node in nodes_at(path, roots, chosen):
         for argument in arguments(node.get("_target_")) or ():
             if argument.name == name:
                 return _values_of(argument)
@@ -152,12 +152,12 @@ def _values_of(argument: Argument) -> list[str]:
     return [word for words in listed for word in re.findall(r"'([^']*)'", words)]
 
 
-def _nodes(path: str, roots: Sequence[str], chosen: Mapping[str, str]) -> list[dict[str, Any]]:
+def nodes_at(path: str, roots: Sequence[str], chosen: Mapping[str, str]) -> list[dict[str, Any]]:
     """The mappings that may stand at a key: of the roots, of what they state, of options of its group."""
     if not path:
         return [_read(".", root) for root in roots]
     above, _, name = path.rpartition(".")
-    found = [node[name] for node in _nodes(above, roots, chosen) if isinstance(node.get(name), dict)]
+    found = [node[name] for node in nodes_at(above, roots, chosen) if isinstance(node.get(name), dict)]
     group = path.replace(".", "/")
     if any(group in _groups(root) for root in roots):
         names = [chosen[group]] if chosen.get(group) in options(group) else options(group)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import yaml
 
 import dnalm
 from dnalm.cli import COMMANDS, main
+from dnalm.compose.help import EXAMPLES
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -53,11 +55,35 @@ def test_help_lists_commands_and_groups(capsys: pytest.CaptureFixture[str]) -> N
     assert "prepare" in text
     _, groups, _ = run(capsys, "pretrain", "--help")
     assert (
-        "experiment   dnabert, dnabert2, dnabert_k3, dnabert_k4, dnabert_k5, grover, logo, "
+        "experiment   dnabert*, dnabert2, dnabert_k3, dnabert_k4, dnabert_k5, grover, logo, "
         "logo_knowledge, logo_multitask, nt_v1_2b5" in groups
     )
-    assert "full, small, tiny" in groups
+    assert "full, small, tiny*" in groups
     assert "data/split   contigs, fraction, random_contigs, regions" in groups
+
+
+def test_help_says_each_key_with_its_default_and_meaning_once(capsys: pytest.CaptureFixture[str]) -> None:
+    _, text, _ = run(capsys, "score", "--help")
+    rows = [line.split(maxsplit=2) for line in text.splitlines() if line.startswith("  ")]
+    assert ["pll_bp", "64", "bases around a variant whose pseudo-likelihood is summed."] in rows
+    assert ["out", "required", "ends in .vcf.gz, .tsv or .parquet."] in rows
+    assert ["model.revision", "null", "the hub's branch, tag or commit; its main branch if absent."] in rows
+    _, text, _ = run(capsys, "pretrain", "--help")
+    keys = [line.split()[0] for line in text.splitlines() if re.match(r"  [a-z_.]+ ", line)]
+    named = [key for key in keys if "." in key]
+    assert len(named) == len(set(named)) > 90
+    assert {"optim.lr", "schedule.floor", "masking.rate"} < set(named)
+    assert not {"optim.params", "schedule.total_steps", "config"} & set(keys)  # the program's own
+
+
+def test_examples_of_help_are_among_those_of_the_pages_which_are_checked() -> None:
+    root = Path(__file__).parents[2]
+    pages = [root / "README.md", *(root / "docs").rglob("*.md")]
+    shown = {line.split("  ")[0].strip() for page in pages for line in page.read_text().splitlines()}
+    ours = {f"dnalm {command} {words}" for command, all_of in EXAMPLES.items() for words in all_of}
+    assert set(EXAMPLES) <= set(COMMANDS)
+    assert len(ours) > 25
+    assert ours - shown == set()
 
 
 def git(folder: Path, *words: str) -> str:
