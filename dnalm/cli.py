@@ -43,8 +43,8 @@ COMMANDS = {
     "tokenizer select": "choose the number of BPE merges by next-k-mer prediction, as GROVER did",
     "tokenizer inspect": "show how a tokenizer reads genomes: lengths, balance, the most frequent tokens",
 }
-_FLAGS = ("--help", "--cfg", "--debug", "--version", "--multirun")
-_SHORT = {"-h": "--help", "-m": "--multirun"}
+_FLAGS = ("--help", "--cfg", "--debug", "--version", "--multirun", "--quiet")
+_SHORT = {"-h": "--help", "-m": "--multirun", "-q": "--quiet"}
 _WITH_PATH = ("--config", "--config-dir")
 _BARE = {"fetch": "download"}  # commands that take the value of one key as a plain word
 _BARE_LIST = {"report": "runs"}  # those that take all entries of a list as plain words
@@ -59,6 +59,7 @@ commands:
 
 options:
   -m, --multirun     run a job for each combination of the values given: key=a,b,c
+  -q, --quiet        print nothing but warnings and errors; figures are in the output's summary.json
   --help             this text; after a command, its groups and keys
   --cfg              print the composed config, defaults written out, and stop
   --config FILE      a resolved config, such as a run's config.yaml, in place of groups and keys
@@ -165,12 +166,16 @@ def _no_option(line: _Line, word: str, following: str | None) -> ConfigError:
     return _usage_error(
         word,
         "an option that dnalm lacks",
-        "-m, --help, --cfg, --config, --config-dir or --debug",
+        "-m, -q, --help, --cfg, --config, --config-dir or --debug",
         equivalent_of_option(word, following if is_value else None, composed_roots(_config_name(command))),
     )
 
 
 def _run(line: _Line) -> int:
+    if "--quiet" in line.flags:
+        from dnalm.console import be_quiet
+
+        be_quiet()
     if "--version" in line.flags:
         print(_version())
     elif line.command == "completion" and "--help" not in line.flags:

@@ -32,6 +32,7 @@ from rich.text import Text
 
 from dnalm.errors import escape_controls
 
+_QUIET = "DNALM_QUIET"  # the environment variable that says so to processes that this one starts
 _LONG_S = 2.0  # work that takes longer is said where no bar is drawn
 _BETWEEN_S = 30.0  # between two lines about the same work
 
@@ -88,6 +89,13 @@ class _SpeedColumn(ProgressColumn):
         """Nothing until it is known."""
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else f"{speed:,.0f} {self._unit}/s")
+
+
+def be_quiet() -> None:
+    """Print nothing but warnings and errors, in this process and those it starts."""
+    os.environ[_QUIET] = "1"
+    stdout.quiet = True
+    hide_bars()
 
 
 def hide_bars() -> None:
@@ -150,3 +158,7 @@ def _progress_lines(title: str, total: int | None) -> Iterator[Callable[[int], N
     yield advance
     if not _hidden and (seconds := time.monotonic() - began) >= _LONG_S:
         stderr.print(f"{title} ... {seconds:.1f} s")
+
+
+if os.environ.get(_QUIET):
+    be_quiet()

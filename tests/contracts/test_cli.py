@@ -177,6 +177,40 @@ def test_a_data_error_is_one_line_and_exit_code_3(tmp_path: Path, capsys: pytest
     assert "chr1:5" in errors
 
 
+@pytest.mark.parametrize("quiet", [[], ["-q"]])
+def test_quiet_prints_nothing_but_errors_and_does_the_same(quiet: list[str], tmp_path: Path) -> None:
+    (tmp_path / "genome.fa").write_text(">chr1\n" + "ACGT" * 100 + "\n")
+    words = [sys.executable, "-m", "dnalm", "prepare", "data.fasta=genome.fa", *quiet]
+    done = subprocess.run(
+        [*words, "data.cache=cache"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert ("summary: " in done.stdout) is not bool(quiet)
+    assert done.stderr == "" if quiet else True
+    assert len([*(tmp_path / "cache").rglob("manifest.json")]) == 1
+    failed = subprocess.run(
+        [*words, "data.cach=x"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("dnalm: CFG-03 data.cach: unknown key")
+
+
+def test_no_colour_is_written_where_it_is_not_wanted() -> None:
+    code = (
+        "from rich.text import Text; from dnalm.console import stdout; stdout.print(Text('a', style='red'))"
+    )
+    forced = {**os.environ, "FORCE_COLOR": "1", "TERM": "xterm"}
+    forced.pop("NO_COLOR", None)
+
+    def written(**more: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, check=True, env=forced | more
+        )
+        return done.stdout.decode()
+
+    assert written() == "\x1b[31ma\x1b[0m\n"
+    assert written(NO_COLOR="1") == "a\n"
+
+
 def test_debug_adds_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, errors = run(capsys, "pretrain", "optim.lrr=1", "--debug")
     assert code == 2
