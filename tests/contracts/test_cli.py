@@ -211,6 +211,25 @@ def test_no_colour_is_written_where_it_is_not_wanted() -> None:
     assert written(NO_COLOR="1") == "a\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "fix"),
+    [
+        (["ckpt_path=x"], "write resume=x"),
+        (["trainer.max_steps=5"], "write steps=5"),
+        (["--config-name", "mine"], "write --config FILE, or experiment=NAME of a folder"),
+        (["hydra.run.dir=runs/x"], "write run.dir=runs/x"),
+        (["hydra/launcher=submitit_slurm"], "write -m launcher=slurm"),
+        (["per_device_train_batch_size=8"], "write batch.micro_size=8"),
+    ],
+)
+def test_words_of_lightning_hydra_and_transformers_are_answered_with_ours(
+    words: list[str], fix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, errors = run(capsys, "pretrain", *words)
+    assert code == 2
+    assert errors.rstrip().endswith(f"Fix: {fix}.")
+
+
 def test_debug_adds_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, errors = run(capsys, "pretrain", "optim.lrr=1", "--debug")
     assert code == 2
