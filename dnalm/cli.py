@@ -36,6 +36,8 @@ COMMANDS = {
     "cluster": "do vectors fall into classes that the model has never seen? numbers and a picture",
     "interpret": "look into a model: attention, mutagenesis, dependency maps, motifs",
     "report": "one page of a run, or of several side by side: dnalm report runs/first runs/second",
+    "plan": "what a pretraining will take, before it starts: memory, hours, epochs, storage",
+    "models": "every experiment: size, context, tokens, corpus, cost, and when to choose it",
     "export": "write a model in the published Hugging Face layout",
     "push": "send a model directory to a repository on the Hugging Face hub",
     "fetch": "download genomes by name, verified: sacCer3, hg38, ... or those of a manifest",

@@ -60,6 +60,13 @@ class EachOnce:
 EACH_ONCE: Final = EachOnce()
 
 
+class AsWritten:
+    """Marks a part of a config that a command reads as it is written, and of which nothing is imported."""
+
+
+AS_WRITTEN: Final = AsWritten()
+
+
 def first_repeated(entries: Iterable[object]) -> object | None:
     """The first entry that was there before; None if there is none."""
     seen: set[object] = set()

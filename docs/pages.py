@@ -1,6 +1,7 @@
 """Write what is read off the source.
 
-Whole: `errors.md`, `config.md`, `commands.md`. In part: the tree in `architecture.md`, `reproducing/`.
+Whole: `errors.md`, `config.md`, `commands.md`, and `requirements.md`, which is computed from the recipes.
+In part: the tree of `architecture.md`, recipes in `reproducing/`.
 
     python docs/pages.py          # writes them beside this file
     python docs/pages.py --check  # exit code 1, and their names, if some are not current
@@ -308,9 +309,17 @@ def _markdown(text: str) -> str:
     return re.sub(r"([*_<>|])", r"\\\1", text)
 
 
+def requirements_page() -> str:
+    """What every experiment takes, computed from its recipe."""
+    from dnalm.commands.models import requirements_page
+
+    return requirements_page()
+
+
 PAGES = {
     "errors.md": errors_page,
     "config.md": config_page,
+    "requirements.md": requirements_page,
     "commands.md": commands_page,
     "architecture.md": architecture_page,
     **{

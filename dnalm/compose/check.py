@@ -29,7 +29,7 @@ from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, Val
 from dnalm.compose.neighbours import RESERVED, join, refuse_repeated, unknown_key, walk
 from dnalm.compose.targets import resolve, settable
 from dnalm.errors import ConfigError, DnalmError
-from dnalm.limits import EachOnce
+from dnalm.limits import AsWritten, EachOnce
 from dnalm.paths import Input, MustExist, Output, OutputName, check_outputs
 
 Node = dict[str, Any]
@@ -93,6 +93,8 @@ def convert(value: Any, annotation: Any, *, key: str, visit: Visit) -> Any:  # n
     Raises:
         ConfigError: a part that is no component is of another type; see `parse`.
     """
+    if _is_as_written(annotation):
+        return value
     if _is_component(value):
         return visit(value, annotation, key)
     if not any(_is_component(item) for _, item in walk(value)):
@@ -106,6 +108,10 @@ def convert(value: Any, annotation: Any, *, key: str, visit: Visit) -> Any:  # n
         return {name: convert(item, inner, key=join(key, name), visit=visit) for name, item in value.items()}
     items = [convert(item, inner, key=f"{key}[{number}]", visit=visit) for number, item in enumerate(value)]
     return tuple(items) if any(origin is tuple for origin, _ in origins) else items
+
+
+def _is_as_written(annotation: Any) -> bool:  # noqa: ANN401
+    return any(isinstance(mark, AsWritten) for mark in _marks(annotation))
 
 
 def _is_component(value: object) -> bool:
@@ -135,8 +141,10 @@ def with_defaults(node: Node, *, command: str | None = None) -> Node:
 
     It is checked and built as the node itself, since a value equal to the default counts as not given.
     """
-    filled = {name: _fill(value) for name, value in node.items()}
-    for name, parameter in parameters_of(resolve(node["_target_"], key="", command=command)).items():
+    parameters = parameters_of(resolve(node["_target_"], key="", command=command))
+    read = {name for name, parameter in parameters.items() if _is_as_written(parameter.annotation)}
+    filled = {name: value if name in read else _fill(value) for name, value in node.items()}
+    for name, parameter in parameters.items():
         if name not in filled and (default := _as_json(parameter.default)) is not None:
             filled[name] = json.loads(default)
     return filled
@@ -428,7 +436,9 @@ def _marked(config: Node) -> Iterator[tuple[str, str, PathMark]]:
     """The texts of a config that name a path: key, text, mark."""
     from hydra.utils import get_object
 
-    for key, node in walk(config):
+    root = parameters_of(get_object(config["_target_"]))
+    read = {name for name, parameter in root.items() if _is_as_written(parameter.annotation)}
+    for key, node in walk({name: value for name, value in config.items() if name not in read}):
         parameters = parameters_of(get_object(node["_target_"])) if _is_component(node) else {}
         for name in [name for name in parameters if name in node]:
             for mark in _marks(parameters[name].annotation):

@@ -34,6 +34,8 @@ ROOTS = {  # by command; `sweep` is the root of `-m`
     "interpret": "dnalm.commands.interpret.interpret",
     "report": "dnalm.commands.report.report",
     "export": "dnalm.commands.export.export",
+    "plan": "dnalm.commands.plan.PlanCommand",
+    "models": "dnalm.commands.models.list_models",
     "push": "dnalm.commands.push.push",
     "fetch": "dnalm.commands.fetch.fetch",
     "tokenizer train": "dnalm.commands.tokenizer.train_tokenizer",

@@ -68,6 +68,13 @@ class Masking:
         """Of the tokens that spell bases, the share to predict, at the step where it is highest."""
         return 1.0 if self.loss_on == "all" else max(self.rate, self.final_rate or 0.0)
 
+    def mean_share(self, steps: int) -> float:
+        """The same, in the mean of a run's steps."""
+        if self.loss_on == "all":
+            return 1.0
+        before = steps if self.final_rate is None else min(steps, self.final_from)
+        return (before * self.rate + (steps - before) * (self.final_rate or 0.0)) / steps
+
     def hide(
         self, ids: Ids, content: Flags, tokenizer: Tokenizer, *, rate: float, random: np.random.Generator
     ) -> tuple[Ids, Flags]:

@@ -215,6 +215,27 @@ def _check_combinations(config: EncoderConfig) -> None:
         )
 
 
+def check_length(config: EncoderConfig, tokens: int) -> None:
+    """Refuse windows that are longer than the model reads.
+
+    Args:
+        config: the encoder, or its config.
+        tokens: of a full window, special ones included.
+
+    Raises:
+        ConfigError: CFG-18.
+    """
+    limit = config.longest_sequence
+    if limit is not None and tokens > limit:
+        raise ConfigError(
+            "CFG-18",
+            where="windows.max_tokens, model.max_positions",
+            found=f"windows of {tokens} tokens, special ones included",
+            expected=f"at most model.max_positions={limit}",
+            fix="use shorter windows or more positions",
+        )
+
+
 def _contradiction(found: str, *, expected: str, fix: str) -> ConfigError:
     keys = ", ".join(word.partition("=")[0] for word in found.split() if "=" in word)
     return ConfigError("CFG-18", where=keys, found=found, expected=expected, fix=fix)

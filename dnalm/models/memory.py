@@ -34,7 +34,7 @@ width, E embedding width, H heads, K head width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import torch
@@ -44,6 +44,13 @@ from dnalm.models.kernels import fastest_kernel
 from dnalm.models.packing import KernelName
 
 Arithmetic = Literal["32-true", "bf16-mixed", "bf16-true"]
+StrategyName = Literal["ddp", "fsdp", "exact"]
+# CUDA's context and modules take 0.5 to 1 GiB, workspaces of cuBLAS 32 MiB a stream, buffers of NCCL 0.5 GiB.
+RESERVED = 2 * 2**30
+# Gaps between blocks of memory, and what is not counted: heads of tracks, channels, padding of packs, more
+# masked tokens than the rate says. An estimate too.
+SPARE = 0.1
+GPU_TOKENS = 65_536  # of micro_tokens=auto at most; an estimate, as no GPU was measured
 _FLOAT32, _BFLOAT16, _INT64 = 4, 2, 8
 
 
@@ -170,6 +177,48 @@ def count_memory(config: EncoderConfig, pack: PackSize, machine: Machine) -> Mem
         activations=activations,
         temporary=temporary,
     )
+
+
+def count_run(
+    config: EncoderConfig,
+    pack: PackSize,
+    machine: Machine,
+    *,
+    strategy: StrategyName,
+    world_size: int,
+    passes: int,
+    total: int | None,
+) -> Memory:
+    """Bytes of a step by part, with the gradients and weights that its strategy holds besides.
+
+    Args:
+        config: as of `count_memory`.
+        pack: the same.
+        machine: the same.
+        strategy: how several processes share the work.
+        world_size: processes in all.
+        passes: micro-batches of a step on each rank.
+        total: bytes of the GPU; None where they do not matter.
+    """
+    counted = count_memory(config, pack, machine)
+    whole = count_memory(config, pack, Machine(arithmetic=machine.arithmetic))
+    if strategy == "exact":  # sums of subtrees, and those of all ranks
+        further = whole.gradients * (passes.bit_length() + world_size)
+        counted = replace(counted, gradients=counted.gradients + further)
+    if machine.shards > 1 and passes > 1:  # see `Sharded.block_backward_sync`
+        gradients = whole.weights // machine.weight * _FLOAT32
+        if total is None or 4 * (whole.weights + gradients) <= total:
+            counted = replace(
+                counted,
+                weights=counted.weights + whole.weights,
+                gradients=counted.gradients + gradients,
+            )
+    return counted
+
+
+def room(total: int) -> int:
+    """Bytes of a GPU of so many that tensors may take."""
+    return int((total - RESERVED) * (1 - SPARE))
 
 
 class _Counted:

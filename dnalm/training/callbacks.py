@@ -39,10 +39,10 @@ from dnalm.data import Batch
 from dnalm.durable import append
 from dnalm.models import MaskedLM
 from dnalm.models.flops import count_flops
+from dnalm.models.gpus import find_gpu, matrix_rate
 from dnalm.system_errors import disk_reason, translate
 from dnalm.tables import csv_text, replace_text
 from dnalm.training.launcher import RunFolder
-from dnalm.training.utilisation import dense_peak, matrix_rate
 
 
 class MetricsFile(Logger):
@@ -266,8 +266,8 @@ class Throughput(Callback):
         each = counted.training / self.seconds
         found = {"model_flops_per_s": each, "mfu_of_measured": each / (self._rate * world_size)}
         name = torch.cuda.get_device_name(module.device) if module.device.type == "cuda" else ""
-        peak = dense_peak(name)
-        return found if peak is None else {**found, "mfu_of_listed": each / (peak * world_size)}
+        gpu = find_gpu(name)
+        return found if gpu is None else {**found, "mfu_of_listed": each / (gpu.peak * world_size)}
 
 
 def _waited_s(trainer: Trainer) -> float:

@@ -20,16 +20,10 @@ from dnalm.data import BatchPlan
 from dnalm.data.batch import PackPlan
 from dnalm.durable import size_text
 from dnalm.models import EncoderConfig
-from dnalm.models.memory import Machine, PackSize, count_memory
+from dnalm.models.memory import GPU_TOKENS, Machine, PackSize, count_run, room
 from dnalm.training.distributed import Ranks
 from dnalm.training.trainer import TrainerRecipe
 
-# CUDA's context and modules take 0.5 to 1 GiB, workspaces of cuBLAS 32 MiB a stream, buffers of NCCL 0.5 GiB.
-RESERVED = 2 * 2**30
-# Gaps between blocks of memory, and what is not counted: heads of tracks, channels, padding of packs, more
-# masked tokens than the rate says. An estimate too.
-SPARE = 0.1
-GPU_TOKENS = 65_536  # of micro_tokens=auto at most; an estimate, as no GPU was measured
 CPU_TOKENS = 4_096  # on a CPU, where tokens of larger packs take up to half as long again: experiments/LOG.md
 
 PackOf = Callable[[int], PackSize]
@@ -93,7 +87,7 @@ def decide(trainer: TrainerRecipe, encoder: EncoderConfig, pack: PackSize, *, pa
     kept, recomputed = (
         _needed(trainer, encoder, pack, passes, total, recomputes=each) for each in (False, True)
     )
-    available = None if total is None else _room(total)
+    available = None if total is None else room(total)
     asked = trainer.activation_checkpointing
     recomputes = (available is not None and kept > available) if asked == "auto" else asked
     return Capacity(
@@ -148,7 +142,7 @@ def _most_samples(trainer: TrainerRecipe, encoder: EncoderConfig, pack_of: PackO
 
         def is_too_much(samples: int, *, recomputes: bool = recomputes) -> bool:
             passes, pack = -(-of_rank // samples), pack_of(samples)
-            return _needed(trainer, encoder, pack, passes, total, recomputes=recomputes) > _room(total)
+            return _needed(trainer, encoder, pack, passes, total, recomputes=recomputes) > room(total)
 
         if fitting := bisect_left(numbers, True, key=is_too_much):
             return fitting
@@ -158,11 +152,6 @@ def _most_samples(trainer: TrainerRecipe, encoder: EncoderConfig, pack_of: PackO
 def memory_of(trainer: TrainerRecipe) -> int:
     """All bytes of the GPU of this process."""
     return int(torch.cuda.get_device_properties(trainer.gpu_of(_ranks(trainer).local_rank)).total_memory)
-
-
-def _room(total: int) -> int:
-    """Bytes of a GPU of so many that tensors may take."""
-    return int((total - RESERVED) * (1 - SPARE))
 
 
 def _needed(
@@ -183,14 +172,16 @@ def _needed(
         recomputes=recomputes,
         bf16_residual=trainer.bf16_residual,
     )
-    counted = count_memory(encoder, pack, machine).total
-    whole = count_memory(encoder, pack, Machine(arithmetic=trainer.arithmetic))
-    if trainer.strategy == "exact":  # sums of subtrees, and those of all ranks
-        counted += whole.gradients * (passes.bit_length() + ranks.world_size)
-    if machine.shards > 1 and passes > 1:  # see `Sharded.block_backward_sync`
-        both = whole.weights + whole.weights // machine.weight * 4
-        counted += both if total is None or 4 * both <= total else 0
-    return counted
+    counted = count_run(
+        encoder,
+        pack,
+        machine,
+        strategy=trainer.strategy,
+        world_size=ranks.world_size,
+        passes=passes,
+        total=total,
+    )
+    return counted.total
 
 
 def _ranks(trainer: TrainerRecipe) -> Ranks:

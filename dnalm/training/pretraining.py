@@ -43,9 +43,9 @@ from dnalm.data import Batch, Corpus, HiddenTensors, Masking, WindowRecipe
 from dnalm.data.batch import MASKED_TOKENS
 from dnalm.data.module import GenomeData
 from dnalm.data.targets import AbsentTrack
-from dnalm.errors import ConfigError
 from dnalm.limits import Steps
 from dnalm.models import Encoder, MaskedLM, Packed
+from dnalm.models.config import check_length
 from dnalm.models.layers import summed_cross_entropy
 from dnalm.models.memory import PackSize
 from dnalm.tokenizers import BpeRecipe, Tokenizer
@@ -552,15 +552,7 @@ class Pretraining(Run[GenomeData, MaskedLMTraining]):
         )
         network = made if isinstance(made, MaskedLM) else MaskedLM(made)
         longest = self.windows.max_tokens + special.num_wrapping
-        limit = network.encoder.longest_sequence
-        if limit is not None and longest > limit:
-            raise ConfigError(
-                "CFG-18",
-                where="windows.max_tokens, model.max_positions",
-                found=f"windows of {longest} tokens, special ones included",
-                expected=f"at most model.max_positions={limit}",
-                fix="use shorter windows or more positions",
-            )
+        check_length(network.encoder, longest)
         if network is not made and self.embedding_init == "informed":
             inform_embeddings(network, tokenizer.token_bases)
         return network

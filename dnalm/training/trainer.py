@@ -54,6 +54,7 @@ from dnalm.data import BatchPlan
 from dnalm.errors import ConfigError
 from dnalm.limits import Jobs, Processes
 from dnalm.models import MaskedLM, SequenceModel
+from dnalm.models.memory import Arithmetic, StrategyName
 from dnalm.training.checkpoint import read_state
 from dnalm.training.distributed import (
     Cluster,
@@ -87,8 +88,6 @@ def quiet_frameworks() -> None:
 
 _TIMEOUT_S = 120.0  # of gloo, which raises in Python
 _STALLS = 3  # so many times stall_s is NCCL's: the stacks of whoever hangs are written long before
-StrategyName = Literal["ddp", "fsdp", "exact"]
-Precision = Literal["32-true", "bf16-mixed", "bf16-true"]
 
 
 class _FromFolder(Strategy):
@@ -288,7 +287,7 @@ class TrainerRecipe:
     num_nodes: Jobs = 1
     cluster: Cluster = "local"
     strategy: StrategyName = "ddp"
-    precision: Precision | None = None
+    precision: Arithmetic | None = None
     tf32: bool = False
     deterministic: bool = False
     activation_checkpointing: bool | Literal["auto"] = "auto"
@@ -326,7 +325,7 @@ class TrainerRecipe:
         return "cpu" if self.accelerator == "cpu" or not torch.cuda.is_available() else "cuda"
 
     @property
-    def arithmetic(self) -> Precision:
+    def arithmetic(self) -> Arithmetic:
         """The precision of weights and arithmetic on this machine."""
         return self.precision or ("bf16-mixed" if self.device == "cuda" else "32-true")
 

@@ -39,11 +39,11 @@ from dnalm.compose import read_config
 from dnalm.evaluation.inference import InferenceQueue, LoadedModel
 from dnalm.models import Encoder, MaskedLM, Packed
 from dnalm.models.flops import count_flops
+from dnalm.models.gpus import find_gpu, matrix_rate
 from dnalm.models.kernels import KERNELS
 from dnalm.models.memory import Machine, PackSize, count_memory
 from dnalm.tokenizers import KmerTokenizer
 from dnalm.training import TrainerRecipe
-from dnalm.training.utilisation import dense_peak, matrix_rate
 
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
@@ -187,7 +187,7 @@ def ceilings(bench: Bench) -> Found:
         "transformers": transformers.__version__,
         "python": platform.python_version(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "listed peak, TFLOP/s": (dense_peak(NAME) or 0.0) / 1e12 or None,
+        "listed peak, TFLOP/s": gpu.peak / 1e12 if (gpu := find_gpu(NAME)) else None,
         "measured, TFLOP/s": round(bench.rate / 1e12, 2),
         "copy, GB/s": round(
             2 * 4 * copied.numel() / seconds_of(partial(target.copy_, copied), repeats=5) / 1e9
@@ -418,14 +418,14 @@ def _speed(bench: Bench, shape: Shape, tokens: int, kernel: str, recipe: Trainer
     predicted = len(pack.masked_M)
     size = PackSize.of(pack.lengths, predicted=predicted)
     work = count_flops(model.encoder, tokens=size.tokens, pairs=size.pairs, predicted=predicted).training
-    peak = dense_peak(NAME)
+    gpu = find_gpu(NAME)
     machine = Machine(device="cuda" if CUDA else "cpu", bf16_residual=recipe.bf16_residual)
     expected = count_memory(model.encoder, size, machine).total
     return {
         "tokens/s": round(size.tokens / taken),
         "ms": round(taken * 1e3, 2),
         "TFLOP/s": round(work / taken / 1e12, 2),
-        "of listed peak": round(work / taken / peak, 4) if peak else None,
+        "of listed peak": round(work / taken / gpu.peak, 4) if gpu else None,
         "of measured rate": round(work / taken / bench.rate, 4),
         "peak GiB": round(torch.cuda.max_memory_allocated() / 2**30, 2) if CUDA else None,
         "counted GiB": round(expected / 2**30, 2),

@@ -55,6 +55,8 @@ REASONS = {
     "Tuning.patience": _NEVER,
     "WindowRecipe.max_unknown": "more than the window has means all of them",
     "WindowRecipe.min_tokens": "at most max_tokens, which has a bound",
+    "PlanCommand.gpu": "a name, of digits too, that is looked up",
+    "list_models.gpu": "a name, of digits too, that is looked up",
     "SlurmLauncher.options": "words for sbatch, which judges them",
     "load_tokenizer.merges": "held against those of the file",
 }

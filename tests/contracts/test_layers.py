@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "evaluation": {"evaluation", "training", "data", "models", "simulation", "genome", "tokenizers"},
     "commands": {
         "commands",
+        "compose",
         "sweeps",
         "evaluation",
         "training",

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dnalm.evaluation import Judgement, PairedDifference, count, judge, paired_difference
-from dnalm.evaluation.baselines import SIDE
+from dnalm.evaluation.baselines import SIDE, Judgement, count, judge
+from dnalm.evaluation.statistics import PairedDifference, paired_difference
 from dnalm.genome.store import GenomeStore, open_or_build
 from tests.conftest import random_sequence
 

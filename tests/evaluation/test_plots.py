@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from dnalm.evaluation import Judgement, PairedDifference
+from dnalm.evaluation.baselines import Judgement
 from dnalm.evaluation.plots import plot_training
+from dnalm.evaluation.statistics import PairedDifference
 
 HEADER = "step,train_loss,val_loss,val_bits_per_base\n"
 

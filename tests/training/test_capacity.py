@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from dnalm.compose import read_config, run_command
 from dnalm.data import BatchPlan
 from dnalm.models import EncoderConfig
-from dnalm.models.memory import Machine, PackSize, count_memory
+from dnalm.models.memory import RESERVED, SPARE, Machine, PackSize, count_memory
 from dnalm.training import TrainerRecipe
-from dnalm.training.capacity import CPU_TOKENS, RESERVED, SPARE, decide, fit_tokens
+from dnalm.training.capacity import CPU_TOKENS, decide, fit_tokens
 from dnalm.training.distributed import Ranks
 from dnalm.training.run import Run
 from tests.conftest import random_sequence
