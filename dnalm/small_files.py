@@ -16,7 +16,7 @@ import math
 import re
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -191,7 +191,7 @@ def check_yaml_events(content: bytes) -> None:
         yaml.YAMLError: it is no YAML.
     """
     depth = 0
-    for event in yaml.parse(content, Loader=_LOADER):
+    for event in _yaml_events(content):
         assert event.start_mark is not None, "parsers of text say where they are"
         line = event.start_mark.line + 1
         anchor = getattr(event, "anchor", None)
@@ -206,6 +206,17 @@ def check_yaml_events(content: bytes) -> None:
             depth -= 1
         if depth > DEEPEST:
             raise SmallFileError(f"more than {DEEPEST} levels", "a flatter file", line)
+
+
+def _yaml_events(content: bytes) -> Iterator[yaml.Event]:
+    """The parser's events; depths at which libyaml of PyYAML 6.0.4 gives up are refused as others are."""
+    try:
+        yield from yaml.parse(content, Loader=_LOADER)
+    except yaml.MarkedYAMLError as error:
+        if "nesting depth" not in (error.problem or "") or error.problem_mark is None:
+            raise
+        line = error.problem_mark.line + 1
+        raise SmallFileError(f"more than {DEEPEST} levels", "a flatter file", line) from error
 
 
 def check_yaml_text(content: bytes) -> None:
