@@ -102,9 +102,9 @@ def list_models(
     stdout.print(_aligned([names, *rows]))
     source = "an estimate" if utilisation is None else "as given"
     where = f"{gpus} x {plans[0].gpu.name}, in micro-batches as large as fit ({' '.join(_AS_FITS)})"
+    stdout.print(f"\nGPU-hours of the whole recipe on {where},")
     stdout.print(
-        f"\nGPU-hours of the whole recipe on {where},\nat a utilisation of up to {utilisation or ESTIMATED:g}, "
-        f"{source}: see dnalm plan.\n\n{_TREE}"
+        f"at a utilisation of up to {utilisation or ESTIMATED:g}, {source}: see dnalm plan.\n\n{_TREE}"
     )
 
 

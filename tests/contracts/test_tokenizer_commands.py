@@ -239,4 +239,4 @@ def test_help_lists_both_commands(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_of_training_lists_the_recipes(capsys: pytest.CaptureFixture[str]) -> None:
     _, text, _ = run(capsys, "tokenizer", "train", "--help")
     assert text.startswith("dnalm tokenizer train: learn a BPE vocabulary on genomes\n")
-    assert "  bpe          dnabert2, grover, plain\n" in text
+    assert "  bpe          dnabert2, grover, plain*\n" in text
