@@ -59,9 +59,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def same_environment() -> Iterator[None]:
-    """What a command in a test's own process sets for its programs, it does not set for the next test's."""
+    """What a command in a test's own process sets for its programs does not reach those of other files."""
     before = dict(os.environ)
     yield
     for name in os.environ.keys() - before.keys():
