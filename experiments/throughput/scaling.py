@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -174,10 +175,8 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     points: list[Point] = []
-    for point in (
-        *of_steps(given.rounds, tiny=given.tiny),
-        *of_runs(given.out, given.rounds, tiny=given.tiny),
-    ):
+    of_both = (of_steps(given.rounds, tiny=given.tiny), of_runs(given.out, given.rounds, tiny=given.tiny))
+    for point in chain(*of_both):
         points.append(point)
         print(json.dumps(asdict(point)), flush=True)
     (given.out / "log").unlink()
