@@ -28,6 +28,7 @@ from pathlib import Path
 
 import torch
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, StrMethodFormatter
 from training import Case
 from training_step import LAYERS, LONGEST, SEQUENCES, WIDTH, steps
 
@@ -134,7 +135,7 @@ def plot(points: list[Point], target: Path) -> None:
     for axes, (against, label) in zip(figure.subplots(1, len(LABELS)), LABELS.items(), strict=True):
         _panel(axes, [point for point in points if point.against == against])
         axes.set_xlabel(label)
-    figure.axes[0].set_ylabel("tokens per second")
+    figure.axes[0].set_ylabel("thousand tokens per second")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     save_figure(figure, target, dpi=160)
 
@@ -147,7 +148,7 @@ def _panel(axes: Axes, points: list[Point]) -> None:
         colour, marker = styles[who]
         axes.plot(
             [point.value for point in mine],
-            [point.tokens_per_s for point in mine],
+            [point.tokens_per_s / 1000 for point in mine],
             color=colour,
             marker=marker,
             markersize=4,
@@ -155,15 +156,17 @@ def _panel(axes: Axes, points: list[Point]) -> None:
             label=f"{'dnalm' if who == 'dnalm' else 'transformers'}, {precision}",
         )
     if is_few:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, max(point.tokens_per_s for point in points) / 1000 * 1.15)
         axes.set_xticks(sorted({point.value for point in points}))
         axes.margins(x=0.2)
         return
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.minorticks_off()
     values = sorted({point.value for point in points})
     axes.set_xticks(values, [str(value) for value in values], rotation=45)
-    axes.minorticks_off()
 
 
 def main() -> None:
