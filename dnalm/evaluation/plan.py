@@ -5,7 +5,7 @@
   not counted as shorter.
 - Operations are those of `dnalm.models.flops`, bytes those of `dnalm.models.memory`, which tests hold to what
   torch counts and keeps on a CPU. What of a GPU's memory a run may use is what the run itself assumes
-  (`dnalm.training.capacity`).
+  (`dnalm.models.memory.room`).
 - Time is operations / (GPUs x listed peak x utilisation). Where no utilisation is given it is an assumption,
   `ESTIMATED`, and a micro-batch takes at least the time in which its kernels are launched, `LAUNCHES_S` a
   layer, which is what small models and small micro-batches wait for. Blocks that are computed again take a

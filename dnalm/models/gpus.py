@@ -41,7 +41,7 @@ GPUS = (
     Gpu("B200", 2250e12, 180),
     Gpu("H100 PCIe", 756e12, 80),
     Gpu("H100", 989.4e12, 80),
-    Gpu("H200", 989.4e12, 141),
+    Gpu("H200", 989.4e12, 139),  # of the 141 GB of its sheet, which are no GiB
     Gpu("GH200", 989.4e12, 96),
     Gpu("A100", 312e12, 80),
     Gpu("A800", 312e12, 80),

@@ -127,6 +127,10 @@ def bits_of_marginals(logits_MV: Tensor, indicator: Tensor, hidden: HiddenTensor
     return -mean.log() / math.log(2)
 
 
+def _packed(batch: Batch) -> Packed:
+    return Packed(cu_lengths=batch.cu_lengths, max_length=batch.max_length)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingPlan(StepPlan):
     """What masked language modelling needs beside its network.
@@ -215,16 +219,14 @@ class MaskedLMTraining(StepTraining):
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits at the tokens to predict, (M, V)."""
-        packed = Packed(cu_lengths=batch.cu_lengths, max_length=batch.max_length)
-        logits_MV: Tensor = self.model(batch.ids_N, packed, batch.targets_M, batch.annotations_NC)
+        logits_MV: Tensor = self.model(batch.ids_N, _packed(batch), batch.targets_M, batch.annotations_NC)
         return logits_MV
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """The sum of the micro-batch's losses; dropout is keyed by (seed, step, micro-batch)."""
         self.key_dropout(batch_index)
-        packed = Packed(cu_lengths=batch.cu_lengths, max_length=batch.max_length)
         loss: Tensor = self.model.loss(
-            batch.ids_N, packed, batch.targets_M, batch.labels_M, batch.annotations_NC
+            batch.ids_N, _packed(batch), batch.targets_M, batch.labels_M, batch.annotations_NC
         )
         self.add_to_step(batch, loss)
         return loss
@@ -332,8 +334,7 @@ class MultiObjectiveTraining(MaskedLMTraining):
 
     def encode(self, batch: Batch) -> Tensor:
         """Hidden states of all packed tokens, (N, D)."""
-        packed = Packed(cu_lengths=batch.cu_lengths, max_length=batch.max_length)
-        return self.model.encode(batch.ids_N, packed, batch.annotations_NC)
+        return self.model.encode(batch.ids_N, _packed(batch), batch.annotations_NC)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """The micro-batch's part of the step's loss; Lightning divides by the number of parts."""
