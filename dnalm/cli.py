@@ -160,7 +160,7 @@ def _parse(words: list[str]) -> _Line:
 
 def _no_option(line: _Line, word: str, following: str | None) -> ConfigError:
     """The error of an option that dnalm lacks, with the key that says it here."""
-    from dnalm.compose.config import composed_roots
+    from dnalm.compose.groups import composed_roots
     from dnalm.compose.neighbours import equivalent_of_option
 
     is_value = following is not None and "=" not in following and not following.startswith("--")
@@ -240,7 +240,8 @@ def _version() -> str:
 
 
 def _compose_and_run(command: str, line: _Line) -> None:
-    from dnalm.compose import check, check_paths, read_config, read_resolved, run_command, with_defaults
+    from dnalm.compose import check_paths, read_config, read_resolved, run_command, with_defaults
+    from dnalm.compose.check import check
 
     gc.disable()  # garbage among what is imported is not worth a sixth of the time
     try:

@@ -20,7 +20,7 @@ from typing import Any
 from dnalm.errors import ConfigError
 
 _LISTED = re.compile(r"\[?([^\[\]]*)\]?")
-_LIBRARIES = ("dnalm", "torch", "lightning", "torchmetrics", "peft")
+LIBRARIES = ("dnalm", "torch", "lightning", "torchmetrics", "peft")  # whose components are listed
 _READABLE = re.compile(  # names of variables that say where and as what a job runs
     r"SCRATCH|TMPDIR|TMP|TEMP|HOME|USER|LOGNAME|HOSTNAME|CUDA_VISIBLE_DEVICES|XDG_CACHE_HOME|HF_HOME"
     r"|WORK|(SLURM|PBS|LSB|DNALM)_\w+"
@@ -125,7 +125,7 @@ def key_of(word: str) -> str:
 
 def _check_package(package: str, installed: Mapping[str, str]) -> None:
     root = package.partition(".")[0]
-    if root in _LIBRARIES or root in sys.stdlib_module_names:
+    if root in LIBRARIES or root in sys.stdlib_module_names:
         raise _error("plugins", f"{package}, which is not your own", "name a package of your own")
     try:
         there = importlib.util.find_spec(package) is not None

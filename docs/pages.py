@@ -220,7 +220,7 @@ def architecture_page() -> str:
 def commands_page() -> str:
     """Every command with its groups; every option of a group with the comment that its file begins with."""
     from dnalm.cli import COMMANDS
-    from dnalm.compose.config import composed_groups, options
+    from dnalm.compose.groups import composed_groups, options
 
     lines = [
         "# Commands",

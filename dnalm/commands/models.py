@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from dnalm.commands.plan import Share, known_gpu, read_recipe
-from dnalm.compose.config import options, read_config
+from dnalm.compose.config import read_config
+from dnalm.compose.groups import options
 from dnalm.console import stdout
 from dnalm.evaluation.plan import ESTIMATED, LAUNCHES_S, PUBLISHED, Plan, Recipe
 from dnalm.limits import Jobs

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from dnalm.compose.config import composed_groups, options, stated
+from dnalm.compose.groups import composed_groups, options, stated
 from dnalm.compose.signatures import Argument, arguments
 from dnalm.grants import KEYS
 

@@ -20,6 +20,7 @@ import yaml
 
 from dnalm import grants
 from dnalm.compose.check import origin
+from dnalm.compose.groups import asked, composed_groups, composed_roots, options, options_with, stated
 from dnalm.compose.neighbours import Word, check_names, equivalent, read_words, root_of, unknown_key
 from dnalm.compose.signatures import argument_names
 from dnalm.errors import ConfigError
@@ -84,7 +85,7 @@ def read_config(
         plain,
         given=given,
         root=composed_roots(command),
-        others=lambda key, name: _options_with(key, name, folders),
+        others=lambda key, name: options_with(key, name, folders),
     )
     return plain
 
@@ -112,12 +113,12 @@ def _as_hydra(word: Word, command: str, folders: Sequence[Path]) -> list[str]:
     offered = options(word.key, folders)
     is_list = word.text.partition("=")[2].startswith("[")  # a quoted path may begin so too
     if is_list and "several" in offered:
-        (asked,) = _asked(word.key, "several", folders)
-        return [f"{word.key}=several", f"++{word.key}.{asked}={word.value}"]
+        (key,) = asked(word.key, "several", folders)
+        return [f"{word.key}=several", f"++{word.key}.{key}={word.value}"]
     is_path = "/" in word.value or Path(word.value).exists()
     if word.value and is_path and word.value not in offered and "files" in offered:
-        (asked,) = _asked(word.key, "files", folders)
-        return [f"{word.key}=files", f"++{word.key}.{asked}={quoted(word.value)}"]
+        (key,) = asked(word.key, "files", folders)
+        return [f"{word.key}=files", f"++{word.key}.{key}={quoted(word.value)}"]
     return [word.text]
 
 
@@ -181,7 +182,7 @@ def _check_options(words: Sequence[Word], choices: Mapping[str, str | None], fol
         chosen = choices.get(group)
         if not chosen or name in stated(group, chosen, folders):
             continue
-        asking = [option for option in options(group, folders) if name in _asked(group, option, folders)]
+        asking = [option for option in options(group, folders) if name in asked(group, option, folders)]
         if asking:
             plain = [option for option in asking if len(stated(group, option, folders)) <= 3] or asking
             raise ConfigError(
@@ -191,11 +192,6 @@ def _check_options(words: Sequence[Word], choices: Mapping[str, str | None], fol
                 expected=f"keys of {group}={chosen}, which is chosen",
                 fix=f"add {group}={plain[0]}",
             )
-
-
-def _asked(group: str, option: str, folders: Sequence[Path]) -> list[str]:
-    """The keys that an option leaves to be given."""
-    return [key for key, value in stated(group, option, folders).items() if value == "???"]
 
 
 def _scale_warmup(
@@ -297,55 +293,6 @@ def _resolved(config: DictConfig, choices: Mapping[str, str | None]) -> dict[str
             OmegaConf.update(config, str(error.full_key), "???")
     assert isinstance(plain, dict), "a root config is a mapping"
     return {str(key): value for key, value in plain.items()}
-
-
-def _options_with(key: str, name: str, folders: Sequence[Path]) -> list[str]:
-    """The options of the group at a key whose component has an argument, those first that speak of it."""
-    group = key.replace(".", "/")
-    if not key or not any((folder / group).is_dir() for folder in folders):
-        return []
-    having = {}
-    for option in options(group, folders):
-        text, node = _text_of(group, option, folders), stated(group, option, folders)
-        arguments = argument_names(node.get("_target_")) or ()
-        if name in node or name in arguments or f"{key}.{name}=" in text:
-            having[option] = f"{key}.{name}" in text
-    naming = [option for option, is_named in having.items() if is_named]
-    return [f"{group}={option}" for option in (naming or list(having))[:3]]
-
-
-def _text_of(group: str, option: str, folders: Sequence[Path]) -> str:
-    paths = (folder / group / f"{option}.yaml" for folder in folders)
-    return next((path.read_text(encoding="utf-8") for path in paths if path.is_file()), "")
-
-
-def stated(group: str, option: str, folders: Sequence[Path] | None = None) -> dict[str, Any]:
-    """What the file of an option states; nothing where it cannot be read, which Hydra says better."""
-    try:
-        found = yaml.safe_load(_text_of(group, option, folders or [config_folder()]))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def options(group: str, folders: Sequence[Path] | None = None) -> list[str]:
-    """The names a config group offers, such as `size` or `data/split`."""
-    found = (path for folder in folders or [config_folder()] for path in (folder / group).glob("*.yaml"))
-    return sorted({path.stem for path in found})
-
-
-def composed_groups(command: str) -> list[str]:
-    """The config groups that a command's root config composes, and the groups below them."""
-    folder = config_folder()
-    text = (folder / f"{command}.yaml").read_text()
-    groups = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_dir())
-    return [group.as_posix() for group in groups if f"- {group.parts[0]}:" in text]
-
-
-def composed_roots(command: str) -> set[str]:
-    """Groups and keys of a command."""
-    root = stated(".", command)
-    return {*composed_groups(command), *root, *(argument_names(root.get("_target_")) or ())}
 
 
 def _explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path]) -> ConfigError:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dnalm.compose.completion import nodes_at
-from dnalm.compose.config import composed_groups, options, stated
+from dnalm.compose.groups import composed_groups, options, stated
 from dnalm.compose.signatures import Argument, arguments
 
 _WIDTHS = (34, 20)  # of a key, of its default

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from dnalm.compose.targets import PACKAGES
+from dnalm.grants import LIBRARIES
 
 _DOCUMENTED = re.compile(r"^    (\w+): ", re.MULTILINE)
 
@@ -62,7 +62,7 @@ def arguments(target: object) -> list[Argument] | None:
     Args:
         target: the value of `_target_`, such as `dnalm.data.Masking`.
     """
-    if not isinstance(target, str) or "." not in target or target.partition(".")[0] not in PACKAGES:
+    if not isinstance(target, str) or "." not in target or target.partition(".")[0] not in LIBRARIES:
         return None
     module, _, name = target.rpartition(".")
     found = _definition(module, name)

@@ -182,7 +182,6 @@ _IN_PART: Mapping[str, Mapping[str, Any]] = {  # others, and the arguments that 
 COMPONENTS = dict.fromkeys(  # in this order
     (*_OURS, *(f"{module}.{name}" for module, names in _WHOLE.items() for name in names.split()), *_IN_PART)
 )
-PACKAGES = tuple(dict.fromkeys(name.partition(".")[0] for name in COMPONENTS))
 
 
 def resolve(target: object, *, key: str, command: str | None = None) -> Callable[..., Any]:
@@ -251,13 +250,13 @@ def _not_listed(key: str, target: str) -> ConfigError:
     nearest = alike or difflib.get_close_matches(target, list(COMPONENTS), n=1, cutoff=0.8)
     if target in ROOTS.values():
         found, fix = f"{target!r} is the root of a command", "name a component"
-    elif package in PACKAGES and nearest:
+    elif package in grants.LIBRARIES and nearest:
         found, fix = f"{target!r} is no component", f"write {nearest[0]}"
-    elif package in PACKAGES or package in sys.stdlib_module_names:
+    elif package in grants.LIBRARIES or package in sys.stdlib_module_names:
         found = f"{target!r} is no component"
         fix = "if you need it, wrap it in a package of your own and add plugins=[your_package]"
     else:
-        found = f"{target!r} lies outside the packages {', '.join(PACKAGES)}"
+        found = f"{target!r} lies outside the packages {', '.join(grants.LIBRARIES)}"
         fix = f"if {package} is your own or you trust it, add plugins=[{package}] to the command line"
     return _refused(key, found, "a component that dnalm/compose/targets.py lists", fix)
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from dnalm.compose import build, check, read_config, read_resolved, run_command, with_defaults
+from dnalm.compose import build, read_config, read_resolved, run_command, with_defaults
+from dnalm.compose.check import check
 from dnalm.compose.neighbours import root_of
 from dnalm.errors import ConfigError
 from dnalm.grants import key_of, program

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import NonNegativeInt
 
-from dnalm.compose.config import options
+from dnalm.compose.groups import options
 from dnalm.compose.neighbours import given_twice
 from dnalm.errors import ConfigError
 from dnalm.limits import Jobs, Seed

@@ -39,7 +39,7 @@ from torch import Tensor
 
 from dnalm.commands.export import export
 from dnalm.compose import build, read_config
-from dnalm.compose.config import options
+from dnalm.compose.groups import options
 from dnalm.console import stdout
 from dnalm.data.labelled import SequenceRecipe, TaskKind
 from dnalm.data.labelled.samples import LabelledSample, collate_labelled, cut

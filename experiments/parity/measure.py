@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import AutoModelForMaskedLM
 
 from dnalm.compose import build, read_config
-from dnalm.compose.config import options
+from dnalm.compose.groups import options
 from dnalm.models import MaskedLM, Packed, family_of, save_pretrained
 from dnalm.tokenizers import BpeRecipe
 from tests.models import plain_models

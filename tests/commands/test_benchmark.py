@@ -13,7 +13,7 @@ import pytest
 
 from dnalm.cli import main
 from dnalm.commands.benchmark import Work, all_work, warn_of_recipes
-from dnalm.compose.config import options
+from dnalm.compose.groups import options
 from dnalm.durable import file_sha256
 from dnalm.evaluation.benchmark.benchmark import CLASSICAL, Benchmark, recipe_family, weights_checksum
 from dnalm.models import save_pretrained

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dnalm.compose import build, check, read_config
-from dnalm.compose.config import options
+from dnalm.compose import build, read_config
+from dnalm.compose.check import check
+from dnalm.compose.groups import options
 from dnalm.genome.species import COLUMNS, read_species_manifest
 from dnalm.genome.store import check_source
 from tests.contracts.test_cli import run

@@ -19,7 +19,7 @@ from dnalm.commands.models import _TREE
 from dnalm.commands.plan import PlanCommand, _settings, read_recipe
 from dnalm.commands.pretrain import PretrainCommand
 from dnalm.compose import read_config
-from dnalm.compose.config import composed_groups, options
+from dnalm.compose.groups import composed_groups, options
 from dnalm.data.windows import TrainingWindows
 from dnalm.evaluation.plan import ESTIMATED, LAUNCHES_S, PUBLISHED, Plan, Recipe, count_parts
 from dnalm.models import Encoder, MaskedLM, Packed

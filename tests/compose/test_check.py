@@ -8,8 +8,8 @@ import pytest
 import torch
 import yaml
 
-from dnalm.compose import build, check, read_config, run_command, with_defaults
-from dnalm.compose.check import is_default
+from dnalm.compose import build, read_config, run_command, with_defaults
+from dnalm.compose.check import check, is_default
 from dnalm.compose.targets import resolve
 from dnalm.data import BatchPlan, Masking
 from dnalm.errors import ConfigError

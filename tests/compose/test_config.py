@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from dnalm.compose import build, check, read_config
-from dnalm.compose.config import options
+from dnalm.compose import build, read_config
+from dnalm.compose.check import check
+from dnalm.compose.groups import options
 from dnalm.errors import ConfigError
 from dnalm.paths import config_folder
 

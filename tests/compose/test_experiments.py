@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dnalm.compose import build, read_config
-from dnalm.compose.config import options
+from dnalm.compose.groups import options
 from dnalm.models import MaskedLM, count_parameters
 from dnalm.tokenizers import BpeRecipe, Tokenizer
 from tests.models.test_parameter_count import PUBLISHED

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dnalm.compose import check, read_config
+from dnalm.compose import read_config
+from dnalm.compose.check import check
 from dnalm.errors import ConfigError
 
 BASE = ("experiment=dnabert", "size=tiny", "data=demo")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dnalm.compose import check, read_config
-from dnalm.compose.check import parameters_of
+from dnalm.compose import read_config
+from dnalm.compose.check import check, parameters_of
 from dnalm.compose.targets import _OURS, ROOTS, resolve
 from dnalm.errors import ConfigError
 

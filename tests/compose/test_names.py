@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from dnalm.cli import COMMANDS, main
-from dnalm.compose import check, neighbours, read_config
-from dnalm.compose.config import composed_roots
+from dnalm.compose import neighbours, read_config
+from dnalm.compose.check import check
+from dnalm.compose.groups import composed_roots
 from dnalm.compose.neighbours import COMMANDS_OF_NEIGHBOURS, NEIGHBOURS
 from dnalm.compose.signatures import argument_names
 from dnalm.compose.targets import ROOTS, resolve

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dnalm.compose import check, check_paths, read_config
+from dnalm.compose import check_paths, read_config
+from dnalm.compose.check import check
 from dnalm.errors import ConfigError
 from dnalm.paths import Output, check_outputs
 

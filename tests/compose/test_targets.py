@@ -17,8 +17,8 @@ import yaml
 
 from dnalm import grants
 from dnalm.cli import COMMANDS
-from dnalm.compose import build, check, read_config, read_resolved
-from dnalm.compose.check import parameters_of
+from dnalm.compose import build, read_config, read_resolved
+from dnalm.compose.check import check, parameters_of
 from dnalm.compose.targets import COMPONENTS, ROOTS, resolve
 from dnalm.errors import ConfigError
 from dnalm.paths import config_folder

@@ -8,8 +8,9 @@ import pytest
 
 from dnalm import grants
 from dnalm.cli import COMMANDS
-from dnalm.compose import build, check, read_config
-from dnalm.compose.config import options
+from dnalm.compose import build, read_config
+from dnalm.compose.check import check
+from dnalm.compose.groups import options
 from dnalm.models import count_parameters
 from dnalm.sweeps.command_line import read_sweep
 

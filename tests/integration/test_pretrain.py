@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from dnalm.cli import main
-from dnalm.compose.config import options
+from dnalm.compose.groups import options
 from dnalm.models import load_pretrained
 from dnalm.tokenizers import load_tokenizer
 from tests.conftest import random_sequence

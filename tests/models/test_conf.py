@@ -7,7 +7,8 @@ import itertools
 
 import pytest
 
-from dnalm.compose import check, read_config
+from dnalm.compose import read_config
+from dnalm.compose.check import check
 from dnalm.models import Encoder
 from tests.models import zoo
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dnalm.compose.config import options
+from dnalm.compose.groups import options
 from experiments.parity import matrix
 
 OLDEST = "5.3.0"

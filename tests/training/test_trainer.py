@@ -18,7 +18,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from dnalm.compose import check, read_config
+from dnalm.compose import read_config
+from dnalm.compose.check import check
 from dnalm.data import BatchPlan
 from dnalm.errors import ConfigError
 from dnalm.training import TrainerRecipe, peak_memory_bytes

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from tokenizers import Tokenizer
 
-from dnalm.compose import build, check, read_config
-from dnalm.compose.config import options
+from dnalm.compose import build, read_config
+from dnalm.compose.check import check
+from dnalm.compose.groups import options
 from dnalm.errors import ConfigError, DataError
 from dnalm.evaluation.benchmark.benchmark import PARTS, Benchmark, read_recipes, read_tasks
 from dnalm.paths import config_folder
