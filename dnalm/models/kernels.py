@@ -8,10 +8,11 @@ compute the same faster, and list their limits in `cannot`. `choose` decides amo
 What all blocks share, a mask or bias, is made by `prepare` before the first of them: once a forward, and
 outside compiled blocks, which are then alike.
 
-Dropout on CPU has code of its own (`attend_with_dropout`, `Dropout`), which the published recipes with
+Dropout on CPU has code of its own (`attend_by_parts`, `Dropout`), which the published recipes with
 dropout 0.1 use there. With PyTorch's a training step takes 1.12 to 1.41, 1.15 to 1.16 and 1.02 to 1.18 times
 as much CPU time (the tiny and small sizes, two layers of BERT-base; 64, 128 and 512 tokens; two runs of one
-thread, alternating), so it stays. experiments/throughput/encoder_kernels.py measures the parts.
+thread, alternating), so it stays. The same code gives the gradients of training in bf16, where PyTorch's take
+SLOWER times as long (512, 128, 64 tokens). experiments/throughput/encoder_kernels.py measures the parts.
 
 Shapes: B sequences, N packed tokens, L tokens of the longest sequence, H heads, K head width.
 """
@@ -172,7 +173,7 @@ def position_bias(layout: Layout, dtype: torch.dtype) -> Tensor | None:
 def sdpa(query_NHK: Tensor, key_NHK: Tensor, value_NHK: Tensor, layout: Layout, dropout: float) -> Tensor:
     """PyTorch's fused attention: by runs of equal lengths on CPU, else as a dense block, else padded.
 
-    On CPU, training with attention dropout takes `attend_with_dropout` instead. Elsewhere a pack of
+    On CPU, training with attention dropout or in bf16 takes `attend_by_parts` instead. Elsewhere a pack of
     sequences that are all L long is its own dense block, which needs neither copies nor a mask of the ends,
     so that FlashAttention may serve it; other packs are padded, with a mask, which rules that out.
     """
@@ -223,15 +224,15 @@ def _attend_runs(
     for run, *parts in zip(runs, *packed, strict=True):
         query, key, value = (x.view(run.count, run.length, *x.shape[1:]).transpose(1, 2) for x in parts)
         of_run = None if bias is None else bias[:, : run.length, : run.length]
-        if dropout > 0:
-            block = attend_with_dropout(query, key, value, dropout, of_run)
+        if dropout > 0 or (query.dtype == torch.bfloat16 and query.requires_grad):
+            block = attend_by_parts(query, key, value, dropout, of_run)
         else:
             block = F.scaled_dot_product_attention(query, key, value, attn_mask=of_run)
         mixed.append(block.transpose(1, 2).flatten(0, 1))
     return torch.cat(mixed) if len(mixed) > 1 else mixed[0]
 
 
-# Dropout on CPU
+# Dropout, and training in bf16, on CPU
 
 _LEVELS = 2**16
 
@@ -278,7 +279,7 @@ _AT_ONCE_ALONE, _AT_ONCE_TOGETHER = 2**19, 2**21
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def attend_with_dropout(
+def attend_by_parts(
     query_BHLK: Tensor, key_BHLK: Tensor, value_BHLK: Tensor, rate: float, bias: Tensor | None = None
 ) -> Tensor:
     """Softmax attention of every token over its block, a share `rate` of the weights zeroed, on CPU.
@@ -286,7 +287,8 @@ def attend_with_dropout(
     PyTorch's fused CPU attention has no dropout; its fall-back writes every intermediate of the whole
     block to memory and draws one random number per weight. Here a few heads at a time go through all
     steps while they lie in the cache, the weights are computed again for the gradient rather than kept,
-    and the draw is `draw_kept`. One byte per weight is kept: whether it was dropped.
+    and the draw is `draw_kept`. One byte per weight is kept: whether it was dropped. Without dropout the
+    output is that of PyTorch's fused attention, whose gradient alone is slow, in bf16.
 
     Gradient, with weights P = softmax(S), where S may hold a constant bias, mask M, kept share r,
     D = P * M / r and output O = D V:
@@ -297,18 +299,18 @@ def attend_with_dropout(
         query_BHLK: queries; all three on CPU, of one dtype and one shape (B, H, L, K).
         key_BHLK: keys.
         value_BHLK: values.
-        rate: share of weights dropped, in (0, 1).
+        rate: share of weights dropped, in [0, 1).
         bias: added to the scores, (H, L, L) or (1, L, L), float32; it gets no gradient.
 
     Returns:
         (B, H, L, K). It can be differentiated once, and compiled models call it uncompiled.
     """
     blocks = (x.flatten(0, 1).contiguous() for x in (query_BHLK, key_BHLK, value_BHLK))
-    mixed: Tensor = _AttentionWithDropout.apply(*blocks, rate, bias)  # type: ignore[no-untyped-call]
+    mixed: Tensor = _AttentionByParts.apply(*blocks, rate, bias)  # type: ignore[no-untyped-call]
     return mixed.view(query_BHLK.shape)
 
 
-class _AttentionWithDropout(torch.autograd.Function):
+class _AttentionByParts(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,  # noqa: ANN401
@@ -320,10 +322,13 @@ class _AttentionWithDropout(torch.autograd.Function):
     ) -> Tensor:
         """(X, L, K) from queries, keys and values of the same shape."""
         num_blocks, length, _ = query.shape
+        ctx.bias, ctx.kept = bias, 1.0
+        if rate == 0:
+            output = _without_dropout(query, key, value, bias)
+            ctx.save_for_backward(query, key, value, output, None)
+            return output
         keep = torch.empty(num_blocks, length, length, dtype=torch.bool)
         output = torch.empty_like(query)
-        ctx.kept = 1.0
-        ctx.bias = bias
         for part in _parts(num_blocks, length):
             weights = _softmax_weights(query[part], key[part], _bias_of(part, bias, num_blocks))
             keep[part], ctx.kept = draw_kept(weights.shape, rate)
@@ -341,13 +346,20 @@ class _AttentionWithDropout(torch.autograd.Function):
         scaled_grad = grad_output / ctx.kept
         for part in _parts(*query.shape[:2]):
             weights = _softmax_weights(query[part], key[part], _bias_of(part, ctx.bias, query.shape[0]))
-            dropped = weights * keep[part]
+            dropped = weights if keep is None else weights * keep[part]
             torch.bmm(dropped.transpose(1, 2), scaled_grad[part], out=grad_value[part])
             grad_scores = torch.bmm(scaled_grad[part], value[part].transpose(1, 2))
             grad_scores.mul_(dropped).addcmul_(weights, row_sums[part], value=-1)
             torch.bmm(grad_scores, key[part] * scale, out=grad_query[part])
             torch.bmm(grad_scores.transpose(1, 2), query[part] * scale, out=grad_key[part])
         return grad_query, grad_key, grad_value, None, None
+
+
+def _without_dropout(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+    """PyTorch's fused attention of blocks (X, L, K), whose heads are innermost in X where a bias tells them."""
+    heads = 1 if bias is None else bias.shape[0]
+    blocks = (x.unflatten(0, (-1, heads)) for x in (query, key, value))
+    return F.scaled_dot_product_attention(*blocks, attn_mask=bias).flatten(0, 1)
 
 
 def _parts(num_blocks: int, length: int) -> Iterator[slice]:

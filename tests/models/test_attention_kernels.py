@@ -20,7 +20,7 @@ from dnalm.models import kernels
 from dnalm.models.kernels import (
     KERNELS,
     attend_flex,
-    attend_with_dropout,
+    attend_by_parts,
     attention_maps,
     document_mask,
     draw_kept,
@@ -266,7 +266,7 @@ def test_attention_with_dropout_is_the_plain_equations(
     weight = torch.randn_like(inputs[0])
     bias = torch.randn(heads_of_bias, 6, 6, dtype=torch.float64) if heads_of_bias else None
     torch.manual_seed(5)
-    output = attend_with_dropout(*inputs, 0.3, bias)
+    output = attend_by_parts(*inputs, 0.3, bias)
     torch.manual_seed(5)  # 36 weights a head are nine draws of four, however the heads are grouped
     keep, kept = draw_kept((2, HEADS, 6, 6), 0.3)
     query, key, value = inputs
@@ -279,13 +279,63 @@ def test_attention_with_dropout_is_the_plain_equations(
         torch.testing.assert_close(ours, reference)
 
 
+@pytest.mark.parametrize("heads_of_bias", [0, 1, HEADS])
+def test_attention_by_parts_without_dropout_is_the_plain_equations(
+    heads_of_bias: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_AT_ONCE_ALONE", "_AT_ONCE_TOGETHER"):
+        monkeypatch.setattr(kernels, name, 2 * 36)
+    inputs = [torch.randn(2, HEADS, 6, WIDTH, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    weight = torch.randn_like(inputs[0])
+    bias = torch.randn(heads_of_bias, 6, 6, dtype=torch.float64) if heads_of_bias else None
+    query, key, value = inputs
+    scores = query @ key.mT / WIDTH**0.5
+    expected = (scores if bias is None else scores + bias).softmax(dim=-1) @ value
+    output = attend_by_parts(*inputs, 0.0, bias)
+    torch.testing.assert_close(output, expected)
+    grads = torch.autograd.grad((output * weight).sum(), inputs)
+    for ours, reference in zip(grads, torch.autograd.grad((expected * weight).sum(), inputs), strict=True):
+        torch.testing.assert_close(ours, reference)
+
+
+@EVERY_LAYOUT
+def test_gradients_in_bf16_without_dropout_are_off_by_their_rounding_alone(
+    changes: dict[str, object],
+) -> None:
+    inputs = _qkv(dtype=torch.bfloat16)
+    exact = [x.detach().float().requires_grad_() for x in inputs]
+    weight = torch.randn(sum(LENGTHS), HEADS, WIDTH)
+    output = _attend(_layout(changes, dtype=torch.bfloat16), inputs)
+    assert output.dtype == torch.bfloat16
+    assert any("AttentionByParts" in name for name in _functions_of(output))
+    expected = _attend(_layout(changes, kernel="eager"), exact)
+    tolerance = _tolerance(inputs, UNIT_BF16, sums=1)
+    torch.testing.assert_close(output.float(), expected, atol=tolerance, rtol=0)
+    grads = torch.autograd.grad((output.float() * weight).sum(), inputs)
+    references = torch.autograd.grad((expected * weight).sum(), exact)
+    for ours, reference in zip(grads, references, strict=True):
+        # Fewer than 16 roundings lie between the inputs and a gradient.
+        assert (ours.float() - reference).norm() < 16 * UNIT_BF16 * reference.norm()
+
+
+def _functions_of(output: Tensor) -> set[str]:
+    """Names of the functions that a gradient of the output goes through."""
+    names, left = set(), [output.grad_fn]
+    while left:
+        node = left.pop()
+        if node is not None:
+            names.add(node.name())
+            left += [following for following, _ in node.next_functions]
+    return names
+
+
 def test_attention_with_dropout_in_bf16_is_off_by_its_rounding_alone() -> None:
     inputs = [torch.randn(2, HEADS, 6, WIDTH).bfloat16().requires_grad_() for _ in range(3)]
     exact = [x.detach().float().requires_grad_() for x in inputs]
     outputs = []
     for blocks in (inputs, exact):
         torch.manual_seed(5)
-        outputs.append(attend_with_dropout(*blocks, 0.3))
+        outputs.append(attend_by_parts(*blocks, 0.3))
     tolerance = _tolerance(inputs, UNIT_BF16, sums=1) / 0.7
     torch.testing.assert_close(outputs[0].float(), outputs[1], atol=tolerance, rtol=0)
     grads = [
@@ -311,6 +361,6 @@ def test_dropout_keeps_the_mean_of_the_output(name: KernelName, changes: dict[st
 
 def test_differentiating_dropout_twice_is_refused() -> None:
     inputs = [torch.randn(1, 1, 3, 4, requires_grad=True) for _ in range(3)]
-    grad = torch.autograd.grad(attend_with_dropout(*inputs, 0.5).square().sum(), inputs, create_graph=True)
+    grad = torch.autograd.grad(attend_by_parts(*inputs, 0.5).square().sum(), inputs, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         grad[0].sum().backward()
