@@ -11,8 +11,9 @@ outside compiled blocks, which are then alike.
 Dropout on CPU has code of its own (`attend_by_parts`, `Dropout`), which the published recipes with
 dropout 0.1 use there. With PyTorch's a training step takes 1.12 to 1.41, 1.15 to 1.16 and 1.02 to 1.18 times
 as much CPU time (the tiny and small sizes, two layers of BERT-base; 64, 128 and 512 tokens; two runs of one
-thread, alternating), so it stays. The same code gives the gradients of training in bf16, where PyTorch's take
-SLOWER times as long (512, 128, 64 tokens). experiments/throughput/encoder_kernels.py measures the parts.
+thread, alternating), so it stays. The same code gives the gradients of training in bf16, where those of
+PyTorch take 1.5 to 5 times as long (512 to 64 tokens). experiments/throughput/encoder_kernels.py measures the
+parts.
 
 Shapes: B sequences, N packed tokens, L tokens of the longest sequence, H heads, K head width.
 """
@@ -227,9 +228,15 @@ def _attend_runs(
         if dropout > 0 or (query.dtype == torch.bfloat16 and query.requires_grad):
             block = attend_by_parts(query, key, value, dropout, of_run)
         else:
-            block = F.scaled_dot_product_attention(query, key, value, attn_mask=of_run)
+            block = _fused_on_cpu(query, key, value, bias=of_run)
         mixed.append(block.transpose(1, 2).flatten(0, 1))
     return torch.cat(mixed) if len(mixed) > 1 else mixed[0]
+
+
+def _fused_on_cpu(query_BHLK: Tensor, key_BHLK: Tensor, value_BHLK: Tensor, *, bias: Tensor | None) -> Tensor:
+    """PyTorch's fused attention; with a bias of three dimensions it would hold every weight."""
+    mask = None if bias is None else bias[None]
+    return F.scaled_dot_product_attention(query_BHLK, key_BHLK, value_BHLK, attn_mask=mask)
 
 
 # Dropout, and training in bf16, on CPU
@@ -263,19 +270,20 @@ def draw_kept(shape: Sequence[int], rate: float) -> tuple[Tensor, float]:
         rate: probability that an element is dropped, in (0, 1).
 
     Returns:
-        The mask, bool, True where kept; and the exact probability of True.
+        The mask, uint8, 1 where kept, which PyTorch converts to floats nine times as fast as bool; and the
+        exact probability of 1.
     """
     num_elements = prod(shape)
     threshold = min(max(round((1 - rate) * _LEVELS), 1), _LEVELS - 1)
     draws = torch.empty(-(-num_elements // 4), dtype=torch.int64).random_(-(2**63), None)
     keep = draws.view(torch.int16)[:num_elements] < threshold - _LEVELS // 2
-    return keep.view(*shape), threshold / _LEVELS
+    return keep.view(torch.uint8).view(*shape), threshold / _LEVELS
 
 
 # Weights that go through all steps together. One thread wants them in its second-level cache; several wait
 # for each other after every step, and want few and long ones. At 2^23 in float32 each of them is 32 MiB,
 # which the allocator maps anew each time: 8 x 512 tokens take 1.3 times as long (experiments/LOG.md).
-_AT_ONCE_ALONE, _AT_ONCE_TOGETHER = 2**19, 2**21
+_AT_ONCE_ALONE, WEIGHTS_AT_ONCE = 2**19, 2**21
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -324,15 +332,17 @@ class _AttentionByParts(torch.autograd.Function):
         num_blocks, length, _ = query.shape
         ctx.bias, ctx.kept = bias, 1.0
         if rate == 0:
-            output = _without_dropout(query, key, value, bias)
+            shape = -1, 1 if bias is None else bias.shape[0], *query.shape[1:]
+            blocks = (x.view(shape) for x in (query, key, value))
+            output = _fused_on_cpu(*blocks, bias=bias).view(query.shape)
             ctx.save_for_backward(query, key, value, output, None)
             return output
-        keep = torch.empty(num_blocks, length, length, dtype=torch.bool)
+        keep = torch.empty(num_blocks, length, length, dtype=torch.uint8)
         output = torch.empty_like(query)
         for part in _parts(num_blocks, length):
             weights = _softmax_weights(query[part], key[part], _bias_of(part, bias, num_blocks))
             keep[part], ctx.kept = draw_kept(weights.shape, rate)
-            torch.bmm(weights.mul_(keep[part]), value[part] / ctx.kept, out=output[part])
+            torch.bmm(weights.mul_(keep[part].to(weights.dtype)), value[part] / ctx.kept, out=output[part])
         ctx.save_for_backward(query, key, value, output, keep)
         return output
 
@@ -346,7 +356,7 @@ class _AttentionByParts(torch.autograd.Function):
         scaled_grad = grad_output / ctx.kept
         for part in _parts(*query.shape[:2]):
             weights = _softmax_weights(query[part], key[part], _bias_of(part, ctx.bias, query.shape[0]))
-            dropped = weights if keep is None else weights * keep[part]
+            dropped = weights if keep is None else weights * keep[part].to(weights.dtype)
             torch.bmm(dropped.transpose(1, 2), scaled_grad[part], out=grad_value[part])
             grad_scores = torch.bmm(scaled_grad[part], value[part].transpose(1, 2))
             grad_scores.mul_(dropped).addcmul_(weights, row_sums[part], value=-1)
@@ -355,15 +365,8 @@ class _AttentionByParts(torch.autograd.Function):
         return grad_query, grad_key, grad_value, None, None
 
 
-def _without_dropout(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
-    """PyTorch's fused attention of blocks (X, L, K), whose heads are innermost in X where a bias tells them."""
-    heads = 1 if bias is None else bias.shape[0]
-    blocks = (x.unflatten(0, (-1, heads)) for x in (query, key, value))
-    return F.scaled_dot_product_attention(*blocks, attn_mask=bias).flatten(0, 1)
-
-
 def _parts(num_blocks: int, length: int) -> Iterator[slice]:
-    at_once = _AT_ONCE_ALONE if torch.get_num_threads() == 1 else _AT_ONCE_TOGETHER
+    at_once = _AT_ONCE_ALONE if torch.get_num_threads() == 1 else WEIGHTS_AT_ONCE
     size = max(1, at_once // length**2)
     return (slice(start, start + size) for start in range(0, num_blocks, size))
 

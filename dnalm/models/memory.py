@@ -12,9 +12,8 @@ stream's, m of an element that dropout has drawn):
 - a product: its input, D c. Where the stream is wider than c, queries, keys and values keep a copy each; on
   a GPU, where they are one product, one, and the weights of the three side by side.
 - attention, fused (FlashAttention, flex, a CPU's): queries, keys, values and outputs, 4 D c, and a sum for
-  each head, 4 H; no L x L. A CPU with dropout: a byte for each pair and head besides. A CPU with ALiBi or
-  causal and no dropout: the weights in float32, 4 for each pair and head, and inputs in float32. `eager`: two
-  or more of them. A kernel that pads keeps B x L tokens in place of N.
+  each head, 4 H; no L x L. A CPU with dropout: a byte for each pair and head besides. `eager`: two or
+  more weights of float32. A kernel that pads keeps B x L tokens in place of N.
 - a feed-forward network: what goes up and what comes out of the activation, 2 F c, gated networks 4 F c.
 - dropout: m for each element, 1 on a GPU, the element's own width on a CPU.
 - the head, at predicted tokens alone, like the last block past its attention: three more inputs and the
@@ -40,7 +39,7 @@ from typing import Literal
 import torch
 
 from dnalm.models.config import CONV_STEM_WIDTHS, EncoderConfig, count_parameters
-from dnalm.models.kernels import fastest_kernel
+from dnalm.models.kernels import WEIGHTS_AT_ONCE, fastest_kernel
 from dnalm.models.packing import KernelName
 
 Arithmetic = Literal["32-true", "bf16-mixed", "bf16-true"]
@@ -263,12 +262,18 @@ class _Counted:
         blocks = [self.block(rows)] * (config.num_layers - 1) + [self.block(rows, kept=last)]
         around = self.embeddings() + self.head()
         in_loss = 2 * _FLOAT32 * (self.pack.predicted or 0) * config.vocab_size
-        ups = 2 if config.feed_forward == "gelu" else 3
-        in_block = rows * (2 * config.hidden_size * self.s + ups * config.intermediate_size * self.c)
-        if self.machine.recomputes:
+        inner = rows * config.intermediate_size * self.c
+        gradients = 2 * rows * config.hidden_size * self.s
+        gradients += inner if config.feed_forward == "gelu" else 2 * inner
+        weights = 0  # of the heads that are computed together, and their gradients
+        if self._by_parts:
+            weights = 3 * min(self.pack.pairs * config.num_heads, WEIGHTS_AT_ONCE) * self.c
+        if self.machine.recomputes:  # a block's feed-forward network is through before its attention
             inputs = config.num_layers * rows * config.hidden_size * self.s
-            return around + inputs, max(in_loss, in_block + max(blocks) - self.head())
-        return around + sum(blocks), max(in_loss, in_block - blocks[-1] - self.head())
+            in_block = gradients + max(0, weights - inner) + max(blocks)
+            return around + inputs, max(in_loss, in_block - self.head())
+        in_block = gradients + inner + weights - blocks[-1]
+        return around + sum(blocks), max(in_loss, in_block - self.head())
 
     def embeddings(self) -> int:
         """Of the embeddings, and positions."""
@@ -328,14 +333,16 @@ class _Counted:
         )
 
     @property
-    def _has_bias(self) -> bool:
-        return self.config.positions == "alibi" or self.config.causal
+    def _by_parts(self) -> bool:
+        """Whether `attend_by_parts` computes attention."""
+        is_asked = self.config.attention_dropout > 0 or self.c < _FLOAT32
+        return self.kernel == "sdpa" and self.machine.device == "cpu" and is_asked
 
     @property
     def _copies_mixed(self) -> bool:
         """Whether what attention gives is copied before it is mapped."""
-        is_one_run = self.pack.padded == self.pack.tokens and not self.config.attention_dropout
-        return self._pads or (self.machine.device == "cpu" and not (is_one_run and not self._has_bias))
+        is_one_run = self.pack.padded == self.pack.tokens and not self._by_parts
+        return self._pads or (self.machine.device == "cpu" and not is_one_run)
 
     def attention(self) -> int:
         """Of queries, keys, values, weights and what attention gives."""
@@ -347,10 +354,8 @@ class _Counted:
                 _FLOAT32 + (c if self.s > c else 0) + ((c + self.machine.mask(c)) if is_dropping else 0)
             )
             return rows * 3 * width * c + rows * pack.longest * heads * of_weight
-        if self.machine.device == "cpu" and is_dropping:
-            return rows * 4 * width * c + pack.pairs * heads
-        if self.machine.device == "cpu" and self._has_bias:
-            return rows * 3 * width * _FLOAT32 + pack.pairs * heads * _FLOAT32
+        if self._by_parts:
+            return rows * 4 * width * c + (pack.pairs * heads if is_dropping else 0)
         return rows * (4 * width * c + heads * _FLOAT32)
 
     def head(self) -> int:

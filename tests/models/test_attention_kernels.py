@@ -19,8 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dnalm.models import kernels
 from dnalm.models.kernels import (
     KERNELS,
-    attend_flex,
     attend_by_parts,
+    attend_flex,
     attention_maps,
     document_mask,
     draw_kept,
@@ -260,7 +260,7 @@ def test_every_kernel_says_what_it_cannot_do() -> None:
 def test_attention_with_dropout_is_the_plain_equations(
     weights_at_once: int, heads_of_bias: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("_AT_ONCE_ALONE", "_AT_ONCE_TOGETHER"):
+    for name in ("_AT_ONCE_ALONE", "WEIGHTS_AT_ONCE"):
         monkeypatch.setattr(kernels, name, weights_at_once)
     inputs = [torch.randn(2, HEADS, 6, WIDTH, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     weight = torch.randn_like(inputs[0])
@@ -283,7 +283,7 @@ def test_attention_with_dropout_is_the_plain_equations(
 def test_attention_by_parts_without_dropout_is_the_plain_equations(
     heads_of_bias: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("_AT_ONCE_ALONE", "_AT_ONCE_TOGETHER"):
+    for name in ("_AT_ONCE_ALONE", "WEIGHTS_AT_ONCE"):
         monkeypatch.setattr(kernels, name, 2 * 36)
     inputs = [torch.randn(2, HEADS, 6, WIDTH, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     weight = torch.randn_like(inputs[0])
@@ -327,6 +327,19 @@ def _functions_of(output: Tensor) -> set[str]:
             names.add(node.name())
             left += [following for following, _ in node.next_functions]
     return names
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@EVERY_LAYOUT
+def test_a_cpu_holds_no_weights_of_pairs_without_dropout(
+    changes: dict[str, object], dtype: torch.dtype
+) -> None:
+    inputs = [x.detach() for x in _qkv(dtype=dtype)]
+    with torch.profiler.profile() as profiled:
+        _attend(_layout(changes, dtype=dtype), inputs)
+    names = {event.key for event in profiled.key_averages()}
+    assert "aten::_scaled_dot_product_flash_attention_for_cpu" in names
+    assert "aten::_scaled_dot_product_attention_math" not in names
 
 
 def test_attention_with_dropout_in_bf16_is_off_by_its_rounding_alone() -> None:

@@ -136,8 +136,7 @@ def test_what_is_kept_and_the_peak_are_near_what_autograd_has(
     kept = found.copies + found.activations
     assert kept == pytest.approx(measured.saved, rel=0.05)
     assert kept == pytest.approx(measured.alive, rel=0.05)
-    # a CPU's dropout draws its numbers and computes weights for the gradient beside what is counted
-    assert kept + found.temporary == pytest.approx(measured.peak, rel=0.13 if dropout else 0.1)
+    assert kept + found.temporary == pytest.approx(measured.peak, rel=0.1)
 
 
 @pytest.mark.parametrize("name", zoo.ARCHITECTURES)
@@ -148,7 +147,7 @@ def test_recomputed_blocks_keep_their_inputs(name: str, arithmetic: Arithmetic) 
     found = counted(model.encoder, LENGTHS, arithmetic, predicted, recomputes=True)
     measured = measure(model, LENGTHS, arithmetic, predicted)
     needed = found.activations + found.copies + found.temporary
-    assert needed == pytest.approx(measured.peak, rel=0.2)
+    assert needed == pytest.approx(measured.peak, rel=0.13)
     whole = counted(model.encoder, LENGTHS, arithmetic, predicted)
     assert measured.peak < whole.activations + whole.copies
 
