@@ -1,7 +1,8 @@
 """`dnalm pretrain`: train a masked language model and say how it compares with the baselines.
 
-The run directory holds `config.yaml`, `metrics.csv`, `checkpoints/`, `model/`, `loss.png` and `summary.json`,
-and `tracks.png` where objectives on tracks are learned. Losses are in nats per masked token, memory in bytes.
+The run directory holds `config.yaml`, `metrics.csv`, `checkpoints/`, `model/`, `loss.png`, `summary.json` and
+`strata.csv` (bits per base by species, region, repeats and token frequency), and `tracks.png` where
+objectives on tracks are learned. Losses are in nats per masked token, memory in bytes.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from dnalm.genome.download import RemoteFile, download_folder
 from dnalm.genome.preparing import GenomePlan, prepare_genomes, track_cache
 from dnalm.genome.species import SpeciesSplit, read_species_manifest
 from dnalm.genome.store import GenomeStore, check_source, open_or_build
-from dnalm.genome.track_recipes import TrackRecipe
+from dnalm.genome.track_recipes import RegionClasses, TrackRecipe
 from dnalm.genome.tracks import TrackStore
 from dnalm.limits import Processes
 from dnalm.paths import CachePath, Input, InputName, InputPath
@@ -237,6 +237,30 @@ class DatasetCorpus:
         )
         store = open_or_build(path, self.cache)
         return [CorpusGenome(name=path.stem, path=path, store=store, division=self.split.divide(store))]
+
+
+def region_tracks(corpus: Corpus) -> dict[str, TrackStore]:
+    """Gene regions of the genomes that have them, by the genome's name, whether or not the run reads them.
+
+    They are the first track that a recipe of `RegionClasses` makes, and of a simulated clade its own.
+
+    Raises:
+        DataError: the annotation cannot be read.
+    """
+    if not isinstance(corpus, GenomeCorpus | MultispeciesCorpus):
+        return {}
+    if corpus.clade is not None and corpus.tracks is None:
+        names = ["region"]
+    else:
+        names = [name for name, made in (corpus.tracks or {}).items() if _is_of_regions(made)][:1]
+    genomes = corpus.genomes(names) if names else []
+    return {genome.name: track for genome in genomes for track in genome.tracks.values()}
+
+
+def _is_of_regions(made: TrackRecipe | Mapping[str, TrackRecipe]) -> bool:
+    """Whether a track, of one genome or of several by name, is of gene regions."""
+    recipes = made.values() if isinstance(made, Mapping) else [made]
+    return all(isinstance(recipe, RegionClasses) for recipe in recipes)
 
 
 def require_tracks(names: Iterable[str], there: Collection[str]) -> None:

@@ -153,38 +153,79 @@ class Judgement:
         )
 
 
-def judge(
-    genomes: Sequence[tuple[str, GenomeStore]],
+@dataclass(frozen=True, kw_only=True, eq=False)
+class JudgedBases:
+    """Hidden bases, (X,) each, and what they cost the model and both count models.
+
+    Attributes:
+        genome: index of the genome that each lies in.
+        positions: its flat coordinate there.
+        windows: the window it lies in, over all genomes.
+        bits: of the model.
+        order0: of the training frequencies.
+        two_sided: of the context model.
+    """
+
+    genome: Integers
+    positions: Integers
+    windows: Integers
+    bits: npt.NDArray[np.float32]
+    order0: Floats
+    two_sided: Floats
+
+    def judgement(self, mine: Flags | None = None) -> Judgement:
+        """The comparison over these bases; over all if None."""
+        kept = slice(None) if mine is None else mine
+        return _compare(self.bits[kept], self.order0[kept], self.two_sided[kept], self.windows[kept])
+
+
+def judge_bases(
+    stores: Sequence[GenomeStore],
     counts: CountModels,
     *,
     genome: Integers,
     positions: Integers,
     windows: Integers,
     bits: npt.NDArray[np.float32],
-) -> Judgement:
-    """Compare a model's bits with both count models.
+) -> JudgedBases:
+    """Look up what hidden bases cost the count models; arguments as the attributes of `JudgedBases`.
 
     Args:
-        genomes: name and store of each genome.
+        stores: of each genome.
         counts: counted on the training regions.
-        genome: (X,) index of the genome that each hidden base lies in.
-        positions: (X,) its flat coordinate there.
-        windows: (X,) the window it lies in, over all genomes.
-        bits: (X,) the model's bits.
+        genome: (X,).
+        positions: (X,).
+        windows: (X,).
+        bits: (X,).
     """
     order0, two_sided = np.zeros(len(bits)), np.zeros(len(bits))
-    members = {name: genome == number for number, (name, _) in enumerate(genomes)}
-    for (_, store), mine in zip(genomes, members.values(), strict=True):
+    for number, store in enumerate(stores):
+        mine = genome == number
         order0[mine] = counts.order0_bits(bases(store.codes[positions[mine]]))
         two_sided[mine] = counts.two_sided_bits(store, positions[mine])
+    return JudgedBases(
+        genome=genome,
+        positions=positions,
+        windows=windows,
+        bits=bits,
+        order0=order0,
+        two_sided=two_sided,
+    )
 
-    def compare(mine: Flags) -> Judgement:
-        return _compare(bits[mine], order0[mine], two_sided[mine], windows[mine])
 
-    overall = compare(np.ones(len(bits), dtype=np.bool_))
-    judged = {name: mine for name, mine in members.items() if mine.any()}
-    if len(judged) > 1:
-        overall = replace(overall, species={name: compare(mine) for name, mine in judged.items()})
+def judge(judged: JudgedBases, names: Sequence[str]) -> Judgement:
+    """Compare a model with both count models, over all bases and over those of each genome.
+
+    Args:
+        judged: the bases.
+        names: of the genomes.
+    """
+    overall = judged.judgement()
+    members = {name: judged.genome == number for number, name in enumerate(names)}
+    present = {name: mine for name, mine in members.items() if mine.any()}
+    if len(present) > 1:
+        species = {name: judged.judgement(mine) for name, mine in present.items()}
+        overall = replace(overall, species=species)
     return overall
 
 

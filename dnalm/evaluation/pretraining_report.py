@@ -12,18 +12,40 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dnalm.console import stdout
+from dnalm.console import stderr, stdout
+from dnalm.data.corpus import region_tracks
 from dnalm.data.module import GenomeData
-from dnalm.evaluation.baselines import Judgement, count, judge
+from dnalm.errors import DnalmError
+from dnalm.evaluation.baselines import JudgedBases, Judgement, count, judge, judge_bases
 from dnalm.evaluation.model_card import GenomeSource, HeldOutBits, PretrainingResults, leave_results
 from dnalm.evaluation.plots import plot_tracks, plot_training
 from dnalm.evaluation.report import leave_report
 from dnalm.evaluation.statistics import PairedDifference
+from dnalm.evaluation.strata import (
+    REGION,
+    REPEATS,
+    SPECIES,
+    JudgedTokens,
+    Stratum,
+    region_members,
+    repeat_members,
+    species_members,
+    strata_of,
+    training_counts,
+    write_strata,
+)
 from dnalm.genome.tracks import JoinedTrack, TrackStatistics
 from dnalm.paths import as_typed
+from dnalm.tokenizers import TrainingText
 from dnalm.training.callbacks import peak_memory_bytes
 from dnalm.training.objectives import Scores
-from dnalm.training.pretraining import HiddenBits, MaskedLMTraining, MultiObjectiveTraining, Pretraining
+from dnalm.training.pretraining import (
+    HiddenBits,
+    MaskedHits,
+    MaskedLMTraining,
+    MultiObjectiveTraining,
+    Pretraining,
+)
 
 _GENOMES = 20  # that are listed one by one
 _LABELS = 12  # likewise
@@ -58,11 +80,13 @@ def report_pretraining(
         module: what was trained.
         experiment: name of the published model the config follows.
     """
-    hidden = module.hidden_bits.gather()  # on every process
+    hidden, masked = module.hidden_bits.gather(), module.masked_hits.gather()  # on every process
     if not pretraining.ranks.first:
         return
     run, throughput, fitter = pretraining.run, pretraining.throughput, pretraining.fitter
-    judgement = _judge(data, hidden)
+    judged = _judge(data, hidden)
+    judgement = judge(judged, [genome.name for genome in data.genomes])
+    write_strata(_strata(data, judged, hidden, masked), run.path)
     plot = run.path / "loss.png"
     plot_training(run.metrics, judgement, plot, steps=fitter.global_step)
     scores = module.scores if isinstance(module, MultiObjectiveTraining) else {}
@@ -105,16 +129,43 @@ def _rounded(utilisation: dict[str, float]) -> dict[str, float]:
     return {name: float(f"{value:.4g}") for name, value in utilisation.items()}
 
 
-def _judge(data: GenomeData, hidden: HiddenBits) -> Judgement:
+def _judge(data: GenomeData, hidden: HiddenBits) -> JudgedBases:
     """Compare the bits at hidden bases with those of the baselines."""
-    windows = np.concatenate(hidden.windows)
-    return judge(
-        [(genome.name, genome.store) for genome in data.genomes],
+    (windows,), (positions,), (bits,) = hidden.windows, hidden.positions, hidden.bits
+    return judge_bases(
+        [genome.store for genome in data.genomes],
         count([(genome.store, genome.train) for genome in data.genomes]),
         genome=np.array([number for number, _ in data.validation_windows])[windows],
-        positions=np.concatenate(hidden.positions),
+        positions=positions,
         windows=windows,
-        bits=np.concatenate(hidden.bits),
+        bits=bits,
+    )
+
+
+def _strata(data: GenomeData, judged: JudgedBases, hidden: HiddenBits, masked: MaskedHits) -> list[Stratum]:
+    """The figures by species, region, soft-masking and token frequency."""
+    training = [genome for genome in data.genomes if len(genome.train)]
+    texts = [TrainingText(genome.name, genome.store, genome.train) for genome in training]
+    counts_V = training_counts(data.tokenizer, texts)
+    (windows,), (ids,), (hits,) = masked.windows, masked.ids, masked.hits
+    stores, where = [genome.store for genome in data.genomes], (judged.genome, judged.positions)
+    divisions = {
+        SPECIES: species_members([genome.name for genome in data.genomes], judged.genome),
+        REPEATS: repeat_members(stores, *where),
+    }
+    try:
+        tracks = region_tracks(data.corpus)
+    except DnalmError as error:  # of an annotation that the run itself does not read
+        stderr.print(f"no figures by region: {error}")
+        tracks = {}
+    if tracks:
+        divisions[REGION] = region_members([tracks.get(genome.name) for genome in data.genomes], *where)
+    return strata_of(
+        judged,
+        JudgedTokens(windows=windows, ids=ids, hits=hits, likeliest=ids == counts_V.argmax()),
+        id_of_base=hidden.ids[0],
+        counts_V=counts_V,
+        divisions=divisions,
     )
 
 

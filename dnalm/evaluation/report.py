@@ -10,54 +10,43 @@ network.
 from __future__ import annotations
 
 import base64
-import io
 import itertools
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import matplotlib as mpl
-import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from dnalm import __version__
 from dnalm.console import stdout
 from dnalm.errors import escape_controls
-from dnalm.evaluation.plots import Curve, new_figure
-from dnalm.evaluation.run_files import FileTable, RunFiles, ScoredTable, differences, read_runs
+from dnalm.evaluation.charts import (
+    COLOURS,
+    INK,
+    MOST_POINTS,
+    Drawing,
+    Line,
+    Mark,
+    as_number,
+    curves_chart,
+    histogram,
+    look,
+    marks_chart,
+    tenths_chart,
+    with_interval,
+)
+from dnalm.evaluation.plots import Curve
+from dnalm.evaluation.run_files import FileTable, RunFiles, differences, read_runs
+from dnalm.evaluation.strata import FREQUENCY, SPECIES, WHOLE
 from dnalm.tables import readable, replace_text
 
 REPORT_FILE = "report.html"
 _TEMPLATE = "report.html.jinja"
 _MOST_LETTERS = 240  # of a cell
 _MOST_ROWS = 400  # of a table
-_MOST_POINTS = 300  # of a curve
 _MOST_CHARTS = 24  # of a section
-_BINS = 40
-_INCHES = (5.0, 3.1)
-_INK = "#010203"  # of figures; in the page the colour of its text
-_COLOURS = ("#3b82d6", "#d9711a", "#2b9a66", "#cf5a94", "#8d6be0", "#a8842a")  # legible on light and on dark
-_DASHES = ("", "6 3", "2 2", "8 2 2 2")
-_STYLE: dict[Any, Any] = {  # whose keys matplotlib types as literals
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK),
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "font.size": 11,
-    "legend.fontsize": 9,
-    "grid.alpha": 0.15,
-    "grid.color": _INK,
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # a run may be called $x$
-}
 _WHAT_RAN = {
     "experiment": "experiment",
     "task": "task",
@@ -95,6 +84,12 @@ _SPEED = {
     "seconds": "seconds in all",
 }
 _SHOWN_ELSEWHERE = ("hidden_bases", "baseline_order0_bits", "baseline_two_sided_bits")
+_UNITS = {  # of the axes of curves, by title
+    "Loss": "nats per target",
+    "Bits per base at hidden bases": "bits per base",
+    "Learning rate": "learning rate",
+    "Share of tokens hidden": "share of tokens",
+}
 _TITLES = {
     "loss": "Loss",
     "bits_per_base": "Bits per base at hidden bases",
@@ -111,15 +106,6 @@ class Table:
     caption: str
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """A figure: inline SVG, or the data URI of a picture."""
-
-    caption: str
-    svg: Markup | None = None
-    source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,16 +127,6 @@ class Section:
     figures: Sequence[Drawing] = ()
     legend: Sequence[tuple[str, str, str]] = ()
     folded: bool = False
-
-
-class _Line(NamedTuple):
-    """A line of a chart."""
-
-    label: str
-    curve: Curve
-    colour: str
-    dashes: str
-    is_validation: bool
 
 
 def write_report(folders: Sequence[Path], target: Path) -> Path:
@@ -192,6 +168,7 @@ def report_page(runs: Sequence[RunFiles], notes: Sequence[str] = ()) -> str:
         _differences(runs),
         *_curves(runs),
         _bits(runs),
+        _accuracy(runs),
         _objectives(runs),
         _tasks(runs),
         _file_tables(runs),
@@ -332,68 +309,128 @@ def _if_mapping(summary: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _bits(runs: Sequence[RunFiles]) -> Section:
-    """Bits per base of each run and of its parts (species, or whatever else the summary divides by)."""
+    """Bits per base of each run and of its parts: species, regions, repeats, tokens by frequency."""
     rows: list[Sequence[Cell]] = []
     figures = []
     for run in runs:
-        parts = {"all": run.summary} if "val_bits_per_base" in run.summary else {}
-        for name, value in run.summary.items():
-            for part, found in value.items() if isinstance(value, dict) else ():
-                if isinstance(found, dict) and "val_bits_per_base" in found:
-                    parts[f"{name}: {part}"] = found
-        rows += [[run.name, part, *_bits_row(found)] for part, found in parts.items()]
-        if len(parts) > 1:
-            figures.append(_bits_chart(run, parts))
-    header = ["run", "hidden bases of", "how many", "model", "order-0 entropy", "two-sided context model"]
-    header += ["model less two-sided", "standard error", "windows"]
+        parts = run.strata or _of_summary(run.summary)
+        rows += [[run.name, *(_cell(part.get(key)) for key in _BITS)] for part in parts]
+        for group, mine in _by_group(parts).items():
+            marks = [
+                with_interval(str(part["stratum"]), kind, part.get(key), part.get(f"{key}_se"))
+                for part in mine
+                for key, kind in _MODELS.items()
+            ]
+            title = f"{run.name}: bits per base by {group}"
+            if group == FREQUENCY:
+                figures.append(tenths_chart(title, marks, ylabel="bits per base"))
+            else:
+                figures.append(marks_chart(title, marks, xlabel="bits per base"))
+    header = ["run", *_BITS.values()]
     caption = "Bits per base, of the model and of count models at the same hidden bases of validation windows"
     return Section(
         title="Bits per base",
         text="Less is better; a difference below 0 says that the model beats the two-sided context model. "
-        "Of fewer than 30 windows a standard error is no verdict.",
+        "Standard errors are over windows, and bars are 95 % intervals by them; of fewer than 30 windows "
+        "they are no verdict.",
         tables=[_by_run(runs, _table(caption, header, rows))] if rows else [],
         figures=figures[:_MOST_CHARTS],
     )
 
 
-def _bits_row(found: Mapping[str, Any]) -> list[Cell]:
-    over = found.get("over_two_sided")
-    over = over if isinstance(over, dict) else {}
-    names = ("hidden_bases", "val_bits_per_base", "baseline_order0_bits", "baseline_two_sided_bits")
-    return [
-        *(_cell(found.get(name)) for name in names),
-        *(_cell(over.get(name)) for name in ("mean", "standard_error", "windows")),
-    ]
+_MODELS = {
+    "bits_per_base": "model",
+    "two_sided_bits": "two-sided context model",
+    "order0_bits": "order-0 entropy",
+}
+_BITS = {
+    "group": "by",
+    "stratum": "part",
+    "about": "which is",
+    "hidden_bases": "hidden bases",
+    "windows": "windows",
+    "bits_per_base": "model",
+    "bits_per_base_se": "its standard error",
+    "order0_bits": "order-0 entropy",
+    "two_sided_bits": "two-sided context model",
+    "over_two_sided": "model less two-sided",
+    "over_two_sided_se": "its standard error",
+}
 
 
-def _bits_chart(run: RunFiles, parts: Mapping[str, Mapping[str, Any]]) -> Drawing:
-    shown = dict(itertools.islice(parts.items(), 30))
-    kinds = {
-        "val_bits_per_base": ("model", "o", _COLOURS[0]),
-        "baseline_order0_bits": ("order-0 entropy", "|", _INK),
-        "baseline_two_sided_bits": ("two-sided context model", "D", _COLOURS[1]),
-    }
-    with mpl.rc_context(_STYLE):
-        figure = new_figure(_INCHES[0], 1.2 + 0.25 * len(shown))
-        axes = figure.subplots()
-        for key, (label, marker, colour) in kinds.items():
-            values = [_number(found.get(key)) for found in shown.values()]
-            axes.scatter(values, range(len(shown)), marker=marker, color=colour, s=36, label=label)
-        axes.set_yticks(range(len(shown)), [_label(name.partition(": ")[2] or name) for name in shown])
-        axes.invert_yaxis()
-        axes.margins(y=0.15)
-        axes.set_xlabel("bits per base")
-        figure.legend(loc="outside upper center", ncols=3, handletextpad=0.2, columnspacing=1)
-        caption = f"{run.name}: bits per base beside count models"
-        return Drawing(caption=caption, svg=_svg(figure, caption))
+def _by_group(parts: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """The parts of each division, the whole left out."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for part in parts:
+        if part["group"] != WHOLE:
+            groups.setdefault(str(part["group"]), []).append(part)
+    return groups
 
 
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) and abs(value) < 1e30 else math.nan
+def _of_summary(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The parts of a run that has no `strata.csv`: the whole, and species."""
+    species = summary.get("species")
+    named = {(WHOLE, WHOLE): summary}
+    named |= {(SPECIES, str(name)): of for name, of in species.items()} if isinstance(species, dict) else {}
+    parts = []
+    for (group, stratum), found in named.items():
+        if isinstance(found, dict) and "val_bits_per_base" in found:
+            over = found.get("over_two_sided")
+            over = over if isinstance(over, dict) else {}
+            parts.append(
+                {
+                    "group": group,
+                    "stratum": stratum,
+                    "hidden_bases": found.get("hidden_bases"),
+                    "windows": over.get("windows"),
+                    "bits_per_base": found["val_bits_per_base"],
+                    "order0_bits": found.get("baseline_order0_bits"),
+                    "two_sided_bits": found.get("baseline_two_sided_bits"),
+                    "over_two_sided": over.get("mean"),
+                    "over_two_sided_se": over.get("standard_error"),
+                }
+            )
+    return parts
 
 
-def _label(name: str) -> str:
-    return escape_controls(name if len(name) <= 28 else f"…{name[-27:]}")
+def _accuracy(runs: Sequence[RunFiles]) -> Section:
+    """How often the model ranks a masked token first, by how frequent the token is."""
+    rows: list[Sequence[Cell]] = []
+    figures = []
+    for run in runs:
+        parts = [part for part in run.strata if part.get("masked_tokens")]
+        rows += [[run.name, *(_cell(part.get(key)) for key in _ACCURACY)] for part in parts]
+        marks = [
+            with_interval(str(part["stratum"]), kind, part.get(key), part.get(f"{key}_se"))
+            for part in parts
+            if part["group"] == FREQUENCY
+            for key, kind in (
+                ("accuracy", "model"),
+                ("most_frequent_accuracy", "always the most frequent token"),
+            )
+        ]
+        if marks:
+            title = f"{run.name}: accuracy by token frequency"
+            figures.append(tenths_chart(title, marks, ylabel="share ranked first"))
+    caption = "Masked tokens of validation windows whose id is ranked first"
+    return Section(
+        title="Accuracy by token frequency",
+        text="Tokens by their frequency in the training text, in tenths of its tokens from the rarest; bars "
+        "are 95 % intervals over windows.",
+        tables=[_by_run(runs, _table(caption, ["run", *_ACCURACY.values()], rows))] if rows else [],
+        figures=figures[:_MOST_CHARTS],
+    )
+
+
+_ACCURACY = {
+    "stratum": "tenth",
+    "about": "which is",
+    "masked_tokens": "masked tokens",
+    "accuracy": "accuracy",
+    "accuracy_se": "its standard error",
+    "most_frequent_accuracy": "always the most frequent token",
+    "most_frequent_accuracy_se": "its standard error",
+}
 
 
 def _objectives(runs: Sequence[RunFiles]) -> Section:
@@ -464,19 +501,46 @@ def _variants(runs: Sequence[RunFiles]) -> Section:
                 header = list(dict.fromkeys(name for row in scored.evaluation for name in row))
                 rows = [[_cell(row.get(name)) for name in header] for row in scored.evaluation]
                 tables.append(_table(f"{run.name}: {scored.name}, scores against labels", header, rows))
-            figures += [_histogram(run, scored, name) for name in scored.scores]
+                figures += _ranking_charts(f"{run.name}: {scored.name}", scored.evaluation)
+            figures += [
+                histogram(
+                    f"{run.name}: {scored.name}, {name} of {len(values):,} alleles",
+                    values,
+                    xlabel=name,
+                    ylabel="alleles",
+                )
+                for name, values in scored.scores.items()
+            ]
     return Section(title="Variants", tables=tables, figures=figures[:_MOST_CHARTS])
 
 
-def _histogram(run: RunFiles, scored: ScoredTable, name: str) -> Drawing:
-    values = np.array([each for each in scored.scores[name] if abs(each) < 1e30])
-    with mpl.rc_context(_STYLE):
-        figure = new_figure(*_INCHES)
-        axes = figure.subplots()
-        axes.hist(values, bins=_BINS, color=_COLOURS[0])
-        axes.set(xlabel=_label(name), ylabel="alleles")
-        caption = f"{run.name}: {scored.name}, {name} of {len(values):,} alleles"
-        return Drawing(caption=caption, svg=_svg(figure, caption))
+def _ranking_charts(name: str, rows: Sequence[Mapping[str, Any]]) -> list[Drawing]:
+    """A chart for each figure that has an interval: a row for each group of alleles, a point a score."""
+    figures = dict.fromkeys(key for row in rows for key in row if f"{key}_low" in row)
+    return [
+        marks_chart(
+            f"{name}, {figure.replace('_', ' ')} with 95 % intervals",
+            [
+                Mark(
+                    str(row.get("group", "all")),
+                    str(row.get("score", "")),
+                    *(as_number(row.get(key)) for key in (figure, f"{figure}_low", f"{figure}_high")),
+                )
+                for row in rows
+                if figure in row
+            ],
+            xlabel=_RANKINGS.get(figure, figure.replace("_", " ")),
+        )
+        for figure in figures
+    ]
+
+
+_RANKINGS = {
+    "auroc": "area under the ROC curve (0.5: chance)",
+    "auprc": "area under the precision-recall curve",
+    "spearman": "Spearman correlation with the label",
+    "spearman_of_sizes": "Spearman correlation of absolute values",
+}
 
 
 def _pictures(runs: Sequence[RunFiles]) -> Section:
@@ -496,28 +560,24 @@ def _curves(runs: Sequence[RunFiles]) -> list[Section]:
     sections = []
     for command, group in _by_command(run for run in runs if run.curves).items():
         charts = _charts(group)
-        figures = [_chart(title, lines) for title, lines in itertools.islice(charts.items(), _MOST_CHARTS)]
+        figures = [
+            curves_chart(title, lines, unit=_UNITS.get(title, title.removesuffix(" by genome")))
+            for title, lines in itertools.islice(charts.items(), _MOST_CHARTS)
+        ]
         more = f" {len(charts) - _MOST_CHARTS} more are in metrics.csv." if len(charts) > _MOST_CHARTS else ""
         longest = max(len(curve.steps) for run in group for curve in run.curves.values())
         cut = (
-            f" Of more than {_MOST_POINTS} values means of pieces are drawn."
-            if longest > _MOST_POINTS
-            else ""
+            f" Of more than {MOST_POINTS} values means of pieces are drawn." if longest > MOST_POINTS else ""
         )
         text = f"By optimizer step, from metrics.csv; dots are of the validation.{cut}{more}"
-        legend = [(run.name, *_look(n)) for n, run in enumerate(group)] if len(group) > 1 else []
+        legend = [(run.name, *look(n)) for n, run in enumerate(group)] if len(group) > 1 else []
         sections.append(Section(title=f"Curves: {command}", text=text, figures=figures, legend=legend))
     return sections
 
 
-def _look(number: int) -> tuple[str, str]:
-    """Colour and dashes of a run's lines."""
-    return _COLOURS[number % len(_COLOURS)], _DASHES[number // len(_COLOURS) % len(_DASHES)]
-
-
-def _charts(runs: Sequence[RunFiles]) -> dict[str, list[_Line]]:
+def _charts(runs: Sequence[RunFiles]) -> dict[str, list[Line]]:
     """Lines by chart: training and validation of a figure share one; genomes do where there is one run."""
-    charts: dict[str, list[_Line]] = {title: [] for title in _TITLES.values()}
+    charts: dict[str, list[Line]] = {title: [] for title in _TITLES.values()}
     for number, run in enumerate(runs):
         for name, curve in run.curves.items():
             stem = name.removeprefix("train_").removeprefix("val_")
@@ -526,73 +586,16 @@ def _charts(runs: Sequence[RunFiles]) -> dict[str, list[_Line]]:
                 continue
             title = _TITLES.get(figure, figure.replace("_", " ")) + (" by genome" if genome else "")
             lines = charts.setdefault(title, [])
-            look = _look(len(lines) if genome else number)
+            appearance = look(len(lines) if genome else number)
             kind = "validation" if name.startswith("val_") else "training"
-            lines.append(_Line(genome or kind, curve, *look, name.startswith("val_")))
+            lines.append(Line(genome or kind, curve, *appearance, name.startswith("val_")))
         if len(runs) == 1 and charts[_TITLES["bits_per_base"]]:
-            for key, label, look in (
-                ("baseline_order0_bits", "order-0 entropy", (_INK, "2 2")),
-                ("baseline_two_sided_bits", "two-sided context model", (_COLOURS[1], "6 3")),
+            for key, label, appearance in (
+                ("baseline_order0_bits", "order-0 entropy", (INK, "2 2")),
+                ("baseline_two_sided_bits", "two-sided context model", (COLOURS[1], "6 3")),
             ):
-                if math.isfinite(level := _number(run.summary.get(key))):
+                if math.isfinite(level := as_number(run.summary.get(key))):
                     ends = charts[_TITLES["bits_per_base"]][0].curve.steps
                     level_curve = Curve([min(ends), max(ends)], [level, level])
-                    charts[_TITLES["bits_per_base"]].append(_Line(label, level_curve, *look, False))
+                    charts[_TITLES["bits_per_base"]].append(Line(label, level_curve, *appearance, False))
     return {title: lines for title, lines in charts.items() if lines}
-
-
-def _chart(title: str, lines: Sequence[_Line]) -> Drawing:
-    with mpl.rc_context(_STYLE):
-        figure = new_figure(*_INCHES)
-        axes = figure.subplots()
-        kinds = {line.is_validation for line in lines}
-        for line in lines:
-            _draw(axes, line, is_pale=len(kinds) > 1 and line.label == "training")
-        axes.set(xlabel="optimizer step")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, nbins=6))
-        labels = dict.fromkeys(line.label for line in lines)
-        if len(labels) > 1 and len({(line.colour, line.label) for line in lines}) == len(labels):
-            figure.legend(loc="outside lower center", ncols=min(3, len(labels)))
-        return Drawing(caption=title, svg=_svg(figure, title))
-
-
-def _draw(axes: Axes, line: _Line, *, is_pale: bool) -> None:
-    steps, values = _thinned(line.curve)
-    dashes = [float(each) for each in line.dashes.split()]
-    axes.plot(
-        steps,
-        values,
-        color=line.colour,
-        linestyle=(0, dashes) if dashes else "-",
-        linewidth=1 if is_pale else 1.5,
-        alpha=0.5 if is_pale else 1,
-        marker="o" if (line.is_validation and len(steps) <= 60) or len(steps) == 1 else "",
-        markersize=3,
-        label=_label(line.label),
-    )
-
-
-def _thinned(curve: Curve) -> tuple[list[float], list[float]]:
-    """The means of at most 300 pieces."""
-    if len(curve.steps) <= _MOST_POINTS:
-        return list(curve.steps), curve.values
-    pieces = (np.array_split(np.array(each, float), _MOST_POINTS) for each in (curve.steps, curve.values))
-    steps, values = ([float(f"{piece.mean():.6g}") for piece in each] for each in pieces)
-    return steps, values
-
-
-def _svg(figure: Figure, caption: str) -> Markup:
-    """A figure as inline SVG: no sizes, names or addresses of its own, its ink that of the page."""
-    text = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with mpl.rc_context({"svg.hashsalt": caption}):
-        figure.savefig(text, format="svg", transparent=True, metadata=nothing)
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg ") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    head, _, body = svg.partition(">")
-    head = re.sub(r' (xmlns(:\w+)?|width|height|version)="[^"]*"', "", head)
-    body = re.sub(r'<g id="[^"]*"', "<g", body).replace("xlink:href", "href")
-    label = escape(_shown(caption))
-    described = head.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
-    return Markup((f"{described}>{body}").replace(_INK, "currentColor"))

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from dnalm.errors import DataError, DnalmError
 from dnalm.evaluation.plots import Curve, read_curves
+from dnalm.evaluation.strata import STRATA_FILE
 from dnalm.small_files import SmallFileError, read_provenance, read_small, require_file
 from dnalm.tables import unharmed
 
@@ -84,6 +85,7 @@ class RunFiles:
         summary: `summary.json`.
         provenance: `dnalm.yaml` of the model directory.
         curves: of `metrics.csv`, by column.
+        strata: rows of `strata.csv`.
         tables: that are there.
         scored: tables of variants.
         pictures: PNG files by name.
@@ -97,6 +99,7 @@ class RunFiles:
     summary: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     curves: Mapping[str, Curve] = field(default_factory=dict)
+    strata: Sequence[Mapping[str, str | float]] = ()
     tables: Sequence[FileTable] = ()
     scored: Sequence[ScoredTable] = ()
     pictures: Mapping[str, bytes] = field(default_factory=dict)
@@ -161,6 +164,7 @@ def _read_run(folder: Path, others: Sequence[Path]) -> RunFiles:
         config=flattened(config),
         summary=summary,
         curves=parts.read("metrics.csv", partial(_curves, steps=whole), is_expected=trains) or {},
+        strata=parts.read(STRATA_FILE, _strata, is_expected=False) or [],
         provenance=parts.read(model, read_provenance, is_expected=trains) or {},
         tables=[table for table in tables if table],
         scored=[table for table in scored if table],
@@ -250,6 +254,22 @@ def _table(path: Path, *, about: str) -> FileTable:
     return FileTable(
         name=path.name, about=about, header=[header[n] for n in wanted], rows=kept, num_rows=num_rows
     )
+
+
+def _strata(path: Path) -> list[dict[str, str | float]]:
+    _require_small(path, _MOST_FILE_BYTES)
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(itertools.islice(csv.DictReader(file), _MOST_ROWS))
+    texts = ("group", "stratum", "about")
+    if any(name not in row for row in rows for name in texts):
+        raise ValueError(f"the columns {', '.join(texts)} are missing")
+    return [
+        {
+            **{name: unharmed(row[name] or "") for name in texts},
+            **{name: float(value) for name, value in row.items() if name not in texts and value},
+        }
+        for row in rows
+    ]
 
 
 def _scored(path: Path) -> ScoredTable | None:

@@ -29,7 +29,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -43,12 +43,13 @@ from dnalm.data import Batch, Corpus, HiddenTensors, Masking, WindowRecipe
 from dnalm.data.batch import MASKED_TOKENS
 from dnalm.data.module import GenomeData
 from dnalm.data.targets import AbsentTrack
+from dnalm.genome.alphabet import UNKNOWN
 from dnalm.limits import Steps
 from dnalm.models import Encoder, MaskedLM, Packed
 from dnalm.models.config import check_length
 from dnalm.models.layers import summed_cross_entropy
 from dnalm.models.memory import PackSize
-from dnalm.tokenizers import BpeRecipe, Tokenizer
+from dnalm.tokenizers import BpeRecipe, Ids, Tokenizer
 from dnalm.training.model_directory import write_model_directory
 from dnalm.training.objectives import (
     LossWeights,
@@ -159,21 +160,13 @@ class Totals(StepTotals):
 
 
 @dataclass
-class HiddenBits:
-    """Every hidden base of a validation pass on this rank, in the order they were met."""
+class _Pass:
+    """Columns of a validation pass on this rank: a list of the micro-batches' arrays in each field."""
 
-    positions: list[npt.NDArray[np.int64]] = field(default_factory=list)
     windows: list[npt.NDArray[np.int64]] = field(default_factory=list)
-    bits: list[npt.NDArray[np.float32]] = field(default_factory=list)
 
-    def append(self, hidden: HiddenTensors, bits_X: Tensor) -> None:
-        """Keep one micro-batch."""
-        self.positions.append(hidden.position_X.numpy(force=True))
-        self.windows.append(hidden.sequence_X.numpy(force=True))
-        self.bits.append(bits_X.numpy(force=True))
-
-    def gather(self) -> HiddenBits:
-        """Those of every rank on the first, in the order of their windows, whichever rank judged them.
+    def gather(self) -> Self:
+        """The columns of every rank on the first, in the order of windows, whichever rank judged them.
 
         On other ranks, what they have themselves. Called on every rank.
         """
@@ -185,9 +178,62 @@ class HiddenBits:
             dist.gather_object(mine, parts if first else None)
             if not first:
                 return self
-        positions, windows, bits = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        order: npt.NDArray[np.int64] = np.argsort(windows, kind="stable")
-        return HiddenBits([positions[order]], [windows[order]], [bits[order]])
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        order: npt.NDArray[np.int64] = np.argsort(columns[0], kind="stable")
+        return type(self)(*([column[order]] for column in columns))
+
+
+@dataclass
+class HiddenBits(_Pass):
+    """Every hidden base of a validation pass on this rank, and the id of the token that spells it."""
+
+    positions: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    bits: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    ids: list[npt.NDArray[np.int64]] = field(default_factory=list)
+
+    def append(self, hidden: HiddenTensors, bits_X: Tensor, ids_M: Ids, lengths_M: Ids) -> None:
+        """Keep one micro-batch, whose masked tokens have these ids and lengths in bases."""
+        token_X = central_tokens(hidden, lengths_M)
+        self.windows.append(hidden.sequence_X.numpy(force=True))
+        self.positions.append(hidden.position_X.numpy(force=True))
+        self.bits.append(bits_X.numpy(force=True))
+        self.ids.append(ids_M[token_X])
+
+
+@dataclass
+class MaskedHits(_Pass):
+    """Every masked token of a validation pass on this rank: its id, and whether that was ranked first."""
+
+    ids: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    hits: list[npt.NDArray[np.bool_]] = field(default_factory=list)
+
+    def append(self, batch: Batch, logits_MV: Tensor) -> None:
+        """Keep one micro-batch and its logits."""
+        starts_B, targets_M = batch.cu_lengths.numpy(force=True), batch.targets_M.numpy(force=True)
+        sequence_M = starts_B.searchsorted(targets_M, side="right") - 1
+        self.windows.append(np.array(batch.samples, dtype=np.int64)[sequence_M])
+        self.ids.append(batch.labels_M.numpy(force=True))
+        self.hits.append((logits_MV.argmax(-1) == batch.labels_M).numpy(force=True))
+
+
+def central_tokens(hidden: HiddenTensors, lengths_M: Ids) -> Ids:
+    """Of the masked tokens that cover a hidden base, the one in whose middle it lies, else the first.
+
+    Args:
+        hidden: of a micro-batch.
+        lengths_M: (M,) bases of each masked token.
+
+    Returns:
+        (X,) index of a masked token for each hidden base.
+    """
+    base_P, token_P, offset_P = (
+        each.numpy(force=True) for each in (hidden.pair_base_P, hidden.pair_token_P, hidden.pair_offset_P)
+    )
+    is_central = offset_P == (lengths_M[token_P] - 1) // 2
+    token_X = np.zeros(len(hidden.base_X), dtype=np.int64)
+    token_X[base_P[::-1]] = token_P[::-1]
+    token_X[base_P[is_central]] = token_P[is_central]
+    return token_X
 
 
 class MaskedLMTraining(StepTraining):
@@ -214,8 +260,9 @@ class MaskedLMTraining(StepTraining):
         self.indicator: Tensor
         bases = torch.from_numpy(plan.token_bases)
         self.register_buffer("indicator", base_indicator(bases), persistent=False)
+        self.lengths_V: Ids = (plan.token_bases < UNKNOWN).sum(1)
         self.validation_totals = Totals()
-        self.hidden_bits = HiddenBits()
+        self.hidden_bits, self.masked_hits = HiddenBits(), MaskedHits()
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits at the tokens to predict, (M, V)."""
@@ -245,7 +292,8 @@ class MaskedLMTraining(StepTraining):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last pass."""
-        self.validation_totals, self.hidden_bits = Totals(), HiddenBits()
+        self.validation_totals = Totals()
+        self.hidden_bits, self.masked_hits = HiddenBits(), MaskedHits()
         self.species_bits = torch.zeros(len(self.plan.species), 2, dtype=torch.float64, device=self.device)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:  # noqa: ARG002
@@ -264,7 +312,9 @@ class MaskedLMTraining(StepTraining):
         totals.targets += batch.num_targets
         totals.bits += bits.double().sum()
         totals.hidden += len(bits)
-        self.hidden_bits.append(batch.hidden, bits)
+        ids_M = batch.labels_M.numpy(force=True)
+        self.hidden_bits.append(batch.hidden, bits, ids_M, self.lengths_V[ids_M])
+        self.masked_hits.append(batch, logits)
         if self.plan.species:
             each = torch.stack([bits.double(), torch.ones_like(bits, dtype=torch.float64)], dim=1)
             sequence_X = batch.hidden.sequence_X.to(self.species_of.device)

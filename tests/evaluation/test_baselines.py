@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dnalm.evaluation.baselines import SIDE, Judgement, count, judge
+from dnalm.evaluation.baselines import SIDE, Judgement, count, judge, judge_bases
 from dnalm.evaluation.statistics import PairedDifference, paired_difference
 from dnalm.genome.store import GenomeStore, open_or_build
 from tests.conftest import random_sequence
@@ -78,14 +78,15 @@ def test_a_planted_dependence_is_found_and_judged(make_store: MakeStore) -> None
     store = make_store({"chr1": text})
     models = count([(store, np.array([[0, 90_000]]))])
     positions = np.arange(90_001, 99_990, 2)
-    result = judge(
-        [("genome", store)],
+    judged = judge_bases(
+        [store],
         models,
         genome=np.zeros(len(positions), dtype=np.int64),
         positions=positions,
         windows=positions // 200,  # 50 windows
         bits=np.full(len(positions), 1.0, dtype=np.float32),
     )
+    result = judge(judged, ["genome"])
     assert result.order0 == pytest.approx(2.0, abs=0.01)
     assert result.two_sided < 1.0
     assert result.over_order0.mean == pytest.approx(-1.0, abs=0.01)

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from dnalm.cli import _parse, main
 from dnalm.errors import DataError
+from dnalm.evaluation.charts import thinned
 from dnalm.evaluation.plots import Curve
-from dnalm.evaluation.report import _thinned, report_page, write_report
+from dnalm.evaluation.report import report_page, write_report
 from dnalm.evaluation.run_files import RunFiles, differences, flattened, read_runs
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
@@ -265,7 +266,7 @@ def test_the_page_of_a_long_run_is_hardly_larger(tmp_path: Path) -> None:
 
 
 def test_points_of_a_long_curve_are_means_of_its_pieces() -> None:
-    steps, values = _thinned(Curve(list(range(1, 601)), [float(n % 2) for n in range(600)]))
+    steps, values = thinned(Curve(list(range(1, 601)), [float(n % 2) for n in range(600)]))
     assert steps == [n + 0.5 for n in range(1, 601, 2)]
     assert values == [0.5] * 300
 

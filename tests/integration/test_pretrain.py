@@ -60,7 +60,7 @@ def on(genome: Path) -> list[str]:
 def test_a_run_leaves_everything_it_promises(run: Path) -> None:
     assert {path.name for path in run.iterdir()} == {
         "config.yaml", "metrics.csv", "checkpoints", "model", "loss.png", "summary.json", "ranks",
-        "report.html",
+        "report.html", "strata.csv",
     }  # fmt: skip
     assert {path.name for path in (run / "model").iterdir()} == {
         "config.json", "model.safetensors", "dnalm.yaml", "README.md",
@@ -98,6 +98,17 @@ def test_the_summary_has_the_promised_figures(run: Path) -> None:
     assert summary["baseline_order0_bits"] == pytest.approx(2.0, abs=0.01)
     assert summary["val_bits_per_base"] == pytest.approx(2.0, abs=0.1)
     assert 10_000_000 < summary["peak_memory"] < 10**11
+
+
+def test_the_parts_of_the_hidden_bases_are_those_of_the_summary(run: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    with (run / "strata.csv").open(newline="") as file:
+        whole, *parts = csv.DictReader(file)
+    assert float(whole["bits_per_base"]) == pytest.approx(summary["val_bits_per_base"], rel=1e-12)
+    assert int(whole["hidden_bases"]) == summary["hidden_bases"]
+    assert {part["group"] for part in parts} == {"token frequency"}  # of one genome in upper case
+    assert sum(int(part["hidden_bases"]) for part in parts) == summary["hidden_bases"]
+    assert sum(int(part["masked_tokens"]) for part in parts) == int(whole["masked_tokens"])
 
 
 def test_metrics_hold_the_loss_of_every_step(run: Path) -> None:
