@@ -1,8 +1,8 @@
 """`dnalm cluster`: do a model's vectors fall into the classes of a label that it has not seen?
 
 The run directory holds `embeddings.parquet`; `clusters.csv` (adjusted Rand index, silhouette over all rows
-and by label, of the model and of k-mer frequencies); `clusters.png` and `clusters.svg`; `summary.json` with
-`rows`, `labels`, `label`, `k`, `seed` and the same figures.
+and by label, of the model and of k-mer frequencies); `clusters.png` and `clusters.svg`, and their points in
+`map.csv`; `summary.json` with `rows`, `labels`, `label`, `k`, `seed` and the same figures.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ from pydantic import Field
 
 from dnalm.console import stdout
 from dnalm.evaluation.classical import kmer_frequencies
-from dnalm.evaluation.embedding.clusters import Clustering, check_labels, cluster, plot_clusters
+from dnalm.evaluation.embedding.clusters import (
+    Clustering,
+    check_labels,
+    cluster,
+    draw_maps,
+    plot_clusters,
+    write_maps,
+)
 from dnalm.evaluation.embedding.files import EmbeddingPlan, embed_file, read_embeddings
 from dnalm.evaluation.embedding.reader import EmbeddingRecipe
 from dnalm.evaluation.inference import Device
@@ -90,19 +97,21 @@ def clusters(
             "model": read_embeddings(run.path / "embeddings.parquet").vectors,
             f"{k}-mer frequencies": kmer_frequencies([row[0] for row in rows], k=k),
         }
-        spaces = {name: (found, cluster(found, labels, seed=seed)) for name, found in vectors.items()}
-        _write_table(run.path / "clusters.csv", {name: found for name, (_, found) in spaces.items()})
+        found = {name: cluster(of_space, labels, seed=seed) for name, of_space in vectors.items()}
+        _write_table(run.path / "clusters.csv", found)
+        drawn = draw_maps(vectors, seed=seed)
+        write_maps(drawn, labels, run.path / "map.csv")
         pictures = [run.path / f"clusters.{kind}" for kind in ("png", "svg")]
-        plot_clusters(spaces, labels, pictures, seed=seed)
+        plot_clusters(drawn, found, labels, pictures)
         counts = {name: labels.count(name) for name in sorted(set(labels))}
         about = {"label": label, "labels": counts, "rows": len(labels), "k": k, "seed": seed}
         figures = {
-            name: {"rand": found.rand, "silhouette": found.silhouette, "by_label": found.by_label}
-            for name, (_, found) in spaces.items()
+            name: {"rand": each.rand, "silhouette": each.silhouette, "by_label": each.by_label}
+            for name, each in found.items()
         }
         path = run.write_summary({**about, "figures": figures})
-        for name, (_, found) in spaces.items():
-            stdout.print(f"{name}: adjusted Rand index {found.rand:.3f}, silhouette {found.silhouette:.3f}")
+        for name, each in found.items():
+            stdout.print(f"{name}: adjusted Rand index {each.rand:.3f}, silhouette {each.silhouette:.3f}")
         for note in source.notes:
             stdout.print(note)
         stdout.print(f"picture: {pictures[0]}")

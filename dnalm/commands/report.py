@@ -19,12 +19,12 @@ def report(
     """Write the page.
 
     Args:
-        runs: folders of runs, sweeps and benchmarks, to stand side by side.
+        runs: folders that commands have left, such as runs, sweeps and benchmarks, to stand side by side.
         config: the composed config.
         out: the HTML file; if absent `report.html`, of one folder in it, of several beside the first.
 
     Raises:
-        DataError: REPORT-01, a folder is no run.
+        DataError: REPORT-01, a folder holds nothing of ours.
     """
     first = runs[0].resolve()
     target = out or (first if len(runs) == 1 else first.parent) / REPORT_FILE

@@ -22,12 +22,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dnalm.errors import escape_controls
-from dnalm.evaluation.plots import Curve, new_figure
+from dnalm.evaluation.plots import COLOURS, Curve, appearance, new_figure
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#c46a9c", "#8d6be0", "#a8842a")
 INK = "#010203"  # of figures; in the page the colour of its text
 _DASHES = ("", "6 3", "2 2", "8 2 2 2")
-_MARKERS = "oDs^vP"
 MOST_POINTS = 300  # of a curve
 _MOST_PARTS = 30  # rows of a chart
 _BINS = 40
@@ -58,11 +56,13 @@ class Drawing:
         caption: what it is.
         svg: inline SVG; or
         source: the data URI of a picture.
+        is_wide: whether it takes the page's whole width, and on a narrow screen is moved sideways.
     """
 
     caption: str
     svg: Markup | None = None
     source: str = ""
+    is_wide: bool = False
 
 
 class Line(NamedTuple):
@@ -157,7 +157,7 @@ def marks_chart(caption: str, marks: Sequence[Mark], *, xlabel: str) -> Drawing:
     """A row for each thing, in it a point with its interval for each kind; the first 30 rows."""
     rows = list(dict.fromkeys(mark.row for mark in marks))[:_MOST_PARTS]
     kinds = list(dict.fromkeys(mark.kind for mark in marks))
-    spread = 0.6 if len(rows) * len(kinds) > len(rows) else 0.0
+    spread = 0.5 if len(kinds) > 1 else 0.0
     with mpl.rc_context(_STYLE):
         figure = new_figure(_INCHES[0], 1.2 + _ROW_INCHES * len(rows) * max(1.0, len(kinds) / 2))
         axes = figure.subplots()
@@ -170,10 +170,10 @@ def marks_chart(caption: str, marks: Sequence[Mark], *, xlabel: str) -> Drawing:
                 values,
                 [rows.index(mark.row) + offset for mark in mine],
                 xerr=np.nan_to_num(ends.clip(min=0)).T,
-                fmt=_MARKERS[number % len(_MARKERS)],
-                color=COLOURS[number % len(COLOURS)],
+                linestyle="",
+                **appearance(number),
                 markersize=5,
-                linewidth=1.4,
+                elinewidth=1.4,
                 label=short(kind),
             )
         axes.set_yticks(range(len(rows)), [short(row) for row in rows])
@@ -205,8 +205,7 @@ def tenths_chart(caption: str, marks: Sequence[Mark], *, ylabel: str) -> Drawing
                 [int(mark.row) for mark in mine],
                 values,
                 yerr=np.nan_to_num(ends.clip(min=0)).T,
-                marker=_MARKERS[number % len(_MARKERS)],
-                color=COLOURS[number % len(COLOURS)],
+                **appearance(number),
                 markersize=4,
                 linewidth=1.2,
                 label=kind,
@@ -230,8 +229,7 @@ def map_chart(caption: str, points: Mapping[str, Sequence[tuple[float, float]]],
                 x,
                 y,
                 s=size,
-                marker=_MARKERS[number % len(_MARKERS)],
-                color=COLOURS[number % len(COLOURS)],
+                **appearance(number),
                 linewidths=0,
                 alpha=0.8,
                 label=short(label),

@@ -1,14 +1,19 @@
-"""How every picture is made and written, and those of a training run, a tokenizer and annotation tracks."""
+"""How every picture is made and written, and those of a training run, a tokenizer and annotation tracks.
+
+Pictures are at most 7.2 inches wide, two columns of a journal, with letters of 7 points and more; colours
+can be told apart with any colour vision, and shapes or dashes differ too.
+"""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -27,12 +32,38 @@ _MOST_CURVES = 200
 _LARGEST = 1e30  # that an axis is drawn for
 
 
+WIDTH = 7.2  # inches, of two columns
+# The first three: Okabe and Ito 2008, Color Universal Design; its others are too light for lines on white
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#c46a9c", "#8d6be0", "#a8842a")
+_MARKERS = "oDs^vP"
+_STYLE: dict[Any, Any] = {  # whose keys matplotlib types as literals
+    "axes.prop_cycle": cycler(color=COLOURS),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "font.size": 8,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "text.parse_math": False,  # a label may be called $x$
+}
+printed = mpl.rc_context(_STYLE)  # decorates what draws a picture
+
+
+def appearance(number: int) -> dict[str, Any]:
+    """Colour and shape of the points of one kind of several, unlike for 36 of them."""
+    turn = number // len(COLOURS)
+    return {"color": COLOURS[number % len(COLOURS)], "marker": _MARKERS[(number + turn) % len(_MARKERS)]}
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure, in inches, that needs no display."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def save_figure(figure: Figure, *targets: Path, dpi: int = 110) -> None:
+def save_figure(figure: Figure, *targets: Path, dpi: int = 200) -> None:
     """Write a figure in the forms that the targets' endings name, PNG in `dpi`.
 
     Each file is whole or absent, and the same figure gives the same bytes.
@@ -43,6 +74,7 @@ def save_figure(figure: Figure, *targets: Path, dpi: int = 110) -> None:
             figure.savefig(beside, dpi=dpi, metadata=metadata)
 
 
+@printed
 def plot_training(metrics: Path, judgement: Judgement, target: Path, *, steps: int) -> None:
     """Draw loss and bits per base against the optimizer steps that were done.
 
@@ -54,20 +86,20 @@ def plot_training(metrics: Path, judgement: Judgement, target: Path, *, steps: i
     """
     curves = read_curves(metrics, steps=steps)
     nothing = Curve([], [])
-    figure = new_figure(10, 4)
+    figure = new_figure(WIDTH, 2.9)
     loss, bits = figure.subplots(1, 2)
     loss.plot(*curves.get("train_loss", nothing), color="0.7", linewidth=1, label="training")
     loss.plot(*curves.get("val_loss", nothing), color="C0", marker="o", markersize=3, label="validation")
-    loss.set(xlabel="optimizer step", ylabel="nats per masked token", title="Loss")
+    loss.set(xlabel="optimizer step", ylabel="loss (nats per masked token)")
     loss.legend()
     bits.plot(*curves.get("val_bits_per_base", nothing), color="C0", marker="o", markersize=3, label="model")
     bits.axhline(judgement.order0, color="0.4", linestyle="--", label="order-0 entropy")
     bits.axhline(judgement.two_sided, color="C1", linestyle="--", label="two-sided context model")
-    bits.set(xlabel="optimizer step", ylabel="bits per hidden base", title="Validation")
+    bits.set(xlabel="optimizer step", ylabel="validation (bits per hidden base)")
     bits.legend()
     for axes in (loss, bits):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    save_figure(figure, target, dpi=120)
+    save_figure(figure, target)
 
 
 class Curve(NamedTuple):
@@ -107,9 +139,10 @@ def read_curves(metrics: Path, *, steps: int | None) -> dict[str, Curve]:
     return curves
 
 
+@printed
 def plot_tokens(statistics: TokenStatistics, tokenizer: Tokenizer, title: str, target: Path) -> None:
     """Draw the lengths of a tokenizer's tokens, their frequencies by rank, and the most frequent ones."""
-    figure = new_figure(13, 4.5)
+    figure = new_figure(WIDTH, 3.4)
     figure.suptitle(title)
     lengths, ranks, frequent = figure.subplots(1, 3)
     used = np.flatnonzero(statistics.lengths)
@@ -131,19 +164,20 @@ def plot_tokens(statistics: TokenStatistics, tokenizer: Tokenizer, title: str, t
     top = top[statistics.counts[top] > 0]
     words = tokenizer.vocabulary()
     frequent.barh(np.arange(len(top)), statistics.counts[top] / statistics.num_known, color="C0")
-    frequent.set_yticks(np.arange(len(top)), [words[i] for i in top], fontsize=7, family="monospace")
+    frequent.set_yticks(np.arange(len(top)), [words[i] for i in top], fontsize=6, family="monospace")
     frequent.invert_yaxis()
     frequent.set(xlabel="share of tokens", title="Most frequent")
-    save_figure(figure, target, dpi=120)
+    save_figure(figure, target)
 
 
+@printed
 def plot_tracks(tracks: Mapping[str, JoinedTrack], target: Path) -> None:
     """Draw a panel a track: shares of classes or labels among the bases where they are known.
 
     Of several genomes bars are over all of them, and a dot is one.
     """
     heights = [max(_LEAST_INCHES, _ROW_INCHES * len(track.names) + 0.8) for track in tracks.values()]
-    figure = new_figure(8, sum(heights))
+    figure = new_figure(WIDTH, sum(heights))
     panels = figure.subplots(len(tracks), 1, height_ratios=heights, squeeze=False)[:, 0]
     for axes, (name, track) in zip(panels, tracks.items(), strict=True):
         statistics = track.statistics

@@ -9,44 +9,26 @@ network.
 
 from __future__ import annotations
 
-import base64
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dnalm import __version__
 from dnalm.console import stdout
-from dnalm.errors import escape_controls
-from dnalm.evaluation.charts import (
-    COLOURS,
-    INK,
-    MOST_POINTS,
-    Drawing,
-    Line,
-    Mark,
-    as_number,
-    curves_chart,
-    histogram,
-    look,
-    marks_chart,
-    tenths_chart,
-    with_interval,
-)
-from dnalm.evaluation.plots import Curve
-from dnalm.evaluation.run_files import FileTable, RunFiles, differences, read_runs
-from dnalm.evaluation.strata import FREQUENCY, SPECIES, WHOLE
+from dnalm.evaluation.charts import INK, MOST_POINTS, Line, as_number, curves_chart, look
+from dnalm.evaluation.page import MOST_CHARTS, Cell, Section, as_cell, by_run, cut_table, shown
+from dnalm.evaluation.plots import COLOURS, Curve
+from dnalm.evaluation.report_results import accuracy, bits, file_tables, maps, outputs, pictures, variants
+from dnalm.evaluation.run_files import RunFiles, differences, read_runs
 from dnalm.tables import readable, replace_text
 
 REPORT_FILE = "report.html"
 _TEMPLATE = "report.html.jinja"
-_MOST_LETTERS = 240  # of a cell
-_MOST_ROWS = 400  # of a table
-_MOST_CHARTS = 24  # of a section
 _WHAT_RAN = {
     "experiment": "experiment",
     "task": "task",
@@ -96,52 +78,32 @@ _TITLES = {
     "learning_rate": "Learning rate",
     "mask_rate": "Share of tokens hidden",
 }
-Cell = str | float | int | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A table of the page; the first cell of a row is its heading, numbers are shown in five digits."""
-
-    caption: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """A heading and what stands below it.
-
-    Attributes:
-        title: the heading.
-        text: a sentence below it.
-        tables: in order.
-        figures: after the tables.
-        legend: names of runs, their colour and dashes; empty for one run.
-        folded: whether tables are opened by a click.
-    """
-
-    title: str
-    text: str = ""
-    tables: Sequence[Table] = ()
-    figures: Sequence[Drawing] = ()
-    legend: Sequence[tuple[str, str, str]] = ()
-    folded: bool = False
 
 
 def write_report(folders: Sequence[Path], target: Path) -> Path:
-    """Write the page of runs, sweeps or benchmarks.
+    """Write the page of what commands have left in folders.
 
     Args:
-        folders: what they have left.
+        folders: of runs, sweeps, benchmarks and other outputs.
         target: the file, replaced if it is there.
 
     Raises:
-        DataError: REPORT-01, a folder is no run.
+        DataError: REPORT-01, a folder holds nothing of ours.
     """
     runs, notes = read_runs(folders)
-    replace_text(target, report_page(runs, notes))
+    replace_text(target, report_page(runs, notes, links=_links(runs, target)))
     return target
+
+
+def _links(runs: Sequence[RunFiles], target: Path) -> dict[str, str]:
+    """By name, the page of each run that lies below the target's folder, relative to it."""
+    above = target.parent.resolve()
+    pages = {run.name: run.path.resolve() / REPORT_FILE for run in runs}
+    return {
+        name: quote(page.relative_to(above).as_posix())
+        for name, page in pages.items()
+        if page.is_relative_to(above) and page.parent != above and page.is_file()
+    }
 
 
 def leave_report(folder: Path) -> None:
@@ -149,12 +111,15 @@ def leave_report(folder: Path) -> None:
     stdout.print(f"report: {write_report([folder], folder / REPORT_FILE)}")
 
 
-def report_page(runs: Sequence[RunFiles], notes: Sequence[str] = ()) -> str:
+def report_page(
+    runs: Sequence[RunFiles], notes: Sequence[str] = (), *, links: Mapping[str, str] | None = None
+) -> str:
     """The page as text.
 
     Args:
         runs: to stand side by side, at least one.
         notes: sentences for its head.
+        links: where pages of the runs lie, relative to this one, by the run's name.
     """
     environment = Environment(
         autoescape=True,
@@ -162,18 +127,20 @@ def report_page(runs: Sequence[RunFiles], notes: Sequence[str] = ()) -> str:
         trim_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"shown": _shown, "readable": readable, "exactly": repr}
+    environment.filters |= {"shown": shown, "readable": readable, "exactly": repr}
     sections = [
         _what_ran(runs),
         _differences(runs),
         *_curves(runs),
-        _bits(runs),
-        _accuracy(runs),
+        bits(runs),
+        accuracy(runs),
         _objectives(runs),
         _tasks(runs),
-        _file_tables(runs),
-        _variants(runs),
-        _pictures(runs),
+        file_tables(runs),
+        outputs(runs),
+        variants(runs),
+        maps(runs),
+        pictures(runs),
         _speed(runs),
         _provenance(runs),
         _configs(runs),
@@ -185,45 +152,17 @@ def report_page(runs: Sequence[RunFiles], notes: Sequence[str] = ()) -> str:
         num_runs=len(runs),
         notes=[*notes, *(f"{run.name}: {note}" for run in runs for note in run.notes)],
         sections=[each for each in sections if each.tables or each.figures],
+        links=links or {},
     )
-
-
-def _shown(value: object) -> str:
-    """A text of a file as the page shows it: nothing invisible, cut; a dash where there is nothing."""
-    if value is None or value == "":
-        return "\N{EN DASH}"
-    text = str(value)
-    cut = "…" if len(text) > _MOST_LETTERS else ""
-    return escape_controls(text[:_MOST_LETTERS]) + cut
-
-
-def _cell(value: object) -> Cell:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, int | float | None) else str(value)
 
 
 def _side_by_side(runs: Sequence[RunFiles], labels: Mapping[str, str]) -> list[Sequence[Cell]]:
     """A row for each plain figure of `summary.json` that a run has, a column for each run."""
     return [
-        [label, *(_cell(run.summary.get(key)) for run in runs)]
+        [label, *(as_cell(run.summary.get(key)) for run in runs)]
         for key, label in labels.items()
         if any(key in run.summary and not isinstance(run.summary[key], dict | list) for run in runs)
     ]
-
-
-def _table(caption: str, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:
-    cut = f"; the first {_MOST_ROWS} of {len(rows):,} rows" if len(rows) > _MOST_ROWS else ""
-    return Table(caption=caption + cut, header=header, rows=rows[:_MOST_ROWS])
-
-
-def _by_run(runs: Sequence[RunFiles], table: Table) -> Table:
-    """A table whose first column is the run, without that column where there is one run."""
-    if len(runs) > 1:
-        return table
-    return Table(caption=table.caption, header=table.header[1:], rows=[row[1:] for row in table.rows])
 
 
 def _names(runs: Sequence[RunFiles]) -> list[str]:
@@ -235,13 +174,13 @@ def _what_ran(runs: Sequence[RunFiles]) -> Section:
     others = {key: key for run in runs for key in run.summary if key not in known}
     rows: list[Sequence[Cell]] = [["command", *(run.command or "unknown" for run in runs)]]
     rows += _side_by_side(runs, {**_WHAT_RAN, **others})
-    rows.append(["seed", *(_cell(run.summary.get("seed", run.config.get("seed"))) for run in runs)])
-    return Section(title="What ran", tables=[_table("From summary.json", ["", *_names(runs)], rows)])
+    rows.append(["seed", *(as_cell(run.summary.get("seed", run.config.get("seed"))) for run in runs)])
+    return Section(title="What ran", tables=[cut_table("From summary.json", ["", *_names(runs)], rows)])
 
 
 def _speed(runs: Sequence[RunFiles]) -> Section:
     rows = _side_by_side(runs, _SPEED)
-    tables = [_table("From summary.json", ["", *_names(runs)], rows)] if rows else []
+    tables = [cut_table("From summary.json", ["", *_names(runs)], rows)] if rows else []
     return Section(title="Throughput, waits and memory", tables=tables)
 
 
@@ -261,7 +200,7 @@ def _differences(runs: Sequence[RunFiles]) -> Section:
             caption = f"{command or 'unknown command'}: {len(rows)} keys differ" if rows else (
                 f"{command or 'unknown command'}: no key differs"
             )  # fmt: skip
-            tables.append(_table(caption, ["key", *_names(group)], rows))
+            tables.append(cut_table(caption, ["key", *_names(group)], rows))
     return Section(
         title="What differs in the configs",
         text="Values are JSON; run.* (name and place of the folder) is left out; all else is the same.",
@@ -271,7 +210,9 @@ def _differences(runs: Sequence[RunFiles]) -> Section:
 
 def _configs(runs: Sequence[RunFiles]) -> Section:
     tables = [
-        _table(f"{run.name}: config.yaml, {len(run.config)} values", ["key", "value"], [*run.config.items()])
+        cut_table(
+            f"{run.name}: config.yaml, {len(run.config)} values", ["key", "value"], [*run.config.items()]
+        )
         for run in runs
         if run.config
     ]
@@ -291,12 +232,12 @@ def _provenance(runs: Sequence[RunFiles]) -> Section:
             else:
                 parts = {name: value}
             for key, each in parts.items():
-                rows.setdefault(key.removeprefix("versions "), {})[run.name] = _cell(each)
+                rows.setdefault(key.removeprefix("versions "), {})[run.name] = as_cell(each)
         for genome in genomes if isinstance(genomes, list) else ():
             if isinstance(genome, dict):
                 key = f"genome {genome.get('name')}, {readable(genome.get('num_bases'))} bases, sha256"
                 rows.setdefault(key, {})[run.name] = str(genome.get("sha256"))
-    table = _table(
+    table = cut_table(
         "From dnalm.yaml of the model directory and summary.json",
         ["", *_names(runs)],
         [[key, *(values.get(run.name) for run in runs)] for key, values in rows.items()],
@@ -306,131 +247,6 @@ def _provenance(runs: Sequence[RunFiles]) -> Section:
 
 def _if_mapping(summary: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: summary[name] for name in names if isinstance(summary.get(name), dict)}
-
-
-def _bits(runs: Sequence[RunFiles]) -> Section:
-    """Bits per base of each run and of its parts: species, regions, repeats, tokens by frequency."""
-    rows: list[Sequence[Cell]] = []
-    figures = []
-    for run in runs:
-        parts = run.strata or _of_summary(run.summary)
-        rows += [[run.name, *(_cell(part.get(key)) for key in _BITS)] for part in parts]
-        for group, mine in _by_group(parts).items():
-            marks = [
-                with_interval(str(part["stratum"]), kind, part.get(key), part.get(f"{key}_se"))
-                for part in mine
-                for key, kind in _MODELS.items()
-            ]
-            title = f"{run.name}: bits per base by {group}"
-            if group == FREQUENCY:
-                figures.append(tenths_chart(title, marks, ylabel="bits per base"))
-            else:
-                figures.append(marks_chart(title, marks, xlabel="bits per base"))
-    header = ["run", *_BITS.values()]
-    caption = "Bits per base, of the model and of count models at the same hidden bases of validation windows"
-    return Section(
-        title="Bits per base",
-        text="Less is better; a difference below 0 says that the model beats the two-sided context model. "
-        "Standard errors are over windows, and bars are 95 % intervals by them; of fewer than 30 windows "
-        "they are no verdict.",
-        tables=[_by_run(runs, _table(caption, header, rows))] if rows else [],
-        figures=figures[:_MOST_CHARTS],
-    )
-
-
-_MODELS = {
-    "bits_per_base": "model",
-    "two_sided_bits": "two-sided context model",
-    "order0_bits": "order-0 entropy",
-}
-_BITS = {
-    "group": "by",
-    "stratum": "part",
-    "about": "which is",
-    "hidden_bases": "hidden bases",
-    "windows": "windows",
-    "bits_per_base": "model",
-    "bits_per_base_se": "its standard error",
-    "order0_bits": "order-0 entropy",
-    "two_sided_bits": "two-sided context model",
-    "over_two_sided": "model less two-sided",
-    "over_two_sided_se": "its standard error",
-}
-
-
-def _by_group(parts: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """The parts of each division, the whole left out."""
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for part in parts:
-        if part["group"] != WHOLE:
-            groups.setdefault(str(part["group"]), []).append(part)
-    return groups
-
-
-def _of_summary(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The parts of a run that has no `strata.csv`: the whole, and species."""
-    species = summary.get("species")
-    named = {(WHOLE, WHOLE): summary}
-    named |= {(SPECIES, str(name)): of for name, of in species.items()} if isinstance(species, dict) else {}
-    parts = []
-    for (group, stratum), found in named.items():
-        if isinstance(found, dict) and "val_bits_per_base" in found:
-            over = found.get("over_two_sided")
-            over = over if isinstance(over, dict) else {}
-            parts.append(
-                {
-                    "group": group,
-                    "stratum": stratum,
-                    "hidden_bases": found.get("hidden_bases"),
-                    "windows": over.get("windows"),
-                    "bits_per_base": found["val_bits_per_base"],
-                    "order0_bits": found.get("baseline_order0_bits"),
-                    "two_sided_bits": found.get("baseline_two_sided_bits"),
-                    "over_two_sided": over.get("mean"),
-                    "over_two_sided_se": over.get("standard_error"),
-                }
-            )
-    return parts
-
-
-def _accuracy(runs: Sequence[RunFiles]) -> Section:
-    """How often the model ranks a masked token first, by how frequent the token is."""
-    rows: list[Sequence[Cell]] = []
-    figures = []
-    for run in runs:
-        parts = [part for part in run.strata if part.get("masked_tokens")]
-        rows += [[run.name, *(_cell(part.get(key)) for key in _ACCURACY)] for part in parts]
-        marks = [
-            with_interval(str(part["stratum"]), kind, part.get(key), part.get(f"{key}_se"))
-            for part in parts
-            if part["group"] == FREQUENCY
-            for key, kind in (
-                ("accuracy", "model"),
-                ("most_frequent_accuracy", "always the most frequent token"),
-            )
-        ]
-        if marks:
-            title = f"{run.name}: accuracy by token frequency"
-            figures.append(tenths_chart(title, marks, ylabel="share ranked first"))
-    caption = "Masked tokens of validation windows whose id is ranked first"
-    return Section(
-        title="Accuracy by token frequency",
-        text="Tokens by their frequency in the training text, in tenths of its tokens from the rarest; bars "
-        "are 95 % intervals over windows.",
-        tables=[_by_run(runs, _table(caption, ["run", *_ACCURACY.values()], rows))] if rows else [],
-        figures=figures[:_MOST_CHARTS],
-    )
-
-
-_ACCURACY = {
-    "stratum": "tenth",
-    "about": "which is",
-    "masked_tokens": "masked tokens",
-    "accuracy": "accuracy",
-    "accuracy_se": "its standard error",
-    "most_frequent_accuracy": "always the most frequent token",
-    "most_frequent_accuracy_se": "its standard error",
-}
 
 
 def _objectives(runs: Sequence[RunFiles]) -> Section:
@@ -443,10 +259,10 @@ def _objectives(runs: Sequence[RunFiles]) -> Section:
             of = _if_mapping(found, "model", "baseline")
             for metric, value in of.get("model", {}).items():
                 beside = of.get("baseline", {}).get(metric)
-                figures = (_cell(value), _cell(beside), _cell(found.get("baseline_name")))
-                rows.append([run.name, name, metric, *figures, _cell(found.get("targets"))])
+                figures = (as_cell(value), as_cell(beside), as_cell(found.get("baseline_name")))
+                rows.append([run.name, name, metric, *figures, as_cell(found.get("targets"))])
     header = ["run", "objective", "figure", "model", "baseline", "the baseline is", "validation targets"]
-    tables = [_by_run(runs, _table("Of the validation, from summary.json", header, rows))] if rows else []
+    tables = [by_run(runs, cut_table("Of the validation, from summary.json", header, rows))] if rows else []
     return Section(title="Objectives on tracks", tables=tables)
 
 
@@ -461,98 +277,20 @@ def _tasks(runs: Sequence[RunFiles]) -> Section:
             interval = intervals.get("intervals", {}).get(metric)
             low, high = interval if isinstance(interval, list) and len(interval) == 2 else (None, None)
             declared = " (declared)" if metric == run.summary.get("metric") else ""
-            task = _cell(run.summary.get("task"))
+            task = as_cell(run.summary.get("task"))
             numbers = (found.get("val", {}).get(metric), value, low, high)
-            figures.append([run.name, task, f"{metric}{declared}", *map(_cell, numbers)])
+            figures.append([run.name, task, f"{metric}{declared}", *map(as_cell, numbers)])
         for part, number in found.get("rows", {}).items():
-            sizes.append([run.name, part, _cell(number), _cell(found.get("data", {}).get(part))])
+            sizes.append([run.name, part, as_cell(number), as_cell(found.get("data", {}).get(part))])
     tables = []
     if figures:
         header = ["run", "task", "metric", "validation", "test", "95 % from", "to"]
         caption = "Figures of the task; intervals by the bootstrap over the test set"
-        tables.append(_by_run(runs, _table(caption, header, figures)))
+        tables.append(by_run(runs, cut_table(caption, header, figures)))
     if sizes:
         header = ["run", "part", "rows", "checksum"]
-        tables.append(_by_run(runs, _table("Rows and their checksums", header, sizes)))
+        tables.append(by_run(runs, cut_table("Rows and their checksums", header, sizes)))
     return Section(title="Labelled tasks", tables=tables)
-
-
-def _file_tables(runs: Sequence[RunFiles]) -> Section:
-    tables = [
-        Table(caption=f"{run.name}: {_describe(table)}", header=table.header, rows=table.rows)
-        for run in runs
-        for table in run.tables
-    ]
-    return Section(title="Tables", tables=tables)
-
-
-def _describe(table: FileTable) -> str:
-    is_cut = table.num_rows > len(table.rows)
-    cut = f"; the first {len(table.rows)} of {table.num_rows:,} rows" if is_cut else ""
-    return f"{table.about}, {table.name}{cut}"
-
-
-def _variants(runs: Sequence[RunFiles]) -> Section:
-    """Scored variants: how well scores rank labels, and how scores are distributed."""
-    tables, figures = [], []
-    for run in runs:
-        for scored in run.scored:
-            if scored.evaluation:
-                header = list(dict.fromkeys(name for row in scored.evaluation for name in row))
-                rows = [[_cell(row.get(name)) for name in header] for row in scored.evaluation]
-                tables.append(_table(f"{run.name}: {scored.name}, scores against labels", header, rows))
-                figures += _ranking_charts(f"{run.name}: {scored.name}", scored.evaluation)
-            figures += [
-                histogram(
-                    f"{run.name}: {scored.name}, {name} of {len(values):,} alleles",
-                    values,
-                    xlabel=name,
-                    ylabel="alleles",
-                )
-                for name, values in scored.scores.items()
-            ]
-    return Section(title="Variants", tables=tables, figures=figures[:_MOST_CHARTS])
-
-
-def _ranking_charts(name: str, rows: Sequence[Mapping[str, Any]]) -> list[Drawing]:
-    """A chart for each figure that has an interval: a row for each group of alleles, a point a score."""
-    figures = dict.fromkeys(key for row in rows for key in row if f"{key}_low" in row)
-    return [
-        marks_chart(
-            f"{name}, {figure.replace('_', ' ')} with 95 % intervals",
-            [
-                Mark(
-                    str(row.get("group", "all")),
-                    str(row.get("score", "")),
-                    *(as_number(row.get(key)) for key in (figure, f"{figure}_low", f"{figure}_high")),
-                )
-                for row in rows
-                if figure in row
-            ],
-            xlabel=_RANKINGS.get(figure, figure.replace("_", " ")),
-        )
-        for figure in figures
-    ]
-
-
-_RANKINGS = {
-    "auroc": "area under the ROC curve (0.5: chance)",
-    "auprc": "area under the precision-recall curve",
-    "spearman": "Spearman correlation with the label",
-    "spearman_of_sizes": "Spearman correlation of absolute values",
-}
-
-
-def _pictures(runs: Sequence[RunFiles]) -> Section:
-    figures = [
-        Drawing(
-            caption=f"{run.name}: {name}",
-            source=f"data:image/png;base64,{base64.b64encode(content).decode()}",
-        )
-        for run in runs
-        for name, content in run.pictures.items()
-    ]
-    return Section(title="Pictures of the run", figures=figures[:_MOST_CHARTS])
 
 
 def _curves(runs: Sequence[RunFiles]) -> list[Section]:
@@ -562,9 +300,9 @@ def _curves(runs: Sequence[RunFiles]) -> list[Section]:
         charts = _charts(group)
         figures = [
             curves_chart(title, lines, unit=_UNITS.get(title, title.removesuffix(" by genome")))
-            for title, lines in itertools.islice(charts.items(), _MOST_CHARTS)
+            for title, lines in itertools.islice(charts.items(), MOST_CHARTS)
         ]
-        more = f" {len(charts) - _MOST_CHARTS} more are in metrics.csv." if len(charts) > _MOST_CHARTS else ""
+        more = f" {len(charts) - MOST_CHARTS} more are in metrics.csv." if len(charts) > MOST_CHARTS else ""
         longest = max(len(curve.steps) for run in group for curve in run.curves.values())
         cut = (
             f" Of more than {MOST_POINTS} values means of pieces are drawn." if longest > MOST_POINTS else ""

@@ -23,18 +23,27 @@ from dnalm.tables import unharmed
 
 MOST_RUNS = 24  # of a page
 _MOST_FILE_BYTES = 64 << 20  # of metrics and tables
-_MOST_PICTURE_BYTES = 1 << 20
+_MOST_PICTURE_BYTES = 2 << 20
 _MOST_PICTURES = 8
 _MOST_ROWS, _MOST_COLUMNS = 300, 40  # of a table
 _MOST_SCORED = 100_000  # rows of a table of variants
 _LEDGER = "sweep.jsonl"
+BENCHMARK, MAP = "benchmark.csv", "map.csv"
 _TABLES = {
-    "benchmark.csv": "results of the benchmark",
-    "table.csv": "jobs of the sweep",
+    BENCHMARK: "results of the benchmark",
+    "table.csv": "jobs of the sweep, or what was compared",
     "clusters.csv": "clusters against labels",
+    "found.tsv": "motifs that the model knows, and the nearest known ones",
+    "sites.tsv": "what the model knows at places of known motifs",
+    "heads.tsv": "what attention heads look at",
 }
 _OF_BENCHMARK = ("task", "metric", "model", "from", "mean", "low", "high", "seeds", "error")
-_DRAWN = ("loss.png",)  # whose curves the page draws itself
+_DRAWN = {  # pictures that the page draws itself, and from what
+    "loss.png": "metrics.csv",
+    "clusters.png": MAP,
+    "tasks.png": BENCHMARK,
+}
+_MOST_MAPPED, _MOST_LABELS = 2_000, 12  # points of a map, and labels
 _PNG = b"\x89PNG\r\n\x1a\n"
 Part = TypeVar("Part")
 
@@ -75,7 +84,7 @@ class ScoredTable:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFiles:
-    """A run, or the folder of a sweep or a benchmark.
+    """A run, or the folder of a sweep, a benchmark or another output.
 
     Attributes:
         name: of the folder.
@@ -88,6 +97,8 @@ class RunFiles:
         strata: rows of `strata.csv`.
         tables: that are there.
         scored: tables of variants.
+        outputs: what `<file>.summary.json` says of each file.
+        maps: points of `map.csv` by label, by what was embedded and how it was flattened.
         pictures: PNG files by name.
         notes: what is absent or unreadable, a sentence each.
     """
@@ -102,21 +113,23 @@ class RunFiles:
     strata: Sequence[Mapping[str, str | float]] = ()
     tables: Sequence[FileTable] = ()
     scored: Sequence[ScoredTable] = ()
+    outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    maps: Mapping[tuple[str, str], Mapping[str, Sequence[tuple[float, float]]]] = field(default_factory=dict)
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
 
 def read_runs(folders: Sequence[Path]) -> tuple[list[RunFiles], list[str]]:
-    """Read runs, and of a sweep or benchmark the folder and its jobs.
+    """Read runs and other outputs, and of a sweep or benchmark the folder and its jobs.
 
     Args:
-        folders: of runs, sweeps and benchmarks.
+        folders: of runs, sweeps, benchmarks and other outputs.
 
     Returns:
         The first 24 of them, of unlike names, and a sentence about those that were left out.
 
     Raises:
-        DataError: REPORT-01, a folder is no run.
+        DataError: REPORT-01, a folder holds nothing of ours.
     """
     found: list[Path] = []
     for folder in folders:
@@ -135,18 +148,24 @@ def _jobs(folder: Path) -> list[Path]:
 
 def _read_run(folder: Path, others: Sequence[Path]) -> RunFiles:
     is_sweep = (folder / _LEDGER).is_file()
-    if not is_sweep and not any((folder / name).is_file() for name in ("config.yaml", "summary.json")):
+    is_run = is_sweep or any((folder / name).is_file() for name in ("config.yaml", "summary.json"))
+    parts = _Parts(folder)
+    beside = parts.names(f"*{_OF_FILE}")
+    if not is_run and not beside:
         raise DataError(
             "REPORT-01",
             where=str(folder),
-            found="neither config.yaml nor summary.json" if folder.is_dir() else "no folder",
-            expected="the folder of a run, a sweep or a benchmark",
+            found="neither config.yaml nor a summary.json" if folder.is_dir() else "no folder",
+            expected="the folder of a run, a sweep or a benchmark, or one that dnalm has written a file into",
             fix="name one that dnalm has written, such as dnalm report runs/first",
         )
-    parts = _Parts(folder)
-    config = parts.read("config.yaml", lambda path: read_small(path, "yaml"), is_expected=not is_sweep) or {}
-    summary = parts.read("summary.json", lambda path: read_small(path, "json")) or {}
-    command = _command(config)
+    config = parts.read(
+        "config.yaml", lambda path: read_small(path, "yaml"), is_expected=not is_sweep and is_run
+    )
+    summary = parts.read("summary.json", lambda path: read_small(path, "json"), is_expected=is_run) or {}
+    files = {name: parts.read(name, lambda path: read_small(path, "json")) for name in beside}
+    outputs = {name.removesuffix(_OF_FILE): found for name, found in files.items() if found}
+    command = _command(config or next((found.get("config") for found in outputs.values()), None))
     trains = command in ("pretrain", "finetune")
     steps = summary.get("steps_done", summary.get("steps"))
     whole = steps if isinstance(steps, int) else None
@@ -154,23 +173,29 @@ def _read_run(folder: Path, others: Sequence[Path]) -> RunFiles:
     tables = [
         parts.read(name, partial(_table, about=about), is_expected=False) for name, about in _TABLES.items()
     ]
-    scored = [parts.read(name, _scored) for name in parts.names("*.summary.json")]
-    pictures = {name: parts.read(name, _picture) for name in parts.names("*.png") if name not in _DRAWN}
+    scored = [parts.read(name, _scored) for name in beside]
+    drawn = [name for name, source in _DRAWN.items() if (folder / source).is_file()]
+    pictures = {name: parts.read(name, _picture) for name in parts.names("*.png") if name not in drawn}
     is_alone = sum(other.name == folder.name for other in others) == 1
     return RunFiles(
         name=folder.resolve().name if is_alone else str(folder),
         path=folder,
         command=command or ("sweep" if is_sweep else ""),
-        config=flattened(config),
+        config=flattened(config or {}),
         summary=summary,
         curves=parts.read("metrics.csv", partial(_curves, steps=whole), is_expected=trains) or {},
         strata=parts.read(STRATA_FILE, _strata, is_expected=False) or [],
         provenance=parts.read(model, read_provenance, is_expected=trains) or {},
         tables=[table for table in tables if table],
         scored=[table for table in scored if table],
+        outputs=outputs,
+        maps=parts.read(MAP, _maps, is_expected=False) or {},
         pictures={name: content for name, content in pictures.items() if content},
         notes=parts.notes,
     )
+
+
+_OF_FILE = ".summary.json"  # beside a file that a command has written
 
 
 class _Parts:
@@ -203,9 +228,9 @@ class _Parts:
         return None
 
 
-def _command(config: Mapping[str, Any]) -> str:
+def _command(config: object) -> str:
     """`pretrain` of `dnalm.commands.pretrain.PretrainCommand`."""
-    parts = str(config.get("_target_", "")).split(".")
+    parts = str(config.get("_target_", "")).split(".") if isinstance(config, Mapping) else []
     return parts[2] if parts[:2] == ["dnalm", "commands"] and len(parts) > 3 else ""
 
 
@@ -242,9 +267,9 @@ def _picture(path: Path) -> bytes:
 def _table(path: Path, *, about: str) -> FileTable:
     _require_small(path, _MOST_FILE_BYTES)
     with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.reader(file)
+        rows = csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
         header = next(rows, [])
-        wanted = [n for n, name in enumerate(header) if path.stem != "benchmark" or name in _OF_BENCHMARK]
+        wanted = [n for n, name in enumerate(header) if path.name != BENCHMARK or name in _OF_BENCHMARK]
         wanted = wanted[:_MOST_COLUMNS]
         kept = [
             [unharmed(row[n]) if n < len(row) else "" for n in wanted]
@@ -270,6 +295,23 @@ def _strata(path: Path) -> list[dict[str, str | float]]:
         }
         for row in rows
     ]
+
+
+def _maps(path: Path) -> dict[tuple[str, str], dict[str, list[tuple[float, float]]]]:
+    """Points of each map, evenly thinned; labels beyond the twelfth are "other"."""
+    _require_small(path, _MOST_FILE_BYTES)
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [
+            (row["vectors"], row["method"], row["label"], row["x"], row["y"]) for row in csv.DictReader(file)
+        ]
+    labels = list(dict.fromkeys(unharmed(label) for _, _, label, _, _ in rows))[:_MOST_LABELS]
+    each = max(1, len(rows) // max(1, len({row[:2] for row in rows})))
+    found: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = {}
+    for vectors, method, label, x, y in rows[:: -(-each // _MOST_MAPPED)]:
+        name = unharmed(label) if unharmed(label) in labels else "other"
+        points = found.setdefault((unharmed(vectors), unharmed(method)), {})
+        points.setdefault(name, []).append((float(x), float(y)))
+    return found
 
 
 def _scored(path: Path) -> ScoredTable | None:

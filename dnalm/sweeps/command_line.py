@@ -19,6 +19,7 @@ from dnalm.compose.check import check
 from dnalm.compose.neighbours import root_of
 from dnalm.errors import ConfigError
 from dnalm.grants import key_of, program
+from dnalm.paths import quoted
 from dnalm.sweeps.launchers import Launcher
 from dnalm.sweeps.results import Job, Ledger, SweepFolder, assign, job_id, program_job, short_hash
 from dnalm.sweeps.search import Axis, read_axes
@@ -64,15 +65,19 @@ class Plan:
         return yaml.safe_dump(content, sort_keys=False, width=1000)
 
     def run(self) -> int:
-        """Run the sweep; the exit code of the program."""
+        """Run the sweep and write its page; the exit code of the program."""
         words = [*self.shared, *(f"{axis.key}={axis.values or axis.interval}" for axis in self.axes)]
+        name = f"{self.command.replace(' ', '_')}-{short_hash(self.command, words)}"
         given = {
-            "name": f"{self.command.replace(' ', '_')}-{short_hash(self.command, words)}",
+            "name": name,
             "axes": self.axes,
             "make_job": self.make_job,
             "check": self.wrong_with,
         }
         code: int = run_command(self.settings, command="sweep", given=given)
+        folder = self.settings["sweep"].get("dir") or Path("sweeps") / name
+        report = read_config("report", [f"runs=[{quoted(str(folder))}]"])
+        run_command(report, command="report", given={"config": report})
         return code
 
 

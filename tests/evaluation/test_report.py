@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import pytest
@@ -72,7 +73,21 @@ ALLOWED = {
         "a",
     ),
     *("ul", "li", "table", "caption", "thead", "tbody", "tr", "th", "td", "data", "details", "summary"),
-    *("figure", "figcaption", "img", "svg", "g", "path", "rect", "line", "text", "defs", "clippath", "use"),
+    *(
+        "figure",
+        "figcaption",
+        "img",
+        "svg",
+        "g",
+        "path",
+        "rect",
+        "line",
+        "text",
+        "defs",
+        "clippath",
+        "use",
+        "image",
+    ),
 }
 
 
@@ -291,14 +306,93 @@ def test_a_sweep_stands_for_its_jobs_and_shows_its_table(tmp_path: Path) -> None
     assert notes == []
 
 
+def test_the_page_of_a_sweep_leads_to_those_of_its_jobs(tmp_path: Path) -> None:
+    jobs = [make_run(tmp_path / "sweep" / name) for name in ("lr=1 [a]", "lr=2")]
+    (tmp_path / "sweep/sweep.jsonl").touch()
+    write_report(jobs[:1], jobs[0] / "report.html")
+    page = Page(write_report([tmp_path / "sweep"], tmp_path / "sweep/report.html").read_text())
+    places = [value or "" for key, value in page.attributes if key == "href"]
+    assert {place for place in places if not place.startswith("#")} == {"lr%3D1%20%5Ba%5D/report.html"}
+    assert (tmp_path / "sweep" / unquote(places[-1])).is_file()
+    elsewhere = Page(write_report([tmp_path / "sweep"], jobs[1] / "page.html").read_text())
+    assert all((value or "").startswith("#") for key, value in elsewhere.attributes if key == "href")
+
+
+STRATA = """group,stratum,about,hidden_bases,windows,bits_per_base,bits_per_base_se,order0_bits,\
+order0_bits_se,two_sided_bits,two_sided_bits_se,over_two_sided,over_two_sided_se,masked_tokens,accuracy,accuracy_se
+all,all,,9000,400,1.91,0.01,1.99,0.01,1.93,0.01,-0.02,0.01,30000,0.0123456,0.001
+region,CDS,,4000,200,1.95,,2.0,0.01,1.96,0.01,-0.01,0.01,0,,
+region,<b>intron,,5000,200,1.87,0.01,1.98,0.01,1.9,0.01,-0.03,0.01,0,,
+token frequency,1,rare ones,4500,300,1.99,0.01,2.0,0.01,2.01,0.01,-0.02,0.01,15000,0.001,0.0005
+token frequency,10,frequent ones,4500,300,1.83,0.01,1.9,0.01,1.8765432,0.01,-0.02,0.01,15000,0.0234567,0.001
+token frequency,none,not a tenth,0,0,,,,,,,,,0,,
+""".replace("\\\n", "")
+
+
+def test_bits_and_accuracy_by_part_are_those_of_the_table(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "first")
+    (run / "strata.csv").write_text(STRATA)
+    page = Page(page_of(run))
+    assert {1.8765432, 0.0123456, 0.0234567, 15_000.0} <= page.numbers
+    assert "<b>intron" in page.text
+    for caption in (
+        "bits per base by region",
+        "bits per base by token frequency",
+        "accuracy by token frequency",
+    ):
+        assert f"first: {caption}" in page.text
+    (run / "strata.csv").write_text(STRATA.replace("1.8765432", "much"))
+    assert "first: strata.csv cannot be read: could not convert string to float" in page_of(run)
+
+
+def test_points_of_a_map_are_drawn_by_label_in_place_of_the_picture(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "first")
+    (run / "clusters.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    rows = [f"model,{method},{n % 7},{n % 5},label {n % 3}" for method in ("pca", "umap") for n in range(90)]
+    (run / "map.csv").write_text("\n".join(["vectors,method,x,y,label", *rows]))
+    ((read,), _) = read_runs([run])
+    assert {key: {label: len(at) for label, at in of.items()} for key, of in read.maps.items()} == {
+        ("model", method): {f"label {n}": 30 for n in range(3)} for method in ("pca", "umap")
+    }
+    text = page_of(run)
+    assert [f"first: model, {method}" in text for method in ("PCA", "UMAP")] == [True, True]
+    assert "clusters.png" not in text
+
+
+def test_a_benchmark_has_one_axis_for_all_tasks_of_a_metric(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "bench")
+    pairs = [(task, model, n) for task in ("x", "y") for model, n in (("one", 4), ("two", 6))]
+    lines = [f"{task},mcc,{model},ours,0.{n},0.{n - 1},0.{n + 1},1 2 3," for task, model, n in pairs]
+    header = "task,metric,model,from,mean,low,high,seeds,error"
+    (folder / "benchmark.csv").write_text("\n".join([header, *lines, "x,mcc,paper,a.csv,0.9,,,,"]))
+    charts = re.findall(r"<figcaption>(bench: mcc[^<]*)", page_of(folder))
+    assert charts == ["bench: mcc on the test sets, with 95 % intervals"]
+
+
+@pytest.mark.parametrize("command", ["predict.predict", "embed.embed"])
+def test_a_folder_that_holds_but_a_file_and_its_summary_has_a_page(tmp_path: Path, command: str) -> None:
+    about = {"out": "x.tsv", "sequences": 12_345, "counts": {"promoter": 678}, "config": {
+        "_target_": f"dnalm.commands.{command}"}}  # fmt: skip
+    (tmp_path / "x.tsv.summary.json").write_text(json.dumps(about))
+    (run,), _ = read_runs([tmp_path])
+    assert run.command == command.partition(".")[0]
+    assert run.notes == []
+    page = Page(report_page([run]))
+    assert {12_345.0, 678.0} <= page.numbers
+    assert "counts.promoter" in page.text
+    assert "_target_" not in page.text
+
+
 def test_scored_variants_show_figures_and_a_distribution(tmp_path: Path) -> None:
     run = make_run(tmp_path / "first")
     (run / "scored.tsv").write_text("chrom\tllr\tskipped\nchr1\t-1.5\t\nchr1\t\tmismatch\nchr1\t2.5\t\n")
-    about = {"scores": ["llr"], "evaluation": [{"score": "llr", "auroc": 0.7123456}]}
+    figures = {"score": "llr", "auroc": 0.7123456, "auroc_low": 0.6, "auroc_high": 0.8}
+    about = {"scores": ["llr"], "evaluation": [figures]}
     (run / "scored.tsv.summary.json").write_text(json.dumps(about))
     page = Page(page_of(run))
     assert 0.7123456 in page.numbers
     assert "scored.tsv, llr of 2 alleles" in page.text
+    assert "scored.tsv, auroc with 95 % intervals" in page.text
 
 
 def test_plain_words_are_folders_whatever_letters_they_have() -> None:

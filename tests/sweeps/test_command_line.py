@@ -126,6 +126,8 @@ def test_two_real_jobs_leave_two_runs_and_a_table(tmp_path: Path, capsys: pytest
         assert config["optim"]["lr"] == float(record.overrides["optim.lr"])
         assert not {"sweep", "launcher", "hparams_search"} & set(config)
     assert (folder / "plot.png").exists()
+    page = (folder / "report.html").read_text()
+    assert all(f'href="{job}/report.html"' in page for job in last)
     assert json.loads((folder / "summary.json").read_text())["best"] in last
     code, out, errors = run(capsys, "pretrain", "-m", *words)
     assert (code, errors) == (0, "")

@@ -28,7 +28,8 @@ from sklearn.metrics import adjusted_rand_score, silhouette_samples
 from sklearn.preprocessing import StandardScaler
 
 from dnalm.errors import DataError
-from dnalm.evaluation.plots import new_figure, save_figure
+from dnalm.evaluation.plots import WIDTH, appearance, new_figure, printed, save_figure
+from dnalm.tables import table_writer
 
 Floats = npt.NDArray[np.floating[Any]]
 _STARTS, _MOST_ROWS = 10, 20_000  # of k-means; silhouettes need a distance of each pair
@@ -110,26 +111,60 @@ def plane(vectors: Floats, *, seed: int, method: str) -> Floats:
     return drawn
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Map:
+    """Vectors on a plane.
+
+    Attributes:
+        space: what was embedded.
+        method: `pca` or `umap`.
+        places: (R, 2).
+    """
+
+    space: str
+    method: str
+    places: Floats
+
+
+def draw_maps(spaces: Mapping[str, Floats], *, seed: int) -> list[Map]:
+    """PCA and UMAP of each space's vectors (R, D)."""
+    return [
+        Map(space=space, method=method, places=plane(vectors, seed=seed, method=method))
+        for space, vectors in spaces.items()
+        for method in ("pca", "umap")
+    ]
+
+
+def write_maps(maps: Sequence[Map], labels: Sequence[str], path: Path) -> None:
+    """Write a table of a row for each map and vector: `vectors`, `method`, `x`, `y`, `label`."""
+    with table_writer(path, ["vectors", "method", "x", "y", "label"]) as write:
+        for each in maps:
+            for (x, y), label in zip(each.places.tolist(), labels, strict=True):
+                write([each.space, each.method, f"{x:.6g}", f"{y:.6g}", label])
+
+
+@printed
 def plot_clusters(
-    spaces: Mapping[str, tuple[Floats, Clustering]],
+    maps: Sequence[Map],
+    found: Mapping[str, Clustering],
     labels: Sequence[str],
     targets: Sequence[Path],
-    *,
-    seed: int,
 ) -> None:
-    """Draw PCA and UMAP of each space, vectors (R, D) and their clustering, a colour for each label (R,)."""
+    """Draw maps, those of a space side by side, a colour and a shape for each label (R,)."""
     names, of_label = sorted(set(labels)), np.array(labels)
-    figure = new_figure(10, 4.4 * len(spaces))
-    panels = figure.subplots(len(spaces), 2, squeeze=False)
-    for row, (space, (vectors, found)) in zip(panels, spaces.items(), strict=True):
-        for axes, method in zip(row, ("pca", "umap"), strict=True):
-            flat = plane(vectors, seed=seed, method=method)
-            for number, name in enumerate(names):
-                mine = flat[of_label == name]
-                axes.scatter(*mine.T, s=4, color=f"C{number % 10}", label=name, linewidths=0)
-            axes.set(xticks=[], yticks=[], title=f"{space}, {method.upper()}")
-        row[0].set_xlabel(f"adjusted Rand index {found.rand:.3f}, silhouette {found.silhouette:.3f}")
-    panels[0, 1].legend(markerscale=3, fontsize=8)
+    size = float(np.clip(6000 / len(labels), 3, 24))
+    figure = new_figure(WIDTH, 0.5 + 3.3 * len(found))
+    panels = figure.subplots(len(found), 2, squeeze=False)
+    for axes, each in zip(panels.ravel(), maps, strict=True):
+        for number, name in enumerate(names):
+            x, y = each.places[of_label == name].T
+            axes.scatter(x, y, s=size, label=name, linewidths=0, alpha=0.8, **appearance(number))
+        axis, of_space = each.method.upper(), found[each.space]
+        figures = f"Rand {of_space.rand:.3f}, silhouette {of_space.silhouette:.3f}"
+        axes.set(xticks=[], yticks=[], xlabel=f"{axis} 1", ylabel=f"{axis} 2")
+        axes.set_title(f"{each.space}: {figures}" if each.method == "pca" else each.space, loc="left")
+    handles = panels[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=min(len(names), 5), markerscale=1.6)
     save_figure(figure, *targets)
 
 
@@ -186,22 +221,23 @@ def ortholog_ranks(query: Floats, target: Floats) -> npt.NDArray[np.int64]:
     return ranks
 
 
+@printed
 def plot_retrieval(found: Mapping[str, Sequence[Retrieval]], targets: Sequence[Path]) -> None:
     """Draw, for each pair of species, how often the ortholog is nearest, a bar for each kind of vectors.
 
     Each kind has the same pairs in the same order.
     """
     pairs = [f"{one.query} in {one.target}" for one in next(iter(found.values()))]
-    figure = new_figure(8, 1 + 0.16 * len(pairs) * (len(found) + 1))
+    figure = new_figure(WIDTH, 1 + 0.16 * len(pairs) * (len(found) + 1))
     axes = figure.subplots()
     height = 0.8 / len(found)
     for number, (name, rows) in enumerate(found.items()):
         places = np.arange(len(rows)) + number * height
         axes.barh(places, [row.top1 for row in rows], height, label=name, color=f"C{number}")
-    axes.set_yticks(np.arange(len(pairs)) + 0.4 - height / 2, pairs, fontsize=7)
+    axes.set_yticks(np.arange(len(pairs)) + 0.4 - height / 2, pairs)
     axes.set(xlim=(0, 1), xlabel="share of genes whose nearest region is the ortholog's")
     axes.invert_yaxis()
-    axes.legend(fontsize=8)
+    axes.legend()
     save_figure(figure, *targets)
 
 

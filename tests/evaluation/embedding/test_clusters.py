@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from dnalm.errors import DataError
 from dnalm.evaluation.classical import kmer_frequencies
-from dnalm.evaluation.embedding.clusters import check_labels, cluster, plane, plot_clusters
+from dnalm.evaluation.embedding.clusters import (
+    check_labels,
+    cluster,
+    draw_maps,
+    plane,
+    plot_clusters,
+    write_maps,
+)
 from dnalm.genome.alphabet import from_text, reverse_complement
 
 LABELS = ["a", "b", "c"] * 20
@@ -80,11 +87,13 @@ def test_kmers_of_the_other_strand_are_complements(text: str) -> None:
 
 
 def test_the_picture_is_the_same_each_time(tmp_path: Path) -> None:
-    found = cluster(clouds(4), LABELS, seed=1)
+    found = {"model": cluster(clouds(4), LABELS, seed=1)}
     for name in ("a", "b"):
-        targets = [tmp_path / f"{name}.png", tmp_path / f"{name}.svg"]
-        plot_clusters({"model": (clouds(4), found)}, LABELS, targets, seed=1)
+        maps = draw_maps({"model": clouds(4)}, seed=1)
+        plot_clusters(maps, found, LABELS, [tmp_path / f"{name}.png", tmp_path / f"{name}.svg"])
+        write_maps(maps, LABELS, tmp_path / f"{name}.csv")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
     assert (tmp_path / "a.svg").stat().st_size > 1000
 
 
