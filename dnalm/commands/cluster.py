@@ -7,6 +7,7 @@ and by label, of the model and of k-mer frequencies); `clusters.png` and `cluste
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,6 +17,7 @@ from dnalm.console import stdout
 from dnalm.evaluation.classical import kmer_frequencies
 from dnalm.evaluation.embedding.clusters import (
     Clustering,
+    Floats,
     check_labels,
     cluster,
     draw_maps,
@@ -97,12 +99,7 @@ def clusters(
             "model": read_embeddings(run.path / "embeddings.parquet").vectors,
             f"{k}-mer frequencies": kmer_frequencies([row[0] for row in rows], k=k),
         }
-        found = {name: cluster(of_space, labels, seed=seed) for name, of_space in vectors.items()}
-        _write_table(run.path / "clusters.csv", found)
-        drawn = draw_maps(vectors, seed=seed)
-        write_maps(drawn, labels, run.path / "map.csv")
-        pictures = [run.path / f"clusters.{kind}" for kind in ("png", "svg")]
-        plot_clusters(drawn, found, labels, pictures)
+        found = _compare(vectors, labels, run.path, seed=seed)
         counts = {name: labels.count(name) for name in sorted(set(labels))}
         about = {"label": label, "labels": counts, "rows": len(labels), "k": k, "seed": seed}
         figures = {
@@ -114,9 +111,25 @@ def clusters(
             stdout.print(f"{name}: adjusted Rand index {each.rand:.3f}, silhouette {each.silhouette:.3f}")
         for note in source.notes:
             stdout.print(note)
-        stdout.print(f"picture: {pictures[0]}")
+        stdout.print(f"picture: {run.path / PICTURE}")
         leave_report(run.path)
         stdout.print(f"summary: {path}")
+
+
+PICTURE = "clusters.png"
+
+
+def _compare(
+    vectors: Mapping[str, Floats], labels: list[str], folder: Path, *, seed: int
+) -> dict[str, Clustering]:
+    """Cluster vectors (R, D) of each kind, and leave the table, the maps and their picture."""
+    found = {name: cluster(of_space, labels, seed=seed) for name, of_space in vectors.items()}
+    _write_table(folder / "clusters.csv", found)
+    drawn = draw_maps(vectors, seed=seed)
+    write_maps(drawn, labels, folder / "map.csv")
+    picture = folder / PICTURE
+    plot_clusters(drawn, found, labels, [picture, picture.with_suffix(".svg")])
+    return found
 
 
 def _write_table(path: Path, found: dict[str, Clustering]) -> None:
