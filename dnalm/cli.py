@@ -35,6 +35,7 @@ COMMANDS = {
     "embed": "vectors of sequences, tokens or bases: FASTA, BED or tables in, Parquet, NumPy or Zarr out",
     "cluster": "do vectors fall into classes that the model has never seen? numbers and a picture",
     "interpret": "look into a model: attention, mutagenesis, dependency maps, motifs",
+    "compare": "bits per base of several models, all judged at the same bases with the same stretches hidden",
     "report": "one page of a run, or of several side by side: dnalm report runs/first runs/second",
     "plan": "what a pretraining will take, before it starts: memory, hours, epochs, storage",
     "models": "every experiment: size, context, tokens, corpus, cost, and when to choose it",

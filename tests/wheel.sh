@@ -51,6 +51,7 @@ run score model=runs/promoter variants=few.vcf reference="$clade/demo_a.fa" "sco
 run embed model="runs/first one" input=few.fa out=vectors.parquet
 run report "runs/first one" runs/promoter out=runs.html
 run cluster model="runs/first one" input="$clade/tasks/promoter/test.csv" label=label run.dir=runs/clusters
+run compare "models=[runs/first one]" data=demo places=10 run.dir=runs/compared
 run interpret what=mutagenesis model="runs/first one" input=few.fa run.dir=runs/mutagenesis
 run interpret what=motifs model="runs/first one" input=few.fa run.dir=runs/motifs
 run export model="runs/first one" run.dir=exported

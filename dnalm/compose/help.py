@@ -49,6 +49,10 @@ EXAMPLES = {  # at most three a command; a test looks them up in docs/, whose co
         "model=runs/mine input=peaks.bed reference=sacCer3.fa.gz resolution=base dtype=float16 "
         "out=bases.zarr workers=2",
     ),
+    "compare": (
+        "'models=[runs/demo,runs/other]' data=demo",
+        "'models=[runs/yeast,runs/yeast:untrained]' data=fasta data.fasta=sacCer3.fa.gz stretch_bp=1",
+    ),
     "cluster": ("model=runs/mine input=peaks.bed reference=sacCer3.fa.gz label=name",),
     "interpret": (
         "what=mutagenesis model=runs/mine input=peaks.bed reference=sacCer3.fa.gz",

@@ -31,6 +31,7 @@ ROOTS = {  # by command; `sweep` is the root of `-m`
     "predict": "dnalm.commands.predict.predict",
     "embed": "dnalm.commands.embed.embed",
     "cluster": "dnalm.commands.cluster.clusters",
+    "compare": "dnalm.commands.compare.compare",
     "interpret": "dnalm.commands.interpret.interpret",
     "report": "dnalm.commands.report.report",
     "export": "dnalm.commands.export.export",

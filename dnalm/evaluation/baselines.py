@@ -44,17 +44,38 @@ class CountModels:
         bits: Floats = -np.log2(share)[base_X]
         return bits
 
-    def two_sided_bits(self, store: GenomeStore, position_X: Integers) -> Floats:
+    def two_sided_bits(
+        self, store: GenomeStore, position_X: Integers, hidden_X2: Integers | None = None
+    ) -> Floats:
         """Bits at each position under the context model, add-one smoothed, (X,).
 
         A position whose context holds an N or crosses the end of its contig is judged by order 0.
+
+        Args:
+            store: the genome.
+            position_X: flat coordinates.
+            hidden_X2: how many of the bases next to it, on its left and right, are hidden too; the counts are
+                summed over these. None are if absent.
         """
         true_base = bases(store.codes[position_X])
         bits = self.order0_bits(true_base)
-        context, known = _contexts_at(store, position_X)
-        counts = self.context_counts[context[known]] + 1
-        bits[known] = -np.log2(counts[np.arange(len(counts)), true_base[known]] / counts.sum(axis=1))
+        if hidden_X2 is None:
+            hidden_X2 = np.zeros((len(position_X), 2), dtype=np.int64)
+        patterns, of_pattern = np.unique(np.minimum(hidden_X2, SIDE), axis=0, return_inverse=True)
+        for number, (left, right) in enumerate(patterns.tolist()):
+            mine = np.flatnonzero(of_pattern.reshape(-1) == number)
+            seen = (*range(-SIDE, -left), *range(right + 1, SIDE + 1))
+            context, known = _contexts_at(store, position_X[mine], seen)
+            mine, table = mine[known], self._counts_without(left, right)
+            counts = table[context[known]] + 1
+            bits[mine] = -np.log2(counts[np.arange(len(counts)), true_base[mine]] / counts.sum(axis=1))
         return bits
+
+    def _counts_without(self, left: int, right: int) -> Integers:
+        """The context counts, the nearest bases of both sides summed over, (contexts, 4)."""
+        by_base = self.context_counts.reshape(*[4] * (2 * SIDE + 1))
+        summed: Integers = by_base.sum(axis=(*range(SIDE - left, SIDE), *range(SIDE, SIDE + right)))
+        return summed.reshape(-1, 4)
 
 
 def count(genomes: Sequence[tuple[GenomeStore, Integers]], *, most_bp: int = 2_000_000_000) -> CountModels:
@@ -103,15 +124,19 @@ def _contexts(codes: Codes) -> tuple[Integers, Codes]:
     return number[known], windows[known, SIDE]
 
 
-def _contexts_at(store: GenomeStore, position_X: Integers) -> tuple[Integers, npt.NDArray[np.bool_]]:
+def _contexts_at(
+    store: GenomeStore, position_X: Integers, seen: Sequence[int]
+) -> tuple[Integers, npt.NDArray[np.bool_]]:
+    """The context of each position at these offsets, in ascending order, and whether all of it is known."""
     starts = np.array([contig.offset for contig in store.contigs])
     ends = starts + [contig.length for contig in store.contigs]
     contig = np.searchsorted(starts, position_X, side="right") - 1
-    known = (position_X - SIDE >= starts[contig]) & (position_X + SIDE < ends[contig])
     number = np.zeros(len(position_X), dtype=np.int64)
-    for offset in (*range(-SIDE, 0), *range(1, SIDE + 1)):
-        neighbour = bases(store.codes[np.clip(position_X + offset, 0, store.num_bases - 1)])
-        known &= neighbour < 4
+    known = np.ones(len(position_X), dtype=np.bool_)
+    for offset in seen:
+        place = position_X + offset
+        neighbour = bases(store.codes[np.clip(place, 0, store.num_bases - 1)])
+        known &= (place >= starts[contig]) & (place < ends[contig]) & (neighbour < 4)
         number = number * 4 + np.where(neighbour < 4, neighbour, 0)
     return number, known
 
