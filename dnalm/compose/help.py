@@ -51,7 +51,7 @@ EXAMPLES = {  # at most three a command; a test looks them up in docs/, whose co
     ),
     "compare": (
         "'models=[runs/demo,runs/other]' data=demo",
-        "'models=[runs/yeast,runs/yeast:untrained]' data=fasta data.fasta=sacCer3.fa.gz stretch_bp=1",
+        "'models=[runs/demo,runs/other]' data=demo stretch_bp=1 places=3000 draws=5",
     ),
     "cluster": ("model=runs/mine input=peaks.bed reference=sacCer3.fa.gz label=name",),
     "interpret": (
