@@ -28,6 +28,7 @@ from dnalm.evaluation.comparison import (
 from dnalm.evaluation.inference import Device, LoadedModel, Precision
 from dnalm.evaluation.interpretation.reader import training_window
 from dnalm.evaluation.report import leave_report
+from dnalm.evaluation.strata import training_counts
 from dnalm.limits import EACH_ONCE, NOT_EMPTY, Attempts, Seed, Tokens, ValidationWindows, WindowBases
 from dnalm.models import Pretrained
 from dnalm.paths import InputName
@@ -88,12 +89,13 @@ def compare(
             held_out, stretch_bp=stretch_bp, window_bp=window_bp, count=places, draws=draws, seed=seed
         )
         run.create(config)
-        trained = [(each.store, each.division.train) for each in genomes]
-        counts = count(trained)
+        texts = [each.training_text() for each in genomes if len(each.division.train)]
+        counts = count([(text.store, text.regions) for text in texts])
         found = {}
         for name, model in loaded.items():
+            counts_V = training_counts(model.tokenizer, texts)
+            frequencies = token_base_frequencies(model.tokenizer, counts_V)
             with progress_bar(f"Judging {name}", total=len(chosen)) as done:
-                frequencies = token_base_frequencies(model.tokenizer, trained)
                 found[name] = read_stretches(
                     model, held_out, chosen, frequencies, batch_tokens=batch_tokens, done=done
                 )

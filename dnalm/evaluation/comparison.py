@@ -41,7 +41,6 @@ from dnalm.tokenizers.protocol import Ids, covering_tokens
 Floats = npt.NDArray[np.float64]
 _TINY = 1e-30  # no probability is below, so that logarithms are finite
 _AT_ONCE = 256  # places whose requests wait together
-_PIECE = 10_000  # bases that are cut at once
 _ROUNDS = 50  # of drawing places, before there are too few
 
 
@@ -167,31 +166,16 @@ def _draw(
     return np.array(rows, dtype=np.int64).reshape(-1, 3)
 
 
-def token_base_frequencies(
-    tokenizer: Tokenizer, genomes: Sequence[tuple[GenomeStore, Integers]], *, most_bp: int = 2_000_000
-) -> Floats:
+def token_base_frequencies(tokenizer: Tokenizer, counts_V: Ids) -> Floats:
     """How frequent each base is at each place of the tokens that reach it, add-one smoothed, (K, 4).
 
     Args:
-        tokenizer: cuts the text.
-        genomes: each with (R, 2) half-open flat intervals, those that train.
-        most_bp: bases to cut at most, in pieces spread evenly.
+        tokenizer: whose tokens they are.
+        counts_V: occurrences of each id in the training text.
     """
-    pieces = [
-        (store, first, min(first + _PIECE, end))
-        for store, regions in genomes
-        for start, end in regions.tolist()
-        for first in range(start, end, _PIECE)
-    ]
-    every = max(1, len(pieces) * _PIECE // most_bp)
-    counts_V = np.zeros(tokenizer.vocab_size, dtype=np.int64)
-    for store, first, last in pieces[::every]:
-        ids = tokenizer.encode(bases(store.codes[first:last]))
-        counts_V += np.bincount(ids, minlength=len(counts_V))
     spelled_VK = tokenizer.token_bases[: len(counts_V)]
-    counts_K4 = np.stack(
-        [(counts_V[:, None] * (spelled_VK == base)).sum(axis=0) + 1 for base in range(4)], axis=1
-    )
+    counts = [(counts_V[:, None] * (spelled_VK == base)).sum(axis=0) + 1 for base in range(4)]
+    counts_K4 = np.stack(counts, axis=1)
     shares: Floats = counts_K4 / counts_K4.sum(axis=1, keepdims=True)
     return shares
 
