@@ -39,7 +39,6 @@ SLOW = (  # killed runs, several processes, whole commands: more than half the t
     "tests/contracts/test_notebooks.py",
     "tests/contracts/test_site.py",
     "tests/data/test_loading.py",
-    "tests/evaluation/benchmark/test_leaderboard.py",
     "tests/evaluation/test_durable_parts.py",
     "tests/evaluation/variants/test_scorer.py",
     "tests/models/test_compiled_blocks.py",

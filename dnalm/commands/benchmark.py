@@ -22,13 +22,14 @@ from dnalm.evaluation.benchmark.benchmark import (
     CLASSICAL,
     PARTS,
     UNTRAINED,
+    WITHOUT_CHANCE,
     Benchmark,
     PreparedTask,
     read_recipes,
     recipe_family,
     weights_checksum,
 )
-from dnalm.evaluation.benchmark.leakage import Leakage, leakage_of
+from dnalm.evaluation.benchmark.leakage import Leakage, clusters_of, leakage_of
 from dnalm.evaluation.benchmark.report import (
     Comparison,
     Leaderboard,
@@ -57,8 +58,6 @@ from dnalm.sweeps.command_line import what_is_wrong
 from dnalm.sweeps.results import job_id, short_hash
 from dnalm.sweeps.search import Axis
 from dnalm.tables import replace_text
-
-_WITHOUT_CHANCE = ("kmer_logistic",)  # one seed says all of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +161,7 @@ def all_work(
         )
         for task in tasks
         for model in models
-        for seed in range(1, (1 if model in _WITHOUT_CHANCE else seeds) + 1)
+        for seed in range(1, (1 if model in WITHOUT_CHANCE else seeds) + 1)
     ]
 
 
@@ -279,7 +278,10 @@ class Reporter:
     ) -> None:
         self._folder, self._name, self._work, self._leakage = folder, benchmark.name, work, leakage
         tasks = {each.task.task.name: each.task.task for each in work.values()}
-        self._comparison = Comparison(list(tasks.values()), models)
+        clusters = {each.task.task.name: each.task for each in work.values()}
+        self._comparison = Comparison(
+            list(tasks.values()), models, {name: clusters_of(task) for name, task in clusters.items()}
+        )
         self._published = read_published(benchmark.published)
         self._read: dict[str, Outcome] = {}
 

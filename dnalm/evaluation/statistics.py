@@ -1,20 +1,26 @@
 """How sure a figure is, and whether two models differ: intervals, paired differences, tests, ranks.
 
-Every draw comes from the generator given, so that the same predictions always give the same numbers. The
-resampling is ours and not scipy's: `stats.bootstrap` draws no clusters and has no interval where the metric
-of a single resample is not defined, `stats.permutation_test` neither pairs seeds nor has a tail beyond its
-draws.
+Models are compared by `measure` and `difference`, which reckon with other training runs and other test items;
+`holm` corrects for a whole table. What is drawn comes from the generator given, so that the same predictions
+always give the same numbers. The bootstrap is ours and not scipy's, which draws no clusters and has no
+interval where the metric of a single resample is not defined.
+
+S networks of a model, P parts of a test set.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import stats
+from scipy.optimize import brentq
+from scipy.special import expit, logit, stdtrit
 
 from dnalm.data.labelled import MetricName, TaskKind
 from dnalm.training.metrics import judge
@@ -23,8 +29,12 @@ Labels = npt.NDArray[np.integer] | npt.NDArray[np.floating]
 Scores = npt.NDArray[np.floating]
 Metric = Callable[[Labels, Scores], float]
 RESAMPLES = 1000
-_LEVEL = 0.95
 MIN_CLUSTERS = 30  # below it a standard error from clusters is too small too often to decide anything
+MIN_OF_CLASS = 10  # below it so is that of a metric that a few items of one class decide
+_LEVEL = 0.95
+_LEAST_P = 1e-30
+_PARTS = 200  # of a test set, whose influence is measured
+_DEAL = 0  # seed by which clusters of items are dealt into parts
 
 
 @dataclass(frozen=True)
@@ -80,10 +90,21 @@ def paired_difference(
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % interval."""
+    """A 95 % interval, or the range of a metric."""
 
     low: float
     high: float
+
+
+BOUNDS: dict[MetricName, Interval] = {
+    "mcc": Interval(-1.0, 1.0),
+    "f1_macro": Interval(0.0, 1.0),
+    "accuracy": Interval(0.0, 1.0),
+    "auroc": Interval(0.0, 1.0),
+    "auprc": Interval(0.0, 1.0),
+    "spearman": Interval(-1.0, 1.0),
+    "pearson": Interval(-1.0, 1.0),
+}  # r2 has no lower one
 
 
 def metric_of(kind: TaskKind, name: MetricName, *, num_outputs: int) -> Metric:
@@ -96,22 +117,82 @@ def metric_of(kind: TaskKind, name: MetricName, *, num_outputs: int) -> Metric:
     return metric
 
 
-def seed_interval(values: Sequence[float], *, low: float = -np.inf, high: float = np.inf) -> Interval:
-    """Of the mean over seeds, by Student's t.
+@dataclass(frozen=True)
+class Component:
+    """An independent part of the variance of a figure, as it was estimated.
+
+    Attributes:
+        variance: of the figure, from this source alone.
+        degrees: of freedom of the estimate.
+    """
+
+    variance: float
+    degrees: int
+
+
+def half_width(components: Sequence[Component], *, p: float = 1 - _LEVEL) -> float:
+    """Of an interval that misses with probability p, for a normal figure whose variance is the sum of these.
+
+    The squares of Student's intervals of the components are added. So it misses no more often than p, with
+    any degrees of freedom and any shares of the components; Satterthwaite's degrees do not hold where p is
+    small and degrees are few, which is where a correction for many tests leads. Proof: with shares w_i and
+    estimates X_i = chi2(f_i) / f_i it covers with probability E G(sum w_i t_i^2 X_i), where G, the
+    distribution function of chi2(1), is concave, so that this is at least the sum of w_i E G(t_i^2 X_i), and
+    each of these is 1 - p.
+
+    Source: Banerjee 1960, Sankhya 22:357.
+    """
+    return math.sqrt(sum(each.variance * float(stdtrit(each.degrees, p / 2)) ** 2 for each in components))
+
+
+def probability(value: float, components: Sequence[Component]) -> float:
+    """Two-sided p of a difference: that of the interval which just reaches 0.
+
+    Returns:
+        At least 1e-30; 1 where the value or a variance is not defined.
+    """
+    if not np.isfinite(value) or value == 0 or not all(np.isfinite(each.variance) for each in components):
+        return 1.0
+
+    def excess(log_p: float) -> float:
+        return half_width(components, p=math.exp(log_p)) - abs(value)
+
+    smallest = math.log(_LEAST_P)
+    return _LEAST_P if excess(smallest) <= 0 else math.exp(brentq(excess, smallest, 0.0))
+
+
+def interval_inside(value: float, half: float, bounds: Interval, *, resolution: float) -> Interval:
+    """The interval that is `value` ± `half` to first order, on a scale without ends: inside the bounds.
+
+    The scale is the logit of the place between the bounds, which between -1 and 1 is Fisher's z. A figure
+    at a bound is taken to be `resolution` away, so that a model without an error has an interval too: of 100
+    right answers of 100 it is 0.965 to 1, where the exact one (Clopper and Pearson 1934) is 0.964 to 1.
 
     Args:
-        values: of the seeds.
-        low: of the metric's range, to which the interval is cut.
-        high: likewise.
+        value: the figure.
+        half: half the width of its interval.
+        bounds: of what the figure can be.
+        resolution: the least that the figure can be known to.
+    """
+    span = bounds.high - bounds.low
+    within = np.clip(value, bounds.low + resolution, bounds.high - resolution)
+    place = (within - bounds.low) / span
+    ends = expit(logit(place) + np.array([-1.0, 1.0]) * half / (span * place * (1 - place)))
+    low, high = (bounds.low + span * ends).tolist()
+    return Interval(min(low, value), max(high, value))
+
+
+def mean_interval(values: Sequence[float], bounds: Interval) -> Interval:
+    """Of the mean of independent values, by Student's t, inside the bounds.
 
     Raises:
         ValueError: fewer than two values.
     """
     if len(values) < 2:
-        raise ValueError("one seed says nothing of the spread over seeds")
-    mean = float(np.mean(values))
-    half = float(stats.t.ppf((1 + _LEVEL) / 2, len(values) - 1) * stats.sem(values))
-    return Interval(max(low, mean - half), min(high, mean + half))
+        raise ValueError("one value says nothing of the spread")
+    spread = [Component(float(np.var(values, ddof=1)) / len(values), len(values) - 1)]
+    resolution = (bounds.high - bounds.low) / (2 * len(values))
+    return interval_inside(fmean(values), half_width(spread), bounds, resolution=resolution)
 
 
 def bootstrap_interval(
@@ -204,57 +285,208 @@ def _percentiles(drawn: Sequence[float]) -> Interval:
     return Interval(float(low), float(high))
 
 
-def permutation_test(
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measured:
+    """What a model's networks, one of each seed, are worth on a test set, and what each part of it adds.
+
+    Attributes:
+        values: of the metric, (S,), one of each network.
+        influences: (S, P), of parts of the test set: their squares add up to the variance over items of a
+            network's value, their products to the covariance of two networks, of this or another model.
+        bounds: of the metric.
+        num_clusters: independent clusters of items.
+        rarest: items of the rarest class; all items where labels are values.
+    """
+
+    values: npt.NDArray[np.float64]
+    influences: npt.NDArray[np.float64]
+    bounds: Interval
+    num_clusters: int
+    rarest: int
+
+    @property
+    def mean(self) -> float:
+        """Over networks."""
+        return float(self.values.mean())
+
+    @property
+    def resolution(self) -> float:
+        """What half an item counts; no figure is known better."""
+        return (self.bounds.high - self.bounds.low) / (2 * max(self.num_clusters, 1))
+
+    @property
+    def training(self) -> list[Component]:
+        """The variance of the mean from training, that of single networks on single items included.
+
+        Nothing of a single network, which speaks for itself alone.
+        """
+        number = len(self.values)
+        return [] if number < 2 else [Component(float(self.values.var(ddof=1)) / number, number - 1)]
+
+    @property
+    def of_single_items(self) -> float:
+        """How much of the mean's variance is of networks of one model that differ on single items."""
+        number = len(self.values)
+        if number < 2:
+            return 0.0
+        apart = self.influences - self.influences.mean(axis=0)
+        return float((apart**2).sum() / (number - 1) / number)
+
+    @property
+    def interval(self) -> Interval:
+        """Of the mean over training runs and test items; of a single network over test items alone."""
+        shared = float((self.influences.mean(axis=0) ** 2).sum()) - self.of_single_items
+        items = Component(max(shared, self.resolution**2), self.influences.shape[1] - 1)
+        return interval_inside(
+            self.mean, half_width([*self.training, items]), self.bounds, resolution=self.resolution
+        )
+
+
+def measure(
     metric: Metric,
     labels: Labels,
-    first: Sequence[Scores],
-    second: Sequence[Scores],
-    rng: np.random.Generator,
+    scores: Sequence[Scores],
     *,
-    resamples: int = RESAMPLES,
-) -> float:
-    """Probability of a difference as large if it did not matter which network made which prediction.
+    bounds: Interval,
+    clusters: npt.NDArray[np.integer] | None = None,
+) -> Measured:
+    """Measure the networks of a model on a test set, and the influence of its parts by the jackknife.
 
-    For each test item, by a fair coin, the predictions of both models are swapped; the statistic is the
-    difference of the metric's means over seeds. It is about these networks on other test items: how much a
-    training run with another seed would differ is no part of it.
+    The test set is dealt into 200 parts, or as many as there are clusters, always in the same way, so that
+    influences of two models on one test set belong to the same items.
 
     Args:
         metric: a function of labels and scores.
-        labels: (N,) of the same items for both.
-        first: of each seed, scores of those items.
-        second: likewise; a model of one seed is compared with every seed of the other, and of unequal numbers
-            as many are used as both have.
-        rng: tosses the coins.
-        resamples: how often.
+        labels: (N,).
+        scores: of each network, (N,) or (N, K).
+        bounds: of the metric.
+        clusters: (N,), the cluster of each item, where items of one are not independent.
 
-    Returns:
-        The two-sided p; 1 where the metric of either is not defined. Where no draw is as large, it is that of
-        the normal distribution with the draws' spread, at most 1 / (resamples + 1): else nothing could pass a
-        correction for many tests.
-
-    Sources: approximate randomization (Noreen 1989, Computer-Intensive Methods for Testing Hypotheses); the
-    tail fitted to the draws (Knijnenburg et al. 2009, Bioinformatics 25:i161, who fit a Pareto distribution).
+    Source: the jackknife of unequal parts (Busing, Meijer and van der Leeden 1999, Stat Comput 9:3).
     """
-    number = max(len(first), len(second)) if 1 in (len(first), len(second)) else min(len(first), len(second))
-    pairs = [(first[n % len(first)], second[n % len(second)]) for n in range(number)]
+    cluster = np.arange(len(labels)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    number = int(cluster.max(initial=-1)) + 1
+    num_parts = min(number, _PARTS)
+    dealt = np.random.default_rng(_DEAL).permutation(number) % max(num_parts, 1)
+    part = dealt[cluster]
+    sizes = np.bincount(part, minlength=num_parts)
+    times = len(labels) / sizes - 1
+    kept = [np.flatnonzero(part != each) for each in range(num_parts)]
+    values, influences = [], []
+    for each in scores:
+        value = metric(labels, each)
+        without = np.array([metric(labels[rows], each[rows]) for rows in kept])
+        pseudo = times * (value - without)
+        pseudo -= (
+            (pseudo * sizes).sum() / len(labels) if num_parts > 1 else np.nan
+        )  # of one part none is known
+        values.append(value)
+        influences.append(pseudo / np.sqrt(np.maximum(times, 1e-300) * num_parts))
+    is_class = np.issubdtype(labels.dtype, np.integer)
+    return Measured(
+        values=np.array(values),
+        influences=np.array(influences),
+        bounds=bounds,
+        num_clusters=number,
+        rarest=int(np.unique(labels, return_counts=True)[1].min(initial=len(labels)))
+        if is_class
+        else len(labels),
+    )
 
-    def difference(swap: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> float:
-        total = 0.0
-        for one, other in pairs:
-            where = swap[:, None] if one.ndim == 2 else swap
-            total += metric(labels, np.where(where, other, one)) - metric(labels, np.where(where, one, other))
-        return total / len(pairs)
 
-    observed = abs(difference(np.zeros(len(labels), dtype=np.bool_)))
-    if np.isnan(observed):
-        return 1.0
-    drawn = np.abs([difference(rng.random(len(labels)) < 0.5) for _ in range(resamples)])
-    probability = (1 + int((drawn >= observed - 1e-12).sum())) / (1 + resamples)
-    spread = np.sqrt(np.mean(drawn**2))
-    if drawn.max() < observed - 1e-12 and spread > 0:
-        probability = min(probability, float(2 * stats.norm.sf(observed / spread)))
-    return probability
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """By how much a model is better than another on the same test set.
+
+    Attributes:
+        value: of the first's mean over seeds less the second's.
+        low: of its 95 % interval, which is inside what the difference of two such figures can be.
+        high: likewise.
+        p: two-sided, of no difference; not corrected for other tests.
+        components: of its variance.
+        has_enough_items: whether the test set is large enough for a verdict.
+        span: the largest that a difference can be.
+        resolution: the smallest that is known.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+    components: tuple[Component, ...]
+    has_enough_items: bool
+    span: float
+    resolution: float
+
+
+def difference(first: Measured, second: Measured) -> Difference:
+    """Compare two models on one test set, over training runs and test items, both of which could be others.
+
+    The model: a network's value is its model's, plus a deviation of its training run, plus one of the test
+    items, which is correlated between all networks as they judge the same items, plus one of network and
+    items. Training runs are nested in models: seed 1 of one has nothing in common with seed 1 of another. The
+    variance of the difference of means over S and T runs is then var(values) / S + var(values') / T + C,
+    C = cov + cov' - 2 cov'', the covariances over items of two networks of the first, of the second, and of
+    one of each. So is the multi-reader multi-case analysis of radiology, with seeds as readers; see
+    `half_width` for how the three parts are combined. Of a model with a single network the training part is
+    absent, and the difference is of this network.
+
+    Raises:
+        ValueError: the models were measured on different items.
+
+    Sources: Obuchowski and Rockette 1995, Commun Stat Simul Comput 24:285; readers nested in modalities,
+    Hillis 2014, Stat Med 33:330; Gallas 2006, Acad Radiol 13:353, for estimates without bias.
+    """
+    if first.influences.shape[1:] != second.influences.shape[1:] or first.bounds != second.bounds:
+        raise ValueError("models are compared on the same items by the same metric")
+    apart = first.influences.mean(axis=0) - second.influences.mean(axis=0)
+    items = float((apart**2).sum()) - first.of_single_items - second.of_single_items
+    shared = Component(max(items, first.resolution**2), len(apart) - 1)
+    return _difference(
+        first.mean - second.mean,
+        (*first.training, *second.training, shared),
+        has_enough_items=first.num_clusters >= MIN_CLUSTERS and first.rarest >= MIN_OF_CLASS,
+        span=first.bounds.high - first.bounds.low,
+        resolution=first.resolution,
+    )
+
+
+def mean_difference(differences: Sequence[Difference]) -> Difference:
+    """The mean over tasks, each with its own test set and training runs, so that errors are independent."""
+    number = len(differences)
+    return _difference(
+        fmean(each.value for each in differences),
+        tuple(
+            Component(part.variance / number**2, part.degrees)
+            for each in differences
+            for part in each.components
+        ),
+        has_enough_items=all(each.has_enough_items for each in differences),
+        span=fmean(each.span for each in differences),
+        resolution=fmean(each.resolution for each in differences) / number,
+    )
+
+
+def _difference(
+    value: float,
+    components: tuple[Component, ...],
+    *,
+    has_enough_items: bool,
+    span: float,
+    resolution: float,
+) -> Difference:
+    bounds = Interval(-span, span)
+    interval = interval_inside(value, half_width(components), bounds, resolution=resolution)
+    return Difference(
+        value=value,
+        low=interval.low,
+        high=interval.high,
+        p=probability(value, components),
+        components=components,
+        has_enough_items=has_enough_items,
+        span=span,
+        resolution=resolution,
+    )
 
 
 def holm(probabilities: Sequence[float]) -> list[float]:

@@ -167,6 +167,7 @@ def test_the_table_has_a_row_for_each_cell_and_says_what_failed(toy: Path) -> No
     assert set(found) == {(task, model) for task in TASKS for model in MODELS}
     assert found["a", "random"]["seeds"] == "1 2"
     assert found["a", "kmer_logistic"]["seeds"] == "1"
+    assert found["a", "random"]["left_out"] == "2"
     assert found["a", "absent/model"]["error"].startswith("failed: ")
     assert found["a", "random"]["command"].startswith("dnalm finetune model=random budget=tiny steps=60")
     leakage = json.loads((toy / "whole/leakage.json").read_text())

@@ -11,7 +11,7 @@ from pyarrow import parquet
 from dnalm.commands.benchmark import BenchmarkFolder, Work, benchmark
 from dnalm.evaluation.benchmark.benchmark import Benchmark
 from dnalm.sweeps import Job, LocalLauncher
-from tests.evaluation.benchmark.outcomes import listed, outcome
+from tests.evaluation.benchmark.outcomes import ROWS, listed, outcome
 from tests.evaluation.benchmark.test_benchmark import HEADER, write_split
 
 MODELS = ("random", "kmer_logistic", "absent/model")
@@ -31,8 +31,12 @@ def lay_out(folder: Path) -> None:
         HEADER + "".join(f"{task}\t{task}/{{split}}.csv\t\t\t2\t8\tmcc\tdemo\n" for task in TASKS)
     )
     for task in TASKS:
-        for split in ("train", "dev", "test"):
-            write_split(folder / f"root/{task}/{split}.csv", [("ACGT", "0"), ("ACGA", "1")])
+        known = [("ACGT", "0"), ("ACGA", "1")]  # in every split; the rest of the test set is of its own
+        new = [
+            (f"GG{format(n, '06b').translate(str.maketrans('01', 'AC'))}", str(n % 2)) for n in range(2, ROWS)
+        ]
+        for split, rows in (("train", known), ("dev", known), ("test", [*known, *new])):
+            write_split(folder / f"root/{task}/{split}.csv", rows)
         for model in MODELS[:2]:
             for seed in (1, 2):
                 made = outcome(listed(task), model, seed)

@@ -1,41 +1,22 @@
 """Intervals and tests against independent computations, and against what they promise."""
 
-from itertools import product
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from dnalm.data.labelled import MetricName
 from dnalm.evaluation.statistics import (
     Scores,
     bootstrap_interval,
     holm,
     mean_ranks,
     metric_of,
-    permutation_test,
-    seed_interval,
     spearman_interval,
 )
 
-finite = st.floats(-1, 1)
 accuracy = metric_of("binary", "accuracy", num_outputs=2)
 mcc = metric_of("binary", "mcc", num_outputs=2)
-accuracy_of_three = metric_of("multiclass", "accuracy", num_outputs=3)
-
-
-@given(st.lists(finite, min_size=2, max_size=10).filter(lambda values: np.std(values) > 1e-6))
-def test_the_interval_over_seeds_is_that_of_student(values: list[float]) -> None:
-    expected = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
-    found = seed_interval(values)
-    assert (found.low, found.high) == pytest.approx(expected)
-
-
-def test_one_seed_has_no_spread() -> None:
-    with pytest.raises(ValueError, match="one seed says nothing"):
-        seed_interval([0.5])
 
 
 @pytest.mark.parametrize("metric", [accuracy, mcc])
@@ -116,57 +97,6 @@ def test_the_same_draws_give_the_same_interval(seed: int) -> None:
         for _ in range(2)
     )
     assert first == second
-
-
-def test_the_permutation_test_approaches_the_exact_one() -> None:
-    labels = np.array([1, 1, 1, 1, 1, 0, 0, 0])
-    first = labels.astype(np.float64)
-    second = np.array([0.0, 0, 0, 0, 1, 0, 0, 1])
-    differs = (first == labels).astype(int) - (second == labels)
-    sums = [abs(np.dot(signs, differs)) for signs in product((1, -1), repeat=len(labels))]
-    exact = np.mean(np.array(sums) >= abs(differs.sum()))
-    found = permutation_test(accuracy, labels, [first], [second], np.random.default_rng(0), resamples=4000)
-    assert found == pytest.approx(exact, abs=0.015)
-
-
-def test_a_difference_beyond_all_draws_has_the_p_of_the_normal_tail() -> None:
-    """60 of 60 items favour one network: exactly 2^-59, by the normal tail of z = sqrt(60) about 1e-14."""
-    labels = np.ones(60, dtype=int)
-    networks = [labels.astype(float)], [np.zeros(60)]
-    found = permutation_test(accuracy, labels, *networks, np.random.default_rng(0), resamples=1000)
-    assert 2.0**-59 < found < 1e-11
-
-
-def test_an_interval_ends_where_the_metric_does() -> None:
-    assert seed_interval([0.9, 0.99], low=-1, high=1).high == 1.0
-    assert seed_interval([0.9, 0.99]).high > 1.0
-
-
-def test_models_that_say_the_same_do_not_differ() -> None:
-    labels, scores = np.array([0, 1, 1, 0]), np.array([0.2, 0.9, 0.4, 0.6])
-    assert permutation_test(mcc, labels, [scores], [scores], np.random.default_rng(0), resamples=99) == 1.0
-
-
-@pytest.mark.parametrize("name", ["spearman", "pearson"])
-def test_a_model_of_one_value_is_not_said_to_differ(name: MetricName) -> None:
-    """It has no correlation with anything: the metric is NaN, not 0, and so is any difference."""
-    labels, rising, same = np.arange(6.0), np.arange(6.0) ** 2, np.full(6, 2.5)
-    metric = metric_of("regression", name, num_outputs=1)
-    assert np.isnan(metric(labels, same))
-    assert permutation_test(metric, labels, [rising], [same], np.random.default_rng(0), resamples=99) == 1.0
-
-
-@given(st.integers(0, 1000))
-@settings(max_examples=20)
-def test_neither_model_is_first(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 3, 30)
-    one, other = rng.random((30, 3)), rng.random((30, 3))
-    forth = permutation_test(
-        accuracy_of_three, labels, [one], [other], np.random.default_rng(3), resamples=50
-    )
-    back = permutation_test(accuracy_of_three, labels, [other], [one], np.random.default_rng(3), resamples=50)
-    assert forth == back
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))

@@ -43,6 +43,7 @@ from dnalm.tables import replace_text
 from dnalm.tokenizers import load_tokenizer
 
 CLASSICAL, UNTRAINED = ("kmer_logistic", "cnn"), "random"  # models without a directory
+WITHOUT_CHANCE = ("kmer_logistic",)  # models whose training draws nothing: one seed says all of it
 ANY_FAMILY = "*"  # of models whose family has no recipe of its own
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 _TENTH = 10

@@ -30,6 +30,38 @@ _SEED = 1
 Hashes = npt.NDArray[np.uint32]
 
 
+IN_TRAINING = -1  # instead of the cluster of a test row whose sequence the training set has
+
+
+def clusters_of(task: PreparedTask) -> npt.NDArray[np.int64]:
+    """The cluster of each row of the test set, (R,): rows of one sequence or its reverse complement are one.
+
+    Rows whose sequence the training set has, on either strand, are `IN_TRAINING`. It is kept beside the
+    tables in the cache.
+    """
+    path = task.folder / "test_clusters.json"
+    try:
+        return np.array(json.loads(path.read_text()), np.int64)
+    except (OSError, ValueError):
+        clusters = find_clusters(task.read("train"), task.read("test"))
+        replace_text(path, json.dumps(clusters.tolist()) + "\n")
+        return clusters
+
+
+def find_clusters(train: LabelledTable, test: LabelledTable) -> npt.NDArray[np.int64]:
+    """As `clusters_of`, of two tables."""
+    known = {_either_strand(train, row) for row in range(len(train))}
+    numbers: dict[bytes, int] = dict.fromkeys(known, IN_TRAINING)
+    return np.array(
+        [numbers.setdefault(_either_strand(test, row), row) for row in range(len(test))], np.int64
+    )
+
+
+def _either_strand(table: LabelledTable, row: int) -> bytes:
+    """A digest that a sequence and its reverse complement share."""
+    return min(_digest(table, row), _digest(table, row, reverse=True))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Leakage:
     """What rows of one part share with another.

@@ -1,12 +1,14 @@
 """What the jobs of a benchmark have left, compared: a leaderboard, its tables and pictures.
 
-All of it is a pure function of what jobs have left. Resampling is seeded by the names of task and models, so
-neither the order in which jobs end nor a restart changes a digit. `write_report` replaces each file at once:
+All of it is a pure function of what jobs have left and nothing is drawn, so neither the order in which jobs
+end nor a restart changes a digit. `write_report` replaces each file at once:
 Markdown, LaTeX and HTML to be read, CSV with everything.
 
 Published results stand beside ours: the CSVs of `experiments/published/`, transcribed. Their lines that begin
 with `#` say where the numbers are from; one of them, `# scale: 100`, what they were multiplied by. Columns:
 `task`, then one for each model; an empty cell was not published.
+
+A test sequence that the training set has too is left out of every figure but the one that says so.
 
 R rows of a test set, C classes.
 """
@@ -17,31 +19,38 @@ import csv
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from statistics import fmean
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow.parquet as pq
 import yaml
 from matplotlib.axes import Axes
 
 from dnalm.errors import ConfigError
-from dnalm.evaluation.benchmark.benchmark import ListedTask
-from dnalm.evaluation.benchmark.leakage import SHARED, Leakage
+from dnalm.evaluation.benchmark.benchmark import WITHOUT_CHANCE, ListedTask
+from dnalm.evaluation.benchmark.leakage import IN_TRAINING, SHARED, Leakage
 from dnalm.evaluation.plots import new_figure, save_figure
 from dnalm.evaluation.statistics import (
+    BOUNDS,
+    MIN_CLUSTERS,
+    MIN_OF_CLASS,
+    Difference,
     Interval,
     Labels,
+    Measured,
     Scores,
-    bootstrap_interval,
+    difference,
     holm,
+    mean_difference,
     mean_ranks,
+    measure,
     metric_of,
-    permutation_test,
-    seed_interval,
 )
 from dnalm.paths import published_folder
 from dnalm.tables import csv_text, html_text, latex_text, markdown_text, replace_text
@@ -51,7 +60,7 @@ _LABEL = 28  # letters of a model's name that are shown; of a long path its end
 _COLUMNS = 4  # of pictures of tasks
 _DARK = 0.45  # of the colour scale, below which letters are white
 _SCALE = "# scale:"
-Drawn = TypeVar("Drawn")
+Verdict = Literal["better", "worse", "no difference seen", "too few items"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -62,7 +71,7 @@ class Outcome:
         task: its name.
         model: as it was given.
         seed: of the job.
-        value: of the declared metric on the test set; NaN where it is not defined.
+        value: of the declared metric on the whole test set; NaN where it is not defined.
         seconds: that the job took.
         peak_memory: bytes.
         parameters: of the model.
@@ -133,8 +142,10 @@ class Cell:
     """A model on a task.
 
     Attributes:
-        values: of the metric, by seed.
-        interval: of their mean: over seeds, or of one seed over the test items.
+        values: of the metric, by seed, without test sequences that the training set has.
+        interval: of their mean, over training runs and test sequences; of one seed over test sequences.
+        left_out: rows of the test set that the training set has.
+        of_all: the mean over seeds of the metric on the whole test set.
         seconds: of a job, the mean.
         peak_memory: bytes, the largest.
         parameters: of the model.
@@ -143,6 +154,8 @@ class Cell:
 
     values: Mapping[int, float]
     interval: Interval
+    left_out: int
+    of_all: float
     seconds: float
     peak_memory: float
     parameters: float
@@ -161,18 +174,29 @@ class Pair:
     Attributes:
         first: a model.
         second: another.
-        difference: of the first's mean over these tasks from the second's.
-        probabilities: by task, of a difference as large by chance, corrected for all tests of the table.
-        better: tasks on which the first is better and the difference is not put down to chance.
-        worse: likewise.
+        differences: by task, the first's mean less the second's.
+        probabilities: by task with enough items, the p of no difference, corrected for the whole table.
+        mean: of the differences over tasks.
     """
 
     first: str
     second: str
-    difference: float
+    differences: Mapping[str, Difference]
     probabilities: Mapping[str, float]
-    better: int
-    worse: int
+    mean: Difference
+
+    def verdict(self, task: str) -> Verdict:
+        """What is said of the first on a task."""
+        if task not in self.probabilities:
+            return "too few items"
+        if self.probabilities[task] >= LEVEL:
+            return "no difference seen"
+        return "better" if self.differences[task].value > 0 else "worse"
+
+    @property
+    def verdicts(self) -> Counter[Verdict]:
+        """How many tasks have each."""
+        return Counter(self.verdict(task) for task in self.differences)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,18 +227,25 @@ class Leaderboard:
         return max((mean for mean in means if np.isfinite(mean)), default=np.nan)
 
 
-@dataclass
 class Comparison:
-    """Compares models; what it has resampled is kept for the next leaderboard.
+    """Compares models; what it has measured is kept for the next leaderboard.
 
     Args:
         tasks: of the benchmark.
         models: in the order of the table.
+        clusters: by task, of its test set, as of `leakage.clusters_of`; rows that are `IN_TRAINING` are left
+            out. A task that is absent has independent rows, of which none is.
     """
 
-    tasks: Sequence[ListedTask]
-    models: Sequence[str]
-    _drawn: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False)
+    def __init__(
+        self,
+        tasks: Sequence[ListedTask],
+        models: Sequence[str],
+        clusters: Mapping[str, npt.NDArray[np.integer]] | None = None,
+    ) -> None:
+        self.tasks, self.models = tasks, models
+        self._clusters = clusters or {}
+        self._measured: dict[tuple[str, str, tuple[int, ...]], Measured] = {}
 
     def leaderboard(self, outcomes: Sequence[Outcome]) -> Leaderboard:
         """The leaderboard after these jobs."""
@@ -222,14 +253,7 @@ class Comparison:
         for outcome in sorted(outcomes, key=lambda each: each.seed):
             grouped.setdefault((outcome.task, outcome.model), []).append(outcome)
         cells = {
-            (task.name, model): Cell(
-                values={each.seed: each.value for each in found},
-                interval=self._interval(task, found),
-                seconds=fmean(each.seconds for each in found),
-                peak_memory=max(each.peak_memory for each in found),
-                parameters=found[0].parameters,
-                provenance=found[0].provenance,
-            )
+            (task.name, model): self._cell(task, found)
             for task in self.tasks
             for model in self.models
             if (found := grouped.get((task.name, model)))
@@ -247,60 +271,60 @@ class Comparison:
             pairs=self._pairs(grouped),
         )
 
-    def _interval(self, task: ListedTask, outcomes: Sequence[Outcome]) -> Interval:
-        if len(outcomes) > 1:
-            low = -1.0 if task.metric == "mcc" else 0.0
-            return seed_interval([each.value for each in outcomes], low=low, high=1.0)
-        (only,) = outcomes
-        metric = metric_of(task.kind, task.metric, num_outputs=task.labels)
-        return self._draw(
-            ("interval", task.name, only.model, str(only.seed)),
-            lambda random: bootstrap_interval(metric, only.labels, only.scores, random),
+    def _cell(self, task: ListedTask, found: Sequence[Outcome]) -> Cell:
+        measured = self._measure(task, found)
+        return Cell(
+            values=dict(zip((each.seed for each in found), measured.values.tolist(), strict=True)),
+            interval=measured.interval,
+            left_out=int((self._clusters_of(task, found[0]) == IN_TRAINING).sum()),
+            of_all=fmean(each.value for each in found),
+            seconds=fmean(each.seconds for each in found),
+            peak_memory=max(each.peak_memory for each in found),
+            parameters=found[0].parameters,
+            provenance=found[0].provenance,
         )
 
     def _pairs(self, grouped: Mapping[tuple[str, str], Sequence[Outcome]]) -> list[Pair]:
         """All pairs of models that have a task in common; one correction for all tests of the table."""
-        raw: dict[tuple[str, str], dict[str, tuple[float, float]]] = {}
+        found: dict[tuple[str, str], dict[str, Difference]] = {}
         for first, second in itertools.combinations(self.models, 2):
             for task in self.tasks:
                 one, other = grouped.get((task.name, first)), grouped.get((task.name, second))
                 if one and other:
-                    gap = fmean(each.value for each in one) - fmean(each.value for each in other)
-                    probability = self._probability(task, one, other)
-                    raw.setdefault((first, second), {})[task.name] = gap, probability
-        corrected = iter(holm([p for of_tasks in raw.values() for _, p in of_tasks.values()]))
-        pairs = []
-        for (first, second), of_tasks in raw.items():
-            probabilities = {task: next(corrected) for task in of_tasks}
-            sure = [of_tasks[task][0] for task, p in probabilities.items() if p < LEVEL]
-            pairs.append(
-                Pair(
-                    first=first,
-                    second=second,
-                    difference=fmean(gap for gap, _ in of_tasks.values()),
-                    probabilities=probabilities,
-                    better=sum(gap > 0 for gap in sure),
-                    worse=sum(gap < 0 for gap in sure),
-                )
+                    gap = difference(self._measure(task, one), self._measure(task, other))
+                    found.setdefault((first, second), {})[task.name] = gap
+        tested = [gap.p for of_tasks in found.values() for gap in of_tasks.values() if gap.has_enough_items]
+        corrected = iter(holm(tested))
+        return [
+            Pair(
+                first=first,
+                second=second,
+                differences=of_tasks,
+                probabilities={
+                    task: next(corrected) for task, gap in of_tasks.items() if gap.has_enough_items
+                },
+                mean=mean_difference(list(of_tasks.values())),
             )
-        return pairs
+            for (first, second), of_tasks in found.items()
+        ]
 
-    def _probability(self, task: ListedTask, one: Sequence[Outcome], other: Sequence[Outcome]) -> float:
-        seeds = tuple(tuple(each.seed for each in side) for side in (one, other))
-        first, second = ([each.scores for each in side] for side in (one, other))
-        metric = metric_of(task.kind, task.metric, num_outputs=task.labels)
-        return self._draw(
-            ("pair", task.name, one[0].model, other[0].model, str(seeds)),
-            lambda random: permutation_test(metric, one[0].labels, first, second, random),
-        )
+    def _measure(self, task: ListedTask, outcomes: Sequence[Outcome]) -> Measured:
+        """What the networks of a model are worth on a task; computed once."""
+        key = (task.name, outcomes[0].model, tuple(each.seed for each in outcomes))
+        if key not in self._measured:
+            clusters = self._clusters_of(task, outcomes[0])
+            kept = clusters != IN_TRAINING
+            self._measured[key] = measure(
+                metric_of(task.kind, task.metric, num_outputs=task.labels),
+                outcomes[0].labels[kept],
+                [each.scores[kept] for each in outcomes],
+                bounds=BOUNDS[task.metric],
+                clusters=clusters[kept],
+            )
+        return self._measured[key]
 
-    def _draw(self, key: tuple[str, ...], compute: Callable[[np.random.Generator], Drawn]) -> Drawn:
-        """What is resampled with a generator that the key seeds; computed once."""
-        if key not in self._drawn:
-            digest = hashlib.sha256("\0".join(key).encode()).digest()
-            self._drawn[key] = compute(np.random.default_rng(int.from_bytes(digest[:8], "little")))
-        found: Drawn = self._drawn[key]
-        return found
+    def _clusters_of(self, task: ListedTask, outcome: Outcome) -> npt.NDArray[np.integer]:
+        return self._clusters.get(task.name, np.arange(len(outcome.labels)))
 
 
 def plot_leaderboard(board: Leaderboard, folder: Path) -> bool:
@@ -338,13 +362,14 @@ def _draw_map(board: Leaderboard, target: Path) -> None:
 
 
 def _draw_task(panel: Axes, board: Leaderboard, task: ListedTask) -> None:
-    """A row for each model: every seed a dot, the mean, its interval as far as the metric goes."""
+    """A row for each model: every seed a dot, the mean, its interval."""
     for place, model in enumerate(board.models):
         cell = board.cells.get((task.name, model))
         if cell is None or not np.isfinite(cell.mean):
             continue
-        low, high = max(cell.interval.low, -1.0), min(cell.interval.high, 1.0)
-        panel.plot([low, high], [place, place], color=f"C{place % 10}", linewidth=2)
+        panel.plot(
+            [cell.interval.low, cell.interval.high], [place, place], color=f"C{place % 10}", linewidth=2
+        )
         panel.plot(list(cell.values.values()), [place] * len(cell.values), ".", color="0.5", markersize=4)
         panel.plot([cell.mean], [place], "o", color=f"C{place % 10}")
     panel.set_yticks(range(len(board.models)), model_titles(board.models))
@@ -445,7 +470,8 @@ def write_report(
         failures: why jobs of a task and model are not done, where they failed.
         leakage: between the parts of each task.
     """
-    sheets = [_results(board, failures), *_beside(board, published), _costs(board), _tests(board)]
+    sheets = [_results(board, failures), _with_duplicates(board), _pairs(board), _tests(board)]
+    sheets += [*_beside(board, published), _costs(board)]
     sheets = [sheet for sheet in (*sheets, _leaks(leakage)) if sheet.rows]
     parts = [f"## {caption}\n\n{markdown_text(names, rows)}" for caption, names, rows in sheets]
     replace_text(folder / "benchmark.md", "\n".join([f"# Benchmark {name}\n", *parts]))
@@ -476,10 +502,28 @@ def _results(board: Leaderboard, failures: Mapping[tuple[str, str], str]) -> _Sh
         rows.append([count, "", *(_number(board.averages[model]) for model in board.models)])
         rows.append(["mean rank", "", *(f"{board.ranks[model]:.2f}" for model in board.models)])
     caption = (
-        "Results on the test sets: mean over seeds (95 % interval by Student's t; of one seed by the "
-        "bootstrap over test sequences); * is the best"
+        "Results on the test sets: mean over seeds (95 % interval over training runs and test sequences, of "
+        "one seed over test sequences alone); * is the best"
     )
     return _Sheet(caption, ["task", "metric", *board.models], rows)
+
+
+def _with_duplicates(board: Leaderboard) -> _Sheet:
+    """Figures of whole test sets, of the tasks whose test set shares sequences with the training set."""
+    rows = []
+    for task in board.tasks:
+        cells = [board.cells.get((task.name, model)) for model in board.models]
+        left_out = max((cell.left_out for cell in cells if cell), default=0)
+        if left_out:
+            figures = [
+                f"{_number(cell.of_all)} ({cell.of_all - cell.mean:+.4f})" if cell else "" for cell in cells
+            ]
+            rows.append([task.name, task.metric, str(left_out), *figures])
+    caption = (
+        "The same on whole test sets, with the sequences that the training set has too, on either strand, "
+        "which all other figures leave out; in brackets the difference"
+    )
+    return _Sheet(caption, ["task", "metric", "left out", *board.models], rows)
 
 
 def _beside(board: Leaderboard, published: Sequence[Published]) -> list[_Sheet]:
@@ -517,24 +561,42 @@ def _costs(board: Leaderboard) -> _Sheet:
     return _Sheet("Recipes and cost", names, rows)
 
 
-def _tests(board: Leaderboard) -> _Sheet:
+def _pairs(board: Leaderboard) -> _Sheet:
+    words: tuple[Verdict, ...] = ("better", "worse", "no difference seen", "too few items")
     rows = [
-        [
-            pair.first,
-            pair.second,
-            f"{pair.difference:+.4f}",
-            *map(str, (pair.better, pair.worse, len(pair.probabilities))),
-            ", ".join(f"{task} {value:.2g}" for task, value in pair.probabilities.items()),
-        ]
+        [pair.first, pair.second, _interval(pair.mean), *(str(pair.verdicts[word]) for word in words)]
         for pair in board.pairs
     ]
+    caption = "Pairs of models: the mean difference over tasks (95 % interval), and on how many tasks"
+    return _Sheet(caption, ["model", "against", "mean difference", *words], rows)
+
+
+def _tests(board: Leaderboard) -> _Sheet:
+    rows = []
+    for pair in board.pairs:
+        for task, found in pair.differences.items():
+            p = f"{pair.probabilities[task]:.2g}" if task in pair.probabilities else ""
+            chance = any(
+                len(board.cells[task, model].values) == 1 and model not in WITHOUT_CHANCE
+                for model in (pair.first, pair.second)
+            )
+            of_what = ", of these networks" if chance and p else ""
+            rows.append([pair.first, pair.second, task, _interval(found), p, pair.verdict(task) + of_what])
+    number = sum(len(pair.probabilities) for pair in board.pairs)
     caption = (
-        "Paired permutation tests over test sequences; p is corrected for all tests of this table (Holm); "
-        "a model is better where p < 0.05. It is about these networks: how much training with other seeds "
-        "would differ is no part of it"
+        "Differences of means over seeds (95 % interval), reckoning with other fine-tuning runs of the same "
+        "weights and with other test sequences; of a model with one seed only with other test sequences, so "
+        f"that the verdict is of these networks. p is corrected for all {number} comparisons of this table "
+        f"(Holm); below {LEVEL} a model is better or worse. Below {MIN_CLUSTERS} test sequences, or "
+        f"{MIN_OF_CLASS} of a class, there is no verdict"
     )
-    names = ["model", "against", "mean difference", "better", "worse", "tasks", "p by task"]
-    return _Sheet(caption, names, rows)
+    return _Sheet(caption, ["model", "against", "task", "difference", "p", "the model is"], rows)
+
+
+def _interval(found: Difference) -> str:
+    if not np.isfinite(found.value):
+        return ""
+    return f"{found.value:+.4f} ({found.low:+.3f} to {found.high:+.3f})"
 
 
 def _leaks(leakage: Mapping[str, Sequence[Leakage]]) -> _Sheet:
@@ -570,8 +632,20 @@ def _everything(
             for each in published
             if each.task == task.name
         ]
-    names = ["task", "metric", "model", "from", "mean", "low", "high", "values", "seeds", "seconds"]
-    names += ["peak_memory", "parameters", "error"]
+    names = [
+        "task",
+        "metric",
+        "model",
+        "from",
+        "mean",
+        "low",
+        "high",
+        "values",
+        "seeds",
+        "left_out",
+        "of_all",
+    ]
+    names += ["seconds", "peak_memory", "parameters", "error"]
     names += sorted({name for cell in board.cells.values() for name in cell.provenance})
     return [names, *([row.get(name, "") for name in names] for row in rows)]
 
@@ -583,6 +657,8 @@ def _figures(cell: Cell) -> dict[str, str]:
         "high": repr(cell.interval.high),
         "values": " ".join(map(repr, cell.values.values())),
         "seeds": " ".join(map(str, cell.values)),
+        "left_out": str(cell.left_out),
+        "of_all": repr(cell.of_all),
         "seconds": repr(cell.seconds),
         "peak_memory": repr(cell.peak_memory),
         "parameters": repr(cell.parameters),

@@ -1,7 +1,8 @@
 """Scores compared with labels: AUROC, AUPRC or Spearman, with intervals, over all and by group.
 
 Alleles of one group, such as those of one element of an assay, are not independent: with groups, the interval
-over all alleles draws whole groups, and a further row has the mean over groups with Student's interval of it.
+over all alleles draws whole groups, and a further row has the mean over groups with Student's interval of it,
+inside the metric's range.
 
 Labels 0 and 1 ask whether scores rank the ones first; ratios and dot products are negated for that, since an
 allele that a model finds unlikely is the suspicious one. Other labels are values: their rank
@@ -22,12 +23,13 @@ from scipy.stats import rankdata
 from dnalm.console import progress_bar
 from dnalm.errors import ConfigError, DataError
 from dnalm.evaluation.statistics import (
+    BOUNDS,
     Interval,
     Metric,
     Scores,
     bootstrap_interval,
+    mean_interval,
     metric_of,
-    seed_interval,
     spearman_interval,
 )
 from dnalm.evaluation.variants.output import Scored
@@ -153,7 +155,7 @@ def _mean_over_groups(name: str, of_groups: list[dict[str, object]]) -> list[dic
     for key in (*_RANKINGS, *_CORRELATIONS):
         values = [value for each in of_groups if isinstance(value := each.get(key), float)]
         if len(values) > 1:
-            interval = seed_interval(values)
+            interval = mean_interval(values, BOUNDS["auroc" if key in _RANKINGS else "spearman"])
             row |= {key: _short(fmean(values)), f"{key}_low": _short(interval.low)}
             row |= {f"{key}_high": _short(interval.high), "groups": len(values)}
     return [row] if "groups" in row else []

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from dnalm.compose import build
 from dnalm.data.labelled import LabelledTable, Part
-from dnalm.evaluation.benchmark.leakage import K, find_leakage, leakage_of, shared_kmers
+from dnalm.evaluation.benchmark.leakage import (
+    IN_TRAINING,
+    K,
+    find_clusters,
+    find_leakage,
+    leakage_of,
+    shared_kmers,
+)
 from dnalm.genome.alphabet import from_text
 from tests.conftest import random_sequence
 from tests.evaluation.benchmark.test_benchmark import benchmark, node, write_split
@@ -55,6 +62,22 @@ def test_planted_copies_are_counted(seed: int, exact: int, reverse: int, near: i
     assert (found.part, found.other, found.rows) == ("test", "train", len(copies) + 5)
     assert (found.exact, found.reverse, found.near) == (exact, reverse, planted)
     assert found.other_label == exact + reverse
+
+
+@given(st.permutations(range(6)))
+def test_rows_of_one_sequence_are_a_cluster_and_those_in_training_are_none(order: list[int]) -> None:
+    known, one, other = (random_sequence(60, seed) for seed in (1, 2, 3))
+    texts = [known, turned(known), one, turned(one), one, other]
+    expected = ["trained", "trained", "one", "one", "one", "other"]
+    found = find_clusters(table([(known, 0)]), table([(texts[place], 1) for place in order]))
+    for cluster, place in zip(found, order, strict=True):
+        assert (cluster == IN_TRAINING) == (expected[place] == "trained")
+    groups = {
+        name: {c for c, place in zip(found, order, strict=True) if expected[place] == name}
+        for name in expected
+    }
+    assert [len(group) for group in groups.values()] == [1, 1, 1]
+    assert len(set.union(*groups.values())) == 3
 
 
 @given(st.text("ACGTN", min_size=1, max_size=60), st.text("ACGTN", min_size=1, max_size=60))

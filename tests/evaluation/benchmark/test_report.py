@@ -5,9 +5,10 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from dnalm.evaluation.benchmark.leakage import Leakage
+from dnalm.evaluation.benchmark.leakage import IN_TRAINING, Leakage
 from dnalm.evaluation.benchmark.report import (
     Comparison,
     Published,
@@ -16,12 +17,14 @@ from dnalm.evaluation.benchmark.report import (
     read_published,
     write_report,
 )
-from tests.evaluation.benchmark.outcomes import listed, outcome
+from dnalm.evaluation.statistics import metric_of
+from tests.evaluation.benchmark.outcomes import ROWS, listed, outcome
 
 TASKS = [listed("a_1"), listed("b")]
 ODD = "=cmd()|<b>&_{x}$%"
 MODELS = [ODD, "random"]
 OUTCOMES = [outcome(TASKS[0], model, seed) for model in MODELS for seed in (1, 2)]
+CLUSTERS = {"a_1": np.where(np.arange(ROWS) < 4, IN_TRAINING, np.arange(ROWS))}
 PUBLISHED = [Published(task=task, model="NT", value=0.5, source="paper.csv") for task in ("a_1", "elsewhere")]
 
 
@@ -31,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     failures = {("b", "random"): "oom: killed for want of memory", ("a_1", "random"): "timeout: stopped"}
     counts = {"rows": 40, "exact": 3, "distinct": 2, "reverse": 1, "near": 4, "other_label": 0}
     leakage = {"a_1": [Leakage(part="test", other="train", **counts)]}
-    standing = Comparison(TASKS, MODELS).leaderboard(OUTCOMES)
+    standing = Comparison(TASKS, MODELS, CLUSTERS).leaderboard(OUTCOMES)
     write_report(place, "toy", standing, PUBLISHED, failures, leakage)
     assert plot_leaderboard(standing, place)
     return place
@@ -68,9 +71,13 @@ def test_the_csv_has_everything_and_no_formula(folder: Path) -> None:
     assert all(None not in row and None not in row.values() for row in rows)
     found = {(row["task"], row["model"]): row for row in rows}
     mine = found["a_1", f"'{ODD}"]
-    values = [each.value for each in OUTCOMES if each.model == ODD]
+    mcc = metric_of("binary", "mcc", num_outputs=2)
+    made = [each for each in OUTCOMES if each.model == ODD]
+    values = [mcc(each.labels[4:], each.scores[4:]) for each in made]
     assert [float(value) for value in mine["values"].split()] == values
     assert float(mine["mean"]) == pytest.approx(sum(values) / 2)
+    assert mine["left_out"] == "4"
+    assert float(mine["of_all"]) == pytest.approx(sum(each.value for each in made) / 2)
     assert (mine["seeds"], mine["seconds"], mine["from"]) == ("1 2", "11.5", "ours")
     assert mine["command"] == f"dnalm finetune model={ODD}"
     assert found["b", "random"]["error"] == "oom: killed for want of memory"
@@ -88,7 +95,7 @@ def test_markdown_and_html_hold_the_same_cells(folder: Path) -> None:
 
 
 def test_published_numbers_stand_beside_ours_with_the_difference(folder: Path) -> None:
-    standing = Comparison(TASKS, MODELS).leaderboard(OUTCOMES)
+    standing = Comparison(TASKS, MODELS, CLUSTERS).leaderboard(OUTCOMES)
     text = (folder / "benchmark.md").read_text()
     ours = standing.best("a_1")
     assert f"| a\\_1 | {ours:.4f} | 0.5000 ({ours - 0.5:+.4f}) |" in text
@@ -96,6 +103,27 @@ def test_published_numbers_stand_beside_ours_with_the_difference(folder: Path) -
     assert "| oom |" in text
     assert text.count(", a seed timeout |") == 1
     assert "| a\\_1 | test | train | 40 | 3 | 2 | 1 | 4 | 0 |" in text
+
+
+def test_the_words_follow_from_the_tests(folder: Path) -> None:
+    """Two models alike, of two seeds, on one task: a comparison in the table, and what is said of it."""
+    text = (folder / "benchmark.md").read_text().replace("\\", "")
+    (pair,) = Comparison(TASKS, MODELS, CLUSTERS).leaderboard(OUTCOMES).pairs
+    gap, p = pair.differences["a_1"], pair.probabilities["a_1"]
+    said = f"{gap.value:+.4f} ({gap.low:+.3f} to {gap.high:+.3f}) | {p:.2g} | no difference seen"
+    assert f"| a_1 | {said} |" in text
+    assert "corrected for all 1 comparisons" in text
+
+
+def test_a_single_seed_has_a_verdict_of_these_networks_unless_nothing_is_drawn(tmp_path: Path) -> None:
+    models = {"kmer_logistic": 1.0, "x": 0.0}
+    found = [outcome(TASKS[0], model, 1, right=right) for model, right in models.items()]
+    found += [outcome(TASKS[0], "y", seed, right=1.0) for seed in (1, 2, 3)]
+    write_report(tmp_path, "toy", Comparison(TASKS, [*models, "y"]).leaderboard(found), [], {}, {})
+    lines = (tmp_path / "benchmark.md").read_text().replace("\\", "").splitlines()
+    said = {tuple(line.split(" | ")[:2]): line.split(" | ")[-1] for line in lines if line.count("|") == 7}
+    assert said["| kmer_logistic", "x"] == "better, of these networks |"
+    assert said["| kmer_logistic", "y"] == "no difference seen |"
 
 
 def test_latex_has_as_many_cells_in_each_row_and_no_bare_special_letter(folder: Path) -> None:
