@@ -191,8 +191,8 @@ def mean_interval(values: Sequence[float], bounds: Interval) -> Interval:
     if len(values) < 2:
         raise ValueError("one value says nothing of the spread")
     spread = [Component(float(np.var(values, ddof=1)) / len(values), len(values) - 1)]
-    resolution = (bounds.high - bounds.low) / (2 * len(values))
-    return interval_inside(fmean(values), half_width(spread), bounds, resolution=resolution)
+    finest = 1e-4 * (bounds.high - bounds.low)
+    return interval_inside(fmean(values), half_width(spread), bounds, resolution=finest)
 
 
 def bootstrap_interval(
