@@ -26,12 +26,12 @@ from dnalm.data.labelled import Division, PeakTables
 from dnalm.data.labelled.peaks import COLUMNS, PeakRows
 from dnalm.data.labelled.table import Part
 from dnalm.durable import atomic_write
-from dnalm.evaluation.plots import new_figure, save_figure
+from dnalm.evaluation.plots import WIDTH, new_figure, printed, save_figure
 from dnalm.genome.alphabet import to_text
 from dnalm.tables import row_writer
 
 TABLE, PICTURE = "task.tsv.gz", "task.png"
-_SHARES = {"gc": "share of G and C", "repeats": "share of soft-masked bases"}
+_SHARES = {"gc": "share of G and C in a window", "repeats": "share of soft-masked bases in a window"}
 _PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
@@ -115,25 +115,25 @@ def _table(peaks: PeakTables, labels: tuple[str, ...]) -> Iterator[list[object]]
             ]
 
 
+@printed
 def _plot(peaks: PeakTables, target: Path) -> None:
     """Cumulative curves of GC, and of repeat share where any base is soft-masked; a row for each part."""
     has_repeats = any(rows.composition.repeats.any() for rows in peaks.rows.values())
     shares = {name: text for name, text in _SHARES.items() if name == "gc" or has_repeats}
-    figure = new_figure(0.6 + 4.2 * len(shares), 7.8)
+    figure = new_figure(0.4 + (WIDTH - 0.4) / 2 * len(shares), 2.0 * len(peaks.rows))
     panels = figure.subplots(len(peaks.rows), len(shares), sharex="col", sharey=True, squeeze=False)
     for (part, rows), of_part in zip(peaks.rows.items(), panels, strict=True):
         for axes, name in zip(of_part, shares, strict=True):
             positives, negatives = _both(rows, name)
             distance = stats.ks_2samp(positives, negatives).statistic
-            axes.set_title(f"{_PART_NAMES[part]}, largest distance {distance:.3f}", loc="left", fontsize=10)
-            axes.ecdf(positives, label=_described("peaks", positives), color="C0", linewidth=1.8)
+            axes.set_title(f"{_PART_NAMES[part]}, largest distance {distance:.3f}", loc="left")
+            axes.ecdf(positives, label=_described("peaks", positives), color="C0", linewidth=1.5)
             axes.ecdf(negatives, label=_described("background", negatives), color="C1", linestyle="--")
-            axes.legend(fontsize=8, frameon=False, loc="lower right", borderaxespad=0.2)
-            axes.spines[["top", "right"]].set_visible(False)
+            axes.legend(loc="lower right", borderaxespad=0.2)
         of_part[0].set_ylabel("cumulative share of windows")
     for axes, text in zip(panels[-1], shares.values(), strict=True):
         axes.set_xlabel(text)
-    save_figure(figure, target, dpi=150)
+    save_figure(figure, target)
 
 
 def _described(what: str, values: npt.NDArray[np.float64]) -> str:

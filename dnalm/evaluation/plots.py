@@ -16,7 +16,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from dnalm.durable import atomic_write
 from dnalm.evaluation.baselines import Judgement
@@ -27,7 +27,6 @@ from dnalm.tokenizers.statistics import TokenStatistics
 
 _SHOWN_TOKENS = 25
 _ROW_INCHES, _LEAST_INCHES = 0.16, 1.4
-_LEAST_SHARE = 1e-6  # of a logarithmic axis
 _MOST_CURVES = 200
 _LARGEST = 1e30  # that an axis is drawn for
 
@@ -158,7 +157,10 @@ def plot_tokens(statistics: TokenStatistics, tokenizer: Tokenizer, title: str, t
     ranks.loglog(np.arange(1, len(share) + 1), share, color="C0", label="tokens")
     ranks.axhline(1 / len(statistics.words), color="C1", linestyle="--", label="all equally frequent")
     ranks.set(xlabel="rank", ylabel="share of tokens", title=f"Balance {statistics.balance:.3f}")
-    ranks.legend()
+    for axis in (ranks.xaxis, ranks.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
+    ranks.legend(loc="lower left")
 
     top = statistics.most_frequent(_SHOWN_TOKENS)
     top = top[statistics.counts[top] > 0]
@@ -172,7 +174,7 @@ def plot_tokens(statistics: TokenStatistics, tokenizer: Tokenizer, title: str, t
 
 @printed
 def plot_tracks(tracks: Mapping[str, JoinedTrack], target: Path) -> None:
-    """Draw a panel a track: shares of classes or labels among the bases where they are known.
+    """Draw a panel a track: shares of classes or labels among the bases where they are known, in percent.
 
     Of several genomes bars are over all of them, and a dot is one.
     """
@@ -193,16 +195,23 @@ def plot_tracks(tracks: Mapping[str, JoinedTrack], target: Path) -> None:
 
 def _draw_shares(axes: Axes, track: JoinedTrack) -> None:
     shares = track.statistics.fractions()
-    places = range(len(shares))
-    axes.barh(places, [max(share, _LEAST_SHARE) for share in shares.values()], color="C0")
+    places, small = range(len(shares)), 6 if len(shares) > 20 else 7.5
+    bars = axes.barh(places, [100 * share for share in shares.values()], color="C0")
+    most = max(shares.values(), default=0)
     for store in track.genomes.values() if len(track.genomes) > 1 else ():
         of_genome = store.statistics.fractions()
-        axes.scatter(
-            [max(of_genome[label], _LEAST_SHARE) for label in shares], places, color="C1", s=6, zorder=3
-        )
+        axes.scatter([100 * of_genome[label] for label in shares], places, color="C1", s=6, zorder=3)
+        most = max(most, *of_genome.values())
+    written = [f"{share:.2%}".replace("%", " %") for share in shares.values()]
+    beyond = 0 if len(track.genomes) < 2 else 100 * most  # dots stand where numbers would
+    if beyond:
+        for place, text in zip(places, written, strict=True):
+            axes.text(1.02 * beyond, place, text, va="center", fontsize=small)
+    else:
+        axes.bar_label(bars, written, padding=2, fontsize=small)
     axes.margins(y=0.01)
-    axes.set_yticks(places, list(shares), fontsize=6 if len(shares) > 20 else 8)
-    axes.set(xscale="log", xlim=(1e-5, 1), xlabel="share of the bases where it is known")
+    axes.set_yticks(places, list(shares), fontsize=small)
+    axes.set(xlim=(0, 116 * max(most, 1e-6)), xlabel="share of the bases where it is known (%)")
     axes.invert_yaxis()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 
 from dnalm.evaluation import statistics
-from dnalm.evaluation.plots import new_figure, save_figure
+from dnalm.evaluation.plots import WIDTH, new_figure, printed, save_figure
 from dnalm.tables import csv_text, markdown_text
 
 _MISSING = "-"
@@ -107,6 +107,7 @@ def _majority(outcomes: Sequence[Outcome]) -> float | None:
     return next((each.majority for each in outcomes if each.majority is not None), None)
 
 
+@printed
 def plot_choice(outcomes: Sequence[Outcome], target: Path) -> bool:
     """Draw accuracy by number of merges, a panel a k, fixed k-mers as horizontal lines.
 
@@ -117,11 +118,11 @@ def plot_choice(outcomes: Sequence[Outcome], target: Path) -> bool:
     ks = sorted({each.k for each in known})
     if not ks:
         return False
-    figure = new_figure(3.4 * len(ks) + 0.6, 3.4)
+    figure = new_figure(min(WIDTH, 3.4 * len(ks) + 0.6), 2.8)
     for panel, k in zip(figure.subplots(1, len(ks), squeeze=False)[0], ks, strict=True):
         _draw(panel, [each for each in known if each.k == k])
         panel.set(title=f"next {k} bases", xlabel="merges", ylabel="accuracy, %")
-    save_figure(figure, target, dpi=120)
+    save_figure(figure, target)
     return True
 
 
@@ -129,10 +130,16 @@ def _draw(panel: Axes, outcomes: Sequence[Outcome]) -> None:
     line = [(each.merges, each.accuracy, each.error) for each in outcomes if each.merges is not None]
     counts = [merges for merges, _, _ in line]
     heights = [100 * (accuracy or 0) for _, accuracy, _ in line]
-    panel.errorbar(counts, heights, [100 * (error or 0) for _, _, error in line], marker="o", label="BPE")
+    panel.errorbar(
+        counts,
+        heights,
+        [196 * (error or 0) for _, _, error in line],
+        marker="o",
+        label="BPE, ± 1.96 standard errors",
+    )
     for number, each in enumerate(each for each in outcomes if each.merges is None):
         height = 100 * (each.accuracy or 0)
         panel.axhline(height, color=f"C{number + 1}", linestyle="--", label=each.tokenizer)
     if (majority := _majority(outcomes)) is not None:
         panel.axhline(100 * majority, color="0.6", linestyle=":", label="most frequent")
-    panel.legend(fontsize=7)
+    panel.legend()

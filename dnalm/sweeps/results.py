@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import NonNegativeFloat, PositiveFloat
 
@@ -358,6 +358,8 @@ _LABEL = 28  # letters of a value that are shown; of a long path its end
 def plot_sweep(records: Sequence[Record], metric: str, target: Path) -> bool:
     """Draw the metric of every finished job, one panel an axis.
 
+    Where several vary, colours and shapes tell the values of one: the first that has names, such as models.
+
     Args:
         records: the jobs.
         metric: a number that their summaries have.
@@ -366,6 +368,7 @@ def plot_sweep(records: Sequence[Record], metric: str, target: Path) -> bool:
     Returns:
         Whether there was anything to draw: an axis of two values or more, and a job with the metric.
     """
+    import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -374,25 +377,73 @@ def plot_sweep(records: Sequence[Record], metric: str, target: Path) -> bool:
     varied = [key for key in keys if len({record.overrides.get(key) for record, _ in points}) > 1]
     if not varied:
         return False
-    figure = Figure(figsize=(max(4 * len(varied), 5), 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    for panel, key in zip(figure.subplots(1, len(varied), squeeze=False)[0], varied, strict=True):
-        _draw(panel, [(record.overrides.get(key, ""), value) for record, value in points])
-        panel.set(xlabel=key, ylabel=metric)
-    with atomic_write(target) as beside:
-        figure.savefig(beside, dpi=120)
+    with mpl.rc_context(_STYLE):
+        columns = min(3, len(varied))
+        rows = -(-len(varied) // columns)
+        figure = Figure(figsize=(max(3.4, 7.2 * columns / 3), 0.4 + 2.6 * rows), layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+        told_by = next((key for key in varied if not _are_numbers(key, points)), varied[-1])
+        kinds = list(dict.fromkeys(record.overrides.get(told_by, "") for record, _ in points))[:_MOST_KINDS]
+        for panel, key in zip(panels, varied, strict=False):
+            for number, kind in enumerate(kinds if len(varied) > 1 else [None]):
+                mine = [(r, v) for r, v in points if kind in (None, r.overrides.get(told_by, ""))]
+                _draw(panel, key, mine, points, number, _shortened(kind or ""))
+            panel.set(xlabel=key)
+        panels[0].set_ylabel(metric)
+        for panel in panels[len(varied) :]:
+            panel.set_axis_off()
+        if len(varied) > 1:
+            handles = panels[0].get_legend_handles_labels()
+            figure.legend(*handles, title=told_by, loc="outside lower center", ncols=3)
+        with atomic_write(target) as beside:
+            figure.savefig(beside, dpi=200)
     return True
 
 
-def _draw(panel: Axes, points: Sequence[tuple[str, float]]) -> None:
+_MOST_KINDS, _MOST_TICKS = 12, 6
+_COLOURS, _MARKERS = ("#0072b2", "#d55e00", "#009e73", "#c46a9c", "#8d6be0", "#a8842a"), "oDs^vP"
+_STYLE: dict[Any, Any] = {  # whose keys matplotlib types as literals; a layer below `evaluation.plots`
+    **dict.fromkeys(("axes.spines.right", "axes.spines.top", "legend.frameon", "text.parse_math"), False),
+    **dict.fromkeys(("font.size", "axes.labelsize"), 8),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 7.5),
+}
+
+
+def _are_numbers(key: str, points: Sequence[tuple[Record, float]]) -> bool:
     try:
-        places = [float(text) for text, _ in points]
+        return all(math.isfinite(float(record.overrides.get(key, ""))) for record, _ in points)
     except ValueError:
-        names = list(dict.fromkeys(text for text, _ in points))
-        places = [float(names.index(text)) for text, _ in points]
-        shown = [name if len(name) <= _LABEL else f"…{name[1 - _LABEL :]}" for name in names]
-        panel.set_xticks(range(len(names)), shown, rotation=30, ha="right")
-    else:
-        if min(places) > 0 and max(places) >= _LOG_FROM * min(places):
+        return False
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LABEL else f"…{name[1 - _LABEL :]}"
+
+
+def _draw(
+    panel: Axes,
+    key: str,
+    mine: Sequence[tuple[Record, float]],
+    points: Sequence[tuple[Record, float]],
+    number: int,
+    label: str,
+) -> None:
+    """Draw some of the points against a key, by its value where all are numbers, else by name."""
+    if _are_numbers(key, points):
+        places = [float(record.overrides[key]) for record, _ in mine]
+        every = [float(record.overrides[key]) for record, _ in points]
+        if min(every) > 0 and max(every) >= _LOG_FROM * min(every):
             panel.set_xscale("log")
-    panel.scatter(places, [value for _, value in points], color="C0", alpha=0.7)
+        panel.xaxis.set_major_formatter("{x:g}")
+        texts = {record.overrides[key]: None for record, _ in points}
+        if len(texts) <= _MOST_TICKS:
+            panel.set_xticks([*map(float, texts)], list(texts))
+            panel.set_xticks([], minor=True)
+    else:
+        names = list(dict.fromkeys(record.overrides.get(key, "") for record, _ in points))
+        places = [float(names.index(record.overrides.get(key, ""))) for record, _ in mine]
+        panel.set_xticks(range(len(names)), [_shortened(name) for name in names], rotation=30, ha="right")
+        panel.set_xlim(-0.5, len(names) - 0.5)
+    look = {"color": _COLOURS[number % len(_COLOURS)], "marker": _MARKERS[number % len(_MARKERS)]}
+    panel.scatter(places, [value for _, value in mine], s=22, alpha=0.8, linewidths=0, label=label, **look)

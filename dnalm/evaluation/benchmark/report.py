@@ -35,7 +35,7 @@ from matplotlib.axes import Axes
 from dnalm.errors import ConfigError
 from dnalm.evaluation.benchmark.benchmark import WITHOUT_CHANCE, ListedTask
 from dnalm.evaluation.benchmark.leakage import IN_TRAINING, SHARED, Leakage
-from dnalm.evaluation.plots import new_figure, save_figure
+from dnalm.evaluation.plots import WIDTH, appearance, new_figure, printed, save_figure
 from dnalm.evaluation.statistics import (
     BOUNDS,
     MIN_CLUSTERS,
@@ -57,7 +57,7 @@ from dnalm.tables import csv_text, html_text, latex_text, markdown_text, replace
 
 LEVEL = 0.05  # of a difference that is not put down to chance
 _LABEL = 28  # letters of a model's name that are shown; of a long path its end
-_COLUMNS = 4  # of pictures of tasks
+_COLUMNS = 3  # of pictures of tasks
 _DARK = 0.45  # of the colour scale, below which letters are white
 _SCALE = "# scale:"
 Verdict = Literal["better", "worse", "no difference seen", "too few items"]
@@ -327,27 +327,43 @@ class Comparison:
         return self._clusters.get(task.name, np.arange(len(outcome.labels)))
 
 
+@printed
 def plot_leaderboard(board: Leaderboard, folder: Path) -> bool:
-    """Draw `heatmap.png` and `tasks.png` into a folder; returns whether there was anything to draw."""
+    """Draw `heatmap.png` and `tasks.png` into a folder; returns whether there was anything to draw.
+
+    Tasks of one metric have one axis, so that differences compare.
+    """
     if not board.cells:
         return False
     _draw_map(board, folder / "heatmap.png")
     columns = min(_COLUMNS, len(board.tasks))
     rows = -(-len(board.tasks) // columns)
-    figure = new_figure(2 + 2.6 * columns, (1.2 + 0.3 * len(board.models)) * rows)
+    figure = new_figure(WIDTH, (0.8 + 0.2 * len(board.models)) * rows)
     panels = list(figure.subplots(rows, columns, squeeze=False, sharey=True).flat)
     for panel, task in zip(panels, board.tasks, strict=False):
         _draw_task(panel, board, task)
+        same = [each.name for each in board.tasks if each.metric == task.metric]
+        panel.set_xlim(*_range([cell for (name, _), cell in board.cells.items() if name in same]))
     for panel in panels[len(board.tasks) :]:
         panel.set_axis_off()
-    save_figure(figure, folder / "tasks.png", dpi=120)
+    save_figure(figure, folder / "tasks.png")
     return True
+
+
+def _range(cells: Sequence[Cell]) -> tuple[float, float]:
+    """What an axis shows of these cells: their seeds and intervals, and a little more."""
+    values = [value for cell in cells for value in (*cell.values.values(), *vars(cell.interval).values())]
+    kept = [min(1.0, max(-1.0, value)) for value in values if np.isfinite(value)]
+    if not kept:
+        return 0.0, 1.0
+    margin = max(0.01, 0.05 * (max(kept) - min(kept)))
+    return min(kept) - margin, max(kept) + margin
 
 
 def _draw_map(board: Leaderboard, target: Path) -> None:
     cells = [[board.cells.get((task.name, model)) for model in board.models] for task in board.tasks]
     values = np.array([[np.nan if cell is None else cell.mean for cell in row] for row in cells])
-    figure = new_figure(3 + 1.3 * len(board.models), 1.8 + 0.35 * len(board.tasks))
+    figure = new_figure(2.6 + 0.6 * len(board.models), 1.2 + 0.22 * len(board.tasks))
     panel = figure.subplots()
     low = min(0.0, float(np.nanmin(values))) if np.isfinite(values).any() else 0.0
     image = panel.imshow(values, vmin=low, vmax=1.0, cmap="viridis", aspect="auto")
@@ -357,21 +373,20 @@ def _draw_map(board: Leaderboard, target: Path) -> None:
             panel.text(column, row, f"{value:.3f}", ha="center", va="center", color="w" if dark else "k")
     panel.set_xticks(range(len(board.models)), model_titles(board.models), rotation=30, ha="right")
     panel.set_yticks(range(len(board.tasks)), [f"{task.name} ({task.metric})" for task in board.tasks])
-    figure.colorbar(image, label="test set")
-    save_figure(figure, target, dpi=120)
+    figure.colorbar(image, label="test set (1: perfect)")
+    save_figure(figure, target)
 
 
 def _draw_task(panel: Axes, board: Leaderboard, task: ListedTask) -> None:
-    """A row for each model: every seed a dot, the mean, its interval."""
+    """A row for each model: every seed a dot, the mean, its 95 % interval."""
     for place, model in enumerate(board.models):
         cell = board.cells.get((task.name, model))
         if cell is None or not np.isfinite(cell.mean):
             continue
-        panel.plot(
-            [cell.interval.low, cell.interval.high], [place, place], color=f"C{place % 10}", linewidth=2
-        )
-        panel.plot(list(cell.values.values()), [place] * len(cell.values), ".", color="0.5", markersize=4)
-        panel.plot([cell.mean], [place], "o", color=f"C{place % 10}")
+        look, interval = appearance(place), cell.interval
+        panel.plot([interval.low, interval.high], [place, place], color=look["color"], linewidth=1.5)
+        panel.plot(list(cell.values.values()), [place] * len(cell.values), ".", color="0.5", markersize=3)
+        panel.plot([cell.mean], [place], linestyle="", markersize=5, **look)
     panel.set_yticks(range(len(board.models)), model_titles(board.models))
     panel.set_ylim(len(board.models) - 0.5, -0.5)
     panel.set(title=task.name, xlabel=task.metric)

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binomtest
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score, silhouette_samples
@@ -160,7 +161,7 @@ def plot_clusters(
             x, y = each.places[of_label == name].T
             axes.scatter(x, y, s=size, label=name, linewidths=0, alpha=0.8, **appearance(number))
         axis, of_space = each.method.upper(), found[each.space]
-        figures = f"Rand {of_space.rand:.3f}, silhouette {of_space.silhouette:.3f}"
+        figures = f"adjusted Rand {of_space.rand:.3f}, silhouette {of_space.silhouette:.3f}"
         axes.set(xticks=[], yticks=[], xlabel=f"{axis} 1", ylabel=f"{axis} 2")
         axes.set_title(f"{each.space}: {figures}" if each.method == "pca" else each.space, loc="left")
     handles = panels[0, 0].get_legend_handles_labels()
@@ -225,7 +226,7 @@ def ortholog_ranks(query: Floats, target: Floats) -> npt.NDArray[np.int64]:
 def plot_retrieval(found: Mapping[str, Sequence[Retrieval]], targets: Sequence[Path]) -> None:
     """Draw, for each pair of species, how often the ortholog is nearest, a bar for each kind of vectors.
 
-    Each kind has the same pairs in the same order.
+    Lines are 95 % intervals by Wilson over genes. Each kind has the same pairs in the same order.
     """
     pairs = [f"{one.query} in {one.target}" for one in next(iter(found.values()))]
     figure = new_figure(WIDTH, 1 + 0.16 * len(pairs) * (len(found) + 1))
@@ -233,12 +234,24 @@ def plot_retrieval(found: Mapping[str, Sequence[Retrieval]], targets: Sequence[P
     height = 0.8 / len(found)
     for number, (name, rows) in enumerate(found.items()):
         places = np.arange(len(rows)) + number * height
-        axes.barh(places, [row.top1 for row in rows], height, label=name, color=f"C{number}")
+        shares = np.array([row.top1 for row in rows])
+        ends = np.array([_share_interval(row.top1, row.num_genes) for row in rows])
+        errors = np.abs(ends - shares[:, None]).T
+        axes.barh(places, shares, height, xerr=errors, label=name, color=f"C{number}", error_kw=_BARS)
     axes.set_yticks(np.arange(len(pairs)) + 0.4 - height / 2, pairs)
-    axes.set(xlim=(0, 1), xlabel="share of genes whose nearest region is the ortholog's")
+    axes.set(xlim=(0, 1), xlabel="share of genes whose nearest region is the ortholog's, with 95 % intervals")
     axes.invert_yaxis()
     axes.legend()
     save_figure(figure, *targets)
+
+
+_BARS = {"elinewidth": 0.8, "ecolor": "0.25"}
+
+
+def _share_interval(share: float, number: int) -> tuple[float, float]:
+    """Of a share of so many genes."""
+    interval = binomtest(round(share * number), number).proportion_ci(method="wilson")
+    return interval.low, interval.high
 
 
 def _retrieve(query: str, target: str, species: Mapping[str, SpeciesRegions]) -> Retrieval:

@@ -20,11 +20,11 @@ from matplotlib.transforms import Affine2D
 from dnalm.evaluation.inference import Floats
 from dnalm.evaluation.interpretation.reader import Mutagenesis
 from dnalm.evaluation.interpretation.seqlets import FoundMotif, Match, Table
-from dnalm.evaluation.plots import new_figure, save_figure
+from dnalm.evaluation.plots import WIDTH, new_figure, printed, save_figure
 from dnalm.evaluation.sequence_inputs import NamedSequence
 from dnalm.genome.alphabet import UNKNOWN
 
-COLOURS = {"A": "#2a9d3a", "C": "#2a5fc4", "G": "#e0a100", "T": "#cf2f2f"}
+COLOURS = {"A": "#009e73", "C": "#0072b2", "G": "#e0a100", "T": "#d55e00"}
 _GAP = 0.06  # of a letter's cell, left free
 
 
@@ -72,6 +72,7 @@ def _outline(letter: str) -> TextPath:
 
 _INCHES_A_BASE = 0.11
 _MOST_LAYERS = 12  # with a map of their own
+_CHANCE = 0.05  # E-value from which a known motif is no match
 _HEAD_TITLES = {  # of the numbers of `HeadSummary`
     "special_share": "attention to special tokens\n(share of 1)",
     "distance_bp": "attention distance of tokens\n(bases)",
@@ -81,11 +82,12 @@ _HEAD_TITLES = {  # of the numbers of `HeadSummary`
 }
 
 
+@printed
 def draw_mutagenesis(region: NamedSequence, found: Mutagenesis, stem: Path) -> None:
     """What the model expects (letters, bits), how much it prefers what stands there, and every effect."""
     first, last = region.inner
-    width = max(6.0, 1.6 + _INCHES_A_BASE * (last - first))
-    figure = new_figure(width, 7.5)
+    width = max(WIDTH, 1.6 + _INCHES_A_BASE * (last - first))  # letters need it
+    figure = new_figure(width, 6.4)
     expected, preferred, own, near = figure.subplots(4, 1, height_ratios=[1.2, 1.2, 1, 1], sharex=True)
     probabilities = np.exp(found.log_p_R4)
     bits = 2 + (probabilities * found.log_p_R4).sum(axis=1, keepdims=True) / np.log(2)
@@ -125,9 +127,10 @@ def _draw_effects(axes: Axes, region: NamedSequence, effects_R4: Floats, title: 
     axes.figure.colorbar(image, ax=axes, pad=0.01)
 
 
+@printed
 def draw_dependency(region: NamedSequence, map_RR: Floats, stem: Path) -> None:
     """The map, with the bases along both sides where there is room."""
-    figure = new_figure(7.5, 6.5)
+    figure = new_figure(WIDTH, 6.2)
     axes = figure.subplots()
     first, last = region.start - 0.5, region.start + len(map_RR) - 0.5
     off = map_RR[~np.eye(len(map_RR), dtype=bool)]
@@ -136,8 +139,8 @@ def draw_dependency(region: NamedSequence, map_RR: Floats, stem: Path) -> None:
         map_RR, cmap="magma_r", vmin=0, vmax=max(high, 1e-6), extent=(first, last, last, first)
     )
     axes.set(
-        xlabel="base that is hidden",
-        ylabel="base that is substituted",
+        xlabel=f"base that is hidden ({region.coordinate_name} from {region.start}, counted from 0)",
+        ylabel=f"base that is substituted ({region.coordinate_name} from {region.start})",
         title=f"{_title(region)}: dependencies",
     )
     if len(map_RR) <= 120:
@@ -149,40 +152,54 @@ def draw_dependency(region: NamedSequence, map_RR: Floats, stem: Path) -> None:
     _save(figure, stem)
 
 
+@printed
 def draw_attention(region: NamedSequence, maps: Sequence[Floats], stem: Path) -> None:
-    """A map for each layer, in order: (L, L), the mean of its heads, from base to base, flanks included."""
+    """A map for each layer, in order: (L, L), the mean of its heads, from base to base, flanks included.
+
+    All have one scale, so that layers compare.
+    """
     shown = maps[:_MOST_LAYERS]
-    columns = min(4, len(shown))
+    columns = 2 if len(shown) in (2, 4) else min(3, len(shown))
     rows = -(-len(shown) // columns)
-    figure = new_figure(3.4 * columns + 0.8, 3.3 * rows + 0.6)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    figure = new_figure(WIDTH, 0.7 + (WIDTH - 0.8) / columns * rows)
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     first = region.position(0) - 0.5
     last = first + len(region.codes)
+    most = max(1e-9, *(float(np.percentile(values, 99.5)) for values in shown))
     for layer, (axes, values) in enumerate(zip(panels, shown, strict=False), start=1):
         image = axes.imshow(
             values,
             cmap="magma_r",
             vmin=0,
-            vmax=max(float(np.percentile(values, 99.5)), 1e-9),
+            vmax=most,
             extent=(first, last, last, first),
         )
-        axes.set_title(f"layer {layer}", fontsize=9)
-        axes.tick_params(labelsize=6)
-        figure.colorbar(image, ax=axes, fraction=0.046)
+        axes.set_title(f"layer {layer}")
+        axes.locator_params(nbins=4)
+        axes.tick_params(labelbottom=layer > len(shown) - columns)  # nothing stands below
     for axes in panels[len(shown) :]:
         axes.set_axis_off()
-    figure.suptitle(f"{_title(region)}: attention from base (row) to base, mean of the heads", fontsize=10)
+    label = "attention, mean of the heads (share of 1; scale ends at the 99.5th percentile)"
+    figure.colorbar(image, ax=panels.tolist(), label=label, fraction=0.03)
+    figure.suptitle(_title(region))
+    figure.supxlabel(f"attended base ({region.coordinate_name}, from 0)", fontsize=8)
+    figure.supylabel(f"attending base ({region.coordinate_name}, from 0)", fontsize=8)
     _save(figure, stem)
 
 
+@printed
 def draw_heads(means: Mapping[str, Floats], stem: Path) -> None:
     """Numbers of every head, means over the regions: a panel each, layers by heads."""
     some = next(iter(means.values()))
-    figure = new_figure((1.2 + max(1.6, 0.3 * some.shape[1])) * len(means), 1.2 + max(1.6, 0.3 * len(some)))
-    panels = figure.subplots(1, len(means), squeeze=False)[0]
-    for axes, (name, values) in zip(panels, means.items(), strict=True):
+    columns = 3 if some.shape[1] <= 16 else 1
+    rows = -(-len(means) // columns)
+    figure = new_figure(WIDTH, (0.8 + max(1.2, 0.16 * len(some))) * rows)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels[len(means) :]:
+        axes.set_axis_off()
+    for axes, (name, values) in zip(panels, means.items(), strict=False):
         image = axes.imshow(values, cmap="viridis", aspect="auto", interpolation="nearest")
-        axes.set_title(_HEAD_TITLES[name], fontsize=9)
+        axes.set_title(_HEAD_TITLES[name])
         axes.set(xlabel="head", ylabel="layer")
         axes.set_xticks(range(values.shape[1]), range(1, values.shape[1] + 1), fontsize=6)
         axes.set_yticks(range(len(values)), range(1, len(values) + 1), fontsize=6)
@@ -190,34 +207,57 @@ def draw_heads(means: Mapping[str, Floats], stem: Path) -> None:
     _save(figure, stem)
 
 
+@printed
 def draw_motifs(
     found: Sequence[FoundMotif], matches: Sequence[Match], known: Mapping[str, Table], stem: Path
 ) -> None:
-    """Found motifs as logos, the nearest known one beside each, if there are known ones."""
-    figure = new_figure(8.5 if matches else 4.5, max(2.0, 1.15 * len(found)))
-    panels = figure.subplots(max(1, len(found)), 2 if matches else 1, squeeze=False)
+    """Found motifs as logos, beside each the known one that matches it, turned and aligned.
+
+    A base is equally wide everywhere. Of a motif that no known one matches better than by chance, the nearest
+    one's name and E-value stand there.
+    """
+    figure = new_figure(WIDTH, max(1.2, 0.35 + 0.75 * len(found)))
+    panels = figure.subplots(max(1, len(found)), 2 if matches else 1, squeeze=False, sharex=True)
+    beside = [_aligned(motif, match, known) for motif, match in zip(found, matches, strict=False)]
+    drawn = [place for place, match in zip(beside, matches, strict=True) if match.e_value <= _CHANCE]
+    first = min([0, *(start for start, _ in drawn)])
+    ends = [start + len(table) for start, table in drawn]
+    last = max([1, *ends, *(len(motif.frequencies) for motif in found)])
     for row, motif in enumerate(found):
         _draw_motif(panels[row, 0], motif.frequencies, f"{motif.name}: {motif.num_seqlets} places")
         if matches:
-            match = matches[row]
-            table = known[match.known]
-            turned = table if match.strand == "+" else table[::-1, ::-1]
-            title = f"{match.known} ({match.strand}), E = {match.e_value:.1g}"
-            _draw_motif(panels[row, 1], turned, title)
+            match, (start, table) = matches[row], beside[row]
+            named = f"{match.known} ({match.strand}), E = {match.e_value:.2g}"
+            if match.e_value <= _CHANCE:
+                _draw_motif(panels[row, 1], table, named, start=start)
+            else:
+                panels[row, 1].set_axis_off()
+                panels[row, 1].set_title(f"no known motif; nearest: {named}", color="0.4")
+    panels[0, 0].set_xlim(first - 0.5, last - 0.5)
     if not found:
         panels[0, 0].set_axis_off()
-        panels[0, 0].set_title("no motif was found", fontsize=9)
+        panels[0, 0].set_title("no motif was found")
     _save(figure, stem)
 
 
-def _draw_motif(axes: Axes, table_W4: Floats, title: str) -> None:
+def _aligned(motif: FoundMotif, match: Match, known: Mapping[str, Table]) -> tuple[int, Table]:
+    """The known motif on the found one's strand, where the two agree best: at which place it begins."""
+    table = known[match.known] if match.strand == "+" else known[match.known][::-1, ::-1]
+    ours, theirs = motif.frequencies - 0.25, table - 0.25
+
+    def agreement(start: int) -> float:
+        low, high = max(0, start), min(len(ours), start + len(theirs))
+        return float((ours[low:high] * theirs[low - start : high - start]).sum())
+
+    return max(range(1 - len(theirs), len(ours)), key=agreement), table
+
+
+def _draw_motif(axes: Axes, table_W4: Floats, title: str, *, start: int = 0) -> None:
     logs = np.log2(np.maximum(table_W4, 1e-9))
     bits = 2 + (table_W4 * logs).sum(axis=1, keepdims=True)
-    draw_logo(axes, table_W4 * bits)
-    axes.set_ylim(0, 2)
-    axes.set_xticks([])
-    axes.tick_params(labelsize=6)
-    axes.set_title(title, fontsize=8)
+    draw_logo(axes, table_W4 * bits, start=start)
+    axes.set(ylim=(0, 2), ylabel="bits", xticks=[], yticks=[0, 1, 2])
+    axes.set_title(title)
 
 
 def _title(region: NamedSequence) -> str:
