@@ -445,5 +445,8 @@ def _draw(
         places = [float(names.index(record.overrides.get(key, ""))) for record, _ in mine]
         panel.set_xticks(range(len(names)), [_shortened(name) for name in names], rotation=30, ha="right")
         panel.set_xlim(-0.5, len(names) - 0.5)
-    look = {"color": _COLOURS[number % len(_COLOURS)], "marker": _MARKERS[number % len(_MARKERS)]}
+    look: dict[str, Any] = {
+        "color": _COLOURS[number % len(_COLOURS)],
+        "marker": _MARKERS[number % len(_MARKERS)],
+    }
     panel.scatter(places, [value for _, value in mine], s=22, alpha=0.8, linewidths=0, label=label, **look)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dnalm.evaluation.plots import plot_tokens
+from dnalm.evaluation.plots import WIDTH, plot_tokens
 from dnalm.tokenizers import KmerTokenizer, SixMerTokenizer, Tokenizer, TrainingText
 from dnalm.tokenizers.statistics import TokenStatistics, count_tokens
 from tests.conftest import random_sequence
@@ -32,7 +32,7 @@ def test_a_picture_is_drawn(tokenizer: Tokenizer, sequence: str, tmp_path: Path)
     plot_tokens(statistics_of(tmp_path, tokenizer, sequence), tokenizer, "tokens of genome", target)
     content = target.read_bytes()
     assert content.startswith(b"\x89PNG\r\n\x1a\n")
-    assert int.from_bytes(content[16:20]) == 13 * 120  # pixels across: 13 inches at 120 dpi
+    assert int.from_bytes(content[16:20]) == WIDTH * 200  # pixels across: two columns at 200 dpi
 
 
 def test_the_same_counts_draw_the_same_picture(tmp_path: Path) -> None:

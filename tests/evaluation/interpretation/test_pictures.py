@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dnalm.evaluation.interpretation.pictures import (
+    _aligned,
     draw_dependency,
     draw_heads,
     draw_motifs,
@@ -47,6 +50,37 @@ def test_no_motif_and_motifs_with_their_matches(tmp_path: Path) -> None:
     draw_motifs([found], [match], {"a & b": np.full((3, 4), 0.25)}, tmp_path / "one")
     assert "a &amp; b (-), E = 0.2" in (tmp_path / "one.svg").read_text()
     assert (tmp_path / "none.png").is_file()
+
+
+@given(
+    width=st.integers(4, 15),
+    before=st.integers(0, 5),
+    after=st.integers(0, 5),
+    strand=st.sampled_from("+-"),
+    seed=st.integers(0, 99),
+)
+def test_a_known_motif_stands_where_it_agrees_turned_to_the_strand(
+    width: int, before: int, after: int, strand: str, seed: int
+) -> None:
+    counts_W4 = np.random.default_rng(seed).multinomial(40, [0.85, 0.05, 0.05, 0.05], size=width)
+    counts_W4 = np.random.default_rng(seed).permuted(counts_W4, axis=1)
+    motif = FoundMotif(name="found", counts_W4=counts_W4, num_seqlets=40, mean_score=1.0)
+    flanked = np.vstack([np.full((before, 4), 0.25), motif.frequencies, np.full((after, 4), 0.25)])
+    match = Match(found="found", known="k", p_value=0, e_value=0, overlap=width, strand=strand)
+    start, table = _aligned(motif, match, {"k": flanked if strand == "+" else flanked[::-1, ::-1]})
+    assert start == -before
+    assert table == pytest.approx(flanked)
+
+
+def test_a_match_by_chance_is_named_and_not_drawn(tmp_path: Path) -> None:
+    found = FoundMotif(name="found1", counts_W4=np.eye(4, dtype=np.int64) * 9, num_seqlets=9, mean_score=1.0)
+    drawn = []
+    for name, e_value in (("sure", 0.01), ("chance", 10.0)):
+        match = Match(found="found1", known="SP1", p_value=0.1, e_value=e_value, overlap=4, strand="+")
+        draw_motifs([found], [match], {"SP1": np.eye(4) * 0.96 + 0.01}, tmp_path / name)
+        drawn.append((tmp_path / f"{name}.svg").read_text())
+    assert [text.count("no known motif; nearest: SP1 (+), E = 10") for text in drawn] == [0, 1]
+    assert drawn[0].count("<path") > drawn[1].count("<path")
 
 
 def test_numbers_of_heads_have_titles_with_units(tmp_path: Path) -> None:
