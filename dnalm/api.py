@@ -43,7 +43,7 @@ from dnalm.evaluation.variants.scoring import ScoreName, Scorer, ScoringPlan
 from dnalm.genome.alphabet import bases
 from dnalm.genome.genome import Genome, open_genome
 from dnalm.genome.variants import survey
-from dnalm.models import Pretrained, load_pretrained
+from dnalm.models import Pretrained
 from dnalm.models.packing import KernelName
 from dnalm.tokenizers import Tokenizer
 from dnalm.training.model_directory import DescribedHead, load_finetuned, read_head
@@ -61,25 +61,32 @@ def load(
     dtype: Precision = "float32",
     revision: str | None = None,
     kernel: KernelName = "auto",
+    seed: int | None = None,
 ) -> Model:
-    """Open a trained model.
+    """Open a trained model, or its untrained twin.
 
     Args:
-        source: a run directory, a model directory, or `owner/name` on the Hugging Face hub.
+        source: a run directory, a model directory, or `owner/name` on the Hugging Face hub; with `:untrained`
+            after it the same network as before its first step.
         device: `cpu`, `cuda`, or `auto`: a GPU where there is one.
         dtype: `bfloat16` and `float16` compute matrix products at half the width, by torch's autocast;
             weights and results are float32 all the same.
         revision: of the hub: a branch, tag or commit.
         kernel: how attention is computed: `auto`, `sdpa`, `eager` (slow, the specification), `flex` or
             `varlen`.
+        seed: of an untrained twin: what it is drawn with; the seed of the model's training if absent.
 
     Raises:
         CheckpointError: there is no such model (CKPT-04, MODEL-11), or it cannot be used.
+        ValueError: a seed for a trained model.
         DataError: its tokenizer cannot be read.
         ConfigError: API-02, an argument is none of its choices; CFG-51, there is no GPU.
     """
     pretrained = Pretrained(
-        source=str(source), revision=revision, kernel=_choice("kernel", kernel, get_args(KernelName))
+        source=str(source),
+        revision=revision,
+        kernel=_choice("kernel", kernel, get_args(KernelName)),
+        seed=seed,
     )
     _choice("device", device, get_args(Device))
     _choice("dtype", dtype, get_args(Precision))
@@ -99,8 +106,7 @@ class Model:
 
     def __init__(self, source: Pretrained, *, device: Device = "auto", dtype: Precision = "float32") -> None:
         folder = source.folder()
-        self._folder = folder
-        self._source = Pretrained(source=str(folder), kernel=source.kernel)
+        self._folder, self._source = folder, source.local()
         self._loaded = LoadedModel.open(
             self._source,
             device=device,
@@ -367,17 +373,17 @@ class Model:
     def _require_lm_head(self) -> None:
         """Raise what opening the model with its head raises, where it has none."""
         if self._loaded.network.headless:
-            load_pretrained(self._folder, kernel=self._source.kernel, needs_head=True)
+            self._source.load(token_bases=self.tokenizer.token_bases)
 
     def _require_task_head(self) -> None:
         """Raise what opening the model with the head of a task raises, where it has none."""
         if self._loaded.finetuned is None:
-            load_finetuned(self._folder, kernel=self._source.kernel)
+            load_finetuned(self._source)
 
     def __repr__(self) -> str:
         numbers = sum(weight.numel() for weight in self._loaded.network.parameters())
         task = f", fine-tuned on {self.task.task}" if self.task else ""
-        return f"dnalm.load({str(self._folder)!r}): {numbers:,} parameters, width {self.width}{task}"
+        return f"dnalm.load({self._source.source!r}): {numbers:,} parameters, width {self.width}{task}"
 
 
 def _read(sequences: Sequences) -> list[NamedSequence]:

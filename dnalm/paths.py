@@ -19,7 +19,7 @@ import dnalm
 from dnalm.errors import ConfigError
 
 _NAME_BYTES = 200
-_PLAIN = re.compile(r"[A-Za-z0-9_./@-]+")  # needs quotes neither in a shell nor in Hydra's grammar
+_PLAIN = re.compile(r"[A-Za-z0-9_./@:-]+")  # needs quotes neither in a shell nor in Hydra's grammar
 BESIDE = (
     ".parts",
     ".summary.json",
@@ -28,6 +28,17 @@ BESIDE = (
     ".tbi",
     ".csi",
 )  # written beside an `out`
+
+
+UNTRAINED = ":untrained"  # after the name of a model: its untrained twin
+
+
+def split_twin(model: str) -> tuple[str, bool]:
+    """The model that a name is of, and whether its untrained twin is meant.
+
+    The ending always means the twin; a folder whose own name ends so is written with a slash after it.
+    """
+    return model.removesuffix(UNTRAINED), model.endswith(UNTRAINED)
 
 
 class Input:

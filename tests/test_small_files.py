@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from dnalm.errors import CheckpointError, DnalmError, shown
-from dnalm.models import HeadShape, MaskedLM, SequenceModel, TaskHead, load_pretrained
+from dnalm.models import HeadShape, MaskedLM, Pretrained, SequenceModel, TaskHead, load_pretrained
 from dnalm.small_files import (
     DEEPEST,
     MOST_BYTES,
@@ -74,7 +74,7 @@ def folder(tmp_path: Path) -> Path:
 
 def _read_all(folder: Path) -> None:
     window_tokens(folder)
-    load_finetuned(folder)
+    load_finetuned(Pretrained(source=str(folder)))
     load_tokenizer(folder)
 
 

@@ -21,10 +21,10 @@ from dnalm.evaluation.benchmark.benchmark import (
     ANY_FAMILY,
     CLASSICAL,
     PARTS,
-    UNTRAINED,
     WITHOUT_CHANCE,
     Benchmark,
     PreparedTask,
+    check_models,
     read_recipes,
     recipe_family,
     weights_checksum,
@@ -208,7 +208,8 @@ def benchmark(
 
     Args:
         benchmark: its tasks and their data.
-        models: runs, model directories, `owner/name` on the hub, `random`, `kmer_logistic`, `cnn`.
+        models: runs, model directories, `owner/name` on the hub; `:untrained` after a name is its untrained
+            twin; `kmer_logistic`, `cnn`; architectures of `conf/model`, such as `tiny`.
         sweep: the folder, and how many jobs run side by side.
         launcher: starts jobs.
         config: the composed config.
@@ -217,6 +218,7 @@ def benchmark(
         finetune: further words of `dnalm finetune`, which win over the tasks' recipes: `["budget=tiny"]`.
         config_dir: a folder of the user's own configs, which the jobs see too; `--config-dir` sets it.
     """
+    check_models(models)
     prepared = benchmark.prepare(benchmark.choose(tasks))
     work = all_work(prepared, models, seeds, finetune, config_dir)
     if benchmark.published:
@@ -248,8 +250,7 @@ def benchmark(
 
 def warn_of_recipes(work: Sequence[Work]) -> None:
     """Name the models that stand beside published numbers and are not fine-tuned as those were."""
-    pretrained = [each for each in work if each.model not in (*CLASSICAL, UNTRAINED)]
-    ours = dict.fromkeys(each.model for each in pretrained if each.recipe == "ours")
+    ours = dict.fromkeys(each.model for each in work if each.checksum and each.recipe == "ours")
     if ours:
         stderr.print(
             f"warning: {', '.join(ours)}: no recipe was published for this family on this benchmark; it has "

@@ -2,7 +2,7 @@
 
 The run directory holds `embeddings.parquet`; `clusters.csv` (adjusted Rand index, silhouette over all rows
 and by label, of the model and of k-mer frequencies); `clusters.png` and `clusters.svg`, and their points in
-`map.csv`; `summary.json` with `rows`, `labels`, `label`, `k`, `seed` and the same figures.
+`map.csv`; `summary.json` with `model`, `rows`, `labels`, `label`, `k`, `seed` and the same figures.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def clusters(
             name: {"rand": each.rand, "silhouette": each.silhouette, "by_label": each.by_label}
             for name, each in found.items()
         }
-        path = run.write_summary({**about, "figures": figures})
+        path = run.write_summary({"model": model.title, **about, "figures": figures})
         for name, each in found.items():
             stdout.print(f"{name}: adjusted Rand index {each.rand:.3f}, silhouette {each.silhouette:.3f}")
         for note in source.notes:

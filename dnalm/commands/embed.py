@@ -1,7 +1,7 @@
 """`dnalm embed`: vectors of sequences, tokens or bases from a trained model, with ids and coordinates.
 
-Beside the vectors, `<out>.summary.json` has `out`, `sequences`, `rows`, `width`, `seconds`, `contract` (what
-the vectors depend on) and `config`.
+Beside the vectors, `<out>.summary.json` has `out`, `model`, `sequences`, `rows`, `width`, `seconds`,
+`contract` (what the vectors depend on) and `config`.
 """
 
 from __future__ import annotations
@@ -99,12 +99,13 @@ def embed(
     with embedding(source, out, plan, workers=workers) as found:
         for note in source.notes:
             stdout.print(note)
-        _report(found, config, time.monotonic() - began)
+        _report(found, model.title, config, time.monotonic() - began)
 
 
-def _report(found: EmbeddedFile, config: dict[str, object], seconds: float) -> None:
+def _report(found: EmbeddedFile, model: str, config: dict[str, object], seconds: float) -> None:
     summary: dict[str, object] = {
         "out": str(found.path),
+        "model": model,
         "sequences": found.num_sequences,
         "rows": found.num_rows,
         "width": found.width,

@@ -15,6 +15,7 @@ from dnalm.models import (
     TaskHead,
     fit_vocabulary,
     layout_of,
+    load_pretrained,
     save_pretrained,
 )
 from dnalm.models.families import DNABERT2, NT_V2, OURS, Family
@@ -58,10 +59,12 @@ def export(
             and is to be `published`.
         DataError: the folder has no tokenizer, or one that cannot be used.
     """
+    model.require_trained("dnalm export")
     with run.opened(config, resumable=False):
         checkpoint = find_checkpoint(model.source)
         if checkpoint is None:
-            folder, network = model.folder(), model.load(needs_head=False)
+            folder = model.folder()
+            network = load_pretrained(folder, kernel=model.kernel, needs_head=False)
         else:
             folder = model_folder(checkpoint)
             network = load_checkpoint_model(checkpoint, kernel=model.kernel)

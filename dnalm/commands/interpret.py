@@ -103,7 +103,7 @@ def interpret(
                 "motifs": lambda: study_motifs(study, known=motifs),
             }
             found: Summary = studies[what]()
-        about = {"what": what, "model": model.source, "input": str(input), "precision": precision}
+        about = {"what": what, "model": model.title, "input": str(input), "precision": precision}
         path = run.write_summary({**about, **found})
         for note in regions.notes:
             stdout.print(note)

@@ -170,7 +170,7 @@ def _report(
         "out": [str(path) for path in found.paths],
         "task": head.task,
         "kind": head.kind,
-        "models": found.num_models,
+        "models": list(found.models),
         "sequences": totals.sequences,
         "bases": totals.bases,
         "counts": totals.counts,

@@ -111,6 +111,7 @@ def _wrong_word(found: str, expected: str, fix: str) -> ConfigError:
 
 def _local_folder(model: Pretrained) -> Path:
     """The directory, which is not fetched from the hub; a misspelt path is for `folder` to explain."""
+    model.require_trained("dnalm push")
     source = Path(model.source)
     on_hub = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", model.source) and not source.parent.is_dir()
     if on_hub and not source.exists():

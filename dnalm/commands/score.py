@@ -73,12 +73,12 @@ def score(
         precision: of matrix products; `bfloat16` is faster where the processor has it.
 
     Raises:
-        DataError: the variants, the reference, the motifs or the tokenizer cannot be used.
-        CheckpointError, ConfigError: the model cannot be read, or out, layers or labels make no sense.
+        DataError, CheckpointError, ConfigError: an input, the model or a choice cannot be used.
     """
     began, known = time.monotonic(), read_meme(motifs) if motifs else None
     plan = ScoringPlan(
-        model=Pretrained(source=str(model.folder()), kernel=model.kernel),
+        model=model.local(),
+        title=model.title,
         tokenizer=tokenizer,
         scores=tuple(score),
         layers=tuple(layers),
@@ -101,7 +101,7 @@ def score(
         figures = rank(records(), truth, names) if truth else []
         if known is not None:
             write_ranked(out, records(), known, plan=plan, names=names, found=found, store=store)
-        _report(out, found, store, names, figures, no_index, config, time.monotonic() - began)
+        _report(out, plan.title, found, store, names, figures, no_index, config, time.monotonic() - began)
         done.remove()
 
 
@@ -124,6 +124,7 @@ def _surveyed(
 
 def _report(
     out: Path,
+    title: str,
     found: Survey,
     store: GenomeStore,
     names: tuple[str, ...],
@@ -135,6 +136,7 @@ def _report(
     skipped = sum(found.reasons.values())
     summary: dict[str, object] = {
         "out": str(out),
+        "model": title,
         "reference": store.fingerprint,
         "variants_sha256": found.sha256,
         "records": found.num_records,

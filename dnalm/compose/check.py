@@ -30,7 +30,7 @@ from dnalm.compose.neighbours import RESERVED, join, refuse_repeated, unknown_ke
 from dnalm.compose.targets import resolve, settable
 from dnalm.errors import ConfigError, DnalmError
 from dnalm.limits import AsWritten, EachOnce
-from dnalm.paths import Input, MustExist, Output, OutputName, check_outputs
+from dnalm.paths import Input, MustExist, Output, OutputName, check_outputs, split_twin
 
 Node = dict[str, Any]
 MISSING = "???"  # the value of a key that is still to be given
@@ -397,7 +397,7 @@ def check_paths(config: Node) -> None:
                 fix=f"leave {key} out, or name one, such as {key}=runs/first",
             )
         if isinstance(mark, Input):
-            inputs[key] = Path(text)
+            inputs[key] = Path(split_twin(text)[0])
         elif isinstance(mark, Output):
             outputs[key] = Path(text), mark
         else:

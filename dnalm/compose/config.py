@@ -25,7 +25,7 @@ from dnalm.compose.neighbours import Word, check_names, equivalent, read_words, 
 from dnalm.compose.signatures import argument_names
 from dnalm.errors import ConfigError
 from dnalm.grants import KEYS, refuse_in_files
-from dnalm.paths import config_folder, quoted
+from dnalm.paths import config_folder, quoted, split_twin
 from dnalm.small_files import SmallFileError, check_yaml_text, read_limited
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _as_hydra(word: Word, command: str, folders: Sequence[Path]) -> list[str]:
     if is_list and "several" in offered:
         (key,) = asked(word.key, "several", folders)
         return [f"{word.key}=several", f"++{word.key}.{key}={word.value}"]
-    is_path = "/" in word.value or Path(word.value).exists()
+    is_path = "/" in word.value or Path(split_twin(word.value)[0]).exists()
     if word.value and is_path and word.value not in offered and "files" in offered:
         (key,) = asked(word.key, "files", folders)
         return [f"{word.key}=files", f"++{word.key}.{key}={quoted(word.value)}"]

@@ -22,7 +22,7 @@ EXAMPLES = {  # at most three a command; a test looks them up in docs/, whose co
         "-m experiment=dnabert,dnabert2 optim.lr=1e-4,4e-4 size=tiny sweep.dir=sweeps/first sweep.parallel=2",
     ),
     "finetune": (
-        "model=random task=demo_promoter budget=tiny",
+        "model=tiny task=demo_promoter budget=tiny",
         "model=runs/mine task.train=train.csv task.val=dev.csv task.test=test.csv",
         "model=runs/mine task=peaks task.peaks=peaks.bed task.reference=sacCer3.fa.gz task.length_bp=200",
     ),
@@ -30,7 +30,7 @@ EXAMPLES = {  # at most three a command; a test looks them up in docs/, whose co
         "baseline=kmer_logistic task=demo_promoter",
         "baseline=cnn task.train=train.csv task.val=dev.csv task.test=test.csv",
     ),
-    "benchmark": ("benchmark=demo models=[runs/mine,random,kmer_logistic] seeds=2",),
+    "benchmark": ("benchmark=demo models=[runs/mine,runs/mine:untrained,kmer_logistic] seeds=2",),
     "prepare": (
         "data.fasta=sacCer3.fa.gz",
         "tokens=true tokenizer=runs/bpe data.fasta=sacCer3.fa.gz",

@@ -72,7 +72,7 @@ def refuse_other_kinds(name: str, kind: TaskKind) -> None:
             where="task.kind",
             found=f"a {kind} task for {name}",
             expected="a binary, multiclass or multilabel one",
-            fix="compare with model=random of dnalm finetune, which learns every kind",
+            fix="compare with model=tiny of dnalm finetune, which learns every kind",
         )
 
 

@@ -36,12 +36,12 @@ from dnalm.data.labelled import AnyTask, TablePart
 from dnalm.data.labelled.module import SequenceData
 from dnalm.data.labelled.table import label_names
 from dnalm.durable import atomic_write
-from dnalm.evaluation.model_card import FinetuningResults, leave_results
+from dnalm.evaluation.model_card import SCRATCH, FinetuningResults, leave_results
 from dnalm.evaluation.peak_report import balance, write_peaks
 from dnalm.evaluation.report import leave_report
 from dnalm.evaluation.statistics import bootstrap_interval, metric_of
 from dnalm.models import Pretrained
-from dnalm.paths import as_typed
+from dnalm.paths import UNTRAINED, as_typed, split_twin
 from dnalm.small_files import read_provenance
 from dnalm.training.callbacks import peak_memory_bytes
 from dnalm.training.finetuning import FinetuneModule, Finetuning, Verdict
@@ -86,13 +86,14 @@ def report_finetuning(finetuning: Finetuning, data: SequenceData, module: Finetu
     stdout.print(f"predictions: {predictions}")
     leave_report(run.path)
     following = f"dnalm predict {as_typed('model', run.as_path)} input=sequences.fa out=predictions.tsv"
-    twin = "the same with model=random, which shows what pretraining gave"
-    stdout.print(f"next: {finetuning.retry or f'{following}; or {twin}'}")
+    if isinstance(finetuning.model, Pretrained) and not finetuning.model.is_twin:
+        twin = as_typed("model", finetuning.model.source + UNTRAINED)
+        following += f"; or the same with {twin}, which shows what pretraining gave"
+    stdout.print(f"next: {finetuning.retry or following}")
     stdout.print(f"summary: {summary}")
 
 
 def _summary(finetuning: Finetuning, data: SequenceData, module: FinetuneModule) -> dict[str, object]:
-    model = finetuning.config["model"]
     return {
         "task": data.task.title,
         "kind": data.task.kind,
@@ -109,7 +110,7 @@ def _summary(finetuning: Finetuning, data: SequenceData, module: FinetuneModule)
         **finetuning.losses,
         "best_step": finetuning.best_step,
         "seed": finetuning.seed,
-        "model": model.get("source", "random") if isinstance(model, dict) else "random",
+        "model": finetuning.model.title if isinstance(finetuning.model, Pretrained) else SCRATCH,
         "tokens_per_s": round(finetuning.throughput.tokens_per_s),
         "data_wait": round(finetuning.throughput.data_wait, 4),
         "peak_memory": peak_memory_bytes(finetuning.trainer.device),
@@ -124,13 +125,11 @@ def _results(finetuning: Finetuning, data: SequenceData, module: FinetuneModule)
     """What the model card says."""
     figures = _figures(module.verdicts["test"])
     del figures["loss"]
-    model = finetuning.config["model"]
-    source = str(model.get("source", "random")) if isinstance(model, dict) else "random"
-    folder = finetuning.model.folder() if isinstance(finetuning.model, Pretrained) else None
-    files = read_provenance(folder).get("files") if folder else None
+    model = finetuning.model if isinstance(finetuning.model, Pretrained) else None
+    files = read_provenance(model.folder()).get("files") if model and not model.is_twin else None
     parts = data.division.parts
     return FinetuningResults(
-        base=_public_name(source),
+        base=_public_name(model.source) if model else SCRATCH,
         base_sha256=(files or {}).get("model.safetensors"),
         rows={name: len(rows) for name, rows in parts.items()},
         files={name: Path(str(rows.table.source)).name for name, rows in parts.items()},
@@ -148,11 +147,12 @@ def _results(finetuning: Finetuning, data: SequenceData, module: FinetuneModule)
 
 def _public_name(source: str) -> str:
     """A model of the hub as it is, of a folder the name alone; of `runs/first/model` that of the run."""
-    path = Path(source)
+    name, is_twin = split_twin(source)
+    path = Path(name)
     if not path.exists():
         return source
     path = path.resolve()
-    return path.parent.name if path.name == "model" else path.name
+    return (path.parent.name if path.name == "model" else path.name) + UNTRAINED * is_twin
 
 
 def intervals_on_test(data: SequenceData, scores: Scores) -> dict[str, tuple[float, float]]:

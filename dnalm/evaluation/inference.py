@@ -24,7 +24,7 @@ from torch import Tensor
 
 from dnalm.data.labelled.samples import Pieces
 from dnalm.errors import ConfigError
-from dnalm.models import MaskedLM, Packed, Pretrained, fit_vocabulary, load_pretrained
+from dnalm.models import MaskedLM, Packed, Pretrained, fit_vocabulary
 from dnalm.tokenizers import Tokenizer, load_tokenizer
 from dnalm.tokenizers.protocol import Ids
 from dnalm.training.model_directory import Finetuned, load_finetuned
@@ -94,17 +94,18 @@ class LoadedModel:
             raise ConfigError(
                 "CFG-51", where="device", found="no CUDA device", expected="one", fix="set device=cpu"
             )
-        folder, finetuned = source.folder(), None
+        finetuned = None
         if needs_task_head:
-            finetuned = load_finetuned(folder, kernel=source.kernel, needs_lm_head=needs_lm_head)
-            network = finetuned.model.backbone
+            finetuned = load_finetuned(source, tokenizer=tokenizer, needs_lm_head=needs_lm_head)
+            network, tokenizer = finetuned.model.backbone, finetuned.tokenizer
         else:
-            network = load_pretrained(folder, kernel=source.kernel, needs_head=needs_lm_head)
+            tokenizer = tokenizer or load_tokenizer(source.folder())
+            network = source.load(token_bases=tokenizer.token_bases, needs_head=needs_lm_head)
         loaded = cls(
             network=network,
-            tokenizer=tokenizer or load_tokenizer(folder),
+            tokenizer=tokenizer,
             finetuned=finetuned,
-            name=source.source,
+            name=source.title,
             precision=precision,
         )
         place = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"

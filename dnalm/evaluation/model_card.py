@@ -21,12 +21,14 @@ from pydantic import FiniteFloat, NonNegativeInt, TypeAdapter, ValidationError
 
 from dnalm.errors import escape_controls, shown
 from dnalm.models.weights import read_json, write_whole
+from dnalm.paths import UNTRAINED, split_twin
 from dnalm.small_files import read_provenance, refused_provenance
 from dnalm.training.model_directory import DescribedHead, add_results, read_head
 
 CARD_FILE = "README.md"
 _SUM = re.compile(r"<!-- written by dnalm, sha256 of the lines above: ([0-9a-f]{64}) -->\n\Z")
 _MOST_LISTED = 20
+SCRATCH = "scratch"  # in place of a base, of a network that no model was named for
 Figures = dict[str, FiniteFloat | None]
 
 
@@ -95,7 +97,7 @@ class FinetuningResults:
     """`results` of a fine-tuned model.
 
     Attributes:
-        base: the name of the pretrained model; `random` of one that had none.
+        base: the name of the pretrained model or of the twin; `scratch` of one that had none.
         base_sha256: of its weights, where its directory says it.
         rows: of the task, by part.
         files: their names, by part.
@@ -319,12 +321,16 @@ class _Card:
             lines.append(
                 f"Always saying the most frequent class of training: accuracy {results.majority:.4f}."
             )
-        if results.base == "random":
-            lines.append("Its weights were random before: nothing was pretrained.")
+        if results.base == SCRATCH:
+            lines.append("It was trained from scratch: nothing was pretrained.")
+        elif split_twin(results.base)[1]:
+            lines.append(
+                "It is a control: an untrained twin, fine-tuned from the weights that pretraining began with."
+            )
         else:
             lines.append(
-                "These figures do not show what pretraining gave: that takes the untrained twin, the same "
-                "fine-tuning with `model=random`, beside them."
+                "These figures do not show what pretraining gave: that takes the untrained twin, "
+                f"{_code(results.base + UNTRAINED)}, fine-tuned alike, beside them."
             )
         return lines
 
@@ -359,7 +365,7 @@ class _Card:
     def _of_task(self, results: FinetuningResults) -> list[tuple[str, object]]:
         sums = results.fingerprints
         facts: list[tuple[str, object]] = [
-            ("pretrained model", results.base),
+            ("fine-tuned from", results.base),
             ("sha256 of its weights", results.base_sha256),
             ("trained parameters", f"{results.trained_parameters:,} of {results.parameters:,}"),
             ("step of these weights", results.best_step),

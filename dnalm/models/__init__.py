@@ -2,6 +2,7 @@
 
 from dnalm.models.config import EncoderConfig, count_parameters
 from dnalm.models.encoder import Encoder, HeadShape, MaskedLM, SequenceModel
+from dnalm.models.initialisation import Initialisation, inform_embeddings, read_initialisation
 from dnalm.models.layers import MaskedLMHead, TokenHead
 from dnalm.models.packing import Layout, Packed
 from dnalm.models.pretrained import (
@@ -25,6 +26,7 @@ __all__ = [
     "EncoderConfig",
     "Ensemble",
     "HeadShape",
+    "Initialisation",
     "Layout",
     "LayoutName",
     "MaskedLM",
@@ -41,7 +43,9 @@ __all__ = [
     "family_of",
     "fit_vocabulary",
     "has_weights",
+    "inform_embeddings",
     "layout_of",
     "load_pretrained",
+    "read_initialisation",
     "save_pretrained",
 ]

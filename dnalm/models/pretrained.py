@@ -1,50 +1,58 @@
 """Model directories in Hugging Face's layout, read and written: config.json, weights, and where they are.
 
-A `Pretrained` names one: a folder, a run that has left one, or `owner/name` on the Hugging Face hub. Of the
-hub only configs, tokenizers and weights are fetched, never code, and found again later without a network.
-What is read is refused unless every tensor fits. What is written is in the layout of stock `transformers`
-where that has the model and its head, else in our own, whose classes are in `modeling_dnalm.py`; in the
-publishers' where that is asked for.
+A `Pretrained` names one: a folder, a run that has left one, or `owner/name` on the Hugging Face hub; with
+`:untrained` after it, the same network as it was before its first step (see `initialisation.py`). Of the hub
+only configs, tokenizers and weights are fetched, never code, and found again later without a network. What is
+read is refused unless every tensor fits. What is written is in the layout of stock `transformers` where that
+has the model and its head, else in our own, whose classes are in `modeling_dnalm.py`; in the publishers'
+where that is asked for.
 """
 
 from __future__ import annotations
 
-import difflib
+import functools
+import hashlib
 import json
-import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dnalm.console import stderr
 from dnalm.errors import CheckpointError, ConfigError, NumericsError, shown
-from dnalm.limits import NOT_EMPTY
+from dnalm.limits import NOT_EMPTY, Seed
 from dnalm.models.config import EncoderConfig
 from dnalm.models.encoder import Encoder, HeadShape, MaskedLM
 from dnalm.models.families import FAMILIES, OURS, Family, recognise, rename
+from dnalm.models.finding import find_folder
+from dnalm.models.initialisation import Initialisation, draw_untrained, read_initialisation
 from dnalm.models.layers import MissingHead
 from dnalm.models.packing import KernelName
 from dnalm.models.weights import (
-    WEIGHTS,
     find_weights,
-    has_weights,
     not_finite,
     read_json,
     read_weights,
     write_whole,
 )
-from dnalm.paths import InputName
-from dnalm.small_files import TOKENIZER_FILES, SmallFileError, read_small, window_tokens
+from dnalm.paths import UNTRAINED, InputName, split_twin
+from dnalm.small_files import (
+    PROVENANCE_FILE,
+    sha256_once,
+    window_tokens,
+)
 
 LayoutName = Literal["safe", "published", "standalone"]
 MODELING_FILE = "modeling_dnalm.py"  # beside this one, and in directories that open without dnalm
 _TOKENS = "encoder.embeddings.token.weight"
+_AS_FAMILY = "the plain initialisation of its architecture, since nothing says how its training began"
 _LISTED = 5  # names in a message; of more the number
 
 
@@ -53,31 +61,119 @@ class Pretrained:
     """Where a model is, and how to compute it.
 
     Args:
-        source: a run directory, a model directory, or `owner/name` on the Hugging Face hub.
+        source: a run directory, a model directory, or `owner/name` on the Hugging Face hub; with `:untrained`
+            after it, its untrained twin.
         revision: the hub's branch, tag or commit; its main branch if absent.
         kernel: how attention is computed.
+        seed: of an untrained twin: what it is drawn with. If absent, the seed of the fine-tuning that it is
+            drawn for, else the one that the model itself began with, or 1 where that is unknown.
     """
 
     source: InputName
     revision: str | None = None
     kernel: KernelName = "auto"
+    seed: Seed | None = None
+
+    def __post_init__(self) -> None:
+        if self.seed is not None and not self.is_twin:
+            raise ValueError(
+                f"seed is {self.seed}, which draws untrained twins alone: {self.source}{UNTRAINED}"
+            )
 
     @property
     def members(self) -> tuple[Pretrained, ...]:
         """One alone, where an `Ensemble` has several."""
         return (self,)
 
+    @property
+    def is_twin(self) -> bool:
+        """Whether it is the untrained twin of the model that it names."""
+        return split_twin(self.source)[1]
+
+    @property
+    def title(self) -> str:
+        """What outputs call it: the source, and of a twin the seed."""
+        began = self.initialisation() if self.is_twin else None
+        return f"{self.source} (seed {began.seed})" if began else self.source
+
     def folder(self) -> Path:
-        """The model directory: fetched from the hub, or of a run the one that it left.
+        """The model directory: fetched from the hub, or of a run the one that it left; of a twin its model's.
 
         Raises:
             CheckpointError: there is none, the run has not finished, or the hub does not give it.
         """
-        return find_folder(self.source, revision=self.revision)
+        return find_folder(split_twin(self.source)[0], revision=self.revision)
 
-    def load(self, *, needs_head: bool = True) -> MaskedLM:
-        """Read the model, strictly; see `load_pretrained`."""
-        return load_pretrained(self.folder(), kernel=self.kernel, needs_head=needs_head)
+    def local(self) -> Pretrained:
+        """The same by the path of its folder, so that a process that it is sent to does not ask the hub."""
+        return replace(self, source=f"{self.folder()}{UNTRAINED * self.is_twin}", revision=None)
+
+    def initialisation(self) -> Initialisation | None:
+        """How the network began, or how this twin is drawn; None of a trained model where that is unknown.
+
+        Raises:
+            CheckpointError: MODEL-17, it is unknown how the model of a twin began.
+        """
+        began = read_initialisation(self.folder())
+        if not self.is_twin:
+            return began
+        if began is None:
+            raise CheckpointError(
+                "MODEL-17",
+                where=self.source,
+                found=f"no `initialisation` in {PROVENANCE_FILE} of this model: an earlier version wrote it",
+                expected="how its weights began",
+                fix="train it again",
+            )
+        encoder, head = (
+            next(seed for seed in (self.seed, known, 1) if seed is not None)
+            for known in (began.seed, began.head_seed)
+        )
+        return replace(began, seed=encoder, head_seed=head)
+
+    def checksum(self) -> str:
+        """Sha256 of the file of the weights, or of what a twin's weights follow from beside a run's seed."""
+        folder = self.folder()
+        if not self.is_twin:
+            return sha256_once(find_weights(folder))
+        config = (folder / "config.json").read_bytes()
+        return hashlib.sha256(config + repr(self.initialisation()).encode()).hexdigest()
+
+    def load(self, *, token_bases: npt.NDArray[np.uint8], needs_head: bool = True) -> MaskedLM:
+        """Read the model, strictly, or draw the twin.
+
+        Args:
+            token_bases: (V, K) bases that each id of the tokenizer spells; a twin may begin with them.
+            needs_head: refuse an encoder that was saved without the head that predicts tokens.
+
+        Raises:
+            CheckpointError: see `load_pretrained` and `initialisation`.
+            ConfigError: the kernel cannot do what the model needs.
+        """
+        began = self.initialisation() if self.is_twin else None
+        trained = load_pretrained(self.folder(), kernel=self.kernel, needs_head=needs_head)
+        if began is None:
+            return trained
+        fit_vocabulary(trained, len(token_bases), where=self.source)
+        known = read_initialisation(self.folder())
+        like = "as its training began" if known and known.seed is not None else _AS_FAMILY
+        _say_once(f"{self.title}: no step trained, {began.embeddings} embeddings, {like}")
+        return draw_untrained(trained, began, token_bases)
+
+    def require_trained(self, use: str) -> None:
+        """Refuse a twin where it makes no sense.
+
+        Raises:
+            CheckpointError: MODEL-18.
+        """
+        if self.is_twin:
+            raise CheckpointError(
+                "MODEL-18",
+                where=self.source,
+                found=f"an untrained twin for {use}",
+                expected="a model that was trained",
+                fix=f"leave {UNTRAINED} out",
+            )
 
     def __call__(
         self,
@@ -98,7 +194,8 @@ class Pretrained:
         Raises:
             CheckpointError: it cannot be read, the tokenizer has other ids than it, or it has other channels.
         """
-        model = self.load()
+        self.require_trained("dnalm pretrain, which begins untrained unless a model is named")
+        model = load_pretrained(self.folder(), kernel=self.kernel)
         fit_vocabulary(model, vocab_size, where=self.source)
         known = model.encoder.mask_id
         if known not in (None, mask_id):
@@ -119,6 +216,11 @@ class Pretrained:
                 fix="set inputs to the tracks that the model was trained with, named and labelled as there",
             )
         return model
+
+
+@functools.cache
+def _say_once(text: str) -> None:
+    stderr.print(text)
 
 
 def _inputs(annotations: tuple[str, ...]) -> str:
@@ -592,119 +694,3 @@ def _without_copies(
                 fix=f"name a checkpoint of {family.name}, whose decoder is tied",
             )
     return kept
-
-
-# Finding
-
-_RUNS = Path("runs")  # where runs lie if nothing else is said
-_MOST_SHOWN = 1000  # characters of a path
-_STEP = re.compile(r"step-(\d{8,})")
-
-
-def find_folder(source: str | Path, *, revision: str | None = None) -> Path:
-    """The model directory that `source` names: itself, a run's, or where the hub's files lie.
-
-    Args:
-        source: a folder, or `owner/name` on the hub if it does not look like a path: it begins with none of
-            `.`, `/` and `~`, and there is no folder `owner` here.
-        revision: the hub's branch, tag or commit.
-
-    Raises:
-        CheckpointError: CKPT-04, there is no such folder, or it is a run without weights yet; MODEL-11, the
-            hub cannot be reached, or has no such model.
-    """
-    path = Path(source)
-    if _is_there(path):
-        return _directory_of(path, source)
-    near = _near(path)
-    is_path = isinstance(source, Path) or not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source)
-    if is_path or path.parent.is_dir() or near:
-        raise CheckpointError(
-            "CKPT-04",
-            where=str(source)[:_MOST_SHOWN],
-            found="no such folder",
-            expected="a run, a model directory, or owner/name on the Hugging Face hub",
-            fix=f"did you mean {' or '.join(near)}?" if near else "correct the path",
-        )
-    return _fetched(str(source), revision)
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name that is too long, or a folder above that may not be entered
-        return False
-
-
-def _directory_of(path: Path, source: str | Path) -> Path:
-    if not path.is_dir():
-        raise _no_directory(source, "a file", "name the folder that holds config.json and the weights")
-    if (path / "MANIFEST.json").is_file() and not (path / "config.json").is_file():
-        fix = f"make a model directory of it: dnalm export model={source}"
-        raise _no_directory(source, "a checkpoint of a run", fix)
-    is_run = (path / "config.yaml").is_file() and not (path / "config.json").is_file()
-    folder = path / "model" if is_run else path
-    run = path if is_run else path.resolve().parent
-    is_of_run = is_run or (path.resolve().name == "model" and (run / "config.yaml").is_file())
-    if is_of_run and not has_weights(folder):
-        raise CheckpointError(
-            "CKPT-04",
-            where=str(source),
-            found=f"the run has not finished{_progress(run)}",
-            expected="a finished run, which leaves a model",
-            fix="let it finish by the same command again, or use its newest checkpoint: dnalm export "
-            f"model={path if is_run else path.parent}",
-        )
-    return folder
-
-
-def _no_directory(source: str | Path, found: str, fix: str) -> CheckpointError:
-    expected = "a run, a model directory, or owner/name on the Hugging Face hub"
-    return CheckpointError("CKPT-04", where=str(source), found=found, expected=expected, fix=fix)
-
-
-def _progress(run: Path) -> str:
-    """How far a run has come by its checkpoints, as ` (step 4 of 8)`."""
-    found = [_STEP.fullmatch(path.name) for path in (run / "checkpoints").glob("step-*")]
-    done = max((int(step[1]) for step in found if step), default=0)
-    try:
-        total = read_small(run / "config.yaml", "yaml").get("steps")
-    except (OSError, SmallFileError):
-        total = None
-    return f" (step {done:,} of {total:,})" if isinstance(total, int) else f" (step {done:,})"
-
-
-def _near(path: Path) -> list[str]:
-    """Folders with names like that of a path that is not there."""
-    parents = [path.parent] if path.parent.is_dir() else []
-    if len(path.parts) == 1:
-        parents.append(_RUNS)
-    elif not path.parent.is_dir():  # rnus/demo: the folder above is misspelt
-        beside = [folder.name for folder in path.parent.parent.glob("*") if folder.is_dir()]
-        alike = difflib.get_close_matches(path.parent.name, beside, n=3)
-        return [str(near) for name in alike if (near := path.parent.with_name(name) / path.name).is_dir()]
-    found = {folder.name: folder for parent in parents for folder in parent.glob("*") if folder.is_dir()}
-    return [str(found[name]) for name in difflib.get_close_matches(path.name, found, n=3)]
-
-
-def _fetched(source: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-
-    files = ["config.json", *TOKENIZER_FILES]
-    safe = [*files, "model*.safetensors", WEIGHTS[1]]
-    pickled = [*files, "pytorch_model*.bin", WEIGHTS[3]]
-    try:
-        folder = Path(snapshot_download(source, revision=revision, allow_patterns=safe))
-        if not any((folder / name).exists() for name in WEIGHTS):
-            folder = Path(snapshot_download(source, revision=revision, allow_patterns=pickled))
-    except (OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
-        raise CheckpointError(
-            "MODEL-11",
-            where=source,
-            found=f"no folder of this name, and the hub did not give it ({reason})",
-            expected="a model directory, or owner/name on the Hugging Face hub",
-            fix="download config.json, model.safetensors (or pytorch_model.bin) and the tokenizer's files "
-            f"from https://huggingface.co/{source} into a folder and name that",
-        ) from error
-    return folder

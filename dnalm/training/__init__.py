@@ -9,7 +9,6 @@ from dnalm.training.pretraining import (
     MaskedLMTraining,
     MultiObjectiveTraining,
     TrainingPlan,
-    inform_embeddings,
 )
 from dnalm.training.run_directory import RunDirectory
 from dnalm.training.trainer import TrainerRecipe
@@ -28,7 +27,6 @@ __all__ = [
     "TrainerRecipe",
     "TrainingPlan",
     "Tuning",
-    "inform_embeddings",
     "peak_memory_bytes",
     "write_model_directory",
 ]

@@ -55,6 +55,7 @@ from dnalm.limits import Steps
 from dnalm.models import (
     Encoder,
     HeadShape,
+    Initialisation,
     MaskedLM,
     Packed,
     Pretrained,
@@ -444,6 +445,8 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
 
     def __post_init__(self) -> None:
         self.tuning.check(self.trainer)
+        if isinstance(self.model, Pretrained) and self.model.is_twin and self.model.seed is None:
+            self.model = dataclasses.replace(self.model, seed=self.seed)
         super().__post_init__()
         self.division = divide(self.task, seed=self.seed, data=self.data)
         whole = math.ceil(self.epochs * len(self.division.train) / self.batch.global_size)
@@ -594,9 +597,17 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
             steps=steps,
             window_tokens=data.longest_piece,
             heads={"task": head} if head else None,
+            began=self._initialisation(),
             described={"head": dataclasses.asdict(described)},
             task_head=make_task_head(described, head, data.tokenizer) if head else None,
         )
+
+    def _initialisation(self) -> Initialisation | None:
+        """How encoder and head began; None where nothing says it of the encoder."""
+        if not isinstance(self.model, Pretrained):
+            return Initialisation(seed=self.seed, head_seed=self.seed)
+        began = self.model.initialisation()
+        return began and dataclasses.replace(began, head_seed=self.seed)
 
     def _check_fit(self) -> None:
         """Refuse settings that the kind of task does not allow."""
@@ -627,7 +638,7 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
     def _backbone(self, tokenizer: Tokenizer) -> MaskedLM:
         seed_everything(self.seed, verbose=False)
         if isinstance(self.model, Pretrained):
-            network = self.model.load(needs_head=False)
+            network = self.model.load(token_bases=tokenizer.token_bases, needs_head=False)
             fit_vocabulary(network, tokenizer.vocab_size, where=self.model.source)
             return network
         special = tokenizer.special

@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,17 +30,19 @@ from dnalm.errors import CheckpointError, shown
 from dnalm.genome.alphabet import UNKNOWN
 from dnalm.models import (
     HeadShape,
+    Initialisation,
     MaskedLM,
+    Pretrained,
     SequenceModel,
     TaskHead,
     TextTokens,
     build_described,
     describe,
     has_weights,
-    load_pretrained,
     save_pretrained,
 )
 from dnalm.models.encoder import SequenceHead
+from dnalm.models.initialisation import drawn_by
 from dnalm.models.packing import KernelName
 from dnalm.models.pretrained import MODELING_FILE
 from dnalm.models.weights import not_finite, write_whole
@@ -73,6 +75,7 @@ def write_model_directory(
     steps: int,
     window_tokens: int | None,
     heads: Mapping[str, Mapping[str, Tensor]] | None = None,
+    began: Initialisation | None = None,
     described: Mapping[str, object] | None = None,
     task_head: TaskHead | None = None,
 ) -> None:
@@ -89,6 +92,7 @@ def write_model_directory(
         steps: optimizer steps it was trained for.
         window_tokens: longest sequence it was trained on, special tokens not counted; None for any.
         heads: weights of the heads of further objectives; they are named `<name>.<weight>`.
+        began: how the network began; None where that is unknown.
         described: further entries of `dnalm.yaml`.
         task_head: of a fine-tuned model, for `transformers`.
     """
@@ -101,6 +105,7 @@ def write_model_directory(
         "precision": precision,
         "steps": steps,
         "window_tokens": window_tokens,
+        **({"initialisation": asdict(began)} if began else {}),
         **(described or {}),
         "config": config,
     }
@@ -240,18 +245,21 @@ class Finetuned:
     head: DescribedHead
 
 
-def load_finetuned(folder: Path, *, kernel: KernelName = "auto", needs_lm_head: bool = False) -> Finetuned:
-    """Read a model directory that `dnalm finetune` has left.
+def load_finetuned(
+    source: Pretrained, *, tokenizer: Tokenizer | None = None, needs_lm_head: bool = False
+) -> Finetuned:
+    """Read a model directory that `dnalm finetune` has left; of a twin draw the head too.
 
     Args:
-        folder: the directory.
-        kernel: how attention is computed.
+        source: the directory.
+        tokenizer: in place of its own.
         needs_lm_head: refuse an encoder that has lost the head that predicts tokens.
 
     Raises:
         CheckpointError: CKPT-04, it has no head; CKPT-05, `dnalm.yaml` describes none that can be; CKPT-07,
             the stored head is of another shape; or what `load_pretrained` raises.
     """
+    folder = source.folder()
     head = read_head(folder)
     if head is None or not (folder / HEADS_FILE).is_file():
         raise CheckpointError(
@@ -261,7 +269,8 @@ def load_finetuned(folder: Path, *, kernel: KernelName = "auto", needs_lm_head: 
             expected=f"what dnalm finetune leaves: {PROVENANCE_FILE} with `head`, and {HEADS_FILE}",
             fix="fine-tune it first: dnalm finetune model=… task=…",
         )
-    backbone = load_pretrained(folder, kernel=kernel, needs_head=needs_lm_head)
+    tokenizer = tokenizer or load_tokenizer(folder)
+    backbone = source.load(token_bases=tokenizer.token_bases, needs_head=needs_lm_head)
     weights = head_weights(folder)
     with torch.device("meta"):
         head_alone = SequenceHead(
@@ -284,9 +293,12 @@ def load_finetuned(folder: Path, *, kernel: KernelName = "auto", needs_lm_head: 
             expected="finite weights only",
             fix="fine-tune again, or take an earlier checkpoint",
         )
-    model = SequenceModel(backbone, head.shape)
-    model.head.load_state_dict(weights)
-    return Finetuned(model.eval(), load_tokenizer(folder), head)
+    began = source.initialisation() if source.is_twin else None
+    with drawn_by(began.head_seed if began else None):
+        model = SequenceModel(backbone, head.shape)
+    if began is None:
+        model.head.load_state_dict(weights)
+    return Finetuned(model.eval(), tokenizer, head)
 
 
 def read_head(folder: Path) -> DescribedHead | None:

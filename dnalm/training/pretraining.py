@@ -1,4 +1,4 @@
-"""Masked language modelling: the LightningModules, bits per base, informed embeddings, and the run.
+"""Masked language modelling: the LightningModules, bits per base, and the run.
 
 The targets of a step are the tokens to predict (see `step`). With objectives on annotation tracks, each has
 a head on the one encoder, and the loss of an optimizer step is the weighted sum of their mean losses, each a
@@ -29,7 +29,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -45,8 +45,9 @@ from dnalm.data.module import GenomeData
 from dnalm.data.targets import AbsentTrack
 from dnalm.genome.alphabet import UNKNOWN
 from dnalm.limits import Steps
-from dnalm.models import Encoder, MaskedLM, Packed
+from dnalm.models import Encoder, Initialisation, MaskedLM, Packed, Pretrained, inform_embeddings
 from dnalm.models.config import check_length
+from dnalm.models.initialisation import EmbeddingInit
 from dnalm.models.layers import summed_cross_entropy
 from dnalm.models.memory import PackSize
 from dnalm.tokenizers import BpeRecipe, Ids, Tokenizer
@@ -463,44 +464,6 @@ class MultiObjectiveTraining(MaskedLMTraining):
         return {name: batch.step_targets.get(track, 0) for name, track in tracks.items()}
 
 
-_LONGEST_PERIOD = 10_000  # over 2 pi, in tokens (Vaswani et al. 2017)
-
-
-@torch.no_grad()
-def inform_embeddings(model: MaskedLM, token_bases: npt.NDArray[np.uint8]) -> None:
-    """Overwrite the rows of ids that spell bases, and all learned positions; special tokens stay.
-
-    Args:
-        model: whose token and position embeddings are set.
-        token_bases: (V, K) bases that each id spells, 0-3; other values where it spells none.
-    """
-    embeddings = model.encoder.embeddings
-    std = model.encoder.initializer_range
-    spelled_V, rows_VD = _spell(token_bases, embeddings.token.embedding_dim)
-    embeddings.token.weight[spelled_V] = rows_VD[spelled_V] * std
-    if embeddings.position is not None:
-        embeddings.position.weight.copy_(_sinusoids(*embeddings.position.weight.shape) * std)
-
-
-def _spell(token_bases: npt.NDArray[np.uint8], width: int) -> tuple[Tensor, Tensor]:
-    """Which ids spell bases, (V,), and their rows with unit variance, (V, D)."""
-    bases_VK = torch.from_numpy(token_bases.astype(np.int64))
-    spells_VK = bases_VK < 4
-    rows = torch.zeros(len(bases_VK), width)
-    for place in range(bases_VK.shape[1]):
-        spells_V = spells_VK[:, place]
-        rows[spells_V] += torch.randn(4, width)[bases_VK[spells_V, place]]
-    length = spells_VK.sum(1)
-    return length > 0, rows / length.clamp(min=1).sqrt()[:, None]
-
-
-def _sinusoids(positions: int, width: int) -> Tensor:
-    """(P, D) sines in the first half of the columns and cosines in the second, unit variance."""
-    frequency = _LONGEST_PERIOD ** (-torch.arange(0, width, 2) / width)
-    angle = torch.arange(positions)[:, None] * frequency
-    return torch.cat([angle.sin(), angle.cos()], dim=1)[:, :width] * 2**0.5
-
-
 _LOGGED = 32  # genomes that have a column of their own in metrics.csv
 
 
@@ -530,7 +493,7 @@ class Pretraining(Run[GenomeData, MaskedLMTraining]):
     masking: Masking
     model: Callable[..., Encoder | MaskedLM]
     steps: Steps
-    embedding_init: Literal["normal", "informed"] = "normal"
+    embedding_init: EmbeddingInit = "normal"
     objectives: dict[str, MaskedTokens | TrackObjective] | None = None
     weighting: WeightingName = "fixed"
     inputs: tuple[str, ...] = ()
@@ -639,7 +602,14 @@ class Pretraining(Run[GenomeData, MaskedLMTraining]):
             steps=steps,
             window_tokens=self.windows.max_tokens,
             heads=heads,
+            began=self._initialisation(),
         )
+
+    def _initialisation(self) -> Initialisation | None:
+        """How the network began: by the seed of this run, or of the run that it continues from."""
+        if isinstance(self.model, Pretrained):
+            return self.model.initialisation()
+        return Initialisation(embeddings=self.embedding_init, seed=self.seed)
 
 
 def learned_tokenizer(tokenizer: Tokenizer | BpeRecipe, data: Corpus) -> Tokenizer:

@@ -92,7 +92,7 @@ def planted(work: Path) -> list[Row]:
     write_known(work / "planted.meme")
     where = [f"variants={variants}", f"reference={reference}", "labels=LABEL"]
     rows: list[Row] = []
-    for name, model in {"pretrained": str(pretrained), "untrained": "random"}.items():
+    for name, model in {"pretrained": str(pretrained), "untrained": f"{pretrained}:untrained"}.items():
         run, scored = work / f"finetuned_{name}", work / f"variants.{name}.tsv"
         dnalm(run / "summary.json", "finetune", f"model={model}", *task, "budget=tiny", f"run.dir={run}")
         dnalm(
@@ -291,7 +291,7 @@ def human(work: Path, data: Path) -> list[Row]:
         subprocess.run([sys.executable, str(prepare), str(data), str(work)], check=True)
     where = [f"variants={work}/mpra.tsv", f"reference={work}/mpra.fa", "labels=label", "group=group"]
     rows: list[Row] = []
-    for name, model in {"pretrained": str(pretrained), "untrained": "random"}.items():
+    for name, model in {"pretrained": str(pretrained), "untrained": f"{pretrained}:untrained"}.items():
         run, scored = work / f"finetuned_{name}", work / f"mpra.{name}.tsv"
         words = [f"model={model}", *task, "budget=tiny", "epochs=2", f"run.dir={run}"]
         dnalm(run / "summary.json", "finetune", *words)

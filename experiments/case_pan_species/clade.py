@@ -43,7 +43,7 @@ def run(work: Path) -> list[Row]:
     task = write_task(clade, enhancers, work)
     tiles = Tiles(clade, enhancers[HELD_OUT])
     scores: dict[str, np.ndarray] = {}
-    for name, model in {"pretrained": str(pretrained), "untrained": "random"}.items():
+    for name, model in {"pretrained": str(pretrained), "untrained": f"{pretrained}:untrained"}.items():
         run = work / f"finetuned_{name}"
         dnalm(run / "summary.json", "finetune", f"model={model}", *task, "budget=tiny", f"run.dir={run}")
         scores[name] = tiles.predicted(run, work / f"{HELD_OUT}.{name}.parquet")

@@ -64,7 +64,7 @@ def run(work: Path, data: Path) -> list[Row]:
     regions = find_regions(data, open_or_build(genome))
     tiles = list(tile_genome(open_or_build(genome)))
     scores: dict[str, Tracks] = {}
-    for name, model in {"pretrained": str(pretrained), "untrained": "random"}.items():
+    for name, model in {"pretrained": str(pretrained), "untrained": f"{pretrained}:untrained"}.items():
         run, track = work / f"finetuned_{name}", work / f"{HELD_OUT}.{name}.bw"
         dnalm(run / "summary.json", "finetune", f"model={model}", *task, "budget=tiny", f"run.dir={run}")
         words = [f"tile_bp={TILE_BP}", f"stride_bp={STRIDE_BP}", f"out={track}"]

@@ -5,8 +5,8 @@
 
 Corpus: human chr20 and chr22 (hg19), the last twentieth of each judges. All models read windows of as many
 bases, at random places, until the budget is used up; vocabularies of BPE are learned on the training part,
-once. Every model has an untrained twin: the same config, initialisation and seed, and steps at a rate of 0;
-what pretraining gives is the difference to that. Words after the options go to `dnalm pretrain`. Run again,
+once. Every model stands beside its untrained twin, `<run>:untrained`; what pretraining gives is the
+difference to that. Words after the options go to `dnalm pretrain`. Run again,
 it continues where it was. Writes table.csv, table.md and plot.png here.
 """
 
@@ -23,13 +23,14 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
+from dnalm.paths import UNTRAINED
 from dnalm.tables import markdown_text
 
 HERE = Path(__file__).parent
 DATA = HERE.parents[2] / "shared/data"
 CONTIGS = {"chr20": "hg19_chr20.fa.gz", "chr22": "hg19_chr22.fa.gz"}
 TASKS = ("prom_core_tata", "tf0")
-BASELINES = ("random", "kmer_logistic", "cnn")
+BASELINES = ("kmer_logistic", "cnn")
 MODELS = {  # experiment; tokens and bases of a window of about so many bases
     "DNABERT": ("dnabert", lambda bp: (bp - 5, bp)),
     "DNABERT-2": ("dnabert2", lambda bp: (bp // 3, bp)),  # words of three bases on average fit in
@@ -53,8 +54,6 @@ def main() -> None:
     given, words = parser.parse_known_args()
     given.work.mkdir(parents=True, exist_ok=True)
     summaries = {name: pretrained(name, given, words) for name in MODELS}
-    for name in MODELS:
-        pretrained(name, given, words, twin=True)
     scores = fine_tuned(given)
     rows = [row_of(name, summaries.get(name), scores) for name in (*MODELS, *BASELINES)]
     with (HERE / "table.csv").open("w", newline="") as file:
@@ -65,14 +64,11 @@ def main() -> None:
     plot(scores)
 
 
-def pretrained(
-    name: str, given: argparse.Namespace, words: list[str], *, twin: bool = False
-) -> dict[str, float]:
-    """Pretrain a model on the budget, or leave its untrained twin; the figures of its summary."""
+def pretrained(name: str, given: argparse.Namespace, words: list[str]) -> dict[str, float]:
+    """Pretrain a model on the budget; the figures of its summary."""
     experiment, window_of = MODELS[name]
-    run, (tokens, window_bp) = run_of(name, given, twin=twin), window_of(given.window_bp)
-    steps = 2 if twin else math.ceil(given.bases / given.batch / window_bp)
-    words = [*words, "optim.lr=0.0", "schedule.warmup_steps=1"] if twin else words
+    run, (tokens, window_bp) = Path(given.work) / experiment, window_of(given.window_bp)
+    steps = math.ceil(given.bases / given.batch / window_bp)
     genomes = ", ".join(f"{contig}: {DATA}/genomes/{file}" for contig, file in CONTIGS.items())
     windows = [f"windows.max_tokens={tokens}", "windows.min_tokens=null", "windows.random_share=1.0"]
     windows += [f"windows.bases_per_token={window_bp / tokens}", "windows.num_validation=4000"]
@@ -86,8 +82,8 @@ def pretrained(
 
 def fine_tuned(given: argparse.Namespace) -> Scores:
     """Fine-tune every model on every task."""
-    runs = [str(run_of(name, given, twin=twin)) for name in MODELS for twin in (False, True)]
-    models = [*runs, *BASELINES]
+    runs = [Path(given.work) / experiment for experiment, _ in MODELS.values()]
+    models = [*(f"{run}{ending}" for run in runs for ending in ("", UNTRAINED)), *BASELINES]
     words = [f"benchmark.root={DATA}/gue", f"tasks=[{','.join(TASKS)}]", f"models=[{','.join(models)}]"]
     recipe = ["tuning.pooling=mean"]  # LOGO has no first token, which GUE's recipe reads
     if given.size != "full":  # else the published recipes otherwise
@@ -134,18 +130,8 @@ def difference(paired: object) -> str:
 
 def values_of(name: str, task: str, scores: Scores, *, twin: bool = False) -> list[float]:
     """Of each seed; the benchmark knows a pretrained model by its folder. Baselines have no twin."""
-    called = folder_name(name, twin=twin) if name in MODELS else "" if twin else name
+    called = f"{MODELS[name][0]}{UNTRAINED * twin}" if name in MODELS else "" if twin else name
     return next((v for (of, model), v in scores.items() if of == task and Path(model).name == called), [])
-
-
-def run_of(name: str, given: argparse.Namespace, *, twin: bool) -> Path:
-    """Where a model is trained, or its twin left untrained."""
-    return Path(given.work) / folder_name(name, twin=twin)
-
-
-def folder_name(name: str, *, twin: bool) -> str:
-    """Of a model's run."""
-    return f"{MODELS[name][0]}-untrained" if twin else MODELS[name][0]
 
 
 def dnalm(*words: str) -> None:

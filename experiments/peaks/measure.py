@@ -28,11 +28,12 @@ import pyarrow.parquet as pq
 
 from dnalm.data.labelled import MetricName, TaskKind
 from dnalm.evaluation.statistics import Interval, Labels, Scores, bootstrap_interval, metric_of
+from dnalm.paths import UNTRAINED
 from dnalm.simulation import Clade, find_or_simulate
 
 HERE = Path(__file__).parent
 DATA = HERE.parents[2] / "shared/data"
-MODELS = ("pretrained", "random", "cnn", "kmer_logistic")
+MODELS = ("pretrained", "untrained", "cnn", "kmer_logistic")
 PRETRAINING = [
     "steps=600",
     "windows.num_validation=500",
@@ -130,7 +131,7 @@ def learned(folder: Path, name: str, task: PeakSet, genome: Genome, model: str, 
     target = folder / f"{name}-{model}"
     if model in ("cnn", "kmer_logistic"):
         return run("baseline", target, [f"baseline={model}", *words, "run.replace=true"])
-    source = "random" if model == "random" else folder / f"pretrained-{task.genome}"
+    source = f"{folder}/pretrained-{task.genome}{UNTRAINED * (model == 'untrained')}"
     return run(
         "finetune", target, [f"model={source}", "budget=tiny", *words, *(["steps=20"] if quick else [])]
     )
@@ -148,7 +149,7 @@ def run(command: str, target: Path, words: list[str]) -> Path:
 def judged(name: str, task: PeakSet, runs: dict[str, Path]) -> Iterator[dict[str, Any]]:
     """A row for each model and metric: the figure, its interval, and the difference to the untrained twin."""
     answers = {model: read_answers(folder) for model, folder in runs.items()}
-    labels, untrained = answers["random"]
+    labels, untrained = answers["untrained"]
     with_peak = labels.reshape(len(labels), -1).any(axis=1)
     for model, (of_model, scores) in answers.items():
         assert np.array_equal(of_model, labels), "all models answer the same rows"
@@ -161,8 +162,8 @@ def judged(name: str, task: PeakSet, runs: dict[str, Path]) -> Iterator[dict[str
             apart = difference(task.kind, metric, labels, scores, untrained)
             yield {
                 "task": name, "model": model, "metric": metric, "value": figure(labels, scores),
-                "low": interval.low, "high": interval.high, "above_random_low": apart.low,
-                "above_random_high": apart.high, "rows": len(labels), "peaks": int(with_peak.sum()),
+                "low": interval.low, "high": interval.high, "above_untrained_low": apart.low,
+                "above_untrained_high": apart.high, "rows": len(labels), "peaks": int(with_peak.sum()),
                 "parameters": summary["parameters"], "seconds": summary["seconds"],
             }  # fmt: skip
 
@@ -203,7 +204,7 @@ def write_tables(rows: list[dict[str, Any]], target: Path) -> None:
         for metric in SHOWN:
             here = {row["model"]: row for row in rows if (row["task"], row["metric"]) == (task, metric)}
             cells = [f"{here[m]['value']:.3f} ({here[m]['low']:.3f}-{here[m]['high']:.3f})" for m in MODELS]
-            lines.append(f"| {task} | {here['random']['rows']} | {metric} | {' | '.join(cells)} |")
+            lines.append(f"| {task} | {here['untrained']['rows']} | {metric} | {' | '.join(cells)} |")
     (target / "table.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 

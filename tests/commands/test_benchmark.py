@@ -34,7 +34,7 @@ def works(tmp_path: Path, *models: str, seeds: int = 1, words: tuple[str, ...] =
     return all_work(toy.prepare(toy.choose(None)), models, seeds, words)
 
 
-@pytest.mark.parametrize("model", ["random", "kmer_logistic", "cnn", "runs/x", "owner/name"])
+@pytest.mark.parametrize("model", ["tiny", "kmer_logistic", "cnn", "runs/x", "owner/name"])
 def test_every_command_line_is_a_config(tmp_path: Path, model: str) -> None:
     (work,) = works(tmp_path, model)
     assert work.what_is_wrong() == ""
@@ -44,9 +44,9 @@ def test_every_command_line_is_a_config(tmp_path: Path, model: str) -> None:
 
 
 def test_words_for_finetune_win_over_the_recipe_and_do_not_reach_baselines(tmp_path: Path) -> None:
-    plain, _ = works(tmp_path, "random", "cnn")
+    plain, _ = works(tmp_path, "tiny", "cnn")
     assert "budget=tiny" in plain.line()
-    tuned, classical = works(tmp_path, "random", "cnn", words=("budget=gue", "epochs=x"))
+    tuned, classical = works(tmp_path, "tiny", "cnn", words=("budget=gue", "epochs=x"))
     line = tuned.line()
     assert "budget=gue" in line
     assert "budget=tiny" not in line
@@ -58,14 +58,14 @@ def test_jobs_see_the_users_own_configs(tmp_path: Path, capsys: pytest.CaptureFi
     mine = tmp_path / "mine"
     (mine / "budget").mkdir(parents=True)
     (mine / "budget/ours.yaml").write_text("# @package _global_\ndefaults:\n  - tiny\nsteps: 7\n")
-    (work,) = works(tmp_path, "random", words=("budget=ours",))
+    (work,) = works(tmp_path, "tiny", words=("budget=ours",))
     assert "CFG-" in work.what_is_wrong()
     own = replace(work, config_dir=mine)
     assert own.what_is_wrong() == ""
     assert own.job(tmp_path).command[-2:] == ("--config-dir", str(mine))
     assert own.made_by()["command"].endswith(f" --config-dir {mine}")
     with pytest.raises(SystemExit):
-        main(["benchmark", "--config-dir", str(mine), "models=[random]", "--cfg"])
+        main(["benchmark", "--config-dir", str(mine), "models=[tiny]", "--cfg"])
     assert f"config_dir: {mine}\n" in capsys.readouterr().out
 
 
@@ -89,7 +89,7 @@ def test_a_model_is_fine_tuned_by_the_recipe_of_its_own_family(
     assert recipe_family(str(tmp_path)) == family
 
 
-@pytest.mark.parametrize("model", ["random", "cnn", "no/such", "kmer_logistic"])
+@pytest.mark.parametrize("model", ["tiny", "cnn", "no/such", "kmer_logistic"])
 def test_what_has_no_directory_is_of_no_family(model: str) -> None:
     assert recipe_family(model) == "*"
 
@@ -106,7 +106,7 @@ def test_a_model_beside_published_numbers_of_another_recipe_says_so(
     grover = replace(nt, model="runs/grover", family="*")
     assert grover.made_by()["recipe"] == "ours"
     assert "tuning=gue" in grover.line()
-    warn_of_recipes([nt, grover, replace(grover, model="random"), own])
+    warn_of_recipes([nt, grover, replace(grover, model="tiny"), own])
     said = capsys.readouterr().err
     assert said.startswith("warning: runs/grover: no recipe was published for this family on this benchmark;")
 
@@ -165,11 +165,11 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def test_the_table_has_a_row_for_each_cell_and_says_what_failed(toy: Path) -> None:
     found = {(row["task"], row["model"]): row for row in rows(toy / "whole")}
     assert set(found) == {(task, model) for task in TASKS for model in MODELS}
-    assert found["a", "random"]["seeds"] == "1 2"
+    assert found["a", "tiny"]["seeds"] == "1 2"
     assert found["a", "kmer_logistic"]["seeds"] == "1"
-    assert found["a", "random"]["left_out"] == "2"
+    assert found["a", "tiny"]["left_out"] == "2"
     assert found["a", "absent/model"]["error"].startswith("failed: ")
-    assert found["a", "random"]["command"].startswith("dnalm finetune model=random budget=tiny steps=60")
+    assert found["a", "tiny"]["command"].startswith("dnalm finetune model=tiny budget=tiny steps=60")
     leakage = json.loads((toy / "whole/leakage.json").read_text())
     assert [each["exact"] for each in leakage["a"]] == [2, 2, 2]
     assert (toy / "whole/heatmap.png").is_file()

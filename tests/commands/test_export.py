@@ -14,7 +14,7 @@ from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassificatio
 import dnalm.hf
 from dnalm.cli import main
 from dnalm.genome.alphabet import from_text
-from dnalm.models import HeadShape, Packed, SequenceModel
+from dnalm.models import HeadShape, Packed, Pretrained, SequenceModel
 from dnalm.small_files import read_provenance
 from dnalm.tokenizers import KmerTokenizer, SixMerTokenizer, Tokenizer
 from dnalm.training import write_model_directory
@@ -105,7 +105,7 @@ def test_each_layout_keeps_model_and_head_and_says_how_to_open_it(
     said = " ".join(capsys.readouterr().out.split())
     assert opens in said
     assert f"as {head} in model.safetensors" in said or head is None
-    before, after = load_finetuned(folder), load_finetuned(tmp_path / "out")
+    before, after = (load_finetuned(Pretrained(source=str(each))) for each in (folder, tmp_path / "out"))
     for ours, again in zip(
         before.model.state_dict().values(), after.model.state_dict().values(), strict=True
     ):
@@ -119,7 +119,7 @@ def test_each_layout_keeps_model_and_head_and_says_how_to_open_it(
 @pytest.mark.parametrize(("name", "pooling"), [("bert", "cls"), ("bert", "mean"), ("nt_v2", "attention")])
 def test_the_three_calls_of_a_fine_tuned_directory(name: str, pooling: str, finetuned: Finetuned) -> None:
     folder = finetuned(name, pooling)
-    ours = load_finetuned(folder)
+    ours = load_finetuned(Pretrained(source=str(folder)))
     ids = torch.from_numpy(ours.tokenizer.encode(from_text(TEXT)))
     packed, spells = Packed.from_lengths([len(ids)]), torch.ones(len(ids), dtype=torch.bool)
     spells[0] = False

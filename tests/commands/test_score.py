@@ -18,7 +18,7 @@ from scipy.special import logit
 
 from dnalm.cli import main
 from dnalm.genome.alphabet import from_text, reverse_complement
-from dnalm.models import Encoder, MaskedLM, Packed, save_pretrained
+from dnalm.models import Encoder, MaskedLM, Packed, Pretrained, save_pretrained
 from dnalm.tokenizers import KmerTokenizer
 from dnalm.training.model_directory import load_finetuned
 from tests.conftest import random_sequence
@@ -267,7 +267,7 @@ def test_the_prediction_is_what_the_head_says_of_both_alleles(
     assert not ended.value.code, capsys.readouterr().err
     lines = (folder / "out.tsv").read_text().splitlines()
     place = lines[0].split("\t").index("prediction")
-    told = load_finetuned(folder / "tuned/model")
+    told = load_finetuned(Pretrained(source=str(folder / "tuned")))
 
     def says(text: str) -> float:
         codes = from_text(text)

@@ -14,7 +14,7 @@ from dnalm.sweeps import Job, LocalLauncher
 from tests.evaluation.benchmark.outcomes import ROWS, listed, outcome
 from tests.evaluation.benchmark.test_benchmark import HEADER, write_split
 
-MODELS = ("random", "kmer_logistic", "absent/model")
+MODELS = ("tiny", "kmer_logistic", "absent/model")
 TASKS = ("a", "b")
 _COPY = """
 import shutil, sys, time

@@ -149,10 +149,10 @@ def test_what_a_command_is_built_of_may_be_refused() -> None:
 
 WHOLE = {
     "pretrain": [],
-    "finetune": ["model=random", "task=demo_promoter"],
+    "finetune": ["model=tiny", "task=demo_promoter"],
     "baseline": ["task=demo_promoter"],
     "prepare": ["data=demo"],
-    "benchmark": ["models=[random]"],
+    "benchmark": ["models=[tiny]"],
     "tokenizer train": ["data=demo"],
     "tokenizer select": ["data=demo"],
     "tokenizer inspect": ["data=demo"],

@@ -203,7 +203,7 @@ def test_sizes_leave_a_loaded_model_alone(size: str, debug: str) -> None:
 
 
 def test_debugging_is_for_finetuning_too() -> None:
-    config = read_config("finetune", ["debug=fast", "model=random", "task=demo_promoter"])
+    config = read_config("finetune", ["debug=fast", "model=tiny", "task=demo_promoter"])
     check(config, given=GIVEN, command="finetune")
     assert (config["steps"], config["batch"]["global_size"], config["trainer"]["log_every"]) == (4, 4, 1)
 

@@ -91,9 +91,9 @@ def test_every_whole_number_has_an_upper_bound_or_a_reason() -> None:
 
 WHOLE = {
     "pretrain": [],
-    "finetune": ["model=random", "task=demo_promoter"],
+    "finetune": ["model=tiny", "task=demo_promoter"],
     "baseline": ["task=demo_promoter", "baseline=cnn"],
-    "benchmark": ["models=[random]"],
+    "benchmark": ["models=[tiny]"],
     "prepare": ["data=demo"],
     "tokenizer select": ["data=demo"],
 }
@@ -136,8 +136,8 @@ def test_what_no_machine_or_genome_has_is_refused(command: str, word: str, said:
 
 
 def test_models_and_tasks_given_twice_are_refused() -> None:
-    for words in (["models=[random,cnn,random]"], ["models=[random]", "tasks=[a,a]"]):
-        with pytest.raises(ConfigError, match=r"CFG-05 (models|tasks): (random|a): given twice"):
+    for words in (["models=[tiny,cnn,tiny]"], ["models=[tiny]", "tasks=[a,a]"]):
+        with pytest.raises(ConfigError, match=r"CFG-05 (models|tasks): (tiny|a): given twice"):
             read_config("benchmark", words)
 
 

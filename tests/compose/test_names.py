@@ -26,11 +26,11 @@ from dnalm.paths import config_folder
 # Words that make a command's config whole, so that a further one can be tried beside them.
 WHOLE = {
     "pretrain": [],
-    "finetune": ["model=random", "task=demo_promoter"],
+    "finetune": ["model=tiny", "task=demo_promoter"],
     "embed": ["model=./m", "input=x.fa", "out=x.npy"],
     "score": ["model=./m", "variants=x.vcf", "reference=x.fa", "out=x.tsv"],
     "interpret": ["model=./m", "input=x.fa", "what=attention"],
-    "benchmark": ["models=[random]"],
+    "benchmark": ["models=[tiny]"],
     "fetch": ["download=sacCer3"],
     "tokenizer_train": ["data=demo"],
 }

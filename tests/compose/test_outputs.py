@@ -90,7 +90,7 @@ def test_an_output_that_is_or_holds_an_input_is_refused(line: str, found: str | 
         f"{FINETUNE} run.dir=runs/other",
         "export model=runs/mine run.dir=runs/mine/hf",
         "finetune model=owner/name task.train=train.csv run.dir=owner/name",
-        "benchmark models=[runs/mine,random] sweep.dir=runs/sweep",
+        "benchmark models=[runs/mine,tiny] sweep.dir=runs/sweep",
     ],
 )
 def test_an_output_beside_or_below_an_input_is_fine(line: str) -> None:

@@ -136,10 +136,23 @@ def test_the_card_of_a_finetuned_model_has_its_task_and_the_untrained_twin(tmp_p
     both = directory(tmp_path / "both", head={**HEAD, "average_strands": True})
     leave_results(both, FINETUNED)
     assert "the classes of transformers read the given strand alone" in (both / "README.md").read_text()
-    random = directory(tmp_path / "random", head=HEAD)
-    leave_results(random, dataclasses.replace(FINETUNED, base="random"))
-    assert "nothing was pretrained" in (random / "README.md").read_text()
-    assert "untrained twin" not in (random / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [
+        ("scratch", "trained from scratch: nothing was pretrained"),
+        ("demo:untrained", "It is a control: an untrained twin"),
+        ("demo", "the untrained twin, `demo:untrained`, fine-tuned alike"),
+    ],
+)
+def test_a_card_says_what_its_encoder_had_learned_before(tmp_path: Path, base: str, said: str) -> None:
+    folder = directory(tmp_path / "model", head=HEAD)
+    leave_results(folder, dataclasses.replace(FINETUNED, base=base))
+    assert said in (folder / "README.md").read_text()
+    assert ("figures do not show what pretraining gave" in (folder / "README.md").read_text()) == (
+        base == "demo"
+    )
 
 
 def test_a_copied_directory_has_the_same_card_and_results_change_no_checksum(tmp_path: Path) -> None:

@@ -18,12 +18,12 @@ from dnalm.cli import main
 from dnalm.data.labelled import SequenceRecipe
 from dnalm.data.labelled.samples import cut
 from dnalm.genome.alphabet import from_text
-from dnalm.models import Packed
+from dnalm.models import Packed, Pretrained
 from dnalm.small_files import read_provenance, window_tokens
 from dnalm.training.model_directory import load_finetuned
 from tests.conftest import random_sequence
 
-SMALL = ["model=random", "model.hidden_size=16", "model.num_layers=1", "model.num_heads=2"]
+SMALL = ["model=tiny", "model.hidden_size=16", "model.num_layers=1", "model.num_heads=2"]
 SMALL += ["model.intermediate_size=32", "tokenizer=kmer3", "budget=tiny", "steps=6"]
 SMALL += ["batch.global_size=8", "batch.micro_size=4", "trainer.validate_every=2", "trainer.log_every=1"]
 KINDS = {
@@ -134,7 +134,7 @@ def test_the_model_directory_answers_as_the_predictions_say(
     assert summary["trained_parameters"] == expected.get(tuning, summary["trained_parameters"])
     saved = pq.read_table(run / "predictions.parquet").to_pydict()
     assert saved["id"] == [f"test{row}" for row in range(24)]
-    found = load_finetuned(run / "model")
+    found = load_finetuned(Pretrained(source=str(run)))
     with (tables / "test.csv").open(newline="") as file:
         texts = [row["sequence"] for row in csv.DictReader(file)]
     scores = []

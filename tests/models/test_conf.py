@@ -14,7 +14,7 @@ from tests.models import zoo
 
 FILES = sorted(path.stem for path in zoo.CONF.glob("*.yaml"))
 SIZED = [name for name in FILES if name.startswith(("nt_v1_", "nt_v2_"))]  # an architecture and its sizes
-UNTRAINED = "random"  # no architecture of its own: BERT at a size
+UNTRAINED = "tiny"  # no architecture of its own: BERT at a size
 MODELS = [name for name in FILES if name not in [*SIZED, "files", "several", UNTRAINED]]
 SIZES = sorted(path.stem for path in (zoo.CONF.parent / "size").glob("*.yaml"))
 
@@ -33,7 +33,7 @@ def test_every_model_composes_at_every_size(name: str, size: str) -> None:
 
 
 def test_a_model_that_has_learned_nothing_is_bert_at_the_tiny_size() -> None:
-    words = ["task=demo_promoter", "model=random"]
+    words = ["task=demo_promoter", "model=tiny"]
     config = read_config("finetune", words)
     check(config, given=frozenset({"config"}), command="finetune")
     assert config["model"] == read_config("pretrain", ["model=bert", "size=tiny", "data=demo"])["model"]

@@ -174,7 +174,7 @@ def words_of(folder: Path) -> dict[str, list[str]]:
             f"data.cache={folder}",
             f"run.dir={folder}/run",
         ],
-        "finetune": ["model=random", *tables, f"run.dir={folder}/run"],
+        "finetune": ["model=tiny", *tables, f"run.dir={folder}/run"],
     }
 
 

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from dnalm.models import Encoder, MaskedLM
+from dnalm.models import Encoder, MaskedLM, inform_embeddings
 from dnalm.tokenizers import KmerTokenizer
-from dnalm.training import inform_embeddings
 
 TOKENIZER = KmerTokenizer(k=6)
 STD = 0.05

@@ -81,7 +81,7 @@ def test_a_run_takes_a_gpu_where_there_is_one(
 def _settings(*words: str) -> dict[str, object]:
     """What a composed config gives the trainer."""
     command, *others = words
-    needed = ["model=random", "task=demo_promoter"] if command == "finetune" else []
+    needed = ["model=tiny", "task=demo_promoter"] if command == "finetune" else []
     found = read_config(command, [*needed, *others])["trainer"]
     assert isinstance(found, dict)
     return {name: value for name, value in found.items() if name != "_target_"}

@@ -28,21 +28,20 @@ from dnalm.console import stderr
 from dnalm.data.labelled import METRICS, LabelledTable, MetricName, Part, TablePart, Task, TaskKind
 from dnalm.data.labelled.rows import read_rows
 from dnalm.data.labelled.table import fold_numbers, read_table, whole
-from dnalm.durable import file_sha256, write_text
+from dnalm.durable import write_text
 from dnalm.errors import ConfigError, DataError, DnalmError
 from dnalm.genome.alphabet import to_text
 from dnalm.genome.atomic_folder import locked
 from dnalm.models import Pretrained
 from dnalm.models.families import BERT, DNABERT2, NT_V1, NT_V2
 from dnalm.models.pretrained import described_family
-from dnalm.models.weights import find_weights
-from dnalm.paths import CachePath, InputPath, config_folder
+from dnalm.paths import UNTRAINED, CachePath, InputPath, config_folder, split_twin
 from dnalm.simulation.settings import Clade
 from dnalm.simulation.simulate import find_or_simulate
 from dnalm.tables import replace_text
 from dnalm.tokenizers import load_tokenizer
 
-CLASSICAL, UNTRAINED = ("kmer_logistic", "cnn"), "random"  # models without a directory
+CLASSICAL = ("kmer_logistic", "cnn")  # models without a directory and without pretraining
 WITHOUT_CHANCE = ("kmer_logistic",)  # models whose training draws nothing: one seed says all of it
 ANY_FAMILY = "*"  # of models whose family has no recipe of its own
 PARTS: tuple[Part, ...] = ("train", "val", "test")
@@ -141,11 +140,11 @@ def read_recipes() -> dict[str, dict[str, tuple[str, ...]]]:
 
 
 def weights_checksum(model: str) -> str:
-    """Sha256 of the weights of a pretrained model; empty where there is none, which its job reports."""
-    if model in (*CLASSICAL, UNTRAINED):
+    """Sha256 of a pretrained model's weights, or of what a twin's follow from; empty where there are none."""
+    if not _is_pretrained(model):
         return ""
     try:
-        return file_sha256(find_weights(Pretrained(source=model).folder()))
+        return Pretrained(source=model).checksum()
     except (DnalmError, OSError):
         return ""
 
@@ -155,7 +154,7 @@ def recipe_family(model: str) -> str:
 
     DNABERT and GROVER share BERT's layers; overlapping k-mers mark DNABERT.
     """
-    if model in (*CLASSICAL, UNTRAINED):
+    if not _is_pretrained(model):
         return ANY_FAMILY
     try:
         folder = Pretrained(source=model).folder()
@@ -167,6 +166,28 @@ def recipe_family(model: str) -> str:
     if layout is DNABERT2:
         return "dnabert2"
     return "nt" if layout in (NT_V1, NT_V2) else ANY_FAMILY
+
+
+def check_models(models: Sequence[str]) -> None:
+    """Refuse twins of what has no pretraining.
+
+    Raises:
+        ConfigError: BENCH-03.
+    """
+    for name, is_twin in map(split_twin, models):
+        if is_twin and not _is_pretrained(name):
+            raise ConfigError(
+                "BENCH-03",
+                where="models",
+                found=f"{name}{UNTRAINED}",
+                expected="the twin of a run, a model directory or owner/name on the hub",
+                fix=f"leave it out: {name} has no pretraining that it could lack",
+            )
+
+
+def _is_pretrained(model: str) -> bool:
+    """Whether it names a run, a directory or a model of the hub, and no architecture of `conf/model`."""
+    return model not in CLASSICAL and not (config_folder() / "model" / f"{model}.yaml").is_file()
 
 
 def _read_rows(path: Path, columns: list[str]) -> list[tuple[str, dict[str, str]]]:

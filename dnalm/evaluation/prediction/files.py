@@ -84,7 +84,7 @@ class PredictedFile:
 
     paths: tuple[Path, ...]
     head: DescribedHead
-    num_models: int
+    models: tuple[str, ...]
     totals: Totals
     contract: dict[str, object]
 
@@ -149,7 +149,7 @@ def prediction(
         yield PredictedFile(
             paths=tuple(paths),
             head=predictor.head,
-            num_models=len(predictor.models),
+            models=tuple(model.name for model in predictor.models),
             totals=totals,
             contract=contract,
         )

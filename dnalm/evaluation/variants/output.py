@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -109,7 +110,13 @@ def output_kind(out: Path, form: Form) -> OutputKind:
 
 
 def write_output(
-    out: Path, form: Form, names: tuple[str, ...], scored: Iterable[Scored], *, longest_bp: int | None
+    out: Path,
+    form: Form,
+    names: tuple[str, ...],
+    scored: Iterable[Scored],
+    *,
+    model: str,
+    longest_bp: int | None,
 ) -> str | None:
     """Write all, beside `out` first, so that it is whole or absent; a VCF gets an index.
 
@@ -120,6 +127,7 @@ def write_output(
         form: of the input.
         names: of the numbers.
         scored: the records in order.
+        model: what the header of a VCF calls it.
         longest_bp: of the contigs, by which an index is `.tbi` or, beyond 2^29, `.csi`; None of variants that
             are not sorted, which have none.
 
@@ -127,10 +135,13 @@ def write_output(
         Why a VCF has no index; None if it has one, and of tables.
     """
     kind = output_kind(out, form)
-    write: Callable[[Path, Form, tuple[str, ...], Iterable[Scored]], None]
-    write = {"vcf": _write_vcf, "tsv": _write_tsv, "parquet": _write_parquet}[kind]
+    writers: dict[str, Callable[[Path, Form, tuple[str, ...], Iterable[Scored]], None]] = {
+        "vcf": partial(_write_vcf, model=model),
+        "tsv": _write_tsv,
+        "parquet": _write_parquet,
+    }
     with atomic_write(out) as beside:
-        write(beside, form, names, scored)
+        writers[kind](beside, form, names, scored)
         for ending in (".summary.json", ".ranked.tsv", *((".tbi", ".csi") if kind == "vcf" else ())):
             out.with_name(out.name + ending).unlink(missing_ok=True)
     if kind != "vcf":
@@ -162,12 +173,15 @@ def number_text(value: float) -> str:
     return "." if math.isnan(value) else f"{value:.6g}"
 
 
-def _write_vcf(path: Path, form: Form, names: tuple[str, ...], scored: Iterable[Scored]) -> None:
+def _write_vcf(
+    path: Path, form: Form, names: tuple[str, ...], scored: Iterable[Scored], *, model: str
+) -> None:
     fields = [f"{_OURS}{name.upper()}" for name in names]
     ours = [*fields, f"{_OURS}SKIP"]
     header = form.header or ("##fileformat=VCFv4.3", "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO")
+    of = f"dnalm {{}} of {model}, both strands averaged".replace("\\", "\\\\").replace('"', '\\"')
     declared = [
-        f'##INFO=<ID={field},Number=A,Type=Float,Description="dnalm {name}, both strands averaged">'
+        f'##INFO=<ID={field},Number=A,Type=Float,Description="{of.format(name)}">'
         for name, field in zip(names, fields, strict=True)
     ]
     declared.append(
@@ -285,7 +299,7 @@ def score_file(
         done = work_on(judged, folder, ScoringWork(plan, store), workers=workers, advance=advance, lock=lock)
     scored = scored_records(variants, found, done)
     longest_bp = found.longest_bp if found.is_sorted else None
-    return done, write_output(out, found.form, names, scored, longest_bp=longest_bp)
+    return done, write_output(out, found.form, names, scored, model=plan.title, longest_bp=longest_bp)
 
 
 def scored_records(variants: Path, found: Survey, done: DoneParts) -> Iterator[Scored]:

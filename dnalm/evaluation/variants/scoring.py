@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Literal, Protocol
 
@@ -49,6 +49,7 @@ class ScoringPlan:
 
     Attributes:
         model: the model directory.
+        title: what outputs call the model.
         tokenizer: bases to ids; that of the model's folder if absent.
         scores: by name, in the order of the output.
         layers: of `distance`, 0 the embeddings, the last if none is given.
@@ -62,6 +63,7 @@ class ScoringPlan:
     """
 
     model: Pretrained
+    title: str = ""
     tokenizer: Tokenizer | None = None
     scores: tuple[ScoreName, ...] = ("llr",)
     layers: tuple[int, ...] = ()
@@ -123,6 +125,7 @@ class ScoringPlan:
 
     def contract(self, *, genome: str, variants_sha256: str) -> dict[str, object]:
         """What results depend on: equal contracts, equal results."""
+        began = self.model.initialisation()
         files = [path for path in sorted(self.model.folder().iterdir()) if path.suffix in _MODEL_FILES]
         text = "\n".join(f"{path.name} {sha256_once(path)}" for path in files if path.is_file())
         return {
@@ -130,6 +133,7 @@ class ScoringPlan:
             "tokenizer": self.tokenizer.fingerprint if self.tokenizer else None,
             "reference": genome,
             "variants": variants_sha256,
+            "untrained": asdict(began) if self.model.is_twin and began else None,
             "kernel": self.model.kernel,
             "scores": list(self.scores),
             "layers": list(self.layers),

@@ -83,7 +83,7 @@ GUE_SCRIPTS = {
 @pytest.mark.parametrize(("family", "task"), GUE_SCRIPTS)
 def test_gue_is_fine_tuned_as_published_for_the_family(family: str, task: str) -> None:
     (recipe,) = (each.recipe for each in read_tasks(Path("gue.tsv")) if each.name == task)
-    words = ["model=random", "task.train=t.csv", *read_recipes()[recipe][family]]
+    words = ["model=tiny", "task.train=t.csv", *read_recipes()[recipe][family]]
     config = read_config("finetune", words)
     key, length, warmup, every, longest = GUE_SCRIPTS[family, task]
     assert config[key] == length
@@ -104,7 +104,7 @@ def test_gue_is_fine_tuned_as_published_for_the_family(family: str, task: str) -
 
 
 def test_the_notebook_of_nt_adapts_query_and_value_alone_and_others_are_given_ours() -> None:
-    words = ["model=random", "task.train=t.csv", *read_recipes()["nt"]["nt"]]
+    words = ["model=tiny", "task.train=t.csv", *read_recipes()["nt"]["nt"]]
     config = read_config("finetune", words)
     adapter = config["tuning"]["adapter"]
     assert (adapter["r"], adapter["lora_alpha"], adapter["lora_dropout"]) == (1, 32, 0.1)
@@ -118,7 +118,7 @@ RECIPES = [(name, family) for name, families in read_recipes().items() for famil
 
 @pytest.mark.parametrize(("name", "family"), RECIPES)
 def test_every_recipe_is_a_config_of_finetune(name: str, family: str) -> None:
-    words = ["model=random", "task.train=t.csv", *read_recipes()[name][family]]
+    words = ["model=tiny", "task.train=t.csv", *read_recipes()[name][family]]
     check(read_config("finetune", words), given=frozenset({"config"}), command="finetune")
 
 
@@ -330,7 +330,7 @@ def test_dnabert2s_published_length_cuts_these_shares_of_test_sequences(
     task: str, cut: float, shared_data: Path
 ) -> None:
     (listed,) = (each for each in read_tasks(Path("gue.tsv")) if each.name == task)
-    words = ["model=random", "task.train=t.csv", *read_recipes()[listed.recipe]["dnabert2"]]
+    words = ["model=tiny", "task.train=t.csv", *read_recipes()[listed.recipe]["dnabert2"]]
     longest = read_config("finetune", words)["sequences"]["max_tokens"]
     published = Tokenizer.from_file(str(shared_data / "tokenizers/dnabert2/tokenizer.json"))
     with gzip.open(shared_data / "gue" / f"{listed.path.format(split='test')}.gz", "rt") as file:

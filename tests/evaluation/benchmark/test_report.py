@@ -22,7 +22,7 @@ from tests.evaluation.benchmark.outcomes import ROWS, listed, outcome
 
 TASKS = [listed("a_1"), listed("b")]
 ODD = "=cmd()|<b>&_{x}$%"
-MODELS = [ODD, "random"]
+MODELS = [ODD, "tiny"]
 OUTCOMES = [outcome(TASKS[0], model, seed) for model in MODELS for seed in (1, 2)]
 CLUSTERS = {"a_1": np.where(np.arange(ROWS) < 4, IN_TRAINING, np.arange(ROWS))}
 PUBLISHED = [Published(task=task, model="NT", value=0.5, source="paper.csv") for task in ("a_1", "elsewhere")]
@@ -31,7 +31,7 @@ PUBLISHED = [Published(task=task, model="NT", value=0.5, source="paper.csv") for
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("report")
-    failures = {("b", "random"): "oom: killed for want of memory", ("a_1", "random"): "timeout: stopped"}
+    failures = {("b", "tiny"): "oom: killed for want of memory", ("a_1", "tiny"): "timeout: stopped"}
     counts = {"rows": 40, "exact": 3, "distinct": 2, "reverse": 1, "near": 4, "other_label": 0}
     leakage = {"a_1": [Leakage(part="test", other="train", **counts)]}
     standing = Comparison(TASKS, MODELS, CLUSTERS).leaderboard(OUTCOMES)
@@ -80,7 +80,7 @@ def test_the_csv_has_everything_and_no_formula(folder: Path) -> None:
     assert float(mine["of_all"]) == pytest.approx(sum(each.value for each in made) / 2)
     assert (mine["seeds"], mine["seconds"], mine["from"]) == ("1 2", "11.5", "ours")
     assert mine["command"] == f"dnalm finetune model={ODD}"
-    assert found["b", "random"]["error"] == "oom: killed for want of memory"
+    assert found["b", "tiny"]["error"] == "oom: killed for want of memory"
     assert (found["a_1", "NT"]["mean"], found["a_1", "NT"]["from"]) == ("0.5", "paper.csv")
 
 

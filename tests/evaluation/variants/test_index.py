@@ -20,7 +20,7 @@ def write(folder: Path, positions: list[int], *, longest_bp: int | None, info: s
     (folder / "in.vcf").write_text(head + "".join(rows))
     form = find_form(folder / "in.vcf")
     scored = ((record, [[0.5]]) for record in read_records(folder / "in.vcf", form))
-    return write_output(folder / "out.vcf.gz", form, ("llr",), scored, longest_bp=longest_bp)
+    return write_output(folder / "out.vcf.gz", form, ("llr",), scored, model="runs/x", longest_bp=longest_bp)
 
 
 def indices(folder: Path) -> list[str]:
