@@ -38,6 +38,8 @@ COMMANDS = {
     "compare": "bits per base of several models, all judged at the same bases with the same stretches hidden",
     "report": "one page of a run, or of several side by side: dnalm report runs/first runs/second",
     "plan": "what a pretraining will take, before it starts: memory, hours, epochs, storage",
+    "doctor": "whether a pretraining can start: config, data, machine, three real steps; what to do if not",
+    "doctor finetune": "whether a fine-tuning can start: labels, leakage, model, three real steps",
     "models": "every experiment: size, context, tokens, corpus, cost, and when to choose it",
     "export": "write a model in the published Hugging Face layout",
     "push": "send a model directory to a repository on the Hugging Face hub",
@@ -49,6 +51,7 @@ COMMANDS = {
 _FLAGS = ("--help", "--cfg", "--debug", "--version", "--multirun", "--quiet")
 _SHORT = {"-h": "--help", "-m": "--multirun", "-q": "--quiet"}
 _WITH_PATH = ("--config", "--config-dir")
+_EXPLAINS = ("doctor", "doctor finetune")  # commands that are told why their config is refused
 _BARE = {"fetch": "download"}  # commands that take the value of one key as a plain word
 _BARE_LIST = {"report": "runs"}  # those that take all entries of a list as plain words
 
@@ -243,19 +246,25 @@ def _version() -> str:
 def _compose_and_run(command: str, line: _Line) -> None:
     from dnalm.compose import check_paths, read_config, read_resolved, run_command, with_defaults
     from dnalm.compose.check import check
+    from dnalm.compose.targets import ROOTS
 
+    words, is_shown = grants.take_grants(line.overrides), "--cfg" in line.flags
     gc.disable()  # garbage among what is imported is not worth a sixth of the time
     try:
-        words = grants.take_grants(line.overrides)
         if line.config is None:
             config = read_config(_config_name(command), words, extra_folder=line.config_dir)
             if line.config_dir and "config_dir" in config:  # its jobs compose configs of their own
                 config["config_dir"] = str(line.config_dir.resolve())
         else:
             config = read_resolved(line.config, words)
-        is_shown = "--cfg" in line.flags
         check(config, given=frozenset({"config"}), command=command, whole=not is_shown)
         check_paths(config)
+    except ConfigError as error:
+        if command not in _EXPLAINS or is_shown:
+            raise
+        root = {"_target_": ROOTS[command], "json": "json=true" in words}
+        run_command(root, command=command, given={"config": error})
+        return
     finally:
         gc.enable()
     written_out = with_defaults(config, command=command)

@@ -59,6 +59,11 @@ EXAMPLES = {  # at most three a command; a test looks them up in docs/, whose co
         "what=dependency model=runs/mine input=sequences.fa",
         "what=motifs model=runs/mine input=peaks.bed reference=sacCer3.fa.gz known=jaspar.meme",
     ),
+    "doctor": (
+        "experiment=dnabert size=tiny data=demo",
+        "experiment=dnabert2 data=fasta data.fasta=sacCer3.fa.gz trainer=ddp",
+    ),
+    "doctor finetune": ("model=runs/mine task.train=train.csv task.val=dev.csv task.test=test.csv",),
     "export": ("model=runs/demo run.dir=exported",),
     "push": ("model=runs/mine repo=me/my-model",),
     "fetch": (

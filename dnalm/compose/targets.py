@@ -36,6 +36,8 @@ ROOTS = {  # by command; `sweep` is the root of `-m`
     "report": "dnalm.commands.report.report",
     "export": "dnalm.commands.export.export",
     "plan": "dnalm.commands.plan.PlanCommand",
+    "doctor": "dnalm.commands.doctor.DoctorCommand",
+    "doctor finetune": "dnalm.commands.doctor.FinetuneDoctorCommand",
     "models": "dnalm.commands.models.list_models",
     "push": "dnalm.commands.push.push",
     "fetch": "dnalm.commands.fetch.fetch",

@@ -61,7 +61,7 @@ def introduce_finetuning(finetuning: Finetuning, data: SequenceData, module: Fin
         lengths = rows.lengths
         stdout.print(
             f"{name}: {len(rows):,} sequences of {lengths.min():,} to {lengths.max():,} bases from "
-            f"{rows.table.source}; {_balance(data, rows.labels)}",
+            f"{rows.table.source}; {describe_labels(data.task, data.division.num_classes, rows.labels)}",
         )
     for note in data.division.notes:
         stdout.print(note)
@@ -181,13 +181,16 @@ def intervals_on_test(data: SequenceData, scores: Scores) -> dict[str, tuple[flo
     return found
 
 
-def _balance(data: SequenceData, labels: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> str:
-    if data.task.kind == "regression":
+def describe_labels(
+    task: AnyTask, num_classes: int, labels: np.ndarray[tuple[int, ...], np.dtype[np.generic]]
+) -> str:
+    """The balance of the labels of some rows, in words."""
+    if task.kind == "regression":
         values = labels.astype(np.float64)
         return f"values {values.mean():.4g} with standard deviation {values.std():.4g}"
-    if data.task.kind == "multilabel":
+    if task.kind == "multilabel":
         return "labels " + ", ".join(f"{share:.1%}" for share in labels.astype(np.float64).mean(axis=0))
-    counts = np.bincount(labels.astype(np.int64), minlength=data.division.num_classes)
+    counts = np.bincount(labels.astype(np.int64), minlength=num_classes)
     if len(counts) > _MOST_CLASSES:
         return f"{len(counts):,} classes, the most frequent of {counts.max() / counts.sum():.2%}"
     return "classes " + ", ".join(f"{number}: {count:,}" for number, count in enumerate(counts))

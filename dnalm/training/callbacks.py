@@ -23,7 +23,7 @@ import json
 import resource
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -274,6 +274,48 @@ def _waited_s(trainer: Trainer) -> float:
     """Seconds that this rank has waited for training batches since its loader was made."""
     loader: Any = trainer.train_dataloader  # a `Loader` or `CountedSteps`
     return float(loader.waited_s)
+
+
+class StepClock(Callback):
+    """Seconds of each optimizer step, until its device has computed it.
+
+    Args:
+        done: called after each.
+
+    Attributes:
+        seconds: of the steps so far.
+        updates: seconds of these that the optimizer took, however many samples a step has.
+    """
+
+    def __init__(self, done: Callable[[], None] = lambda: None) -> None:
+        self.seconds: list[float] = []
+        self.updates: list[float] = []
+        self._done, self._since, self._updating, self._step = done, 0.0, 0.0, 0
+
+    def on_train_start(self, trainer: Trainer, *_: object) -> None:
+        """Start the clock."""
+        self._since, self._step = time.perf_counter(), trainer.global_step
+
+    def on_before_optimizer_step(self, _: Trainer, module: LightningModule, *__: object) -> None:
+        """Gradients are there."""
+        self._updating = _now(module)
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: object) -> None:
+        """Take the time of a step whose last micro-batch this was."""
+        if trainer.global_step == self._step:
+            return
+        now = _now(module)
+        self.seconds.append(now - self._since)
+        self.updates.append(now - self._updating)
+        self._since, self._step = now, trainer.global_step
+        self._done()
+
+
+def _now(module: LightningModule) -> float:
+    """The time at which a module's device has computed what it was given."""
+    if module.device.type == "cuda":
+        torch.cuda.synchronize(module.device)
+    return time.perf_counter()
 
 
 def peak_memory_bytes(device: Literal["cpu", "cuda"] = "cpu") -> int:

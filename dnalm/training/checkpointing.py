@@ -7,6 +7,7 @@ nothing.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -54,6 +55,9 @@ class Checkpointing(Callback):
         describe: further entries of `state.json`: the data contract, versions.
         policy: what happens if saving fails.
         run: the run directory; what replaces it is not written into.
+
+    Attributes:
+        save_s: seconds that the last save took.
     """
 
     def __init__(
@@ -69,7 +73,7 @@ class Checkpointing(Callback):
         self.policy, self.run = policy, run
         self._seen = 0  # last step that has ended; a step has several micro-batches
         self._settled = 0  # last step of which it is decided whether it is saved
-        self._saved = 0
+        self._saved, self.save_s = 0, 0.0
 
     def on_train_start(self, trainer: Trainer, *_: object) -> None:
         """What is restored is saved already."""
@@ -142,8 +146,9 @@ class Checkpointing(Callback):
                 raise lost
         for logger in trainer.loggers:
             save_logger(logger)
+        began = time.perf_counter()
         self.policy.attempt(lambda: self._write(trainer, module, step))
-        self._saved = step
+        self._saved, self.save_s = step, time.perf_counter() - began
 
     def _write(self, trainer: Trainer, module: LightningModule, step: int) -> None:
         """Write, or fail on all ranks alike."""

@@ -19,7 +19,7 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
@@ -38,7 +38,13 @@ from dnalm.errors import CheckpointError, ConfigError, NumericsError
 from dnalm.grants import program
 from dnalm.limits import Seed
 from dnalm.models import EncoderConfig, has_weights
-from dnalm.training.callbacks import MetricsFile, ProgressBar, Throughput
+from dnalm.training.callbacks import (
+    MetricsFile,
+    ProgressBar,
+    StepClock,
+    Throughput,
+    peak_memory_bytes,
+)
 from dnalm.training.capacity import Capacity, PackOf, decide, fit_tokens
 from dnalm.training.checkpoint import CheckpointFolder, SavePolicy, choose, open_checkpoint
 from dnalm.training.checkpointing import Checkpointing, SaveTimes
@@ -94,6 +100,29 @@ class Start:
         source = self.checkpoint.relative_to(run) if inside else self.checkpoint
         done = f"after step {self.step:,} ({self.state['samples']:,} samples)"
         return "\n  rejected ".join([f"continuing {run} {done}, from {source}", *self.rejected])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """The first steps of a run, and a save.
+
+    Attributes:
+        losses: of each step, nats a target or the task's loss.
+        seconds: of each step.
+        updates: seconds of these that the optimizer took.
+        data_wait: share of them in which batches were waited for.
+        save_s: seconds of the save.
+        saved_bytes: of the checkpoint.
+        peak_memory: bytes that this process held at most.
+    """
+
+    losses: Sequence[float]
+    seconds: Sequence[float]
+    updates: Sequence[float]
+    data_wait: float
+    save_s: float
+    saved_bytes: int
+    peak_memory: int
 
 
 @dataclass(kw_only=True, eq=False)
@@ -272,6 +301,50 @@ class Run(ABC, Generic[Data, Module]):
             raise reason from error
         if exit_code:
             raise SystemExit(exit_code)
+
+    def rehearse(self, data: Data, *, steps: int, after_step: Callable[[], None] = lambda: None) -> Rehearsal:
+        """Take the first steps of `module` in this process, and save the last in the run directory.
+
+        What the config adds, its callbacks and its logger, is left out, and nothing is validated.
+
+        Args:
+            data: what `module` was built for.
+            steps: how many.
+            after_step: called after each.
+
+        Raises:
+            NumericsError, CheckpointError: as of `train`.
+            SystemExit: a signal has stopped it, with 130 or 143.
+        """
+        quiet_frameworks()
+        self.run.path.mkdir(parents=True, exist_ok=True)
+        self._contract, folder = self.contract(data), RunFolder(self.run.path)
+        clock, times = StepClock(after_step), SaveTimes(steps, steps + 1, steps + 1)
+        saving = Checkpointing(self.checkpoints, times, self.stop_flags, self._describe, SavePolicy(), folder)
+        self.fitter = self.trainer.make(
+            batch=self.batch,
+            steps=steps,
+            loggers=[],
+            callbacks=[self.throughput, clock, saving],
+            root=self.run.path,
+            stop_flags=self.stop_flags,
+        )
+        self.fitter.limit_val_batches = 0
+        try:
+            with self.stop_flags.install_signal_handlers():
+                self.fitter.fit(self.module, datamodule=data)
+        except RunStopped as stopped:
+            raise SystemExit(stopped.exit_code) from stopped
+        saved = [path for path in self.run.checkpoints.rglob("*") if path.is_file()]
+        return Rehearsal(
+            losses=self.module.losses.last,
+            seconds=clock.seconds,
+            updates=clock.updates,
+            data_wait=self.throughput.data_wait,
+            save_s=saving.save_s,
+            saved_bytes=sum(path.stat().st_size for path in saved),
+            peak_memory=peak_memory_bytes(self.trainer.device),
+        )
 
     def _train_alone(self) -> int:
         """Validate, then train here or start a process for each device; the exit code."""

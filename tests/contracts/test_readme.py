@@ -68,7 +68,7 @@ def test_every_command_composes_and_checks(
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     _, *words = shlex.split(line, comments=True)
-    command = next(name for name in COMMANDS if words[: len(name.split())] == name.split())
+    command = max((name for name in COMMANDS if words[: len(name.split())] == name.split()), key=len)
     words = words[len(command.split()) :]
     extra = None
     if "--config-dir" in words:

@@ -110,11 +110,11 @@ def _between(
     table, there = tables[part], tables[other]
     labels: dict[bytes, set[float]] = {}
     for row in range(len(there)):
-        labels.setdefault(_digest(there, row), set()).add(float(there.labels[row]))
+        labels.setdefault(sequence_digest(there, row), set()).add(float(there.labels[row]))
     exact = reverse = conflicts = 0
     rest, known = [], set()
     for row in range(len(table)):
-        same, turned = _digest(table, row), _digest(table, row, reverse=True)
+        same, turned = sequence_digest(table, row), sequence_digest(table, row, reverse=True)
         exact += same in labels
         known |= {same} & labels.keys()
         reverse += same not in labels and turned in labels
@@ -138,7 +138,8 @@ def _between(
     )
 
 
-def _digest(table: LabelledTable, row: int, *, reverse: bool = False) -> bytes:
+def sequence_digest(table: LabelledTable, row: int, *, reverse: bool = False) -> bytes:
+    """16 bytes that are the same of the same bases, in either case; of the other strand if `reverse`."""
     codes = bases(table.sequence(row))
     return hashlib.blake2b(
         (reverse_complement(codes) if reverse else codes).tobytes(), digest_size=16

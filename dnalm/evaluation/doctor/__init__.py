@@ -1,0 +1,1 @@
+"""What `dnalm doctor` looks at before a run."""
