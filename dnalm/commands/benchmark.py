@@ -42,7 +42,7 @@ from dnalm.evaluation.benchmark.report import (
 from dnalm.evaluation.report import leave_report
 from dnalm.grants import program
 from dnalm.limits import NOT_EMPTY, Jobs
-from dnalm.paths import InputName
+from dnalm.paths import UNTRAINED, InputName, split_twin
 from dnalm.sweeps import (
     Grid,
     Job,
@@ -244,8 +244,23 @@ def benchmark(
         stdout.print(f"pictures: {folder / 'heatmap.png'}, {folder / 'tasks.png'}")
     leave_report(folder)
     stdout.print(f"benchmark: {folder / 'benchmark.md'}, .csv, .tex, .html")
+    if alone := models_without_twin(work):
+        stdout.print(
+            f"no untrained twin is beside {', '.join(alone)}, so nothing shows what pretraining adds: add "
+            f"{','.join(each + UNTRAINED for each in alone)} to models"
+        )
     if code:
         sys.exit(code)
+
+
+def models_without_twin(work: Sequence[Work]) -> list[str]:
+    """The pretrained models whose untrained twin is not in the table."""
+    checksums = {each.model: each.checksum for each in work}
+    return [
+        model
+        for model, checksum in checksums.items()
+        if checksum and not split_twin(model)[1] and model + UNTRAINED not in checksums
+    ]
 
 
 def warn_of_recipes(work: Sequence[Work]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dnalm.cli import main
-from dnalm.commands.benchmark import Work, all_work, warn_of_recipes
+from dnalm.commands.benchmark import Work, all_work, models_without_twin, warn_of_recipes
 from dnalm.compose.groups import options
 from dnalm.durable import file_sha256
 from dnalm.evaluation.benchmark.benchmark import CLASSICAL, Benchmark, recipe_family, weights_checksum
@@ -100,15 +100,21 @@ def test_a_model_beside_published_numbers_of_another_recipe_says_so(
     (own,) = works(tmp_path, "kmer_logistic")
     assert own.made_by()["recipe"] == "ours"
     on_gue = replace(own.task, task=replace(own.task.task, recipe="gue_tf"))
-    nt = replace(own, model="runs/nt", family="nt", task=on_gue)
+    nt = replace(own, model="runs/nt", family="nt", checksum="ab", task=on_gue)
     assert nt.made_by()["recipe"] == "published for nt"
     assert "tuning=nt_gue" in nt.line()
     grover = replace(nt, model="runs/grover", family="*")
     assert grover.made_by()["recipe"] == "ours"
     assert "tuning=gue" in grover.line()
-    warn_of_recipes([nt, grover, replace(grover, model="tiny"), own])
+    warn_of_recipes([nt, grover, replace(grover, model="tiny", checksum=""), own])
     said = capsys.readouterr().err
     assert said.startswith("warning: runs/grover: no recipe was published for this family on this benchmark;")
+
+
+def test_a_model_whose_twin_is_not_in_the_table_is_named(tmp_path: Path) -> None:
+    names = ("runs/x", "runs/y", "runs/y:untrained", "cnn", "tiny", "no/such")
+    work = [replace(each, checksum="a" * 64 * ("runs" in each.model)) for each in works(tmp_path, *names)]
+    assert models_without_twin(work) == ["runs/x"]
 
 
 def test_a_model_without_chance_has_one_seed(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ from dnalm.evaluation.statistics import (
     measure,
     metric_of,
 )
-from dnalm.paths import published_folder
+from dnalm.paths import UNTRAINED, published_folder, split_twin
 from dnalm.tables import csv_text, html_text, latex_text, markdown_text, replace_text
 
 LEVEL = 0.05  # of a difference that is not put down to chance
@@ -285,9 +285,10 @@ class Comparison:
         )
 
     def _pairs(self, grouped: Mapping[tuple[str, str], Sequence[Outcome]]) -> list[Pair]:
-        """All pairs of models that have a task in common; one correction for all tests of the table."""
+        """All pairs of models with a task in common, untrained twins second; one correction for all tests."""
         found: dict[tuple[str, str], dict[str, Difference]] = {}
-        for first, second in itertools.combinations(self.models, 2):
+        models = sorted(self.models, key=lambda model: split_twin(model)[1])
+        for first, second in itertools.combinations(models, 2):
             for task in self.tasks:
                 one, other = grouped.get((task.name, first)), grouped.get((task.name, second))
                 if one and other:
@@ -485,7 +486,7 @@ def write_report(
         failures: why jobs of a task and model are not done, where they failed.
         leakage: between the parts of each task.
     """
-    sheets = [_results(board, failures), _with_duplicates(board), _pairs(board), _tests(board)]
+    sheets = [_results(board, failures), _gains(board), _with_duplicates(board), _pairs(board), _tests(board)]
     sheets += [*_beside(board, published), _costs(board)]
     sheets = [sheet for sheet in (*sheets, _leaks(leakage)) if sheet.rows]
     parts = [f"## {caption}\n\n{markdown_text(names, rows)}" for caption, names, rows in sheets]
@@ -574,6 +575,25 @@ def _costs(board: Leaderboard) -> _Sheet:
             rows.append([model, ", ".join(recipes), *costs])
     names = ["model", "recipe of fine-tuning", "parameters", "seconds a job", "peak memory in MiB"]
     return _Sheet("Recipes and cost", names, rows)
+
+
+def _gains(board: Leaderboard) -> _Sheet:
+    """What pretraining adds: each model less its untrained twin, on every task that both have done."""
+    rows, metrics = [], {task.name: task.metric for task in board.tasks}
+    for pair in (each for each in board.pairs if each.second == f"{each.first}{UNTRAINED}"):
+        for task, found in pair.differences.items():
+            means = [_number(board.cells[task, model].mean) for model in (pair.second, pair.first)]
+            rows.append([pair.first, task, metrics[task], *means, _interval(found), pair.verdict(task)])
+        if len(pair.differences) > 1:
+            count = f"mean of {len(pair.differences)}"
+            rows.append([pair.first, count, "", "", "", _interval(pair.mean), ""])
+    caption = (
+        "What pretraining adds: each model less its untrained twin, the same network fine-tuned from the "
+        "weights that its training began with, which each seed draws anew (95 % interval over training runs "
+        "and test sequences; the p of each verdict is in the table of all differences)"
+    )
+    names = ["model", "task", "metric", "untrained", "pretrained", "pretraining adds", "with it the model is"]
+    return _Sheet(caption, names, rows)
 
 
 def _pairs(board: Leaderboard) -> _Sheet:

@@ -159,3 +159,26 @@ def test_the_transcribed_means_of_gue_are_the_published_ones() -> None:
         values = [each.value for each in found if each.model == model]
         assert len(values) == 28
         assert 100 * sum(values) / 28 == pytest.approx(mean, abs=0.011)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_pretraining_adds_is_the_model_less_its_twin(turned: bool, tmp_path: Path) -> None:
+    models = ["runs/x", "runs/x:untrained", "runs/alone", "cnn"][:: -1 if turned else 1]
+    outcomes = [outcome(task, model, seed) for task in TASKS for model in models for seed in (1, 2, 3)]
+    board = Comparison(TASKS, models).leaderboard(outcomes)
+    write_report(tmp_path, "toy", board, [], {}, {})
+    text = (tmp_path / "benchmark.md").read_text().replace("\\", "")
+    _, _, gains = text.partition("## What pretraining adds")
+    rows = [row.split(" | ") for row in gains.partition("\n## ")[0].splitlines() if row.startswith("| runs")]
+    assert [row[:2] for row in rows] == [["| runs/x", task] for task in ("a_1", "b", "mean of 2")]
+    for row in rows[:2]:
+        before, after = (board.cells[row[1], model].mean for model in ("runs/x:untrained", "runs/x"))
+        assert row[3:5] == [f"{before:.4f}", f"{after:.4f}"]
+        added, _, interval = row[5].partition(" (")
+        assert float(added) == pytest.approx(after - before, abs=1e-4)
+        low, high = map(float, interval.rstrip(")").split(" to "))
+        assert low <= float(added) <= high
+
+
+def test_without_a_twin_nothing_is_said_of_pretraining(folder: Path) -> None:
+    assert "pretraining adds" not in (folder / "benchmark.md").read_text()
