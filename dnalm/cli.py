@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,10 +49,15 @@ COMMANDS = {
     "tokenizer select": "choose the number of BPE merges by next-k-mer prediction, as GROVER did",
     "tokenizer inspect": "show how a tokenizer reads genomes: lengths, balance, the most frequent tokens",
 }
+ABOUT = {  # words that begin no run, but a line about commands
+    "config": "print a command's composed config with the origin of each value: dnalm config finetune ...",
+    "completion": "print a shell's script that completes groups, keys and values",
+}
 _FLAGS = ("--help", "--cfg", "--debug", "--version", "--multirun", "--quiet")
 _SHORT = {"-h": "--help", "-m": "--multirun", "-q": "--quiet"}
 _WITH_PATH = ("--config", "--config-dir")
 _EXPLAINS = ("doctor", "doctor finetune")  # commands that are told why their config is refused
+_JSON = "json=true"
 _BARE = {"fetch": "download"}  # commands that take the value of one key as a plain word
 _BARE_LIST = {"report": "runs"}  # those that take all entries of a list as plain words
 
@@ -67,7 +73,7 @@ options:
   -m, --multirun     run a job for each combination of the values given: key=a,b,c
   -q, --quiet        print nothing but warnings and errors; figures are in the output's summary.json
   --help             this text; after a command, its groups and keys
-  --cfg              print the composed config, defaults written out, and stop
+  --cfg              print the composed config, defaults written out, and stop: what a run will record
   --config FILE      a resolved config, such as a run's config.yaml, in place of groups and keys
   --config-dir DIR   a folder of your own configs, laid out as conf/
   plugins=[PACKAGE]  admit the classes and functions of a package of your own as components
@@ -76,13 +82,13 @@ options:
   --version          print the version, of a checkout with its commit
 
 completion of keys and values: source <(dnalm completion bash); also zsh, fish
+where each value of a config comes from: dnalm config [command] in place of dnalm <command>
 
 examples:
   dnalm pretrain experiment=dnabert size=tiny data=demo
   dnalm pretrain experiment=dnabert size=tiny data=fasta data.fasta=genome.fa.gz run.dir=runs/mine
   dnalm finetune model=runs/mine task.train=train.csv task.val=dev.csv task.test=test.csv
-  dnalm pretrain -m experiment=dnabert,dnabert2 optim.lr=1e-4,4e-4 size=tiny sweep.dir=sweeps/first
-"""
+  dnalm pretrain -m experiment=dnabert,dnabert2 optim.lr=1e-4,4e-4 size=tiny sweep.dir=sweeps/first"""
 
 
 @dataclass
@@ -95,6 +101,7 @@ class _Line:
     config: Path | None = None
     flags: set[str] = field(default_factory=set)
     listed: list[str] = field(default_factory=list)
+    is_explained: bool = False  # it is to print its config with the origin of each value
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -138,28 +145,36 @@ def _fail(error: Exception, *, debug: bool) -> int:
 def _parse(words: list[str]) -> _Line:
     line, rest = _Line(), iter(words)
     for word in rest:
-        if (flag := _SHORT.get(word, word)) in _FLAGS:
-            line.flags.add(flag)
-        elif word == "--config-dir":
-            line.config_dir = _path(word, next(rest, ""), is_folder=True)
-        elif word == "--config":
-            line.config = _path(word, next(rest, ""), is_folder=False)
-        elif word.startswith("-"):
-            raise _no_option(line, word, next(rest, None))
-        elif line.command is None:
+        if word.startswith("-"):
+            _take_option(line, word, rest)
+        elif word == "config" and line.command is None and not line.is_explained:
+            line.is_explained = True
+        elif line.command is None and (not line.is_explained or "=" not in word):
             line.command = word
         elif f"{line.command} {word}" in COMMANDS:
             line.command = f"{line.command} {word}"
         elif line.command in _BARE_LIST and "=" not in word:
             line.listed.append(word)
         else:
-            key = _BARE.get(line.command)
+            key = _BARE.get(line.command or "")
             given = any(override.startswith(f"{key}=") for override in line.overrides)
             line.overrides.append(word if key is None or given or "=" in word else f"{key}={word}")
     if line.command in _BARE_LIST and line.listed:
         entries = ",".join(map(quoted, line.listed))
         line.overrides.append(f"{_BARE_LIST[line.command]}=[{entries}]")
     return line
+
+
+def _take_option(line: _Line, word: str, rest: Iterator[str]) -> None:
+    """Read a word that begins with a dash, and its value from the rest of the line."""
+    if (flag := _SHORT.get(word, word)) in _FLAGS:
+        line.flags.add(flag)
+    elif word == "--config-dir":
+        line.config_dir = _path(word, next(rest, ""), is_folder=True)
+    elif word == "--config":
+        line.config = _path(word, next(rest, ""), is_folder=False)
+    else:
+        raise _no_option(line, word, next(rest, None))
 
 
 def _no_option(line: _Line, word: str, following: str | None) -> ConfigError:
@@ -184,21 +199,14 @@ def _run(line: _Line) -> int:
         be_quiet()
     if "--version" in line.flags:
         print(_version())
+    elif line.is_explained:
+        _explain_config(line)
     elif line.command == "completion" and "--help" not in line.flags:
         print(_completion_script(line.overrides), end="")
-    elif line.command is None or line.command == "completion":
-        commands = "\n".join(f"  {name:<18} {text}" for name, text in COMMANDS.items())
-        print(_USAGE.format(version=__version__, commands=commands), end="")
-    elif line.command not in COMMANDS and "--help" in line.flags and _halves(line.command):
-        from dnalm.compose.help import command_help
-
-        print("\n\n".join(command_help(name, COMMANDS[name]) for name in _halves(line.command)))
+    elif line.command in (None, "completion") or "--help" in line.flags:
+        print(_help(line))
     elif line.command not in COMMANDS:
         raise _no_command(line)
-    elif "--help" in line.flags:
-        from dnalm.compose.help import command_help
-
-        print(command_help(line.command, COMMANDS[line.command]))
     elif "--multirun" in line.flags:
         from dnalm.sweeps.command_line import read_sweep
 
@@ -209,6 +217,19 @@ def _run(line: _Line) -> int:
     else:
         _compose_and_run(line.command, line)
     return 0
+
+
+def _help(line: _Line) -> str:
+    """Of the program; of a command; of all commands of two words that begin with this one."""
+    if line.command in (None, "completion"):
+        commands = "\n".join(f"  {name:<18} {text}" for name, text in (COMMANDS | ABOUT).items())
+        return _USAGE.format(version=__version__, commands=commands)
+    names = [line.command] if line.command in COMMANDS else _halves(str(line.command))
+    if not names:
+        raise _no_command(line)
+    from dnalm.compose.help import command_help
+
+    return "\n\n".join(command_help(name, COMMANDS[name]) for name in names)
 
 
 def _completion_script(words: list[str]) -> str:
@@ -225,7 +246,7 @@ def _complete(words: list[str]) -> int:
     from dnalm.compose.completion import candidates
 
     flags = [*_FLAGS, *_SHORT, *_WITH_PATH]
-    found = candidates(" ".join(words[2:]), commands=[*COMMANDS, "completion"], flags=flags)
+    found = candidates(" ".join(words[2:]), commands=COMMANDS, flags=flags)
     print("".join(f"{word}\n" for word in found), end="")
     return 0
 
@@ -274,6 +295,31 @@ def _compose_and_run(command: str, line: _Line) -> None:
         print(yaml.safe_dump(written_out, sort_keys=False), end="")
         return
     run_command(config, command=command, given={"config": grants.recorded_in(written_out)})
+
+
+def _explain_config(line: _Line) -> None:
+    """Print a command's composed config with the origin of each value."""
+    command = line.command or "pretrain"
+    if "--help" in line.flags:
+        from dnalm.compose.help import CONFIG_HELP
+
+        print(CONFIG_HELP, end="")
+        return
+    if command not in COMMANDS:
+        raise _no_command(line)
+    if unfit := line.flags & {"--cfg", "--multirun"}:
+        fix = f"write dnalm {command} {' '.join(unfit)}, or leave it out"
+        raise _usage_error(f"config {' '.join(unfit)}", "an option of commands", "groups and keys", fix)
+    from dnalm.compose.config import read_resolved
+    from dnalm.compose.origins import explain, explain_resolved
+
+    given = grants.take_grants(line.overrides)
+    words = [word for word in given if word != _JSON]
+    if line.config is None:
+        found = explain(command, words, extra_folder=line.config_dir)
+    else:
+        found = explain_resolved(line.config, read_resolved(line.config, words), command=command)
+    found.show(as_json=_JSON in given)
 
 
 def _config_name(command: str) -> str:

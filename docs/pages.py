@@ -219,9 +219,12 @@ def architecture_page() -> str:
 
 def commands_page() -> str:
     """Every command with its groups; every option of a group with the comment that its file begins with."""
-    from dnalm.cli import COMMANDS
+    from dnalm.cli import ABOUT, COMMANDS
     from dnalm.compose.groups import composed_groups, options
+    from dnalm.compose.signatures import argument_names
+    from dnalm.compose.targets import ROOTS
 
+    printing = [name for name in COMMANDS if "json" in (argument_names(ROOTS[name]) or ())]
     lines = [
         "# Commands",
         "",
@@ -242,6 +245,18 @@ def commands_page() -> str:
         "`dnalm <command> -m` runs [sweeps](sweeps.md), with the groups",
         "[hparams_search](#hparams_search) and [launcher](#launcher).",
         "Options with a dash are listed by `dnalm --help`.",
+        f"`dnalm config [command] …`: {ABOUT['config'].partition(':')[0]}",
+        "([how](quickstart.md#how-configs-compose)).",
+        f"`dnalm completion bash`, `zsh` or `fish`: {ABOUT['completion']}",
+        "([how](shipping.md#shell-completion)).",
+        "",
+        "## Results for scripts",
+        "",
+        "What a command writes is described by `summary.json` in its folder, or by `<out>.summary.json`",
+        "beside its file; its last line says where, and `-q` prints no line at all. Commands that write",
+        f"nothing print JSON with `json=true`: {', '.join(f'`{name}`' for name in [*printing, 'config'])}.",
+        "A report is made of such summaries, and `push` ends with the address of what it has sent.",
+        "No colours are written where stdout is no terminal or `NO_COLOR` is set.",
     ]
     for group in sorted(
         {"hparams_search", "launcher", *(name for found in groups.values() for name in found)}

@@ -145,7 +145,7 @@ def with_defaults(node: Node, *, command: str | None = None) -> Node:
     read = {name for name, parameter in parameters.items() if _is_as_written(parameter.annotation)}
     filled = {name: value if name in read else _fill(value) for name, value in node.items()}
     for name, parameter in parameters.items():
-        if name not in filled and (default := _as_json(parameter.default)) is not None:
+        if name not in filled and (default := as_json(parameter.default)) is not None:
             filled[name] = json.loads(default)
     return filled
 
@@ -160,10 +160,10 @@ def _fill(value: Any) -> Any:  # noqa: ANN401
 
 def is_default(value: object, parameter: inspect.Parameter) -> bool:
     """Whether a value of a config is the default of its argument, written out; 1 is not True, nor 1.0."""
-    return json.dumps(value, default=repr) == _as_json(parameter.default)
+    return json.dumps(value, default=repr) == as_json(parameter.default)
 
 
-def _as_json(default: object) -> str | None:
+def as_json(default: object) -> str | None:
     """A default as YAML states it, a tuple as a list and a path as text; None if it cannot."""
     if isinstance(default, dict):
         return None

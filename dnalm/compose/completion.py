@@ -71,23 +71,38 @@ def candidates(line: str, *, commands: Collection[str], flags: Collection[str]) 
 
     Args:
         line: from the name of the program to the cursor.
-        commands: names, of one word or two.
+        commands: names, of one word or two; `config` and `completion` are known beside them.
         flags: options of the program.
 
     Returns:
-        Whole words, sorted; a key ends in `=`, or in `.` where keys lie below it.
+        Whole words; a key ends in `=`, or in `.` where keys lie below it.
     """
     words = _split(line)[1:]
     *before, last = words or [""]
     plain = [word for word in before if not word.startswith("-") and "=" not in word]
-    command = next((name for name in (" ".join(plain[:2]), " ".join(plain[:1])) if name in commands), None)
     if last.startswith("-"):
         return sorted(flag for flag in flags if flag.startswith(last))
+    if plain[:1] == ["completion"]:
+        return sorted(shell for shell in SCRIPTS if shell.startswith(last))
+    own = [word for word in ("json=true",) if plain[:1] == ["config"] and word.startswith(last)]
+    if plain == ["config"]:  # a command may follow, or words of pretrain
+        return sorted({*own, *_next_words([], last, commands), *_words_of("pretrain", before, last)})
+    named = plain[1:] if plain[:1] == ["config"] else plain
+    command = next((name for name in (" ".join(named[:2]), " ".join(named[:1])) if name in commands), None)
     if command is None:
-        typed = " ".join([*plain, last])
-        rest = len(typed) - len(last)
-        found = {name[rest:].split(" ")[0] for name in commands if name.startswith(typed)}
-        return sorted(found)
+        return sorted(_next_words(named, last, [*commands, *(() if plain else ("completion", "config"))]))
+    return [*own, *_words_of(command, before, last)]
+
+
+def _next_words(named: Sequence[str], last: str, commands: Collection[str]) -> set[str]:
+    """What goes on with the name of a command, whose first word may be typed already."""
+    typed = " ".join([*named, last])
+    rest = len(typed) - len(last)
+    return {name[rest:].split(" ")[0] for name in commands if name.startswith(typed)}
+
+
+def _words_of(command: str, before: Sequence[str], last: str) -> list[str]:
+    """Groups, keys and values of a command."""
     roots = [command.replace(" ", "_"), *(["sweep"] if {*before} & {*_SHORT_OF_SWEEP} else [])]
     pairs = (word.partition("=") for word in before)
     return _complete(last, roots, {key: value for key, _, value in pairs})

@@ -29,9 +29,10 @@ from dnalm.paths import config_folder, quoted, split_twin
 from dnalm.small_files import SmallFileError, check_yaml_text, read_limited
 
 if TYPE_CHECKING:
+    from hydra._internal.defaults_list import DefaultsList
     from omegaconf import DictConfig
 
-_WARMUP = "schedule.warmup_steps"
+WARMUP = "schedule.warmup_steps"  # the one key that the program changes
 _GROUP = re.compile(r"\w[\w/]{0,60}")
 
 
@@ -58,20 +59,13 @@ def read_config(
         ConfigError: an override or a file cannot be read, or names what is not there.
     """
     folders = [config_folder(), *([extra_folder] if extra_folder else [])]
-    for path in sorted(extra_folder.rglob("*.yaml")) if extra_folder else ():
-        if path.is_file():
-            check_yaml(path)
     words = read_words(overrides)
-    hydra_words = [part for word in words for part in _as_hydra(word, command, folders)]
     keys = {word.key for word in words}
-    if "experiment" in keys and "size" not in keys and "size" in composed_groups(command):
-        hydra_words.append("size=full")  # an experiment alone; the bare command is small, see its root
-    if extra_folder:
-        hydra_words.append(f"hydra.searchpath=[{json.dumps(f'file://{extra_folder.resolve()}')}]")
+    as_hydra = hydra_words(command, overrides, extra_folder=extra_folder)
     try:
-        config, choices = _compose(command, hydra_words)
+        config, choices = _compose(command, as_hydra)
         _check_options(words, choices, folders)
-        _scale_warmup(config, command, hydra_words, keys)
+        _scale_warmup(config, command, as_hydra, keys)
         _remove_foreign_keys(config, choices, keys, folders)
         _remove_tracks(config, keys)
         plain = _resolved(config, choices)
@@ -88,6 +82,43 @@ def read_config(
         others=lambda key, name: options_with(key, name, folders),
     )
     return plain
+
+
+def hydra_words(command: str, overrides: Sequence[str], *, extra_folder: Path | None = None) -> list[str]:
+    """The words that Hydra composes a config with, as `read_config` is given them.
+
+    Raises:
+        ConfigError: a word cannot be read, or a file of the user's folder costs too much to read.
+    """
+    folders = [config_folder(), *([extra_folder] if extra_folder else [])]
+    for path in sorted(extra_folder.rglob("*.yaml")) if extra_folder else ():
+        if path.is_file():
+            check_yaml(path)
+    words = read_words(overrides)
+    found = [part for word in words for part in _as_hydra(word, command, folders)]
+    keys = {word.key for word in words}
+    if "experiment" in keys and "size" not in keys and "size" in composed_groups(command):
+        found.append("size=full")  # an experiment alone; the bare command is small, see its root
+    if extra_folder:
+        found.append(f"hydra.searchpath=[{json.dumps(f'file://{extra_folder.resolve()}')}]")
+    return found
+
+
+def listed_defaults(command: str, words: Sequence[str]) -> DefaultsList:
+    """The files that Hydra composes a config of, in order, and the words that are no choices among them.
+
+    Args:
+        command: name of the root config.
+        words: those of `hydra_words`.
+    """
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder().resolve())):
+        loader = GlobalHydra.instance().config_loader()
+        found: DefaultsList = loader.compute_defaults_list(command, list(words), RunMode.RUN)
+    return found
 
 
 def _as_hydra(word: Word, command: str, folders: Sequence[Path]) -> list[str]:
@@ -204,12 +235,12 @@ def _scale_warmup(
     from omegaconf import OmegaConf
 
     steps = config.get("steps")
-    if "steps" not in typed or _WARMUP in typed or not isinstance(steps, int) or steps < 1:
+    if "steps" not in typed or WARMUP in typed or not isinstance(steps, int) or steps < 1:
         return
     before, _ = _compose(command, [word for word in hydra_words if not word.startswith("++steps=")])
-    of, count = before.get("steps"), OmegaConf.select(before, _WARMUP, throw_on_missing=False)
+    of, count = before.get("steps"), OmegaConf.select(before, WARMUP, throw_on_missing=False)
     if isinstance(of, int) and isinstance(count, int) and 0 < count < of:
-        OmegaConf.update(config, _WARMUP, max(1, round(count * steps / of)))
+        OmegaConf.update(config, WARMUP, max(1, round(count * steps / of)))
 
 
 def _remove_foreign_keys(

@@ -15,7 +15,7 @@ from dnalm.compose.groups import composed_groups, options, stated
 from dnalm.compose.signatures import Argument, arguments
 
 _WIDTHS = (34, 20)  # of a key, of its default
-EXAMPLES = {  # at most three a command; a test looks them up in docs/, whose commands are checked
+EXAMPLES = {  # three a command where there are as many ways to use it; a test composes and checks each
     "pretrain": (
         "experiment=dnabert size=tiny data=demo",
         "experiment=dnabert size=tiny data=fasta data.fasta=sacCer3.fa.gz run.dir=runs/yeast",
@@ -29,15 +29,23 @@ EXAMPLES = {  # at most three a command; a test looks them up in docs/, whose co
     "baseline": (
         "baseline=kmer_logistic task=demo_promoter",
         "baseline=cnn task.train=train.csv task.val=dev.csv task.test=test.csv",
+        "baseline=cnn task=peaks task.peaks=peaks.bed task.reference=sacCer3.fa.gz task.length_bp=200",
     ),
-    "benchmark": ("benchmark=demo models=[runs/mine,runs/mine:untrained,kmer_logistic] seeds=2",),
+    "benchmark": (
+        "benchmark=demo models=[runs/mine,runs/mine:untrained,kmer_logistic] seeds=2",
+        "benchmark=gue models=[runs/mine,zhihan1996/DNABERT-2-117M] tasks=[prom_core_tata,tf0] seeds=3",
+        "benchmark=gue models=[runs/mine] launcher=slurm launcher.minutes=120",
+    ),
     "prepare": (
         "data.fasta=sacCer3.fa.gz",
         "tokens=true tokenizer=runs/bpe data.fasta=sacCer3.fa.gz",
+        "data=multispecies data.manifest=my_species.tsv",
     ),
     "score": (
         "model=runs/demo variants=variants.vcf.gz reference=hg38.2bit out=scored.vcf.gz",
         "model=runs/demo variants=variants.vcf.gz reference=hg38.2bit out=scored.tsv motifs=jaspar.meme",
+        "model=runs/demo variants=variants.vcf.gz reference=hg38.2bit out=scored.tsv score=[llr,pll] "
+        "labels=LABEL workers=2",
     ),
     "predict": (
         "model=runs/mine input=sequences.fa out=predictions.tsv",
@@ -48,12 +56,16 @@ EXAMPLES = {  # at most three a command; a test looks them up in docs/, whose co
         "model=runs/mine input=sequences.fa out=vectors.parquet",
         "model=runs/mine input=peaks.bed reference=sacCer3.fa.gz resolution=base dtype=float16 "
         "out=bases.zarr workers=2",
+        "model=zhihan1996/DNABERT-2-117M input=sequences.fa pooling=cls out=vectors.npy",
+    ),
+    "cluster": (
+        "model=runs/mine input=peaks.bed reference=sacCer3.fa.gz label=name",
+        "model=runs/mine input=train.csv label=label pooling=max",
     ),
     "compare": (
         "'models=[runs/demo,runs/other]' data=demo",
         "'models=[runs/demo,runs/other]' data=demo stretch_bp=1 places=3000 draws=5",
     ),
-    "cluster": ("model=runs/mine input=peaks.bed reference=sacCer3.fa.gz label=name",),
     "interpret": (
         "what=mutagenesis model=runs/mine input=peaks.bed reference=sacCer3.fa.gz",
         "what=dependency model=runs/mine input=sequences.fa",
@@ -62,24 +74,80 @@ EXAMPLES = {  # at most three a command; a test looks them up in docs/, whose co
     "doctor": (
         "experiment=dnabert size=tiny data=demo",
         "experiment=dnabert2 data=fasta data.fasta=sacCer3.fa.gz trainer=ddp",
+        "experiment=dnabert data=fasta data.fasta=hg38.2bit json=true",
     ),
-    "doctor finetune": ("model=runs/mine task.train=train.csv task.val=dev.csv task.test=test.csv",),
-    "export": ("model=runs/demo run.dir=exported",),
-    "push": ("model=runs/mine repo=me/my-model",),
+    "doctor finetune": (
+        "model=runs/mine task.train=train.csv task.val=dev.csv task.test=test.csv",
+        "model=runs/mine task=peaks task.peaks=peaks.bed task.reference=sacCer3.fa.gz task.length_bp=200",
+    ),
+    "report": (
+        "runs/mine",
+        "runs/mine runs/seed2 out=compared.html",
+    ),
+    "plan": (
+        "experiment=dnabert gpus=8 gpu=h100",
+        "experiment=nt_v2_500m trainer=fsdp gpus=16 gpu=a100 bases=2.9e9",
+        "experiment=dnabert2 gpu=A100 memory_gb=40 utilisation=0.37 json=true",
+    ),
+    "models": (
+        "gpus=8 gpu=H100",
+        "gpus=1 gpu=L40S utilisation=0.4",
+        "json=true",
+    ),
+    "export": (
+        "model=runs/demo run.dir=exported",
+        "model=runs/demo layout=published run.dir=exported",
+    ),
+    "push": (
+        "model=runs/mine repo=me/my-model",
+        "model=runs/mine repo=me/my-model private=false revision=v1",
+    ),
     "fetch": (
-        "download=sacCer3",
-        "download=nt_multispecies manifest=my_species.tsv",
+        "sacCer3",
+        "hg38 cache=genomes",
+        "nt_multispecies manifest=my_species.tsv",
+    ),
+    "config": (
+        "experiment=dnabert size=tiny data=demo",
+        "finetune model=random task=demo_promoter budget=tiny",
+        "embed model=runs/mine input=sequences.fa out=vectors.parquet json=true",
     ),
     "tokenizer train": (
         "bpe=plain vocab_size=4096 data=multispecies "
         "'data.genomes={yeast: sacCer3.fa.gz, pombe: pombe.fa.gz}' run.dir=runs/bpe",
+        "bpe=grover data=fasta data.fasta=hg19.2bit run.dir=runs/bpe",
     ),
     "tokenizer select": (
         "data=fasta data.fasta=sacCer3.fa.gz 'merges=[100,300,600]' 'kmers=[4]' 'ks=[2,4,6]' "
         "pretrain.steps=250 finetune.steps=300 run.dir=runs/select",
     ),
-    "tokenizer inspect": ("tokenizer=runs/bpe data=fasta data.fasta=sacCer3.fa.gz",),
+    "tokenizer inspect": (
+        "tokenizer=runs/bpe data=fasta data.fasta=sacCer3.fa.gz",
+        "tokenizer=kmer data=demo",
+    ),
 }
+
+
+CONFIG_HELP = """\
+dnalm config [command] [key=value ...]: print a command's composed config with the origin of each value
+
+The config is that of `dnalm <command> --cfg`, which every command has: what a run records, checked and for
+--config to read. `config` says where its values come from, and checks no more than names, so that a value
+which is refused can be found. Without a command it is pretrain's. Origins:
+
+  conf/optim/adamw.yaml               a file of conf/ or of --config-dir, the last that states the key
+  conf/pretrain.yaml: ${choice:size}  likewise; as it stands there, before it is resolved
+  command line                        a word of yours
+  default of dnalm.data.Masking       the signature of what the config builds
+
+Comments above the config say which option of each group is chosen, and where.
+
+keys:
+  json=true   print {"groups": {group: {value, origin}}, "keys": {key: {value, origin}}}
+
+examples:
+"""
+CONFIG_HELP += "".join(f"  dnalm config {words}\n" for words in EXAMPLES["config"])
 
 
 def command_help(command: str, does: str) -> str:

@@ -11,10 +11,11 @@ import ast
 import importlib.util
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from dnalm.grants import LIBRARIES
 
@@ -70,6 +71,31 @@ def arguments(target: object) -> list[Argument] | None:
         return None
     module, node = found
     return _of_class(module, node) if isinstance(node, ast.ClassDef) else _of_function(node, node)
+
+
+def literal_defaults(target: object, names: Collection[str] | None = None) -> dict[str, Any] | None:
+    """Defaults of a target's arguments, in order, but for objects, which no YAML holds.
+
+    Args:
+        target: the value of `_target_`.
+        names: the arguments that count; None for all.
+
+    Returns:
+        None where the source does not state all of them as literals.
+    """
+    found: dict[str, Any] = {}
+    known = arguments(target)
+    for argument in known or ():
+        if argument.default is None or (names is not None and argument.name not in names):
+            continue
+        expression = ast.parse(argument.default, mode="eval").body
+        if isinstance(expression, ast.Call):
+            continue
+        try:
+            found[argument.name] = ast.literal_eval(expression)
+        except ValueError:
+            return None
+    return None if known is None else found
 
 
 _Definition = ast.ClassDef | ast.FunctionDef
@@ -155,11 +181,18 @@ def _fields(module: str, node: ast.ClassDef) -> list[Argument] | None:
         fields |= {argument.name: argument for argument in inherited}
     for inner in node.body if _is_dataclass(node) else ():
         if isinstance(inner, ast.AnnAssign) and isinstance(inner.target, ast.Name):
-            default = _spelt(inner.value)
-            if _last_part(inner.annotation) != "ClassVar" and "init=False" not in (default or ""):
-                name = inner.target.id
+            stated = _spelt(inner.value) or ""
+            if _last_part(inner.annotation) != "ClassVar" and "init=False" not in stated:
+                name, default = inner.target.id, _spelt(_of_field(inner.value))
                 fields[name] = Argument(name=name, type=ast.unparse(inner.annotation), default=default)
     return _with_texts(fields.values(), node)
+
+
+def _of_field(default: ast.expr | None) -> ast.expr | None:
+    """The default in `field(default=…)`; any other as it is."""
+    if isinstance(default, ast.Call) and _last_part(default) == "field":
+        return next((word.value for word in default.keywords if word.arg == "default"), default)
+    return default
 
 
 def _is_dataclass(node: ast.ClassDef) -> bool:

@@ -12,7 +12,7 @@ import difflib
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import NonNegativeInt, PositiveInt, StringConstraints
@@ -215,6 +215,11 @@ def settable(target: Callable[..., Any]) -> Mapping[str, Any] | None:
         if getattr(sys.modules.get(module), name, None) is target:
             return arguments
     return None
+
+
+def settable_names(target: object) -> Collection[str] | None:
+    """The arguments of a listed component that a config may set, without importing it; None if all."""
+    return _IN_PART.get(str(target))
 
 
 def _find(target: str, key: str) -> Callable[..., Any]:

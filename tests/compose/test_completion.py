@@ -40,6 +40,14 @@ def offered(line: str) -> list[str]:
         ("dnalm pretrain run.name='two words' siz", ["size="]),
         ("dnalm pretrain run.name='open", []),
         ("dnalm nothing ", []),
+        ("dnalm co", ["completion", "config"]),
+        ("dnalm completion ", ["bash", "fish", "zsh"]),
+        ("dnalm config tok", ["tokenizer", "tokenizer.", "tokenizer="]),
+        ("dnalm config tokenizer i", ["inspect"]),
+        ("dnalm config j", ["json=true"]),
+        ("dnalm config experiment=dnabert optim=ad", ["optim=adam", "optim=adamw"]),
+        ("dnalm config score mis", ["mismatch="]),
+        ("dnalm config config ", []),
     ],
 )
 def test_a_line_goes_on_with(line: str, words: list[str]) -> None:

@@ -14,6 +14,8 @@ import yaml
 import dnalm
 from dnalm.cli import COMMANDS, main
 from dnalm.compose.help import EXAMPLES
+from dnalm.compose.signatures import argument_names
+from dnalm.compose.targets import ROOTS
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -76,14 +78,23 @@ def test_help_says_each_key_with_its_default_and_meaning_once(capsys: pytest.Cap
     assert not {"optim.params", "schedule.total_steps", "config"} & set(keys)  # the program's own
 
 
-def test_examples_of_help_are_among_those_of_the_pages_which_are_checked() -> None:
-    root = Path(__file__).parents[2]
-    pages = [root / "README.md", *(root / "docs").rglob("*.md")]
-    shown = {line.split("  ")[0].strip() for page in pages for line in page.read_text().splitlines()}
-    ours = {f"dnalm {command} {words}" for command, all_of in EXAMPLES.items() for words in all_of}
-    assert set(EXAMPLES) <= set(COMMANDS)
-    assert len(ours) > 25
-    assert ours - shown == set()
+def test_every_command_has_examples_which_its_help_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    """tests/contracts/test_readme.py composes and checks them."""
+    assert set(EXAMPLES) == {*COMMANDS, "config"}
+    assert {len(examples) for examples in EXAMPLES.values()} <= {1, 2, 3}
+    assert sum(len(examples) == 3 for examples in EXAMPLES.values()) > 12
+    for command, examples in EXAMPLES.items():
+        _, text, _ = run(capsys, *command.split(), "--help")
+        assert text.rstrip().endswith("\n".join(f"  dnalm {command} {words}" for words in examples))
+
+
+def test_every_command_writes_a_summary_or_prints_json() -> None:
+    neither = []
+    for command in COMMANDS:
+        names = set(argument_names(ROOTS[command]) or ())
+        if not names & {"json", "run", "out", "sweep", "cache"}:
+            neither.append(command)
+    assert neither == ["push"], "which writes to the hub"
 
 
 def git(folder: Path, *words: str) -> str:
@@ -209,6 +220,23 @@ def test_no_colour_is_written_where_it_is_not_wanted() -> None:
 
     assert written() == "\x1b[31ma\x1b[0m\n"
     assert written(NO_COLOR="1") == "a\n"
+
+
+def test_colour_is_written_by_the_shared_consoles_alone() -> None:
+    """So that what holds for these holds everywhere."""
+    for path in Path(dnalm.__file__).parent.rglob("*.py"):
+        if path.name != "console.py":
+            source = path.read_text()
+            assert not re.search(r"\bConsole\(|\\x1b|\\033|\\u001b|colorama|termcolor", source), path
+
+
+@pytest.mark.parametrize(("no_colour", "escapes"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_what_config_prints_is_coloured_on_request_only(no_colour: dict[str, str], escapes: bool) -> None:
+    plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    environment = {**plain, "FORCE_COLOR": "1", "TERM": "xterm", **no_colour}
+    words = [sys.executable, "-m", "dnalm", "config", "size=tiny"]
+    done = subprocess.run(words, capture_output=True, check=True, env=environment)
+    assert (b"\x1b" in done.stdout) is escapes
 
 
 @pytest.mark.parametrize(

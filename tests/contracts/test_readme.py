@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from dnalm import grants
-from dnalm.cli import COMMANDS
+from dnalm.cli import _parse
 from dnalm.compose import build, read_config
 from dnalm.compose.check import check
 from dnalm.compose.groups import options
+from dnalm.compose.help import EXAMPLES
 from dnalm.models import count_parameters
 from dnalm.sweeps.command_line import read_sweep
 
@@ -34,12 +35,13 @@ def named(page: Path) -> str:
 
 
 def command_lines() -> list[str]:
-    """Lines of bash blocks that call dnalm, each once."""
+    """Lines of bash blocks that call dnalm, and examples of `--help`, each once."""
     text = "\n".join(page.read_text() for page in PAGES).replace("\\\n", " ")
     lines = [
         line for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) for line in block.splitlines()
     ]
-    return list(dict.fromkeys(line for line in lines if line.startswith("dnalm ")))
+    lines += [f"dnalm {command} {words}" for command, examples in EXAMPLES.items() for words in examples]
+    return list(dict.fromkeys(line.rstrip() for line in lines if line.startswith("dnalm ")))
 
 
 def links(page: Path) -> list[str]:
@@ -67,20 +69,15 @@ def test_every_command_composes_and_checks(
     for name in FILES.split():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    _, *words = shlex.split(line, comments=True)
-    command = max((name for name in COMMANDS if words[: len(name.split())] == name.split()), key=len)
-    words = words[len(command.split()) :]
-    extra = None
-    if "--config-dir" in words:
-        place = words.index("--config-dir")
-        extra = Path(words[place + 1])
-        del words[place : place + 2]
-    if "-m" in words:
-        words.remove("-m")
+    typed = _parse(shlex.split(line, comments=True)[1:])
+    command, words, extra = typed.command or "pretrain", typed.overrides, typed.config_dir
+    if "--multirun" in typed.flags:
         plan = read_sweep(command, words, config_dir=extra)
         jobs = build(plan.settings["hparams_search"]).known(plan.axes, [])
         assert [plan.wrong_with(plan.make_job(tmp_path, overrides)) for overrides in jobs] == [""] * len(jobs)
         return
+    if typed.is_explained:
+        words = [word for word in words if word != "json=true"]
     config = read_config(command.replace(" ", "_"), words, extra_folder=extra)
     check(config, given=frozenset({"config"}), command=command)
 
