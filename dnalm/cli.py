@@ -179,17 +179,20 @@ def _take_option(line: _Line, word: str, rest: Iterator[str]) -> None:
 
 def _no_option(line: _Line, word: str, following: str | None) -> ConfigError:
     """The error of an option that dnalm lacks, with the key that says it here."""
+    from dnalm.compose.completion import is_key
     from dnalm.compose.groups import composed_roots
     from dnalm.compose.neighbours import equivalent_of_option
 
     is_value = following is not None and "=" not in following and not following.startswith("--")
     command = line.command if line.command in COMMANDS else "pretrain"
-    return _usage_error(
+    fix = equivalent_of_option(
         word,
-        "an option that dnalm lacks",
-        "-m, -q, --help, --cfg, --config, --config-dir or --debug",
-        equivalent_of_option(word, following if is_value else None, composed_roots(_config_name(command))),
+        following if is_value else None,
+        composed_roots(_config_name(command)),
+        is_key=lambda key: is_key(command, key),
     )
+    options = "-m, -q, --help, --cfg, --config, --config-dir or --debug"
+    return _usage_error(word, "an option that dnalm lacks", options, fix)
 
 
 def _run(line: _Line) -> int:

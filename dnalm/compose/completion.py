@@ -108,6 +108,11 @@ def _words_of(command: str, before: Sequence[str], last: str) -> list[str]:
     return _complete(last, roots, {key: value for key, _, value in pairs})
 
 
+def is_key(command: str, key: str) -> bool:
+    """Whether a command has a key, such as `optim.lr`, whatever is chosen of its groups."""
+    return not {f"{key}=", f"{key}."}.isdisjoint(_complete(key, [command.replace(" ", "_")], {}))
+
+
 def _split(line: str) -> list[str]:
     """The words of a line that may end within quotes; the last is empty after a space."""
     try:

@@ -38,7 +38,8 @@ _KEYS = {
     "adam_beta1 adam_beta2": "optim.betas=[0.9,0.98]",
     "adam_epsilon eps": "optim.eps",
     "scheduler lr_scheduler lr_scheduler_type": "schedule=linear",
-    "warmup_steps num_warmup_steps warmup warmup_ratio warmup_proportion": "schedule.warmup_steps",
+    "warmup_steps num_warmup_steps warmup": "schedule.warmup_steps",
+    "warmup_ratio warmup_proportion": "schedule.warmup_steps=1000",
     "min_lr_ratio": "schedule.floor",
     # how long, how often
     "max_epochs num_train_epochs num_epochs": "epochs | steps=3000",
@@ -107,7 +108,7 @@ _KEYS = {
     "overwrite_output_dir overwrite": "run.replace",
     "ckpt_path load_from_checkpoint checkpoint ckpt": "resume | model",
     "resume_from_checkpoint resume_from": "resume",
-    "report_to loggers use_wandb": "logger=wandb",
+    "report_to loggers use_wandb trainer.logger": "logger=wandb",
     "wandb_project": "logger=wandb logger.project=dnalm",
     # models, tokenizers and data
     "model_name_or_path pretrained_model_name_or_path pretrained model_name model_path": "model=runs/mine",
@@ -210,20 +211,23 @@ def equivalent(key: str, value: object, root: Collection[str]) -> str | None:
     return None
 
 
-def equivalent_of_option(word: str, following: str | None, root: Collection[str]) -> str:
+def equivalent_of_option(
+    word: str, following: str | None, root: Collection[str], *, is_key: Callable[[str], bool]
+) -> str:
     """What to write in place of an option that dnalm lacks, such as `--lr 0.1` or `--batch-size=32`.
 
     Args:
         word: as typed.
         following: the word after it, if it may be its value.
         root: keys of the command's config.
+        is_key: whether a key, with those above it, is one of the command's.
     """
     option, equals, value = word.partition("=")
     if option in _OPTIONS:
         return _OPTIONS[option]
     key = option.lstrip("-").replace("-", "_")
     given = value if equals else following
-    if root_of(key) in root:
+    if is_key(key):
         return f"write {key}={'…' if given is None else given}"
     return equivalent(key, given, root) or "write keys without dashes, as key=value; see dnalm --help"
 
@@ -349,6 +353,7 @@ def pasteable(key: str, value: str) -> str:
 
 
 RESERVED = ("_target_", "_partial_")
+_MOST_NAMED = 5  # arguments that an error lists
 _SLIP = 0.85  # from here on a name is a misspelling rather than another program's word
 
 Others = Callable[[str, str], Sequence[str]]  # options of the group at a key that have an argument
@@ -412,8 +417,10 @@ def unknown_key(
         hint = f"add {' or '.join(others)}"
     elif neighbour is not None:
         hint = neighbour
+    elif nearest:
+        hint = f"did you mean {join(parent, nearest[0])}?"
     else:
-        hint = f"did you mean {join(parent, nearest[0])}?" if nearest else f"use {' or '.join(known)}"
+        hint = f"use {' or '.join(known)}" if len(known) <= _MOST_NAMED else "see the keys that --help lists"
     arguments = "the one argument" if len(known) == 1 else f"one of the {len(known)} arguments"
     return ConfigError(
         "CFG-03",

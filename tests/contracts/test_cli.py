@@ -13,6 +13,7 @@ import yaml
 
 import dnalm
 from dnalm.cli import COMMANDS, main
+from dnalm.compose.config import read_config
 from dnalm.compose.help import EXAMPLES
 from dnalm.compose.signatures import argument_names
 from dnalm.compose.targets import ROOTS
@@ -239,23 +240,59 @@ def test_what_config_prints_is_coloured_on_request_only(no_colour: dict[str, str
     assert (b"\x1b" in done.stdout) is escapes
 
 
-@pytest.mark.parametrize(
-    ("words", "fix"),
-    [
-        (["ckpt_path=x"], "write resume=x"),
-        (["trainer.max_steps=5"], "write steps=5"),
-        (["--config-name", "mine"], "write --config FILE, or experiment=NAME of a folder"),
-        (["hydra.run.dir=runs/x"], "write run.dir=runs/x"),
-        (["hydra/launcher=submitit_slurm"], "write -m launcher=slurm"),
-        (["per_device_train_batch_size=8"], "write batch.micro_size=8"),
-    ],
-)
+OURS = {  # words of Lightning, Hydra and transformers: as keys, below their groups and as options
+    "ckpt_path=x": "write resume=x",
+    "trainer.max_steps=5": "write steps=5",
+    "+trainer.max_steps=5": "write steps=5",
+    "--trainer.max_steps 5": "write steps=5",
+    "trainer.max_epochs=3": "write steps=3000",
+    "--trainer.max_epochs=3": "write steps=3000",
+    "fast_dev_run=true": "write debug=fast",
+    "--trainer.fast_dev_run": "write debug=fast",
+    "limit_train_batches=0.1": "write steps=20",
+    "trainer.limit_train_batches=10": "write steps=20",
+    "trainer.profiler=simple": "leave it out; tokens_per_s is in metrics.csv; "
+    "py-spy and torch.profiler look into a run",
+    "trainer.logger=wandb": "write logger=wandb",
+    "--trainer.logger wandb": "write logger=wandb",
+    "--trainer.precision 16-mixed": "write trainer.precision=16-mixed",  # ours by the same name
+    "seed_everything=3": "write seed=3",
+    "--seed_everything 3": "write seed=3",
+    "--config-name mine": "write --config FILE, or experiment=NAME of a folder",
+    "-cn mine": "write --config FILE, or experiment=NAME of a folder",
+    "--config-path=conf": "write --config-dir my_configs",
+    "hydra.run.dir=runs/x": "write run.dir=runs/x",
+    "hydra.sweep.dir=x": "write -m sweep.dir=sweeps/mine",
+    "hydra.job.chdir=true": "leave it out; the folder you are in stays",
+    "hydra.verbose=true": "write --debug",
+    "hydra/launcher=submitit_slurm": "write -m launcher=slurm",
+    "hydra.output_subdir=null": "leave it out; dnalm uses Hydra to compose configs and for nothing else",
+    "per_device_train_batch_size=8": "write batch.micro_size=8",
+    "--per_device_train_batch_size 8": "write batch.micro_size=8",
+    "--learning_rate 1e-3": "write optim.lr=1e-3",
+    "--num_train_epochs 3": "write steps=3000",
+    "--warmup_ratio 0.06": "write schedule.warmup_steps=1000",
+    "gradient_accumulation_steps=4": "write batch.global_size=64 batch.micro_size=16",
+    "--output_dir x": "write run.dir=x",
+    "--resume_from_checkpoint x": "write resume=x",
+}
+
+
+@pytest.mark.parametrize("words", OURS)
 def test_words_of_lightning_hydra_and_transformers_are_answered_with_ours(
-    words: list[str], fix: str, capsys: pytest.CaptureFixture[str]
+    words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, _, errors = run(capsys, "pretrain", *words)
+    code, _, errors = run(capsys, "pretrain", *words.split())
     assert code == 2
-    assert errors.rstrip().endswith(f"Fix: {fix}.")
+    assert errors.rstrip().endswith(f"Fix: {OURS[words]}.")
+
+
+@pytest.mark.parametrize("words", [words for words in OURS if OURS[words].startswith("write ")])
+def test_what_is_answered_composes(words: str) -> None:
+    """But for sweeps and for names that stand for the user's own."""
+    answer = OURS[words].removeprefix("write ").split()
+    if not any(word.startswith("-") for word in answer):
+        read_config("pretrain", answer)
 
 
 def test_debug_adds_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
