@@ -444,6 +444,9 @@ def test_a_browser_shows_every_figure_on_a_desk_and_on_a_telephone(tmp_path: Pat
     (runs[0] / "tall.png").write_bytes(
         (Path(__file__).parents[2] / "experiments/peaks/balance.png").read_bytes()
     )
+    (runs[0] / "strata.csv").write_text(STRATA)
+    rows = [f"model,{method},{n % 7},{n % 5},label {n % 3}" for method in ("pca", "umap") for n in range(90)]
+    (runs[0] / "map.csv").write_text("\n".join(["vectors,method,x,y,label", *rows]))
     write_report(runs, tmp_path / "report.html")
     (tmp_path / "measure.html").write_text(MEASURE)
     words = "--headless --no-sandbox --disable-gpu --allow-file-access-from-files --enable-logging=stderr"
@@ -460,5 +463,7 @@ def test_a_browser_shows_every_figure_on_a_desk_and_on_a_telephone(tmp_path: Pat
     assert written, done.stderr
     for width, seen in json.loads(written[1]).items():
         assert seen["wide"] <= int(width)
-        assert len(seen["figures"]) == 6  # 3 charts of curves, bits of 2 runs, the picture
+        # 3 charts of curves; bits by region and by frequency, and by species of the other run; accuracy; 2
+        # maps; the picture
+        assert len(seen["figures"]) == 10
         assert all(left >= 0 and right <= int(width) and high > 60 for left, right, high in seen["figures"])
