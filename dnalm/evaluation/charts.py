@@ -219,7 +219,7 @@ def tenths_chart(caption: str, marks: Sequence[Mark], *, ylabel: str) -> Drawing
 def map_chart(caption: str, points: Mapping[str, Sequence[tuple[float, float]]], *, axis: str) -> Drawing:
     """Points on a plane, a colour and a shape for each label."""
     most = sum(map(len, points.values()))
-    size = float(np.clip(4000 / max(1, most), 4, 30))
+    size = float(np.clip(9000 / max(1, most), 5, 40))
     with mpl.rc_context(_STYLE):
         figure = new_figure(_INCHES[0], 4.6)
         axes = figure.subplots()

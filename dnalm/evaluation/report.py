@@ -67,7 +67,6 @@ _SPEED = {
 }
 _SHOWN_ELSEWHERE = ("hidden_bases", "baseline_order0_bits", "baseline_two_sided_bits")
 _UNITS = {  # of the axes of curves, by title
-    "Loss": "nats per target",
     "Bits per base at hidden bases": "bits per base",
     "Learning rate": "learning rate",
     "Share of tokens hidden": "share of tokens",
@@ -299,7 +298,7 @@ def _curves(runs: Sequence[RunFiles]) -> list[Section]:
     for command, group in _by_command(run for run in runs if run.curves).items():
         charts = _charts(group)
         figures = [
-            curves_chart(title, lines, unit=_UNITS.get(title, title.removesuffix(" by genome")))
+            curves_chart(title, lines, unit=_unit(title, command))
             for title, lines in itertools.islice(charts.items(), MOST_CHARTS)
         ]
         more = f" {len(charts) - MOST_CHARTS} more are in metrics.csv." if len(charts) > MOST_CHARTS else ""
@@ -311,6 +310,14 @@ def _curves(runs: Sequence[RunFiles]) -> list[Section]:
         legend = [(run.name, *look(n)) for n, run in enumerate(group)] if len(group) > 1 else []
         sections.append(Section(title=f"Curves: {command}", text=text, figures=figures, legend=legend))
     return sections
+
+
+def _unit(title: str, command: str) -> str:
+    """What the axis of a figure is; losses of pretraining are of masked tokens, others of their tasks."""
+    if title == _TITLES["loss"]:
+        return "nats per masked token" if command == "pretrain" else "mean loss"
+    figure = title.removesuffix(" by genome")
+    return _UNITS.get(figure, figure)
 
 
 def _charts(runs: Sequence[RunFiles]) -> dict[str, list[Line]]:

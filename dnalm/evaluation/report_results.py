@@ -222,12 +222,12 @@ def accuracy(runs: Sequence[RunFiles]) -> Section:
 
 _ACCURACY = {
     "stratum": "tenth",
-    "about": "which is",
     "masked_tokens": "masked tokens",
     "accuracy": "accuracy",
     "accuracy_se": "its standard error",
     "most_frequent_accuracy": "always the most frequent token",
     "most_frequent_accuracy_se": "its standard error",
+    "about": "tokens of the tenth",
 }
 
 

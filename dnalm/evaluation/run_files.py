@@ -304,14 +304,14 @@ def _maps(path: Path) -> dict[tuple[str, str], dict[str, list[tuple[float, float
         rows = [
             (row["vectors"], row["method"], row["label"], row["x"], row["y"]) for row in csv.DictReader(file)
         ]
-    labels = list(dict.fromkeys(unharmed(label) for _, _, label, _, _ in rows))[:_MOST_LABELS]
+    labels = sorted({unharmed(label) for _, _, label, _, _ in rows})[:_MOST_LABELS]
     each = max(1, len(rows) // max(1, len({row[:2] for row in rows})))
     found: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = {}
     for vectors, method, label, x, y in rows[:: -(-each // _MOST_MAPPED)]:
         name = unharmed(label) if unharmed(label) in labels else "other"
         points = found.setdefault((unharmed(vectors), unharmed(method)), {})
         points.setdefault(name, []).append((float(x), float(y)))
-    return found
+    return {key: dict(sorted(points.items())) for key, points in found.items()}
 
 
 def _scored(path: Path) -> ScoredTable | None:

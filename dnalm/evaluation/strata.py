@@ -209,7 +209,7 @@ def _about(counts_V: Ids, mine_V: Flags) -> str:
         return "tokens that the training text lacks"
     low, high = (f"{each * share:.2g}" for each in (used.min(), used.max()))
     each = f"{low} %" if low == high else f"{low} to {high} %"
-    return f"{len(used):,} of the vocabulary, each {each} of the training text"
+    return f"{len(used):,} of the vocabulary, {each} of the text each"
 
 
 def training_counts(tokenizer: Tokenizer, texts: Sequence[TrainingText]) -> Ids:
