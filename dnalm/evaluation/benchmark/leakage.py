@@ -59,7 +59,7 @@ def find_clusters(train: LabelledTable, test: LabelledTable) -> npt.NDArray[np.i
 
 def _either_strand(table: LabelledTable, row: int) -> bytes:
     """A digest that a sequence and its reverse complement share."""
-    return min(_digest(table, row), _digest(table, row, reverse=True))
+    return min(sequence_digest(table, row), sequence_digest(table, row, reverse=True))
 
 
 @dataclass(frozen=True, kw_only=True)
