@@ -293,10 +293,11 @@ class Reporter:
         leakage: Mapping[str, Sequence[Leakage]],
     ) -> None:
         self._folder, self._name, self._work, self._leakage = folder, benchmark.name, work, leakage
-        tasks = {each.task.task.name: each.task.task for each in work.values()}
-        clusters = {each.task.task.name: each.task for each in work.values()}
+        tasks = {each.task.task.name: each.task for each in work.values()}
         self._comparison = Comparison(
-            list(tasks.values()), models, {name: clusters_of(task) for name, task in clusters.items()}
+            [task.task for task in tasks.values()],
+            models,
+            {name: clusters_of(task) for name, task in tasks.items()},
         )
         self._published = read_published(benchmark.published)
         self._read: dict[str, Outcome] = {}
