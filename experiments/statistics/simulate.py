@@ -189,7 +189,8 @@ def draw(rows: Sequence[dict[str, object]], target: Path) -> None:
     """Share of differences that are seen, against their size; a panel for each size of table."""
     figure = new_figure(9, 3.6)
     sizes = sorted({int(str(row["comparisons"])) for row in rows})
-    for panel, size in zip(figure.subplots(1, len(sizes), sharey=True), sizes, strict=True):
+    panels = figure.subplots(1, len(sizes), sharey=True)
+    for panel, size in zip(panels, sizes, strict=True):
         for place, seeds in enumerate((1, 3, 5, 10)):
             chosen = [row for row in rows if (row["comparisons"], row["seeds"]) == (size, seeds)]
             gained, seen = (
@@ -204,7 +205,7 @@ def draw(rows: Sequence[dict[str, object]], target: Path) -> None:
             ylim=(-0.02, 1.02),
         )
         panel.grid(color="0.9")
-    panel.legend(frameon=False, fontsize=8, loc="lower right")
+    panels[0].legend(frameon=False, fontsize=8, loc="lower right")
     save_figure(figure, target, dpi=120)
 
 
