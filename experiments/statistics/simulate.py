@@ -20,7 +20,7 @@ import numpy.typing as npt
 from scipy import stats
 from scipy.special import expit
 
-from dnalm.evaluation.plots import new_figure, save_figure
+from dnalm.evaluation.plots import WIDTH, appearance, new_figure, printed, save_figure
 from dnalm.evaluation.statistics import (
     BOUNDS,
     Difference,
@@ -36,6 +36,13 @@ LEVEL = 0.05
 OWN, SINGLE = 0.5, 0.5  # standard deviations of a model's and of a run's margin at an item
 Margins = npt.NDArray[np.float64]
 Rule = Callable[[Difference], float]
+
+
+SETTINGS = [  # metric, seeds of each model, standard deviation of the level of runs
+    *(("accuracy", seeds, training) for seeds in (2, 3, 5, 10) for training in (0.0, 0.05, 0.2)),
+    ("accuracy", 1, 0.0),
+    *((name, seeds, training) for seeds, training in ((3, 0.05), (1, 0.0)) for name in ("mcc", "auroc")),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,10 +140,7 @@ def compare(
 
 def errors(tables: int, further: int) -> Iterator[dict[str, object]]:
     """Of tables without any difference: how many say one, by rule."""
-    settings = [("accuracy", seeds, training) for seeds in (2, 3, 5, 10) for training in (0.0, 0.05, 0.2)]
-    settings += [("accuracy", 1, 0.0), *((name, seeds, 0.05) for name in ("mcc", "auroc") for seeds in (3,))]
-    settings += [(name, 1, 0.0) for name in ("mcc", "auroc")]
-    for name, seeds, training in settings:
+    for name, seeds, training in SETTINGS:
         plain = name == "accuracy"
         judged = by_accuracy if plain else by_metric(name)
         table = Table(seeds=(seeds,) * 4, training=training, items=200 if plain else 60)
@@ -185,9 +189,10 @@ def power(tables: int) -> Iterator[dict[str, object]]:
                 }
 
 
+@printed
 def draw(rows: Sequence[dict[str, object]], target: Path) -> None:
     """Share of differences that are seen, against their size; a panel for each size of table."""
-    figure = new_figure(9, 3.6)
+    figure = new_figure(WIDTH, 2.8)
     sizes = sorted({int(str(row["comparisons"])) for row in rows})
     panels = figure.subplots(1, len(sizes), sharey=True)
     for panel, size in zip(panels, sizes, strict=True):
@@ -197,7 +202,7 @@ def draw(rows: Sequence[dict[str, object]], target: Path) -> None:
                 [float(str(row[key])) for row in chosen] for key in ("accuracy_gained", "seen_dnalm")
             )
             name = "1 seed (of these networks)" if seeds == 1 else f"{seeds} seeds"
-            panel.plot(gained, seen, marker="o", markersize=3, color=f"C{place}", label=name)
+            panel.plot(gained, seen, markersize=3.5, label=name, **appearance(place))
         panel.set(
             title=f"{size} comparison{'s' * (size > 1)} in the table",
             xlabel="gain in accuracy",
@@ -205,8 +210,8 @@ def draw(rows: Sequence[dict[str, object]], target: Path) -> None:
             ylim=(-0.02, 1.02),
         )
         panel.grid(color="0.9")
-    panels[0].legend(frameon=False, fontsize=8, loc="lower right")
-    save_figure(figure, target, dpi=120)
+    panels[0].legend(loc="lower right")
+    save_figure(figure, target)
 
 
 def main() -> None:

@@ -354,7 +354,7 @@ def plot_leaderboard(board: Leaderboard, folder: Path) -> bool:
 def _range(cells: Sequence[Cell]) -> tuple[float, float]:
     """What an axis shows of these cells: their seeds and intervals, and a little more."""
     values = [value for cell in cells for value in (*cell.values.values(), *vars(cell.interval).values())]
-    kept = [min(1.0, max(-1.0, value)) for value in values if np.isfinite(value)]
+    kept = [value for value in values if np.isfinite(value)]
     if not kept:
         return 0.0, 1.0
     margin = max(0.01, 0.05 * (max(kept) - min(kept)))
