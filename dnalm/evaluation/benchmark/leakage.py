@@ -27,10 +27,8 @@ K, BANDS, ROWS = 12, 32, 3
 SHARED = 0.5
 _MOST_COMPARED = 64  # of one sequence
 _SEED = 1
-Hashes = npt.NDArray[np.uint32]
-
-
 IN_TRAINING = -1  # instead of the cluster of a test row whose sequence the training set has
+Hashes = npt.NDArray[np.uint32]
 
 
 def clusters_of(task: PreparedTask) -> npt.NDArray[np.int64]:

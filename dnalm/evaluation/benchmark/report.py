@@ -583,7 +583,7 @@ def _gains(board: Leaderboard) -> _Sheet:
     for pair in (each for each in board.pairs if each.second == f"{each.first}{UNTRAINED}"):
         for task, found in pair.differences.items():
             means = [_number(board.cells[task, model].mean) for model in (pair.second, pair.first)]
-            rows.append([pair.first, task, metrics[task], *means, _interval(found), pair.verdict(task)])
+            rows.append([pair.first, task, metrics[task], *means, _interval(found), _said(board, pair, task)])
         if len(pair.differences) > 1:
             count = f"mean of {len(pair.differences)}"
             rows.append([pair.first, count, "", "", "", _interval(pair.mean), ""])
@@ -611,12 +611,7 @@ def _tests(board: Leaderboard) -> _Sheet:
     for pair in board.pairs:
         for task, found in pair.differences.items():
             p = f"{pair.probabilities[task]:.2g}" if task in pair.probabilities else ""
-            chance = any(
-                len(board.cells[task, model].values) == 1 and model not in WITHOUT_CHANCE
-                for model in (pair.first, pair.second)
-            )
-            of_what = ", of these networks" if chance and p else ""
-            rows.append([pair.first, pair.second, task, _interval(found), p, pair.verdict(task) + of_what])
+            rows.append([pair.first, pair.second, task, _interval(found), p, _said(board, pair, task)])
     number = sum(len(pair.probabilities) for pair in board.pairs)
     caption = (
         "Differences of means over seeds (95 % interval), reckoning with other fine-tuning runs of the same "
@@ -626,6 +621,15 @@ def _tests(board: Leaderboard) -> _Sheet:
         f"{MIN_OF_CLASS} of a class, there is no verdict"
     )
     return _Sheet(caption, ["model", "against", "task", "difference", "p", "the model is"], rows)
+
+
+def _said(board: Leaderboard, pair: Pair, task: str) -> str:
+    """The verdict, and whether it is of single networks: of one seed of a model whose training draws."""
+    single = any(
+        len(board.cells[task, model].values) == 1 and model not in WITHOUT_CHANCE
+        for model in (pair.first, pair.second)
+    )
+    return pair.verdict(task) + (", of these networks" if single and task in pair.probabilities else "")
 
 
 def _interval(found: Difference) -> str:
