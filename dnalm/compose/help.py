@@ -109,7 +109,7 @@ EXAMPLES = {  # three a command where there are as many ways to use it; a test c
     ),
     "config": (
         "experiment=dnabert size=tiny data=demo",
-        "finetune model=random task=demo_promoter budget=tiny",
+        "finetune model=tiny task=demo_promoter budget=tiny",
         "embed model=runs/mine input=sequences.fa out=vectors.parquet json=true",
     ),
     "tokenizer train": (
