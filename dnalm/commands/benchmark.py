@@ -225,7 +225,6 @@ def benchmark(
         warn_of_recipes(work)
     name = f"{benchmark.name}-{short_hash('benchmark', [word for each in work for word in each.line()])}"
     folder = sweep.at(Path("benchmarks") / name)
-    by_overrides = {tuple(each.overrides.values()): each for each in work}
     by_id = {each.job(folder).id: each for each in work}
     leakage = {each.task.name: leakage_of(each) for each in prepared}
     reporter = sweep.report = Reporter(folder, benchmark, models, by_id, leakage)
@@ -235,7 +234,7 @@ def benchmark(
         hparams_search=JobList([each.overrides for each in work]),
         name=name,
         axes=[],
-        make_job=lambda folder, overrides: by_overrides[tuple(overrides.values())].job(folder),
+        make_job=job_maker(work),
         check=lambda job: by_id[job.id].what_is_wrong(),
     )
     shared = {task: [asdict(each) for each in found] for task, found in leakage.items()}
@@ -251,6 +250,17 @@ def benchmark(
         )
     if code:
         sys.exit(code)
+
+
+def job_maker(work: Sequence[Work]) -> Callable[[Path, Mapping[str, str]], Job]:
+    """Makes jobs of overrides; of those that only an earlier call in the folder had, one without a name."""
+    by_overrides = {tuple(each.overrides.values()): each for each in work}
+
+    def make(folder: Path, overrides: Mapping[str, str]) -> Job:
+        asked = by_overrides.get(tuple(overrides.values()))
+        return asked.job(folder) if asked else Job("", overrides, ())
+
+    return make
 
 
 def models_without_twin(work: Sequence[Work]) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dnalm.cli import main
-from dnalm.commands.benchmark import Work, all_work, models_without_twin, warn_of_recipes
+from dnalm.commands.benchmark import Work, all_work, job_maker, models_without_twin, warn_of_recipes
 from dnalm.compose.groups import options
 from dnalm.durable import file_sha256
 from dnalm.evaluation.benchmark.benchmark import CLASSICAL, Benchmark, recipe_family, weights_checksum
@@ -109,6 +109,13 @@ def test_a_model_beside_published_numbers_of_another_recipe_says_so(
     warn_of_recipes([nt, grover, replace(grover, model="tiny", checksum=""), own])
     said = capsys.readouterr().err
     assert said.startswith("warning: runs/grover: no recipe was published for this family on this benchmark;")
+
+
+def test_a_folder_may_hold_jobs_of_more_seeds_than_are_asked_for(tmp_path: Path) -> None:
+    first, second = works(tmp_path, "tiny", seeds=2)
+    make = job_maker([first])
+    assert make(tmp_path, first.overrides) == first.job(tmp_path)
+    assert make(tmp_path, second.overrides).id == ""
 
 
 def test_a_model_whose_twin_is_not_in_the_table_is_named(tmp_path: Path) -> None:
