@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console, HighlighterType, JustifyMethod, OverflowMethod
+from rich.console import Console, HighlighterType, JustifyMethod, OverflowMethod, RenderableType
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -131,10 +131,36 @@ def progress_bar(
         yield lambda amount: progress.update(task, advance=amount)
 
 
-def live_display(*columns: ProgressColumn) -> Progress:
-    """Lines that change during work, on stderr; nothing off a terminal or where bars are hidden."""
+class _Lines(Progress):
+    """Bars that stay when they end, and a line of text below them, cut where the terminal ends."""
+
+    def __init__(self, *columns: ProgressColumn, below: Callable[[], str], disable: bool) -> None:
+        self._below = below  # before rich asks for it
+        super().__init__(*columns, console=stderr, disable=disable)
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """Rich asks for them each time it draws."""
+        yield from super().get_renderables()
+        yield Text(escape_controls(self._below()), no_wrap=True, overflow="ellipsis")
+
+
+def live_display(*columns: ProgressColumn, below: Callable[[], str] | None = None) -> Progress:
+    """Lines that change during work, on stderr; nothing off a terminal or where bars are hidden.
+
+    Args:
+        columns: of the bars.
+        below: the line below them; with one, all of it stays when the work ends.
+    """
     disable = bool(_hidden) or not stderr.is_terminal
-    return Progress(*columns, console=stderr, transient=True, disable=disable)
+    if below is None:
+        return Progress(*columns, console=stderr, transient=True, disable=disable)
+    return _Lines(*columns, below=below, disable=disable)
+
+
+def print_progress(sentence: str) -> None:
+    """A line about work under way, where no bar can be drawn; nothing where bars are hidden."""
+    if not _hidden:
+        stderr.print(sentence)
 
 
 def text_column(text: str) -> TextColumn:

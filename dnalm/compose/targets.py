@@ -158,8 +158,6 @@ _IN_PART: Mapping[str, Mapping[str, Any]] = {  # others, and the arguments that 
     "lightning.pytorch.loggers.WandbLogger": {
         "name": str | None,
         "project": _Name,
-        "id": _Name,
-        "version": _Name,
         "prefix": str,
         "offline": bool,
     },

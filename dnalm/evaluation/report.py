@@ -76,6 +76,7 @@ _TITLES = {
     "bits_per_base": "Bits per base at hidden bases",
     "learning_rate": "Learning rate",
     "mask_rate": "Share of tokens hidden",
+    "gradient_norm": "Norm of all gradients",
 }
 
 

@@ -1,8 +1,10 @@
 """What a run logs and shows: progress, `metrics.csv`, speed, the ledger of micro-batches, early stopping.
 
-The bar shows loss, bits per base, tokens/s and time left. Without a terminal, where it would fill the log
-with control characters, a line is printed at every validation and every `lines_every` steps instead. A run
-that will take more than an hour prints that once, after its first steps.
+The bar shows steps and time left, and below it loss, bits per base of the last validation, tokens/s, model
+FLOP utilisation (MFU) and the most memory so far. Without a terminal, where it would fill the log with
+control characters, a line is printed at every validation and, between them, every half minute at first and
+every ten minutes in a long run. A run that will take more than an hour prints that once, after its first
+steps.
 
 `metrics.csv` has a row for each step at which something was logged, empty where a metric was not. A run that
 continues from a checkpoint drops the rows of later steps first, so the file is that of a run that was never
@@ -24,6 +26,7 @@ import resource
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -32,9 +35,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.progress import BarColumn, Progress
 
-from dnalm.console import stderr, text_column
+from dnalm.console import live_display, print_progress, stderr, text_column
 from dnalm.data import Batch
 from dnalm.durable import append
 from dnalm.models import MaskedLM
@@ -130,16 +133,6 @@ class MetricsFile(Logger):
             _write(self.path, self._columns, rows)
 
 
-def save_logger(logger: Logger) -> None:
-    """Bring to disk what a logger holds; one whose disk takes nothing costs no checkpoint."""
-    try:
-        logger.save()
-    except OSError as error:
-        if (reason := disk_reason(error.errno, None)) is None:
-            raise
-        stderr.print(f"Not saved: what {logger.name} logs, for {reason.found}. Training continues.")
-
-
 def _read(path: Path) -> list[dict[str, str]]:
     """The whole rows; one that a kill has cut short is left out."""
     if not path.exists():
@@ -173,6 +166,8 @@ class Throughput(Callback):
         self._logged_at = 0  # optimizer step; a step has several micro-batches
         self._counts: dict[str, float] = {}
         self._counted_at = 0
+        self.latest: dict[str, float] = {}  # speeds between the last two rows
+        self._before: dict[str, float] = {}  # what was counted at the last row
 
     def counts(self) -> dict[str, float]:
         """What a run that continues after the last complete step counts from."""
@@ -182,11 +177,11 @@ class Throughput(Callback):
         """Count from what an earlier start has counted."""
         for name in _COUNTED:
             setattr(self, name, counts.get(name, 0))
-        self._counts = dict(counts)
+        self._counts = self._before = dict(counts)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """What is restored is of this step."""
-        self._counted_at = trainer.global_step
+        self._counted_at = self._logged_at = trainer.global_step
         if isinstance(module.model, MaskedLM):  # of a fine-tuning no operations are counted
             dtype = torch.bfloat16 if "bf16" in str(trainer.precision) else torch.float32
             self._rate = matrix_rate(module.device, dtype)
@@ -217,15 +212,12 @@ class Throughput(Callback):
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # its connector sets it
         if trainer.global_step != self._logged_at and trainer.global_step % every == 0:
             self._logged_at = trainer.global_step
-            speed = {
-                "tokens_per_s": self.tokens_per_s,
-                "bases_per_s": self.bases_per_s,
-                "data_wait": self.data_wait,
-                **self.utilisation(module, trainer.world_size),
-            }
+            self.latest = self.speeds(module, trainer.world_size, since=self._before)
+            self._before = {name: getattr(self, name) for name in _COUNTED}
+            figures = {**self.latest, "peak_memory": peak_memory_bytes(device_of(module))}
             for logger in trainer.loggers:
                 if not isinstance(logger, MetricsFile):
-                    logger.log_metrics(speed, step=trainer.global_step)
+                    logger.log_metrics(figures, step=trainer.global_step - 1)  # as rows of metrics.csv count
 
     def on_validation_start(self, *_: object) -> None:
         """Stop the clocks."""
@@ -251,23 +243,47 @@ class Throughput(Callback):
         """Share of the training seconds in which this rank waited for its loader."""
         return self.waited_s / self.seconds if self.seconds else 0.0
 
-    def utilisation(self, module: LightningModule, world_size: int) -> dict[str, float]:
+    def speeds(
+        self, module: LightningModule, world_size: int, *, since: Mapping[str, float] | None = None
+    ) -> dict[str, float]:
+        """Tokens and bases per second, the share of waiting, and the utilisation, since counts of before."""
+        part = self._since_counts(since)
+        if not (seconds := part["seconds"]):
+            return {}
+        return {
+            "tokens_per_s": part["tokens"] / seconds,
+            "bases_per_s": part["bases"] / seconds,
+            "data_wait": part["waited_s"] / seconds,
+            **self.utilisation(module, world_size, since=since),
+        }
+
+    def utilisation(
+        self, module: LightningModule, world_size: int, *, since: Mapping[str, float] | None = None
+    ) -> dict[str, float]:
         """Model FLOP/s of all ranks, and their share of what the processors give; of a pretraining alone.
 
         `mfu_of_measured` is of the rate of a large product in the run's precision, measured at its start;
         `mfu_of_listed` of the dense bfloat16 peak that the maker of a GPU lists, where it is known.
         """
-        if not self.pairs or not self.seconds or self._rate is None:
+        part = self._since_counts(since)
+        if not part["pairs"] or not part["seconds"] or self._rate is None:
             return {}
         assert isinstance(module.model, MaskedLM), "there is a rate of no other"
         counted = count_flops(
-            module.model.encoder, tokens=self.tokens, pairs=self.pairs, predicted=self.predicted
+            module.model.encoder,
+            tokens=int(part["tokens"]),
+            pairs=int(part["pairs"]),
+            predicted=int(part["predicted"]),
         )
-        each = counted.training / self.seconds
+        each = counted.training / part["seconds"]
         found = {"model_flops_per_s": each, "mfu_of_measured": each / (self._rate * world_size)}
         name = torch.cuda.get_device_name(module.device) if module.device.type == "cuda" else ""
         gpu = find_gpu(name)
         return found if gpu is None else {**found, "mfu_of_listed": each / (gpu.peak * world_size)}
+
+    def _since_counts(self, since: Mapping[str, float] | None) -> dict[str, float]:
+        before = since or {}
+        return {name: getattr(self, name) - before.get(name, 0) for name in _COUNTED}
 
 
 def _waited_s(trainer: Trainer) -> float:
@@ -318,6 +334,11 @@ def _now(module: LightningModule) -> float:
     return time.perf_counter()
 
 
+def device_of(module: LightningModule) -> Literal["cpu", "cuda"]:
+    """What a module computes on."""
+    return "cuda" if module.device.type == "cuda" else "cpu"
+
+
 def peak_memory_bytes(device: Literal["cpu", "cuda"] = "cpu") -> int:
     """The most memory this process has held: on its GPU if it computes there, else resident."""
     if device == "cuda":
@@ -326,45 +347,53 @@ def peak_memory_bytes(device: Literal["cpu", "cuda"] = "cpu") -> int:
 
 
 _STEPS, _SECONDS, _ENOUGH_SECONDS = 5, 5.0, 30.0  # of training before a forecast
+_REDRAWN_S = 0.5  # between two looks at the figures, which may wait for a GPU
+_OFTEN_S, _RARELY_S, _SHARE = 30.0, 600.0, 0.05  # between two lines: a share of the time so far, within these
+_LABELS = {"val_bits_per_base": "bits/base"}
 
 
 class ProgressBar(Callback):
-    """Show the run on rank 0.
+    """Show the run on rank 0: a bar and a line of figures on a terminal, lines of the same figures elsewhere.
 
     Args:
         throughput: counts the tokens.
-        lines_every: without a terminal, steps between lines.
+        figure: the figure of a validation that is shown.
         place: what the run computes on, for the forecast.
         advice: how to have a shorter run, for the forecast.
     """
 
     def __init__(
-        self, throughput: Throughput, *, lines_every: int = 100, place: str = "", advice: str = ""
+        self,
+        throughput: Throughput,
+        *,
+        figure: str = "val_bits_per_base",
+        place: str = "",
+        advice: str = "",
     ) -> None:
-        self.throughput, self.lines_every = throughput, lines_every
+        self.throughput, self.figure = throughput, figure
         self.place, self.advice = place, advice
         self._progress: Progress | None = None
+        self._figures = ""  # the line below the bar
         self._shown_at = 0  # optimizer step; a step has several micro-batches
         self._has_forecast = False
         self._began_at, self._began_s = 0, 0.0  # the first step, and seconds of training before it
         self._batches, self._warm_s = 0, 0.0  # since then, and seconds of the first of them
+        self._started = self._said = 0.0  # on the clock: training, and the last line
+        self._warm: tuple[int, float] | None = None  # the first step that has ended here, and the clock then
 
     def on_train_start(self, trainer: Trainer, *_: object) -> None:
         """Open the bar."""
         self._shown_at = self._began_at = trainer.global_step
         self._began_s, self._batches, self._has_forecast = self.throughput.seconds, 0, False
+        self._started = self._said = time.perf_counter()
+        self._warm, self._figures = None, ""
         if not trainer.is_global_zero or not stderr.is_terminal:
             return
-        columns = (
-            text_column("Training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            text_column("{task.description}"),
-            TimeRemainingColumn(),
-        )
-        self._progress = Progress(*columns, console=stderr)
+        columns = (text_column("Training"), BarColumn(30), text_column("{task.description}"))
+        self._progress = live_display(*columns, below=lambda: self._figures)
         self._progress.start()
-        self._task = self._progress.add_task("", total=trainer.max_steps, completed=trainer.global_step)
+        self._task = self._progress.add_task("", total=trainer.max_steps)
+        self._draw(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, _: LightningModule, __: object, ___: object, batch_idx: int
@@ -373,31 +402,38 @@ class ProgressBar(Callback):
         if not trainer.is_global_zero:
             return
         self._print_forecast(trainer)
-        step = trainer.global_step
+        step, now = trainer.global_step, time.perf_counter()
         if step == self._shown_at:
             return
         self._shown_at = step
+        self._warm = self._warm or (step, now)
         every = trainer.val_check_batch or float("inf")
-        is_validated_next = step == trainer.max_steps or (batch_idx + 1) % every == 0  # which has its line
+        is_validated_next = step == trainer.max_steps or (batch_idx + 1) % every == 0  # which is shown then
+        between = min(max(_OFTEN_S, _SHARE * (now - self._started)), _RARELY_S)
+        if now - self._said >= (_REDRAWN_S if self._progress else between) and not is_validated_next:
+            self._show(trainer)
+
+    def on_validation_start(self, trainer: Trainer, *_: object) -> None:
+        """Show which step is validated."""
         if self._progress:
-            self._progress.update(self._task, completed=step, description=self._text(trainer))
-        elif step % self.lines_every == 0 and not is_validated_next:
-            stderr.print(self._line(trainer))
+            self._draw(trainer)
 
     def on_validation_end(self, trainer: Trainer, *_: object) -> None:
-        """Print the validation result where there is no bar."""
-        if trainer.is_global_zero and self._progress is None and not trainer.sanity_checking:
-            stderr.print(self._line(trainer))
+        """Show the validation's result."""
+        if trainer.is_global_zero and not trainer.sanity_checking:
+            self._show(trainer)
 
-    def on_train_end(self, *_: object) -> None:
+    def on_train_end(self, trainer: Trainer, *_: object) -> None:
         """Close the bar."""
+        if self._progress:
+            self._draw(trainer)
+        self.on_exception()
+
+    def on_exception(self, *_: object) -> None:
+        """Close the bar as it is, so that the error stands below it."""
         if self._progress:
             self._progress.stop()
             self._progress = None
-
-    def on_exception(self, *_: object) -> None:
-        """Close the bar, so that the error stands below it."""
-        self.on_train_end()
 
     def _print_forecast(self, trainer: Trainer) -> None:
         """Once, if the rest of the run will take hours, judged without its very first micro-batch."""
@@ -421,18 +457,43 @@ class ProgressBar(Callback):
                 f"({self.place}); {self.advice}",
             )
 
-    def _line(self, trainer: Trainer) -> str:
-        return f"step {trainer.global_step}/{trainer.max_steps}  {self._text(trainer)}"
+    def _show(self, trainer: Trainer) -> None:
+        self._said = time.perf_counter()
+        if self._progress:
+            self._draw(trainer)
+        else:
+            print_progress(f"step {self._place(trainer)}  {self._text(trainer)}")
+
+    def _draw(self, trainer: Trainer) -> None:
+        assert self._progress is not None, "it is open"
+        self._figures = self._text(trainer)
+        self._progress.update(
+            self._task, completed=trainer.global_step, description=self._place(trainer), refresh=True
+        )
+
+    def _place(self, trainer: Trainer) -> str:
+        """Steps done, of how many, and the time left by the clock, saves and validations included."""
+        step, steps = trainer.global_step, trainer.max_steps
+        place = f"{step:,}/{steps:,}"
+        if self._warm is None or step == self._warm[0]:
+            return place
+        each = (time.perf_counter() - self._warm[1]) / (step - self._warm[0])
+        return f"{place}  {timedelta(seconds=round(each * (steps - step)))} left"
 
     def _text(self, trainer: Trainer) -> str:
-        metrics = trainer.callback_metrics
+        """The figures, and the speed between the last two rows of `metrics.csv`."""
+        metrics, module = trainer.callback_metrics, trainer.lightning_module
         parts = []
         if "train_loss" in metrics:
             parts.append(f"loss {float(metrics['train_loss']):.3f}")
-        if "val_bits_per_base" in metrics:
-            parts.append(f"bits/base {float(metrics['val_bits_per_base']):.4f}")
-        if self.throughput.seconds > 0:
-            parts.append(f"{self.throughput.tokens_per_s:,.0f} tokens/s")
+        if self.figure in metrics:
+            label = _LABELS.get(self.figure, self.figure.replace("_", " "))
+            parts.append(f"{label} {float(metrics[self.figure]):.4f}")
+        if speeds := self.throughput.latest or self.throughput.speeds(module, trainer.world_size):
+            parts.append(f"{speeds['tokens_per_s']:,.0f} tokens/s")
+            if mfu := speeds.get("mfu_of_listed") or speeds.get("mfu_of_measured"):
+                parts.append(f"MFU {mfu:.0%}")
+        parts.append(f"{peak_memory_bytes(device_of(module)) / 1e9:.1f} GB")
         return "  ".join(parts)
 
 

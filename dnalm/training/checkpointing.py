@@ -19,10 +19,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from dnalm.errors import NumericsError
 from dnalm.models.weights import not_finite
-from dnalm.training.callbacks import save_logger
 from dnalm.training.checkpoint import CheckpointFolder, SaveFailed, SavePolicy, state_tensors, write_state
 from dnalm.training.distributed import done_by_first, patient_group
 from dnalm.training.launcher import RunFolder
+from dnalm.training.loggers import RunLogger
 from dnalm.training.optim import how_to_stay_finite
 from dnalm.training.step import StepTraining
 from dnalm.training.stop_flags import RunStopped, StopFlags
@@ -145,7 +145,7 @@ class Checkpointing(Callback):
             if self.run.is_replaced() and (lost := self.run.fault()):
                 raise lost
         for logger in trainer.loggers:
-            save_logger(logger)
+            logger.flush() if isinstance(logger, RunLogger) else logger.save()
         began = time.perf_counter()
         self.policy.attempt(lambda: self._write(trainer, module, step))
         self._saved, self.save_s = step, time.perf_counter() - began

@@ -19,7 +19,8 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
@@ -65,6 +66,7 @@ from dnalm.training.launcher import (
     report_crash,
     translate_worker_error,
 )
+from dnalm.training.loggers import RunLogger, Sink, sink_of
 from dnalm.training.optim import Schedule
 from dnalm.training.run_directory import RunDirectory, RunLock
 from dnalm.training.step import StepTraining
@@ -404,6 +406,9 @@ class Run(ABC, Generic[Data, Module]):
             raise
 
     def _claim(self) -> None:
+        """Refuse a folder that holds something else, and a logger that cannot be; nothing is changed."""
+        if sink := self._sink():
+            sink.check()
         self.run.claim(self.config, resumable=self.resume != "never")
 
     def _choose_start(self, data: Data) -> Start:
@@ -484,20 +489,42 @@ class Run(ABC, Generic[Data, Module]):
                 stdout.print(sentence)
             if not has_weights(self.run.model):
                 self.write_model(data, self.module, weights=None, heads={}, steps=start.step)
-        self._fit(data)
-        self.losses = self.module.losses.summary()
-        self.select_weights(data, self.module)
-        self._leave_model(data)
-        self.finish(data, self.module)
-
-    def _fit(self, data: Data) -> None:
-        """Train to the last step and validate it, rolling back over steps that are left out."""
         metrics = MetricsFile(self.run.metrics, self._folder)
-        loggers = [metrics, *([self.logger(save_dir=self.run.path)] if self.logger else [])]
+        with self._logging() as logger:
+            self._fit(data, metrics, logger)
+            self.losses = self.module.losses.summary()
+            self.select_weights(data, self.module)
+            self._leave_model(data)
+            self.finish(data, self.module)
+            if logger is not None:
+                pictures = sorted(self.run.path.glob("*.png"))
+                logger.log_results(self.run.read_summary() or {}, pictures, self.fitter.global_step - 1)
+
+    @contextmanager
+    def _logging(self) -> Iterator[RunLogger | None]:
+        """The logger beside `metrics.csv`, open in the block, on the first process."""
+        sink = self._sink() if self.ranks.first else None
+        if sink is None:
+            yield None
+            return
+        with RunLogger(sink, self.run.metrics).opened(
+            self.config, self.criterion()[0], step=self.start.step, is_new=not self.run.metrics.exists()
+        ) as logger:
+            yield logger
+
+    def _sink(self) -> Sink | None:
+        if self.logger is None:
+            return None
+        given = self.config.get("logger")
+        offline = isinstance(given, Mapping) and bool(given.get("offline"))
+        return sink_of(self.logger, self.run.path, offline=offline)
+
+    def _fit(self, data: Data, metrics: MetricsFile, logger: RunLogger | None) -> None:
+        """Train to the last step and validate it, rolling back over steps that are left out."""
         while True:
             self.module.losses = LossHistory(**self.start.state.get("losses", {}))
             metrics.drop_rows_after(self.start.step)
-            self.fitter = self._make_fitter(loggers)
+            self.fitter = self._make_fitter([metrics, *([logger] if logger else [])])
             try:
                 with self.stop_flags.install_signal_handlers():
                     self.fitter.fit(self.module, datamodule=data, ckpt_path=self.start.checkpoint)
@@ -506,6 +533,8 @@ class Run(ABC, Generic[Data, Module]):
                 return
             except RolledBack as back:
                 self._roll_back(back.step)
+                if logger is not None:
+                    logger.rewind(self.start.step)
                 self.module = self.build(data)
 
     def _roll_back(self, step: int) -> None:
@@ -528,7 +557,12 @@ class Run(ABC, Generic[Data, Module]):
             loggers=loggers,
             callbacks=[
                 self.throughput,
-                ProgressBar(self.throughput, place=recipe.place, advice=self.shorter),
+                ProgressBar(
+                    self.throughput,
+                    figure=self.criterion()[0],
+                    place=recipe.place,
+                    advice=self.shorter,
+                ),
                 Heartbeat(self._folder, self.ranks.rank, stall_s=recipe.stall_s),
                 *self.callbacks(),  # before the run may stop
                 Checkpointing(

@@ -306,10 +306,19 @@ class StepTraining(LightningModule):
                 parameter.grad = None
         self.log("train_loss", float(totals.loss) / max(1, totals.targets))
         self.log_step(totals)
-        self.log("learning_rate", optimizer.param_groups[0]["lr"])
+        self.log("gradient_norm", self._norm)  # before they are clipped; read when it is written
+        self._log_rates(optimizer)
         if self.stop_flags.left_out:
             self.log("left_out_steps", float(len(self.stop_flags.left_out)))
         self.log_further(further)
+
+    def _log_rates(self, optimizer: Optimizer) -> None:
+        """The learning rate, and where groups of parameters have rates of their own, that of each."""
+        rates = [group["lr"] for group in optimizer.param_groups]
+        self.log("learning_rate", rates[0])
+        if len({float(rate) for rate in rates}) > 1:
+            for number, rate in enumerate(rates):
+                self.log(f"learning_rate/group{number}", rate)
 
     def _judge(self) -> tuple[StepTotals, dict[str, float], bool]:
         """Read the sums of the closed step and act on them; the sums, and whether it changes nothing."""

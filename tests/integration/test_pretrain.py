@@ -295,13 +295,3 @@ def test_reverse_complement_faithful_masking_and_fraction_split_compose(genome: 
         f"run.dir={tmp_path}/run",
     )
     assert (tmp_path / "run/summary.json").exists()
-
-
-def test_tensorboard_and_offline_wandb(genome: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    pretrain(*on(genome), "logger=tensorboard", "run.name=board")
-    assert list(Path("runs/board").rglob("events.out.tfevents*"))
-    pretrain(*on(genome), "logger=wandb", "logger.offline=true", "run.name=bias")
-    assert list(Path("runs/bias").rglob("*.wandb"))
-    assert {path.name for path in tmp_path.iterdir()} == {"runs"}
-    shutil.rmtree("runs")

@@ -1,6 +1,8 @@
 """What a run says while it works."""
 
 import io
+import itertools
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,6 +10,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from dnalm import console as console_module
 from dnalm.models.flops import count_flops
 from dnalm.training import Throughput
 from dnalm.training import callbacks as progress_module
@@ -16,32 +19,78 @@ from tests.models import zoo
 from tests.training.fitting import trainer_of
 from tests.training.test_masked_lm import datamodule, module_of, network
 
+FIGURES = r"loss \d+\.\d{3}  bits/base \d\.\d{4}  [\d,]+ tokens/s  MFU \d+%  \d+\.\d GB"
 
-def run_with(console: Console, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(progress_module, "stderr", console)
+
+def watched_on(out: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (progress_module, console_module):
+        monkeypatch.setattr(module, "stderr", out)
+
+
+def run_with(out: Console, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    watched_on(out, monkeypatch)
     data = datamodule(folder, micro=8)
     trainer = trainer_of(folder / "run", data.batch, steps=4, validate_every=2)
-    (bar,) = (callback for callback in trainer.callbacks if isinstance(callback, ProgressBar))
-    bar.lines_every = 2
     trainer.fit(module_of(network()), datamodule=data)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    assert isinstance(out.file, io.StringIO)
+    return out.file.getvalue()
 
 
 def test_without_a_terminal_lines_are_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = run_with(Console(file=io.StringIO(), width=200), tmp_path, monkeypatch)
-    lines = text.splitlines()
-    assert [line.split("  ")[0] for line in lines] == ["step 2/4", "step 4/4"], "no step twice"
     assert "\x1b" not in text
-    for part in ("loss ", "bits/base ", "tokens/s"):
-        assert part in lines[-1]
+    second, fourth = text.splitlines()
+    assert re.fullmatch(rf"step 2/4  0:00:\d\d left  {FIGURES}", second)
+    assert re.fullmatch(rf"step 4/4  0:00:00 left  {FIGURES}", fourth)
 
 
-def test_on_a_terminal_one_bar_shows_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, width=200)
-    text = run_with(console, tmp_path, monkeypatch)
-    for part in ("Training", "4/4", "loss ", "bits/base ", "tokens/s", "0:00:00"):
-        assert part in text
+@pytest.mark.parametrize("width", [80, 120])
+def test_on_a_terminal_a_bar_and_a_line_below_it_show_all_of_it(
+    width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Console(file=io.StringIO(), force_terminal=True, width=width, highlight=False, no_color=True)
+    text = re.sub(r"\x1b\[[?\d]*[A-Za-z]", "", run_with(out, tmp_path, monkeypatch).replace("\r", "\n"))
+    drawn = [line.rstrip() for line in text.splitlines() if line.strip()]
+    assert re.fullmatch(r"Training ━{30} 4/4  0:00:00 left", drawn[-2])
+    assert re.fullmatch(FIGURES, drawn[-1])
+    assert max(len(line) for line in drawn if line.startswith(("Training", "loss"))) < width
+
+
+def test_a_line_is_printed_every_half_minute_at_first_and_every_ten_minutes_in_a_long_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A step takes ten seconds; of a day of them lines tell, each after a twentieth of the time so far."""
+    clock, out = SimpleNamespace(now=0.0), Console(file=io.StringIO(), width=200)
+    monkeypatch.setattr(progress_module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    watched_on(out, monkeypatch)
+    module = SimpleNamespace(device=torch.device("cpu"))
+    trainer = SimpleNamespace(
+        global_step=0,
+        max_steps=8640,
+        accumulate_grad_batches=1,
+        is_global_zero=True,
+        val_check_batch=10**9,
+        callback_metrics={},
+        lightning_module=module,
+        world_size=1,
+    )
+    bar = ProgressBar(Throughput())
+    bar.on_train_start(trainer, None)  # type: ignore[arg-type]
+    for step in range(1, 8640):
+        clock.now += 10
+        trainer.global_step = step
+        bar.on_train_batch_end(trainer, None, None, None, step)  # type: ignore[arg-type]
+    assert isinstance(out.file, io.StringIO)
+    said = [line.split("  ") for line in out.file.getvalue().splitlines()]
+    steps = [int(words[0].removeprefix("step ").split("/")[0].replace(",", "")) for words in said]
+    assert steps[:4] == [3, 6, 9, 12]
+    apart = [10 * (after - before) for before, after in itertools.pairwise(steps)]
+    for seconds, until in zip(apart, steps[1:], strict=True):
+        least = min(max(30, 0.05 * 10 * until), 600)
+        assert least <= seconds < least + 10
+    assert apart[-1] == 600
+    left = 10 * (8640 - steps[-1])
+    assert said[-1][1] == f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
 
 
 @pytest.mark.parametrize(
@@ -62,7 +111,7 @@ def test_a_run_of_hours_says_so_once_after_its_first_steps(
     seconds_a_batch: float, passes: int, said_after: int, hours: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     console = Console(file=io.StringIO(), width=200)
-    monkeypatch.setattr(progress_module, "stderr", console)
+    watched_on(console, monkeypatch)
     assert isinstance(console.file, io.StringIO)
     trainer = SimpleNamespace(
         global_step=0,
@@ -73,7 +122,7 @@ def test_a_run_of_hours_says_so_once_after_its_first_steps(
         callback_metrics={},
     )
     throughput = Throughput()
-    bar = ProgressBar(throughput, lines_every=10**9, place="cpu, 2 threads", advice="size=tiny is smaller")
+    bar = ProgressBar(throughput, place="cpu, 2 threads", advice="size=tiny is smaller")
     bar.on_train_start(trainer, None)  # type: ignore[arg-type]
     for batch in range(said_after + 40):
         throughput.seconds += seconds_a_batch
