@@ -377,20 +377,17 @@ def measure(
         value = metric(labels, each)
         without = np.array([metric(labels[rows], each[rows]) for rows in kept])
         pseudo = times * (value - without)
-        pseudo -= (
-            (pseudo * sizes).sum() / len(labels) if num_parts > 1 else np.nan
-        )  # of one part none is known
+        centre = (pseudo * sizes).sum() / len(labels) if num_parts > 1 else np.nan  # one part says nothing
         values.append(value)
-        influences.append(pseudo / np.sqrt(np.maximum(times, 1e-300) * num_parts))
+        influences.append((pseudo - centre) / np.sqrt(np.maximum(times, 1e-300) * num_parts))
     is_class = np.issubdtype(labels.dtype, np.integer)
+    counts = np.unique(labels, return_counts=True)[1] if is_class else np.array([len(labels)])
     return Measured(
         values=np.array(values),
         influences=np.array(influences),
         bounds=bounds,
         num_clusters=number,
-        rarest=int(np.unique(labels, return_counts=True)[1].min(initial=len(labels)))
-        if is_class
-        else len(labels),
+        rarest=int(counts.min(initial=len(labels))),
     )
 
 
