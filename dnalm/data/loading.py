@@ -27,7 +27,7 @@ _TIMEOUT_S = 300  # a batch that takes longer is an error
 _REPORT_AFTER_S = 1  # an error outside of any batch
 _TIMED_OUT = "DataLoader timed out"  # torch's words
 _CPU = torch.device("cpu")
-_WORKERS_OF_A_GPU, _BATCHES_AHEAD = 4, 4  # where the config names no number; batches of each worker
+_WORKERS_OF_A_GPU = 4  # where the config names no number
 
 Fetched = TypeVar("Fetched")
 
@@ -62,14 +62,13 @@ class Loader(Generic[Fetched], Iterable[Fetched]):
         keep_workers: bool = False,
     ) -> None:
         self._order, self.waited_s, is_gpu = order, 0.0, device.type == "cuda"
-        if num_workers is None:
-            num_workers = min(_WORKERS_OF_A_GPU, num_cores()) if is_gpu else 0
+        num_workers = num_loaders(num_workers, device.type)
         self._loader: DataLoader[Any] = DataLoader(
             _Guarded(samples) if num_workers else samples,
             batch_sampler=order,
             collate_fn=partial(_guarded_collate, collate) if num_workers else collate,
             num_workers=num_workers,
-            prefetch_factor=_BATCHES_AHEAD if num_workers and is_gpu else None,
+            prefetch_factor=batches_ahead(device.type) if num_workers else None,
             pin_memory=is_gpu,
             multiprocessing_context=_fork_server(samples) if num_workers else None,
             worker_init_fn=partial(_end_with, os.getpid()) if num_workers else None,
@@ -98,6 +97,18 @@ class Loader(Generic[Fetched], Iterable[Fetched]):
             self.waited_s += time.monotonic() - asked
             yield batch
             asked = time.monotonic()
+
+
+def num_loaders(asked: int | None, device: str) -> int:
+    """Loader processes for a device: as asked, or as `Loader` says where None are."""
+    if asked is not None:
+        return asked
+    return min(_WORKERS_OF_A_GPU, num_cores()) if device == "cuda" else 0
+
+
+def batches_ahead(device: str) -> int:
+    """Batches that each loader process makes before they are fetched."""
+    return 4 if device == "cuda" else 2
 
 
 def num_cores() -> int:

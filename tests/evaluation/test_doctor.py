@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dnalm.commands.plan import read_recipe
+from dnalm.compose import read_config
 from dnalm.data import BatchPlan
 from dnalm.data.batch import PackPlan
 from dnalm.errors import CheckpointError, ConfigError, DataError
@@ -29,7 +32,10 @@ from dnalm.evaluation.doctor.examination import (
     warned,
 )
 from dnalm.evaluation.doctor.finetuning import _rule
+from dnalm.evaluation.doctor.pretraining import _on_gpus
 from dnalm.evaluation.doctor.recipe import Reference, batch, rate
+from dnalm.evaluation.plan import Plan
+from dnalm.models.gpus import find_gpu
 
 WORD = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40)
 SENTENCE = st.lists(WORD, min_size=1, max_size=30).map(" ".join)
@@ -161,6 +167,39 @@ def test_a_trial_takes_as_much_of_a_step_as_there_is_time_for(
         assert (taken.global_size, taken.most) == expected
         assert taken.accumulation(1) * taken.most == taken.global_size
         assert (taken is plan) == (expected == (32, 8))
+
+
+def on_a_gpu(monkeypatch: pytest.MonkeyPatch, name: str, gibibytes: int, *, free: float = 1.0) -> None:
+    total = gibibytes * 2**30
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: name)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=total))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (int(free * total), total))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+
+def test_a_model_too_large_for_the_gpus_fails_with_what_the_plan_advises(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe = read_recipe(read_config("plan", ["experiment=nt_v2_500m", "batch.micro_size=64"]))
+    on_a_gpu(monkeypatch, "NVIDIA A10", 24)
+    found = _on_gpus(recipe, 2)
+    kind = find_gpu("A10")
+    assert kind is not None
+    plan = Plan(recipe=recipe, gpu=kind, gpus=2)
+    assert not plan.fits
+    assert (found.level, found.fix) == ("FAIL", " or ".join(plan.advice()))
+    on_a_gpu(monkeypatch, "NVIDIA H200", 139)
+    assert _on_gpus(recipe, 2).level == "PASS"
+
+
+@pytest.mark.parametrize(("free", "level"), [(0.9, "PASS"), (0.5, "WARN")])
+def test_a_gpu_that_others_use_is_a_warning(free: float, level: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_a_gpu(monkeypatch, "NVIDIA A10", 24, free=free)
+    trainer = SimpleNamespace(device="cuda", world_size=1, place="1 of 2 GPUs, bf16-mixed", check=print)
+    subject: Any = SimpleNamespace(trainer=trainer, batch=None)
+    found = [*machine.device(subject)]
+    assert found[0].level == level
+    assert found[-1] == passed("1 of 2 GPUs, bf16-mixed: NVIDIA A10")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from dnalm import __version__
-from dnalm.data.loading import num_cores
+from dnalm.data.loading import batches_ahead, num_cores, num_loaders
 from dnalm.durable import size_text
 from dnalm.evaluation.doctor.examination import Finding, failed, passed, there, warned
 from dnalm.evaluation.doctor.subject import Subject
@@ -27,7 +27,6 @@ _SHOWN = ("torch", "lightning", "numpy", "transformers")  # of the versions
 _TIGHT = 0.7  # share of a memory or disk beyond which it is said
 _SHARED_MEMORY = Path("/dev/shm")
 _ADAM = 3  # a weight and two averages of it in a checkpoint
-_GPU_WORKERS, _AHEAD = 4, {"cpu": 2, "cuda": 4}  # loader workers of a GPU, batches that each makes ahead
 
 
 def versions() -> Iterator[Finding]:
@@ -174,9 +173,8 @@ def disk(subject: Subject[Any]) -> Iterator[Finding]:
 
 def workers(subject: Subject[Any]) -> Iterator[Finding]:
     """Whether there are cores for loader workers, and shared memory for the batches they send."""
-    trainer, asked = subject.trainer, subject.batch.num_workers
-    here = trainer.on_each_node
-    each = (min(_GPU_WORKERS, num_cores()) if trainer.device == "cuda" else 0) if asked is None else asked
+    trainer = subject.trainer
+    here, each = trainer.on_each_node, num_loaders(subject.batch.num_workers, trainer.device)
     if not each:
         yield passed("batches are made in the training process; no shared memory is needed")
         return
@@ -193,7 +191,7 @@ def workers(subject: Subject[Any]) -> Iterator[Finding]:
     if subject.batch.micro_size is not None:
         samples = subject.batch.micro_size
     yield weigh(
-        each * here * _AHEAD[trainer.device] * samples * sample,
+        each * here * batches_ahead(trainer.device) * samples * sample,
         shutil.disk_usage(_SHARED_MEMORY).free,
         f"{each * here} loader workers send batches of {{}} through {_SHARED_MEMORY}, which has {{}} free",
         fix="start the container with --shm-size=8g (or --ipc=host), or set batch.num_workers=0",
