@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -28,10 +29,16 @@ def file_tables(runs: Sequence[RunFiles]) -> Section:
     for run in runs:
         for table in run.tables:
             caption = f"{run.name}: {_describe(table)}"
-            tables.append(Table(caption=caption, header=table.header, rows=table.rows))
+            rows = [
+                [float(cell) if _FRACTION.fullmatch(cell) else cell for cell in row] for row in table.rows
+            ]
+            tables.append(Table(caption=caption, header=table.header, rows=rows))
             if table.name == BENCHMARK:
                 figures += _benchmark_charts(run.name, table)
     return Section(title="Tables", tables=tables, figures=figures[:MOST_CHARTS])
+
+
+_FRACTION = re.compile(r"-?\d{1,30}\.\d{1,30}(e-?\d{1,2})?")
 
 
 def _describe(table: FileTable) -> str:

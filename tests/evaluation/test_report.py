@@ -367,6 +367,7 @@ def test_a_benchmark_has_one_axis_for_all_tasks_of_a_metric(tmp_path: Path) -> N
     (folder / "benchmark.csv").write_text("\n".join([header, *lines, "x,mcc,paper,a.csv,0.9,,,,"]))
     charts = re.findall(r"<figcaption>(bench: mcc[^<]*)", page_of(folder))
     assert charts == ["bench: mcc on the test sets, with 95 % intervals"]
+    assert {0.3, 0.4, 0.5, 0.6, 0.7, 0.9} <= Page(page_of(folder)).numbers
 
 
 @pytest.mark.parametrize("command", ["predict.predict", "embed.embed"])
