@@ -13,7 +13,10 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from dnalm import grants
 from dnalm.console import stderr, stdout
@@ -29,7 +32,7 @@ from dnalm.evaluation.benchmark.benchmark import (
     recipe_family,
     weights_checksum,
 )
-from dnalm.evaluation.benchmark.leakage import Leakage, clusters_of, leakage_of
+from dnalm.evaluation.benchmark.leakage import Leakage, clusters_of, drop_homologs, leakage_of
 from dnalm.evaluation.benchmark.report import (
     Comparison,
     Leaderboard,
@@ -203,6 +206,7 @@ def benchmark(
     tasks: Annotated[tuple[str, ...], NOT_EMPTY] | None = None,
     seeds: Jobs = 3,
     finetune: tuple[str, ...] = (),
+    homology: Literal["report", "drop"] = "report",
 ) -> None:
     """Run all jobs, those that are done excepted, and leave the tables.
 
@@ -216,6 +220,8 @@ def benchmark(
         tasks: names; all if absent.
         seeds: how many, from 1; of a model without chance one.
         finetune: further words of `dnalm finetune`, which win over the tasks' recipes: `["budget=tiny"]`.
+        homology: of test to training sequences: `report` counts such rows; `drop` also leaves them out of
+            every figure but those of whole test sets. The jobs are the same.
         config_dir: a folder of the user's own configs, which the jobs see too; `--config-dir` sets it.
     """
     check_models(models)
@@ -227,7 +233,13 @@ def benchmark(
     folder = sweep.at(Path("benchmarks") / name)
     by_id = {each.job(folder).id: each for each in work}
     leakage = {each.task.name: leakage_of(each) for each in prepared}
-    reporter = sweep.report = Reporter(folder, benchmark, models, by_id, leakage)
+    clusters = {each.task.name: clusters_of(each) for each in prepared}
+    if homology == "drop":
+        clusters = {
+            each.task.name: drop_homologs(each, clusters[each.task.name], leakage[each.task.name])
+            for each in prepared
+        }
+    reporter = sweep.report = Reporter(folder, benchmark, models, by_id, leakage, clusters)
     code = run_sweep(
         sweep=sweep,
         launcher=launcher,
@@ -292,6 +304,7 @@ class Reporter:
         models: in the order of the table.
         work: jobs by id.
         leakage: between the parts of each task.
+        clusters: of the rows of each task's test set, as `Comparison` takes them.
     """
 
     def __init__(
@@ -301,14 +314,11 @@ class Reporter:
         models: Sequence[str],
         work: Mapping[str, Work],
         leakage: Mapping[str, Sequence[Leakage]],
+        clusters: Mapping[str, npt.NDArray[np.int64]],
     ) -> None:
         self._folder, self._name, self._work, self._leakage = folder, benchmark.name, work, leakage
-        tasks = {each.task.task.name: each.task for each in work.values()}
-        self._comparison = Comparison(
-            [task.task for task in tasks.values()],
-            models,
-            {name: clusters_of(task) for name, task in tasks.items()},
-        )
+        tasks = {each.task.task.name: each.task.task for each in work.values()}
+        self._comparison = Comparison(list(tasks.values()), models, clusters)
         self._published = read_published(benchmark.published)
         self._read: dict[str, Outcome] = {}
 

@@ -203,26 +203,27 @@ class Homology:
             labels[:] = connected_components(graph, directed=False)[1][labels]
         return np.asarray(np.unique(labels, return_inverse=True)[1], np.int64)
 
-    def found_in(self, queries: Bools, targets: Bools) -> Bools:
-        """Which units have a homologous one among others.
+    def in_earlier_parts(self, parts: Integers) -> Bools:
+        """Which units have a homologous one in each part before their own.
 
         Args:
-            queries: (U,) which are asked about.
-            targets: (U,) among which it is looked for.
+            parts: (U,) the part of each, from 0; N in all.
 
         Returns:
-            (U,) bool, False where not asked.
+            (U, N) bool, False for a unit's own part and those after it.
         """
-        found = np.zeros(self.num_units, np.bool_)
-        open_ = queries.copy()
+        found = np.zeros((self.num_units, int(parts.max(initial=0)) + 1), np.bool_)
 
-        def wanted(one: Integers, other: Integers) -> Bools:
-            return (open_[one] & targets[other]) | (open_[other] & targets[one])
+        def unknown(one: Integers, other: Integers) -> Bools:
+            late, early = np.maximum(one, other), np.minimum(one, other)
+            swapped = parts[late] < parts[early]
+            late, early = np.where(swapped, early, late), np.where(swapped, late, early)
+            return np.asarray((parts[late] > parts[early]) & ~found[late, parts[early]])
 
-        for one, other in self.pairs(wanted):
-            found[one[queries[one] & targets[other]]] = True
-            found[other[queries[other] & targets[one]]] = True
-            open_ &= ~found
+        for one, other in self.pairs(unknown):
+            for late, early in ((one, other), (other, one)):
+                later = parts[late] > parts[early]
+                found[late[later], parts[early[later]]] = True
         return found
 
     def _entries(self, seed: str) -> Words:

@@ -127,13 +127,18 @@ def test_blocks_that_share_a_stretch_are_one_component() -> None:
     assert made.components().tolist() == [0, 1, 2, 3, 4, 5, 6, 2, 7, 8]
 
 
-def test_only_asked_sequences_are_looked_for_and_only_among_the_others() -> None:
+def test_each_sequence_is_looked_for_in_the_parts_before_its_own() -> None:
     rng = np.random.default_rng(7)
     a, b = drawn(rng, 120), drawn(rng, 120)
-    rows = of([a, b, a, b, drawn(rng, 120)])
-    asked = np.array([True, False, False, True, True])
-    among = np.array([False, False, True, False, False])
-    assert rows.found_in(asked, among).tolist() == [True, False, False, False, False]
+    rows, parts = of([a, b, a, b, drawn(rng, 120), a]), np.array([2, 0, 0, 1, 2, 2])
+    assert rows.in_earlier_parts(parts).tolist() == [
+        [True, False, False],
+        [False, False, False],
+        [False, False, False],
+        [True, False, False],
+        [False, False, False],
+        [True, False, False],
+    ]
 
 
 @pytest.mark.parametrize("dull", ["A" * 150, "CA" * 75, "AAT" * 50, "N" * 150])
@@ -225,8 +230,7 @@ def test_mmseqs2_finds_the_same_relatives(tmp_path: Path) -> None:
     theirs = np.zeros(300, dtype=bool)
     for line in (tmp_path / "hits.tsv").read_text().splitlines():
         theirs[int(line.split("\t")[0])] = True
-    is_query = np.arange(600) >= 300
-    ours = of([*rows, *asked]).found_in(is_query, ~is_query)[300:]
+    ours = of([*rows, *asked]).in_earlier_parts(np.repeat([0, 1], 300))[300:, 0]
     assert ours.tolist() == [number % 3 != 0 for number in range(300)]
     assert ours[theirs].all()
     assert (theirs == ours).mean() > 0.9

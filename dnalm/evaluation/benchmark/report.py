@@ -34,7 +34,7 @@ from matplotlib.axes import Axes
 
 from dnalm.errors import ConfigError
 from dnalm.evaluation.benchmark.benchmark import WITHOUT_CHANCE, ListedTask
-from dnalm.evaluation.benchmark.leakage import IN_TRAINING, SHARED, Leakage
+from dnalm.evaluation.benchmark.leakage import IN_TRAINING, Leakage
 from dnalm.evaluation.plots import WIDTH, appearance, new_figure, printed, save_figure
 from dnalm.evaluation.statistics import (
     BOUNDS,
@@ -536,8 +536,8 @@ def _with_duplicates(board: Leaderboard) -> _Sheet:
             ]
             rows.append([task.name, task.metric, str(left_out), *figures])
     caption = (
-        "The same on whole test sets, with the sequences that the training set has too, on either strand, "
-        "which all other figures leave out; in brackets the difference"
+        "The same on whole test sets, with the sequences that the training set has too, on either strand (of "
+        "homology=drop with their homologs), which all other figures leave out; in brackets the difference"
     )
     return _Sheet(caption, ["task", "metric", "left out", *board.models], rows)
 
@@ -639,17 +639,20 @@ def _interval(found: Difference) -> str:
 
 
 def _leaks(leakage: Mapping[str, Sequence[Leakage]]) -> _Sheet:
-    names = ["task", "rows of", "are in", "rows", "same", "distinct", "other strand", "near"]
+    names = ["task", "rows of", "are in", "rows", "same", "distinct", "other strand", "homologous"]
     names += ["same, other label"]
     rows = [
         [task, each.part, each.other]
-        + [str(n) for n in (each.rows, each.exact, each.distinct, each.reverse, each.near, each.other_label)]
+        + [
+            str(n)
+            for n in (each.rows, each.exact, each.distinct, each.reverse, each.homologous, each.other_label)
+        ]
         for task, found in leakage.items()
         for each in found
     ]
     caption = (
-        f"Leakage: rows whose sequence, or whose other strand, is in another part, or {SHARED:.0%} of whose "
-        "k-mers are shared with one there"
+        "Leakage: rows whose sequence, or whose other strand, is in another part, and further ones that are "
+        "homologous to one there (70 % of 100 bases agree, or more of fewer)"
     )
     return _Sheet(caption, names, rows)
 

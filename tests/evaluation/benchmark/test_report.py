@@ -32,8 +32,8 @@ PUBLISHED = [Published(task=task, model="NT", value=0.5, source="paper.csv") for
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("report")
     failures = {("b", "tiny"): "oom: killed for want of memory", ("a_1", "tiny"): "timeout: stopped"}
-    counts = {"rows": 40, "exact": 3, "distinct": 2, "reverse": 1, "near": 4, "other_label": 0}
-    leakage = {"a_1": [Leakage(part="test", other="train", **counts)]}
+    counts = {"rows": 40, "exact": 3, "distinct": 2, "reverse": 1, "homologous": 4, "other_label": 0}
+    leakage = {"a_1": [Leakage(part="test", other="train", related=(), **counts)]}
     standing = Comparison(TASKS, MODELS, CLUSTERS).leaderboard(OUTCOMES)
     write_report(place, "toy", standing, PUBLISHED, failures, leakage)
     assert plot_leaderboard(standing, place)
