@@ -334,7 +334,7 @@ def test_quiet_prints_warnings_and_errors_alone(lab: Lab, monkeypatch: pytest.Mo
     assert {line[:4] for line in errors.splitlines()[:-1]} == {"FAIL", "    "}
 
 
-HEALTHY = ["model=random", *TINY, "tokenizer=kmer3", "budget=tiny", "steps=30", "run.dir=runs/tuned"]
+HEALTHY = ["model=tiny", *TINY, "tokenizer=kmer3", "budget=tiny", "steps=30", "run.dir=runs/tuned"]
 
 
 def table(lab: Lab, name: str, rows: list[tuple[str, int]]) -> str:
