@@ -47,6 +47,10 @@ class Stated:
     value: object
 
 
+# of a mapping `${…}` over which a later file lays keys of its own
+_REFERRED = Stated(source="another key, which is referred to", value=None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Leaf:
     """A value of a composed config.
@@ -227,7 +231,7 @@ def _explained(
         as_written = {one.name for one in arguments(target) or () if "AsWritten" in one.type}
         tree: dict[Any, Any] = {}
         for name, item in value.items():
-            below = stated[name] if isinstance(stated, dict) else stated
+            below = stated.get(name, _REFERRED) if isinstance(stated, dict) else stated
             is_filled = fill and name not in as_written
             tree[name] = _explained(item, below, key=join(key, str(name)), fill=is_filled)
         defaults = _defaults(target, key=key, command=command) if fill and target is not None else {}

@@ -205,6 +205,20 @@ def test_what_is_derived_is_said_with_what_it_is_derived_from() -> None:
     assert origin([*words, "schedule.warmup_steps=5"], "schedule.warmup_steps") == "command line"
 
 
+def test_keys_over_a_mapping_that_is_referred_to_are_told_from_those_in_it(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/first.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - dnabert\n"
+        "data:\n  tracks:\n    a: {x: 1}\n    b: ${data.tracks.a}\n"
+    )
+    (tmp_path / "experiment/mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - first\n  - _self_\ndata:\n  tracks:\n    b: {y: 2}\n"
+    )
+    found = dict(explain("pretrain", ["experiment=mine"], extra_folder=tmp_path).leaves())
+    assert found["data.tracks.b.x"] == Leaf(value=1, origin="another key, which is referred to")
+    assert found["data.tracks.b.y"] == Leaf(value=2, origin=f"{tmp_path}/experiment/mine.yaml")
+
+
 def test_a_choice_is_said_with_who_made_it(tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment/mine.yaml").write_text(
