@@ -40,7 +40,7 @@ def offered(line: str) -> list[str]:
         ("dnalm pretrain run.name='two words' siz", ["size="]),
         ("dnalm pretrain run.name='open", []),
         ("dnalm nothing ", []),
-        ("dnalm co", ["completion", "config"]),
+        ("dnalm co", ["compare", "completion", "config"]),
         ("dnalm completion ", ["bash", "fish", "zsh"]),
         ("dnalm config tok", ["tokenizer", "tokenizer.", "tokenizer="]),
         ("dnalm config tokenizer i", ["inspect"]),
