@@ -54,6 +54,7 @@ _OURS = (
     "dnalm.data.DatasetCorpus",
     "dnalm.data.SplitByContig",
     "dnalm.data.SplitByFraction",
+    "dnalm.data.SplitByHomology",
     "dnalm.data.SplitByRandomContigs",
     "dnalm.data.SplitByRegion",
     "dnalm.simulation.settings.Clade",

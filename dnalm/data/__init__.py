@@ -7,7 +7,13 @@ this package, start without Lightning: in a third of the time, with half of the 
 from dnalm.data.batch import Batch, BatchPlan, HiddenTensors
 from dnalm.data.corpus import Corpus, CorpusGenome, DatasetCorpus, GenomeCorpus, MultispeciesCorpus, Part
 from dnalm.data.masking import Masking
-from dnalm.data.splits import SplitByContig, SplitByFraction, SplitByRandomContigs, SplitByRegion
+from dnalm.data.splits import (
+    SplitByContig,
+    SplitByFraction,
+    SplitByHomology,
+    SplitByRandomContigs,
+    SplitByRegion,
+)
 from dnalm.data.windows import WindowRecipe
 
 __all__ = [
@@ -23,6 +29,7 @@ __all__ = [
     "Part",
     "SplitByContig",
     "SplitByFraction",
+    "SplitByHomology",
     "SplitByRandomContigs",
     "SplitByRegion",
     "WindowRecipe",

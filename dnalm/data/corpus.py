@@ -14,7 +14,14 @@ from typing import Annotated, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from dnalm.data.splits import Division, Split, SplitByContig, SplitByRandomContigs
+from dnalm.data.splits import (
+    Division,
+    Split,
+    SplitByContig,
+    SplitByHomology,
+    SplitByRandomContigs,
+    divide_genomes,
+)
 from dnalm.errors import DataError
 from dnalm.genome.dataset_text import dataset_fasta
 from dnalm.genome.download import RemoteFile, download_folder
@@ -172,7 +179,7 @@ class GenomeCorpus:
         require_tracks(wanted, recipes)
         folder = track_cache(self.cache)
         opened = {name: recipes[name].prepare(store, folder) for name in wanted}
-        division = self.split.divide(store)
+        (division,) = divide_genomes(self.split, [store], self.cache)
         if self.regions is not None:
             division = division.within(self.regions, store)
         return CorpusGenome(name=source.name, path=source, store=store, division=division, tracks=opened)
@@ -236,7 +243,8 @@ class DatasetCorpus:
             self.source, column=self.column, part=self.part, revision=self.revision, cache=self.cache
         )
         store = open_or_build(path, self.cache)
-        return [CorpusGenome(name=path.stem, path=path, store=store, division=self.split.divide(store))]
+        (division,) = divide_genomes(self.split, [store], self.cache)
+        return [CorpusGenome(name=path.stem, path=path, store=store, division=division)]
 
 
 def region_tracks(corpus: Corpus) -> dict[str, TrackStore]:
@@ -376,6 +384,12 @@ class MultispeciesCorpus:
         self.length_power, self.cache = length_power, cache
         self.regions = regions or {}
         self.split, self.prepare_workers = split or SplitByContig(), prepare_workers
+        whole = [species.name for species in self.species if species.split is not None]
+        if isinstance(split, SplitByHomology) and whole:
+            raise ValueError(
+                f"{', '.join(whole)} trains or validates whole, which data/split=homology cannot keep from "
+                "relatives in other genomes; leave data.held_out out, or use data/split=contigs"
+            )
 
     def prepare(self, tracks: Collection[str] | None = None, part: Part = WHOLE) -> None:
         """Download, build and verify genomes and tracks, side by side; an interruption keeps finished ones.
@@ -398,6 +412,7 @@ class MultispeciesCorpus:
         stores = {name: open_or_build(plan.path, self.cache, verify=False) for name, plan in plans.items()}
         shares = self._shares({name: store.num_bases for name, store in stores.items()})
         folder = track_cache(self.cache)
+        divisions = self._divisions(stores)
         opened = []
         for species in self.species:
             plan, store = plans[species.name], stores[species.name]
@@ -406,7 +421,7 @@ class MultispeciesCorpus:
                 name=species.name,
                 path=plan.path,
                 store=store,
-                division=self._divide(species, store),
+                division=divisions[species.name],
                 weight=shares.get(species.name),
                 tracks={name: recipe.prepare(store, folder, verify=False) for name, recipe in recipes},
             )
@@ -454,16 +469,23 @@ class MultispeciesCorpus:
             for s in self.species
         }
 
-    def _divide(self, species: Species, store: GenomeStore) -> Division:
-        whole, none = store.intervals, np.zeros((0, 2), dtype=np.int64)
-        if species.split == "validation":
-            division = Division(none, whole, f"{species.name} is held out")
-        elif species.split == "train":
-            division = Division(whole, none, f"{species.name} trains whole")
-        else:
-            division = self.split.divide(store)
-        bed = self.regions.get(species.name)
-        return division if bed is None else division.within(bed, store)
+    def _divisions(self, stores: Mapping[str, GenomeStore]) -> dict[str, Division]:
+        """Both sides of each genome."""
+        none = np.zeros((0, 2), dtype=np.int64)
+        divisions = {}
+        for species in self.species:
+            whole = stores[species.name].intervals
+            if species.split == "validation":
+                divisions[species.name] = Division(none, whole, f"{species.name} is held out")
+            elif species.split == "train":
+                divisions[species.name] = Division(whole, none, f"{species.name} trains whole")
+        left = [species.name for species in self.species if species.name not in divisions]
+        found = divide_genomes(self.split, [stores[name] for name in left], self.cache)
+        divisions.update(zip(left, found, strict=True))
+        return {
+            name: division if (bed := self.regions.get(name)) is None else division.within(bed, stores[name])
+            for name, division in divisions.items()
+        }
 
 
 def _named_genomes(genomes: Mapping[str, str | Path], cache: Path | None) -> list[Species]:

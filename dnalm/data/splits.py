@@ -2,29 +2,39 @@
 
 Similar sequence on both sides flatters a model, so the best split is by whole contigs: one of fitting size,
 or contigs at random where they are many and short. Regions from a BED file serve published splits. A fraction
-serves genomes of few contigs; bases of a gap between its parts belong to neither.
+serves genomes of few contigs; bases of a gap between its parts belong to neither. Homology divides blocks
+of all genomes together, so that no validation sequence has a relative among what trains.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
+import platformdirs
 
 from dnalm.data.windows import Integers
 from dnalm.errors import ConfigError, DataError
+from dnalm.genome.atomic_folder import locked
 from dnalm.genome.bed import read_bed_table
 from dnalm.genome.contig_aliases import ContigAliases
+from dnalm.genome.homology import SCORE, SEEDS, Homology, shared_words
 from dnalm.genome.intervals import cut_at, intersect, merge, subtract
 from dnalm.genome.store import Contig, GenomeStore
-from dnalm.limits import Seed
+from dnalm.limits import Seed, WindowBases
+from dnalm.tables import replace_text
 
 _VERBS = {"train": "trains", "validation": "validates"}
 _GAP = 1000  # bases between both parts of a contig
 _GAP_SHARE = 0.1  # of a contig, which its gap never exceeds unless it was asked for
 _MANY = 20  # contigs, of which some can be held out at random
+_LEAST = 0.5  # of the share that is to be held out, which groups of homologous blocks must leave room for
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,7 @@ class Division:
     train: Integers
     validation: Integers
     description: str
+    similarity: SimilarityLeft | None = None  # of a division by homology
 
     def within(self, bed: Path, store: GenomeStore) -> Division:
         """What of both sides lies in the regions of a BED file, such as those that regulate genes.
@@ -59,7 +70,7 @@ class Division:
                     fix="give regions on more contigs, or change data.split",
                 )
         description = f"{self.description}; windows lie in {len(regions):,} regions of {bed.name}"
-        return Division(**inside, description=description)
+        return Division(**inside, description=description, similarity=self.similarity)
 
 
 @runtime_checkable
@@ -240,6 +251,183 @@ class SplitByRandomContigs:
             validation=store.intervals[is_held],
             description=f"validation on {is_held.sum():,} of {len(order):,} contigs, drawn at random",
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimilarityLeft:
+    """A division by homology, and what both sides still share. Shares lie in 0 to 1, and are of all genomes.
+
+    Attributes:
+        blocks: that the genomes are cut into.
+        held_blocks: of these, for validation.
+        groups: of homologous blocks.
+        largest_group: its share of the bases; it trains.
+        validation: share of the bases held out.
+        not_compared: share of the bases that are N, of low complexity, or soft-masked.
+        shared_words: share of the words of 24 bases of validation that training has, on either strand; those
+            of bases that were not compared count too.
+    """
+
+    blocks: int
+    held_blocks: int
+    groups: int
+    largest_group: float
+    validation: float
+    not_compared: float
+    shared_words: float
+
+    def sentence(self) -> str:
+        """What a run says of it."""
+        return (
+            f"validation on {self.held_blocks:,} of {self.blocks:,} blocks, {self.validation:.1%} of bases, "
+            f"not homologous to the others; the largest group of homologous blocks, {self.largest_group:.1%} "
+            f"of them, trains; {self.not_compared:.1%} of the bases were not compared; of words of 24 "
+            f"bases {self.shared_words:.1%} are in training too"
+        )
+
+
+class SplitByHomology:
+    """Hold out blocks without homology to the others, on either strand, of all genomes together.
+
+    Homologous blocks, be it by way of others, are a group (a connected component) and lie on one side; the
+    largest group trains.
+
+    Args:
+        fraction: share of the bases held out, in (0, 1).
+        block_bp: bases of a block, about; a window of validation lies within one, or within neighbours.
+        compare_masked: compare soft-masked bases too. By default they are not, for interspersed repeats would
+            make all of a large genome one group.
+        seed: of the choice among groups.
+    """
+
+    def __init__(
+        self,
+        *,
+        fraction: float = 0.05,
+        block_bp: WindowBases = 5_000,
+        compare_masked: bool = False,
+        seed: Seed = 1,
+    ) -> None:
+        if block_bp < SCORE:
+            raise ValueError(f"block_bp is {block_bp}; homology takes {SCORE} bases at least")
+        self.fraction, self.block_bp = _checked_fraction(fraction), block_bp
+        self.compare_masked, self.seed = compare_masked, seed
+
+    def divide(self, store: GenomeStore) -> Division:
+        """Divide one genome; see `divide_together`."""
+        return self.divide_together([store])[0]
+
+    def divide_together(self, stores: Sequence[GenomeStore], cache: Path | None = None) -> list[Division]:
+        """Divide genomes; it is computed once, and kept in the cache.
+
+        Args:
+            stores: the genomes.
+            cache: folder of divisions; the user's cache if absent.
+
+        Raises:
+            DataError: DATA-12, the groups are too large for the share.
+        """
+        identity = [[store.fingerprint for store in stores], SCORE, SEEDS]
+        identity += [self.fraction, self.block_bp, self.compare_masked, self.seed]
+        name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+        folder = (cache or platformdirs.user_cache_path("dnalm")) / "homology"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{name}.json"
+        with locked(path):
+            if not path.is_file():
+                replace_text(path, json.dumps(self._computed(stores)) + "\n")
+        found = json.loads(path.read_text())
+        held, left = np.array(found["held"], np.int64).reshape(-1, 2), SimilarityLeft(**found["left"])
+        divisions = []
+        for store in stores:
+            validation = merge(held[(held[:, 0] >= 0) & (held[:, 0] < store.num_bases)])
+            divided = _divided(
+                store,
+                train=_without(store, validation, 0),
+                validation=cut_at(validation, store.offsets),
+                description=left.sentence(),
+            )
+            divisions.append(replace(divided, similarity=left))
+            held = held - store.num_bases
+        return divisions
+
+    def _computed(self, stores: Sequence[GenomeStore]) -> dict[str, object]:
+        """The intervals that are held out, of all genomes end to end, and what is said of them."""
+        codes = np.concatenate([store.codes for store in stores])
+        starts = np.cumsum([0, *(store.num_bases for store in stores)])
+        contigs = np.concatenate(
+            [store.offsets + start for store, start in zip(stores, starts[:-1], strict=True)]
+        )
+        contigs = np.append(contigs, len(codes))
+        blocks = _blocks(contigs, self.block_bp)
+        homology = Homology(codes, contigs, units=blocks, skip_masked=not self.compare_masked)
+        groups, sizes = homology.components(), np.diff(blocks)
+        held = choose_groups(groups, sizes, share=self.fraction, seed=self.seed)
+        bases_of = np.bincount(groups, weights=sizes)
+        largest = float(bases_of.max() / len(codes))
+        if sizes[held].sum() < _LEAST * self.fraction * len(codes):
+            raise DataError(
+                "DATA-12",
+                where=", ".join(store.source.name for store in stores),
+                found=f"one group of homologous blocks has {largest:.1%} of the bases, and the others fit "
+                f"{sizes[held].sum() / len(codes):.1%} into validation",
+                expected=f"{self.fraction:.1%} of the bases held out",
+                fix="lower data.split.block_bp, hold out less (data.split.fraction), or soft-mask repeats; "
+                "close species and strains, whose chromosomes are one group, hold out by contig: "
+                "data/split=contigs",
+            )
+        is_held = np.repeat(held, sizes)
+        left = SimilarityLeft(
+            blocks=len(sizes),
+            held_blocks=int(held.sum()),
+            groups=len(bases_of),
+            largest_group=largest,
+            validation=float(is_held.mean()),
+            not_compared=float(1 - homology.compared.mean()),
+            shared_words=shared_words(codes, contigs, is_held),
+        )
+        return {"held": np.stack([blocks[:-1], blocks[1:]], axis=1)[held].tolist(), "left": asdict(left)}
+
+
+def choose_groups(
+    groups: npt.NDArray[np.integer], sizes: Integers, *, share: float, seed: int
+) -> npt.NDArray[np.bool_]:
+    """Units of whole groups that are held out: at random, as long as they fit; never the largest group.
+
+    Args:
+        groups: (U,) the group of each unit, from 0.
+        sizes: (U,) bases of each.
+        share: of all bases, at most.
+        seed: of the order in which groups are tried.
+
+    Returns:
+        (U,) bool.
+    """
+    totals = np.bincount(groups, weights=sizes)
+    room = share * totals.sum()
+    order = np.random.Generator(np.random.Philox(key=[seed, 0])).permutation(len(totals))
+    held = np.zeros(len(totals), np.bool_)
+    for group in order[order != totals.argmax()].tolist():
+        if totals[group] <= room:
+            held[group] = True
+            room -= totals[group]
+    return np.asarray(held[groups])
+
+
+def divide_genomes(split: Split, stores: Sequence[GenomeStore], cache: Path | None) -> list[Division]:
+    """Each genome by itself, or all together where homology divides them."""
+    if isinstance(split, SplitByHomology):
+        return split.divide_together(stores, cache)
+    return [split.divide(store) for store in stores]
+
+
+def _blocks(contigs: Integers, block_bp: int) -> Integers:
+    """Where each block begins, and the end: contigs in equal parts of about so many bases."""
+    edges = [
+        np.linspace(start, end, max(1, round((end - start) / block_bp)), endpoint=False).astype(np.int64)
+        for start, end in zip(contigs[:-1].tolist(), contigs[1:].tolist(), strict=True)
+    ]
+    return np.append(np.concatenate(edges), contigs[-1])
 
 
 def _divided(store: GenomeStore, *, train: Integers, validation: Integers, description: str) -> Division:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 
 import numpy as np
 
@@ -103,6 +104,7 @@ def report_pretraining(
             **pretraining.losses,
             **_figures(judgement),
             "species": {name: _figures(of) for name, of in judgement.species.items()},
+            **_similarity(data),
             **({"objectives": objective_figures(scores)} if scores else {}),
             "realised_mask_rate": throughput.realised_mask_rate,
             "tokens_per_s": round(throughput.tokens_per_s),
@@ -123,6 +125,12 @@ def report_pretraining(
     following = f"dnalm finetune {as_typed('model', run.as_path)} task=demo_promoter budget=tiny"
     stdout.print(f"next: {pretraining.retry or following}")
     stdout.print(f"summary: {summary}")
+
+
+def _similarity(data: GenomeData) -> dict[str, object]:
+    """What both sides of a division by homology still share, which is of all genomes."""
+    left = data.opened[0].division.similarity
+    return {} if left is None else {"similarity": asdict(left)}
 
 
 def _rounded(utilisation: dict[str, float]) -> dict[str, float]:

@@ -349,6 +349,27 @@ class Homology:
         return np.where(inside, self._codes[np.clip(places, 0, len(self._codes) - 1)], np.uint8(outside))
 
 
+def shared_words(codes: Codes, sequences: Integers, held: Bools, *, length: int = 24) -> float:
+    """How many of the words of some bases other bases have too, on either strand.
+
+    Args:
+        codes: (L,) bases.
+        sequences: (S + 1,) where each begins, and L.
+        held: (L,) the bases that are asked about.
+        length: of a word, at most 32.
+
+    Returns:
+        The share; 0 where no word is asked about. Words with N count nowhere.
+    """
+    places = np.flatnonzero(_free_bases(is_unknown(codes), sequences) >= length)
+    plain = np.where(is_unknown(codes), 0, bases(codes)).astype(np.uint8)
+    words = _packed(np.append(plain, np.zeros(_WORD, np.uint8)))[places] >> np.uint64(2 * (_WORD - length))
+    words = np.minimum(words, _reverse_complement(words, length))
+    inside, last = held[places], held[places + length - 1]
+    asked, others = words[inside & last], words[~inside & ~last]
+    return float(np.isin(asked, others).mean()) if len(asked) else 0.0
+
+
 def _batched(parts: Iterator[_Pairs], least: int) -> Iterator[_Pairs]:
     """The same pairs, at least so many at once, but for the last."""
     waiting: list[_Pairs] = []

@@ -10,10 +10,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dnalm.data.splits import Division, SplitByContig, SplitByFraction, SplitByRandomContigs, SplitByRegion
+from dnalm.data.splits import (
+    Division,
+    SplitByContig,
+    SplitByFraction,
+    SplitByHomology,
+    SplitByRandomContigs,
+    SplitByRegion,
+    choose_groups,
+)
 from dnalm.errors import ConfigError, DataError
+from dnalm.genome.alphabet import reverse_complement, to_text
 from dnalm.genome.store import Contig, GenomeStore
 from tests.conftest import random_sequence
+from tests.genome.planted import drawn, mutated, of
 
 MakeStore = Callable[[dict[str, str]], GenomeStore]
 LENGTHS = {"chrA": 6000, "chrB": 3000, "chrC": 1000}
@@ -239,3 +249,70 @@ def test_nothing_to_train_on_is_an_error(store: GenomeStore) -> None:
 def test_impossible_splits_are_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_blocks_held_out_by_homology_have_no_relative_that_trains(
+    make_store: MakeStore, tmp_path: Path
+) -> None:
+    """Two genomes whose stretches are related in pairs, on either strand, within and between them."""
+    rng = np.random.default_rng(1)
+    genomes = [drawn(rng, 60_000), drawn(rng, 60_000)]
+    for number in range(20):
+        source, target = rng.integers(0, 2, 2)
+        start, end = rng.integers(0, 59_000, 2)
+        relative = mutated(rng, genomes[source][start : start + 400], identity=0.8, indels=0.08)
+        relative = reverse_complement(relative) if number % 2 else relative
+        genomes[target][end : end + len(relative)] = relative
+    stores = [make_store({"chr1": to_text(codes)}) for codes in genomes]
+    split = SplitByHomology(fraction=0.2, block_bp=2_000)
+    one, two = split.divide_together(stores, tmp_path)
+    again = split.divide_together(stores, tmp_path)  # as it was kept
+    for division, kept, store in zip((one, two), again, stores, strict=True):
+        train, validation = check_apart(division, store.num_bases)
+        assert (train | validation).all()
+        assert kept.validation.tolist() == division.validation.tolist()
+        assert kept.description == division.description
+    left = one.similarity
+    assert left is not None
+    assert left == two.similarity
+    assert 0.1 < left.validation <= 0.2
+    assert left.shared_words < 0.001
+    rows, parts = [], []
+    for division, codes in zip((one, two), genomes, strict=True):
+        for part, side in enumerate((division.train, division.validation)):
+            rows += [codes[start:end] for start, end in side.tolist()]
+            parts += [part] * len(side)
+    assert not of(rows).in_earlier_parts(np.array(parts)).any()
+
+
+def test_one_group_of_everything_leaves_nothing_to_hold_out(make_store: MakeStore, tmp_path: Path) -> None:
+    contig = random_sequence(5_000)
+    store = make_store({f"chr{number}": contig for number in range(4)})
+    with pytest.raises(DataError) as caught:
+        SplitByHomology().divide_together([store], tmp_path)
+    assert str(caught.value) == (
+        f"DATA-12 {store.source.name}: one group of homologous blocks has 100.0% of the bases, and the "
+        "others fit 0.0% into validation; 5.0% of the bases held out. Fix: lower data.split.block_bp, hold "
+        "out less (data.split.fraction), or soft-mask repeats; close species and strains, whose chromosomes "
+        "are one group, hold out by contig: data/split=contigs."
+    )
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(1, 100)), min_size=1, max_size=40),
+    st.floats(0.01, 0.99),
+)
+def test_groups_are_whole_and_fit_and_the_largest_trains(units: list[tuple[int, int]], share: float) -> None:
+    groups = np.unique([group for group, _ in units], return_inverse=True)[1]
+    sizes = np.array([size for _, size in units])
+    held = choose_groups(groups, sizes, share=share, seed=1)
+    totals = np.bincount(groups, weights=sizes)
+    sides = [{*held[groups == group].tolist()} for group in range(len(totals))]
+    assert all(len(side) == 1 for side in sides)
+    assert sides[int(totals.argmax())] == {False}
+    assert sizes[held].sum() <= share * sizes.sum() + 1e-6
+
+
+def test_homology_takes_sequences_and_blocks_that_are_long_enough() -> None:
+    with pytest.raises(ValueError, match="block_bp is 20; homology takes 30 bases at least"):
+        SplitByHomology(block_bp=20)
