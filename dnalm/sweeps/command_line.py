@@ -65,7 +65,7 @@ class Plan:
         return yaml.safe_dump(content, sort_keys=False, width=1000)
 
     def run(self) -> int:
-        """Run the sweep and write its page; the exit code of the program."""
+        """Run the sweep, and write its page if a job has begun; the exit code of the program."""
         words = [*self.shared, *(f"{axis.key}={axis.values or axis.interval}" for axis in self.axes)]
         name = f"{self.command.replace(' ', '_')}-{short_hash(self.command, words)}"
         given = {
@@ -75,9 +75,10 @@ class Plan:
             "check": self.wrong_with,
         }
         code: int = run_command(self.settings, command="sweep", given=given)
-        folder = self.settings["sweep"].get("dir") or Path("sweeps") / name
-        report = read_config("report", [f"runs=[{quoted(str(folder))}]"])
-        run_command(report, command="report", given={"config": report})
+        folder = Path(self.settings["sweep"].get("dir") or Path("sweeps") / name)
+        if any(folder.glob("*/config.yaml")):  # else no job has begun, and none needs what pages need
+            report = read_config("report", [f"runs=[{quoted(str(folder))}]"])
+            run_command(report, command="report", given={"config": report})
         return code
 
 

@@ -176,7 +176,7 @@ def _beside(command: str, words: list[str]) -> list[str]:
         ("pretrain", "data.genomes={a: x.fa}", "add data=multispecies."),
         ("pretrain", "data.manifest=x.tsv", "add data=multispecies."),
         ("pretrain", "data.source=x.parquet", "add data=dataset."),
-        ("pretrain", "data.split.fraction=0.1", "add data/split=fraction or data/split=random_contigs."),
+        ("pretrain", "data.split.fraction=0.1", "add data/split=fraction or data/split=homology"),
         ("pretrain", "schedule.start=0.5", "add schedule=inverse_sqrt."),
         ("pretrain", "logger.project=mine", "add logger=wandb."),
         ("finetune", "task.train=x.csv", "add task=files."),
