@@ -263,9 +263,11 @@ def test_what_is_no_regular_file_is_never_opened(name: str, kind: str, folder: P
             (folder / name).mkdir()
         case _:
             (folder / name).symlink_to("/dev/zero")
-    read = load_tokenizer if name in ("tokenizer.json", "vocab.txt") else load_finetuned
     with pytest.raises(DnalmError) as caught:
-        read(folder / name if read is load_tokenizer else folder)
+        if name in ("tokenizer.json", "vocab.txt"):
+            load_tokenizer(folder / name)
+        else:
+            load_finetuned(Pretrained(source=str(folder)))
     assert caught.value.exit_code in (3, 4)
 
 

@@ -62,7 +62,7 @@ def test_help_lists_commands_and_groups(capsys: pytest.CaptureFixture[str]) -> N
         "logo_knowledge, logo_multitask, nt_v1_2b5" in groups
     )
     assert "full, small, tiny*" in groups
-    assert "data/split   contigs, fraction, random_contigs, regions" in groups
+    assert "data/split   contigs, fraction, homology, random_contigs, regions" in groups
 
 
 def test_help_says_each_key_with_its_default_and_meaning_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,7 +36,7 @@ _HASHED = 10_000_000_000  # bytes of source files that are read again, at most
 _DRAWN = 64  # windows that are tokenized
 _UNKNOWN = (0.01, 0.2)  # share of unknown tokens that is said, and that is too much
 _MISFIT = 0.15  # of bases a token against what windows are laid out for
-_LOST = 0.2  # share of the training side that no window reads
+_LOST = 0.2  # share of the training side's known bases that no window reads
 _PASSES = 300  # over the training side; published recipes take up to 94
 _FEW = 50  # validation windows, below which figures are noise
 _RARE, _GIB = 1e-3, 2**30
@@ -272,7 +272,7 @@ def windows(subject: PretrainingSubject) -> Iterator[Finding]:
     lost = f"not read: {given - read - short:,} in N, {short:,} in stretches below {shortest:,}"
     text = f"{cuts:,} in one pass over {read:,} training bases, {passes} passes in the run; "
     text += lost if given > read else "none is left out"
-    if given - read > _LOST * given:
+    if short > _LOST * (read + short):
         yield warned(text, fix="raise windows.max_unknown, or lower windows.max_tokens or windows.min_tokens")
     elif drawn > _PASSES * cuts:
         yield warned(text, fix="lower steps, or give more genomes: what is read so often is learned by heart")
