@@ -263,11 +263,9 @@ def test_what_is_no_regular_file_is_never_opened(name: str, kind: str, folder: P
             (folder / name).mkdir()
         case _:
             (folder / name).symlink_to("/dev/zero")
+    is_tokenizer = name in ("tokenizer.json", "vocab.txt")
     with pytest.raises(DnalmError) as caught:
-        if name in ("tokenizer.json", "vocab.txt"):
-            load_tokenizer(folder / name)
-        else:
-            load_finetuned(Pretrained(source=str(folder)))
+        load_tokenizer(folder / name) if is_tokenizer else load_finetuned(Pretrained(source=str(folder)))
     assert caught.value.exit_code in (3, 4)
 
 
