@@ -55,7 +55,7 @@ run compare "models=[runs/first one]" data=demo places=10 run.dir=runs/compared
 run interpret what=mutagenesis model="runs/first one" input=few.fa run.dir=runs/mutagenesis
 run interpret what=motifs model="runs/first one" input=few.fa run.dir=runs/motifs
 run export model="runs/first one" run.dir=exported
-run benchmark benchmark=demo models=[kmer_logistic,random] tasks=[promoter] seeds=1 \
+run benchmark benchmark=demo "models=[kmer_logistic,'runs/first one:untrained']" tasks=[promoter] seeds=1 \
     'finetune=["budget=tiny","steps=3","schedule.warmup_steps=1"]' sweep.dir=benchmark
 run tokenizer train bpe=plain vocab_size=64 data=fasta data.fasta="$clade/demo_a.fa" run.dir=runs/bpe
 run tokenizer inspect tokenizer=runs/bpe data=demo run.dir=runs/inspected
