@@ -64,6 +64,7 @@ EXAMPLES = {  # three a command where there are as many ways to use it; a test c
     ),
     "compare": (
         "'models=[runs/demo,runs/other]' data=demo",
+        "'models=[runs/demo,runs/demo:untrained]' data=demo",
         "'models=[runs/demo,runs/other]' data=demo stretch_bp=1 places=3000 draws=5",
     ),
     "interpret": (
