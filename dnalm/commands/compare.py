@@ -13,7 +13,7 @@ from pydantic import Field
 
 from dnalm.console import progress_bar, stdout
 from dnalm.data import Corpus
-from dnalm.errors import CheckpointError, DataError
+from dnalm.errors import DataError
 from dnalm.evaluation.baselines import count
 from dnalm.evaluation.comparison import (
     CommonComparison,
@@ -26,7 +26,7 @@ from dnalm.evaluation.comparison import (
     token_base_frequencies,
 )
 from dnalm.evaluation.inference import Device, LoadedModel, Precision
-from dnalm.evaluation.interpretation.reader import training_window
+from dnalm.evaluation.interpretation.reader import require_both_sides, training_window
 from dnalm.evaluation.report import leave_report
 from dnalm.evaluation.strata import training_counts
 from dnalm.limits import EACH_ONCE, NOT_EMPTY, Attempts, Seed, Tokens, ValidationWindows, WindowBases
@@ -74,15 +74,19 @@ def compare(
 
     Raises:
         CheckpointError: a model cannot be read, cannot predict tokens, or sees one side alone (MODEL-15).
-        DataError: DATA-04, nothing is held out; CMP-01, too little is; CMP-02, the stretch does not fit
-            the window.
+        DataError: CMP-01, too little is held out; CMP-02, the stretch does not fit the window; CMP-03, a
+            model cannot take it with the bases around it.
     """
     with run.opened(config, resumable=False):
         loaded = {
-            name: _opened(Pretrained(source=name), device=device, precision=precision) for name in models
+            name: LoadedModel.open(Pretrained(source=name), device=device, precision=precision)
+            for name in models
         }
+        for model in loaded.values():
+            require_both_sides(model)
         window_bp = window_bp or min(training_window(model) for model in loaded.values())
         _check_window(stretch_bp, window_bp)
+        data.prepare(())
         genomes = data.genomes(())
         held_out = [HeldOut(each.name, each.store, each.division.validation) for each in genomes]
         chosen = draw_places(
@@ -101,19 +105,6 @@ def compare(
                 )
         comparison = compare_models(held_out, counts, chosen, found)
         _leave(run, comparison, stretch_bp=stretch_bp, window_bp=window_bp, seed=seed)
-
-
-def _opened(source: Pretrained, *, device: Device, precision: Precision) -> LoadedModel:
-    model = LoadedModel.open(source, device=device, precision=precision)
-    if model.network.encoder.causal:
-        raise CheckpointError(
-            "MODEL-15",
-            where=source.source,
-            found="a model whose tokens see only earlier ones",
-            expected="one that sees both sides of a hidden base",
-            fix="name a model trained without model.causal",
-        )
-    return model
 
 
 def _check_window(stretch_bp: int, window_bp: int) -> None:

@@ -280,6 +280,14 @@ def _hide(model: LoadedModel, codes: Codes, start: int, size: int) -> _Hidden | 
     tokenizer, longest, end = model.tokenizer, model.network.encoder.longest_sequence, start + size
     ids = tokenizer.encode(codes)
     while longest is not None and len(ids) > longest:  # words of this text are short
+        if min(start, len(codes) - end) < 2:
+            raise DataError(
+                "CMP-03",
+                where=model.name,
+                found=f"{len(ids):,} tokens of a stretch of {size} bases and its nearest neighbours",
+                expected=f"at most {longest:,}, which the model takes",
+                fix="lower stretch_bp",
+            )
         cut = max(1, min(start, len(codes) - end) // 8)
         codes, start, end = codes[cut:-cut], start - cut, end - cut
         ids = tokenizer.encode(codes)

@@ -83,6 +83,14 @@ def test_what_cannot_be_drawn_is_refused_before_any_work(
     assert not (folder / "run").exists()
 
 
+def test_a_stretch_that_a_model_cannot_take_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert program(folder, ["kmer"], "window_bp=160", "stretch_bp=40", "places=2", "draws=1") == 3
+    assert "CMP-03" in (said := capsys.readouterr().err)
+    assert "at most 24, which the model takes. Fix: lower stretch_bp" in said
+
+
 def test_a_model_that_sees_one_side_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model, tokenizer = tiny("kmer", causal=True)
     save_pretrained(model, folder / "causal")

@@ -54,14 +54,7 @@ class Reader:
     def __init__(
         self, model: LoadedModel, *, window_bp: int | None = None, batch_tokens: int = 16_384
     ) -> None:
-        if model.network.encoder.causal:
-            raise CheckpointError(
-                "MODEL-15",
-                where=model.name,
-                found="a model whose tokens see only earlier ones",
-                expected="one that sees both sides of a hidden base",
-                fix="name a model trained without model.causal",
-            )
+        require_both_sides(model)
         self.model, self.tokenizer = model, model.tokenizer
         self.window_bp = window_bp or training_window(model)
         self._queue = InferenceQueue(model, batch_tokens=batch_tokens)
@@ -118,6 +111,22 @@ def _average(into_4: Floats, offset_M: Ids, log_p_MK4: Floats) -> None:
     """Write the mean over the masked tokens, each at the place that it has for the base."""
     probability_M4 = np.exp(log_p_MK4[np.arange(len(offset_M)), offset_M])
     into_4[:] = np.log(np.maximum(probability_M4.mean(axis=0), _TINY))
+
+
+def require_both_sides(model: LoadedModel) -> None:
+    """Refuse a model that cannot be asked for a hidden base.
+
+    Raises:
+        CheckpointError: MODEL-15, its tokens see only one side.
+    """
+    if model.network.encoder.causal:
+        raise CheckpointError(
+            "MODEL-15",
+            where=model.name,
+            found="a model whose tokens see only earlier ones",
+            expected="one that sees both sides of a hidden base",
+            fix="name a model trained without model.causal",
+        )
 
 
 def training_window(model: LoadedModel) -> int:
