@@ -12,7 +12,9 @@ import argparse
 import shutil
 from pathlib import Path
 
-from compare import CONTIGS, DATA, HERE, MODELS, dnalm, pretrained, run_of
+from compare import CONTIGS, DATA, HERE, MODELS, dnalm, pretrained
+
+from dnalm.paths import UNTRAINED
 
 STRETCHES = (1, 6)
 COPIED = {"comparison.md": "md", "comparison.png": "png", "differences.csv": "differences.csv"}
@@ -30,8 +32,8 @@ def main() -> None:
     given.work.mkdir(parents=True, exist_ok=True)
     for name in MODELS:
         pretrained(name, given, words)
-        pretrained(name, given, words, twin=True)
-    runs = [str(run_of(name, given, twin=twin)) for name in MODELS for twin in (False, True)]
+    folders = [given.work / experiment for experiment, _ in MODELS.values()]
+    runs = [f"{folder}{ending}" for folder in folders for ending in ("", UNTRAINED)]
     genomes = ", ".join(f"{contig}: {DATA}/genomes/{file}" for contig, file in CONTIGS.items())
     for stretch_bp in STRETCHES:
         folder = given.work / f"common_{stretch_bp}"
