@@ -9,9 +9,10 @@ task, a model and a seed is made.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,6 +21,7 @@ import numpy.typing as npt
 
 from dnalm import grants
 from dnalm.console import stderr, stdout
+from dnalm.errors import ConfigError
 from dnalm.evaluation.benchmark.benchmark import (
     ANY_FAMILY,
     CLASSICAL,
@@ -37,9 +39,11 @@ from dnalm.evaluation.benchmark.report import (
     Comparison,
     Leaderboard,
     Outcome,
+    Tuned,
     plot_leaderboard,
     read_outcome,
     read_published,
+    read_validation,
     write_report,
 )
 from dnalm.evaluation.report import leave_report
@@ -55,10 +59,11 @@ from dnalm.sweeps import (
     SweepFolder,
     overridden,
     quoted,
+    read_axes,
     run_sweep,
 )
 from dnalm.sweeps.command_line import what_is_wrong
-from dnalm.sweeps.results import job_id, short_hash
+from dnalm.sweeps.results import assign, job_id, short_hash
 from dnalm.sweeps.search import Axis
 from dnalm.tables import replace_text
 
@@ -75,6 +80,7 @@ class Work:
         family: of the model, as `recipes.tsv` names families.
         words: further words of `dnalm finetune`.
         config_dir: a folder of the user's own configs.
+        tuned: values of `tune`, by key, which win over all other words.
     """
 
     task: PreparedTask
@@ -84,6 +90,7 @@ class Work:
     family: str
     words: tuple[str, ...]
     config_dir: Path | None = None
+    tuned: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def command(self) -> str:
@@ -93,7 +100,7 @@ class Work:
     @property
     def overrides(self) -> dict[str, str]:
         """What distinguishes it from other jobs of the benchmark."""
-        return {"task": self.task.task.name, "model": self.model, "seed": str(self.seed)}
+        return {"task": self.task.task.name, "model": self.model, "seed": str(self.seed), **self.tuned}
 
     def line(self) -> list[str]:
         """The words of its command line, without the run directory."""
@@ -103,7 +110,8 @@ class Work:
         else:
             of_family = read_recipes()[listed.recipe]
             recipe = of_family.get(self.family, of_family[ANY_FAMILY])
-            chosen = [f"model={self.model}", *overridden(recipe, self.words)]
+            words = overridden(overridden(recipe, self.words), assign(self.tuned))
+            chosen = [f"model={self.model}", *words]
         parts = [f"task.{part}={quoted(str(self.task.file(part)))}" for part in PARTS]
         about = [f"task.name={listed.name}", f"task.kind={listed.kind}", f"task.metric={listed.metric}"]
         return [*chosen, *parts, *about, f"task.num_classes={listed.labels}", f"seed={self.seed}"]
@@ -206,6 +214,7 @@ def benchmark(
     tasks: Annotated[tuple[str, ...], NOT_EMPTY] | None = None,
     seeds: Jobs = 3,
     finetune: tuple[str, ...] = (),
+    tune: tuple[str, ...] = (),
     homology: Literal["report", "drop"] = "report",
 ) -> None:
     """Run all jobs, those that are done excepted, and leave the tables.
@@ -220,17 +229,27 @@ def benchmark(
         tasks: names; all if absent.
         seeds: how many, from 1; of a model without chance one.
         finetune: further words of `dnalm finetune`, which win over the tasks' recipes: `["budget=tiny"]`.
+        tune: what is tried for each task and model, as a sweep writes it: `["optim.lr=2e-4,1e-3"]`. Every
+            combination is fine-tuned with seed 1, and all seeds have the one with the best metric on the
+            validation set. Classical models keep their own settings.
         homology: of test to training sequences: `report` counts such rows; `drop` also leaves them out of
             every figure but those of whole test sets. The jobs are the same.
         config_dir: a folder of the user's own configs, which the jobs see too; `--config-dir` sets it.
     """
     check_models(models)
+    candidates = read_candidates(tune)
     prepared = benchmark.prepare(benchmark.choose(tasks))
     work = all_work(prepared, models, seeds, finetune, config_dir)
     if benchmark.published:
         warn_of_recipes(work)
-    name = f"{benchmark.name}-{short_hash('benchmark', [word for each in work for word in each.line()])}"
+    words = [word for each in work for word in each.line()]
+    name = f"{benchmark.name}-{short_hash('benchmark', [*words, *tune])}"
     folder = sweep.at(Path("benchmarks") / name)
+    tuned = []
+    if candidates:
+        tuned = tune_on_validation(work, candidates, sweep=sweep, launcher=launcher, name=name)
+        chosen = {(each.task, each.model): each.chosen for each in tuned}
+        work = [replace(each, tuned=chosen.get((each.task.task.name, each.model), {})) for each in work]
     by_id = {each.job(folder).id: each for each in work}
     leakage = {each.task.name: leakage_of(each) for each in prepared}
     clusters = {each.task.name: clusters_of(each) for each in prepared}
@@ -239,16 +258,8 @@ def benchmark(
             each.task.name: drop_homologs(each, clusters[each.task.name], leakage[each.task.name])
             for each in prepared
         }
-    reporter = sweep.report = Reporter(folder, benchmark, models, by_id, leakage, clusters)
-    code = run_sweep(
-        sweep=sweep,
-        launcher=launcher,
-        hparams_search=JobList([each.overrides for each in work]),
-        name=name,
-        axes=[],
-        make_job=job_maker(work),
-        check=lambda job: by_id[job.id].what_is_wrong(),
-    )
+    reporter = sweep.report = Reporter(folder, benchmark, models, by_id, leakage, clusters, tuned)
+    code = run_work(work, sweep=sweep, launcher=launcher, name=name)
     shared = {task: [asdict(each) for each in found] for task, found in leakage.items()}
     replace_text(folder / "leakage.json", json.dumps(shared, indent=2) + "\n")
     if plot_leaderboard(reporter.leaderboard, folder):
@@ -262,6 +273,77 @@ def benchmark(
         )
     if code:
         sys.exit(code)
+
+
+def run_work(
+    work: Sequence[Work], *, sweep: SweepFolder, launcher: LocalLauncher | SlurmLauncher, name: str
+) -> int:
+    """Run the jobs that are not done; the exit code of `run_sweep`."""
+    by_id = {each.job(sweep.folder).id: each for each in work}
+    return run_sweep(
+        sweep=sweep,
+        launcher=launcher,
+        hparams_search=JobList([each.overrides for each in work]),
+        name=name,
+        axes=[],
+        make_job=job_maker(work),
+        check=lambda job: by_id[job.id].what_is_wrong(),
+    )
+
+
+def read_candidates(tune: Sequence[str]) -> list[Mapping[str, str]]:
+    """All combinations of the values to be tried; none where nothing is.
+
+    Raises:
+        ConfigError: SWEEP-01, a word has no values; SWEEP-02, there are too many combinations.
+    """
+    axes, fixed = read_axes(tune)
+    if fixed:
+        raise ConfigError(
+            "SWEEP-01",
+            where=f"tune: {fixed[0]}",
+            found="one value, of which nothing can be chosen",
+            expected="values to be tried, such as optim.lr=2e-4,5e-4,1e-3",
+            fix=f"give several, or move it to finetune: 'finetune=[\"{fixed[0]}\"]'",
+        )
+    return Grid().known(axes, tried=[]) if axes else []
+
+
+def tune_on_validation(
+    work: Sequence[Work],
+    candidates: Sequence[Mapping[str, str]],
+    *,
+    sweep: SweepFolder,
+    launcher: LocalLauncher | SlurmLauncher,
+    name: str,
+) -> list[Tuned]:
+    """Fine-tune every model on every task with all candidates and seed 1, and choose on the validation set.
+
+    A candidate that failed (that diverged, say) is not chosen; a task and model of which all failed have no
+    choice, and their jobs keep the words of the recipe.
+
+    Raises:
+        SystemExit: it was interrupted, or none of the candidates is a config that can be built.
+    """
+    trials = [
+        replace(each, tuned=values)
+        for each in work
+        if each.seed == 1 and each.command == "finetune"
+        for values in candidates
+    ]
+    stdout.print(f"tuning: {len(trials)} jobs of seed 1, judged on the validation sets")
+    code = run_work(trials, sweep=sweep, launcher=launcher, name=name)
+    if code not in (0, 1):
+        sys.exit(code)
+    found: dict[tuple[str, str], list[tuple[Mapping[str, str], float]]] = {}
+    for each in trials:
+        value = read_validation(sweep.folder / each.job(sweep.folder).id, each.task.task.metric)
+        found.setdefault((each.task.task.name, each.model), []).append((each.tuned, value))
+    return [
+        Tuned(task=task, model=model, tried=tried)
+        for (task, model), tried in found.items()
+        if any(math.isfinite(value) for _, value in tried)
+    ]
 
 
 def job_maker(work: Sequence[Work]) -> Callable[[Path, Mapping[str, str]], Job]:
@@ -305,6 +387,7 @@ class Reporter:
         work: jobs by id.
         leakage: between the parts of each task.
         clusters: of the rows of each task's test set, as `Comparison` takes them.
+        tuned: what was chosen on validation sets.
     """
 
     def __init__(
@@ -315,8 +398,10 @@ class Reporter:
         work: Mapping[str, Work],
         leakage: Mapping[str, Sequence[Leakage]],
         clusters: Mapping[str, npt.NDArray[np.int64]],
+        tuned: Sequence[Tuned] = (),
     ) -> None:
         self._folder, self._name, self._work, self._leakage = folder, benchmark.name, work, leakage
+        self._tuned = tuned
         tasks = {each.task.task.name: each.task.task for each in work.values()}
         self._comparison = Comparison(list(tasks.values()), models, clusters)
         self._published = read_published(benchmark.published)
@@ -336,7 +421,15 @@ class Reporter:
                 outcome = read_outcome(run, task, model=work.model, seed=work.seed, made_by=made_by)
                 if outcome is not None:
                     self._read[name] = outcome
-        write_report(self._folder, self._name, self.leaderboard, self._published, failures, self._leakage)
+        write_report(
+            self._folder,
+            self._name,
+            self.leaderboard,
+            self._published,
+            failures,
+            self._leakage,
+            self._tuned,
+        )
 
     @property
     def leaderboard(self) -> Leaderboard:

@@ -254,30 +254,30 @@ class SweepFolder:
             ConfigError: SWEEP-03, the folder cannot be written, or holds something else than a sweep; CFG-55,
                 it is one of the user's own.
         """
-        check_folder(self._folder, key="sweep.dir")
+        check_folder(self.folder, key="sweep.dir")
         with ExitStack() as stack:
             try:
-                lock = OutputLock(self._folder / ".lock", output=self._folder, key="sweep.dir")
+                lock = OutputLock(self.folder / ".lock", output=self.folder, key="sweep.dir")
                 stack.enter_context(lock)
                 names = sorted(
-                    path.name for path in self._folder.iterdir() if not path.name.startswith(".lock")
+                    path.name for path in self.folder.iterdir() if not path.name.startswith(".lock")
                 )
                 if names and _LEDGER not in names:
-                    found = f"{self._folder} is there already and holds {names[0]}, but no sweep"
+                    found = f"{self.folder} is there already and holds {names[0]}, but no sweep"
                     fix = "choose another, such as sweep.dir=sweeps/new"
                     raise _dir_error(found, "a new folder, or a sweep's", fix)
-                ledger = Ledger(self._folder / _LEDGER)
+                ledger = Ledger(self.folder / _LEDGER)
             except OSError as error:
-                found = f"{self._folder} cannot be written: {error.strerror}"
+                found = f"{self.folder} cannot be written: {error.strerror}"
                 raise _dir_error(found, "a folder that may be made", "choose another sweep.dir") from error
             yield ledger
 
     def places(self, job: Job) -> Places:
         """Where the files of a job are."""
         return Places(
-            run=self._folder / job.id,
-            log=self._folder / f"{job.id}.log",
-            lock=self._folder / f".{job.id}.lock",
+            run=self.folder / job.id,
+            log=self.folder / f"{job.id}.log",
+            lock=self.folder / f".{job.id}.lock",
             timeout_s=self.timeout_s,
             grace_s=self.grace_s,
             parallel=self.parallel,
@@ -285,7 +285,7 @@ class SweepFolder:
 
     def record(self, job: Job, status: str, *, handle: str = "", error: str = "") -> Record:
         """An event of a job that has not run to an end."""
-        run, log = str(self._folder / job.id), str(self._folder / f"{job.id}.log")
+        run, log = str(self.folder / job.id), str(self.folder / f"{job.id}.log")
         return Record(
             job=job.id,
             status=status,
@@ -299,16 +299,17 @@ class SweepFolder:
     def write(self, jobs: Sequence[Job], last: Mapping[str, Record]) -> None:
         """Write the tables: the jobs of the ledger, then those that wait."""
         waiting = [self.record(job, "waiting") for job in jobs if job.id not in last]
-        write_tables(self._folder, [*last.values(), *waiting], self.metric)
+        write_tables(self.folder, [*last.values(), *waiting], self.metric)
 
     def write_summary(self, summary: Mapping[str, object]) -> Path:
         """Write `summary.json` and return its path."""
-        path = self._folder / "summary.json"
+        path = self.folder / "summary.json"
         replace_text(path, json.dumps(summary, indent=2) + "\n")
         return path
 
     @property
-    def _folder(self) -> Path:
+    def folder(self) -> Path:
+        """The chosen one, or what `at` was given."""
         assert self.path, "at() comes first"
         return self.path
 

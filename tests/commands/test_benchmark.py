@@ -12,11 +12,23 @@ from pathlib import Path
 import pytest
 
 from dnalm.cli import main
-from dnalm.commands.benchmark import Work, all_work, job_maker, models_without_twin, warn_of_recipes
+from dnalm.commands.benchmark import (
+    BenchmarkFolder,
+    Work,
+    all_work,
+    job_maker,
+    models_without_twin,
+    read_candidates,
+    tune_on_validation,
+    warn_of_recipes,
+)
 from dnalm.compose.groups import options
 from dnalm.durable import file_sha256
+from dnalm.errors import ConfigError
 from dnalm.evaluation.benchmark.benchmark import CLASSICAL, Benchmark, recipe_family, weights_checksum
+from dnalm.evaluation.benchmark.report import Comparison, write_report
 from dnalm.models import save_pretrained
+from dnalm.sweeps import Job, LocalLauncher
 from dnalm.tokenizers import KmerTokenizer, Tokenizer
 from tests.commands.tiny_benchmark import MODELS, TASKS, lay_out
 from tests.evaluation.benchmark.test_benchmark import benchmark, write_split
@@ -52,6 +64,63 @@ def test_words_for_finetune_win_over_the_recipe_and_do_not_reach_baselines(tmp_p
     assert "budget=tiny" not in line
     assert "epochs" in tuned.what_is_wrong()
     assert "budget=gue" not in classical.line()
+
+
+def test_what_is_tuned_wins_over_recipe_and_words(tmp_path: Path) -> None:
+    (work,) = works(tmp_path, "tiny", words=("optim.lr=1e-4", "epochs=2"))
+    tried = replace(work, tuned={"optim.lr": "3e-4"})
+    assert [word for word in tried.line() if word.startswith("optim.lr")] == ["optim.lr=3e-4"]
+    assert "epochs=2" in tried.line()
+    assert tried.overrides == {**work.overrides, "optim.lr": "3e-4"}
+    assert tried.what_is_wrong() == ""
+
+
+def test_all_combinations_are_tried() -> None:
+    grid = read_candidates(("optim.lr=1e-4,1e-3", "epochs=1,2"))
+    assert grid == [{"optim.lr": lr, "epochs": n} for lr in ("0.0001", "0.001") for n in ("1", "2")]
+    assert read_candidates(()) == []
+    with pytest.raises(ConfigError, match=r"tune: optim.lr=1e-4: one value, of which nothing can be chosen"):
+        read_candidates(("optim.lr=1e-4",))
+
+
+@pytest.fixture
+def validated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Jobs leave the metric of their rate on the validation set, and a better one on the test set."""
+    of_rate = {"0.0001": 0.2, "0.0003": 0.6, "0.0006": 0.6, "0.001": None}
+
+    def job(work: Work, folder: Path) -> Job:
+        run = folder / "-".join(work.overrides.values()).replace("/", "_")
+        value = of_rate[work.tuned["optim.lr"]]
+        summary = {"val": {"mcc": value}, "test": {"mcc": 1 - (value or 0)}}
+        code = f"import pathlib as p; r = p.Path({str(run)!r}); r.mkdir(exist_ok=True)"
+        code += f"; (r / 'summary.json').write_text({json.dumps(summary)!r})" if value else "; r / 0"
+        return Job(run.name, work.overrides, (sys.executable, "-S", "-E", "-c", code))
+
+    monkeypatch.setattr(Work, "job", job)
+    monkeypatch.setattr(Work, "what_is_wrong", lambda _: "")
+    return tmp_path
+
+
+def test_the_best_on_the_validation_set_is_chosen_the_first_of_equals(
+    validated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = works(validated, "tiny", "kmer_logistic", seeds=2)
+    grid = read_candidates(("optim.lr=1e-4,3e-4,6e-4,1e-3",))
+    sweep = BenchmarkFolder(dir=validated / "out")
+    (found,) = tune_on_validation(work, grid, sweep=sweep, launcher=LocalLauncher(), name="toy")
+    assert (found.task, found.model, found.chosen) == ("toy", "tiny", {"optim.lr": "0.0003"})
+    assert "tuning: 4 jobs of seed 1" in capsys.readouterr().out
+    (_, second, _) = work
+    board = Comparison([second.task.task], ["tiny"]).leaderboard([])
+    write_report(validated, "toy", board, [], {}, {}, [found])
+    table = (validated / "benchmark.md").read_text()
+    assert "| toy | tiny | 0.2000 | 0.6000\\* | 0.6000 | failed |" in table
+
+
+def test_where_all_that_was_tried_failed_nothing_is_chosen(validated: Path) -> None:
+    sweep, work = BenchmarkFolder(dir=validated / "out"), works(validated, "tiny")
+    grid = [{"optim.lr": "0.001"}]
+    assert tune_on_validation(work, grid, sweep=sweep, launcher=LocalLauncher(), name="toy") == []
 
 
 def test_jobs_see_the_users_own_configs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -137,6 +137,36 @@ def read_outcome(
     )
 
 
+def read_validation(run: Path, metric: str) -> float:
+    """A metric on the validation set that a job has left; NaN where it did not end or has none."""
+    try:
+        value = json.loads((run / "summary.json").read_text())["val"].get(metric)
+    except (OSError, ValueError, KeyError):
+        return np.nan
+    return np.nan if value is None else float(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """What was tried with a model on a task.
+
+    Attributes:
+        task: its name.
+        model: as it was given.
+        tried: values by key, and the metric on the validation set; NaN of a job that failed.
+    """
+
+    task: str
+    model: str
+    tried: Sequence[tuple[Mapping[str, str], float]]
+
+    @property
+    def chosen(self) -> Mapping[str, str]:
+        """The values with the best metric; of equal ones the first."""
+        finite = [each for each in self.tried if np.isfinite(each[1])]
+        return max(finite, key=lambda each: each[1])[0]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """A model on a task.
@@ -475,6 +505,7 @@ def write_report(
     published: Sequence[Published],
     failures: Mapping[tuple[str, str], str],
     leakage: Mapping[str, Sequence[Leakage]],
+    tuned: Sequence[Tuned] = (),
 ) -> None:
     """Write `benchmark.md`, `.csv`, `.tex` and `.html`.
 
@@ -485,9 +516,10 @@ def write_report(
         published: results of papers on its tasks.
         failures: why jobs of a task and model are not done, where they failed.
         leakage: between the parts of each task.
+        tuned: what was chosen on validation sets.
     """
     sheets = [_results(board, failures), _gains(board), _with_duplicates(board), _pairs(board), _tests(board)]
-    sheets += [*_beside(board, published), _costs(board)]
+    sheets += [*_beside(board, published), _costs(board), _choices(tuned)]
     sheets = [sheet for sheet in (*sheets, _leaks(leakage)) if sheet.rows]
     parts = [f"## {caption}\n\n{markdown_text(names, rows)}" for caption, names, rows in sheets]
     replace_text(folder / "benchmark.md", "\n".join([f"# Benchmark {name}\n", *parts]))
@@ -575,6 +607,25 @@ def _costs(board: Leaderboard) -> _Sheet:
             rows.append([model, ", ".join(recipes), *costs])
     names = ["model", "recipe of fine-tuning", "parameters", "seconds a job", "peak memory in MiB"]
     return _Sheet("Recipes and cost", names, rows)
+
+
+def _choices(tuned: Sequence[Tuned]) -> _Sheet:
+    tried = list(dict.fromkeys(_words(values) for each in tuned for values, _ in each.tried))
+    rows = []
+    for each in tuned:
+        found = {_words(values): value for values, value in each.tried}
+        figures = [_number(found[words]) or "failed" for words in tried]
+        shown = [
+            f"{figure}*" if words == _words(each.chosen) else figure
+            for figure, words in zip(figures, tried, strict=True)
+        ]
+        rows.append([each.task, each.model, *shown])
+    caption = "Tuned: the metric on the validation set, seed 1; all seeds have what is marked *"
+    return _Sheet(caption, ["task", "model", *tried], rows)
+
+
+def _words(values: Mapping[str, str]) -> str:
+    return " ".join(f"{key}={value}" for key, value in values.items())
 
 
 def _gains(board: Leaderboard) -> _Sheet:
