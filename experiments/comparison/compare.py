@@ -1,13 +1,16 @@
-"""Five models, one corpus, one budget of bases: pretrained, fine-tuned on the same tasks, in one table.
+"""Five models, one corpus, one budget of bases: pretrained, judged at the same bases, fine-tuned.
 
     python experiments/comparison/compare.py runs/comparison        # size=tiny, for 2 cores
     python experiments/comparison/compare.py runs/full --size full --bases 3e10 --window-bp 512 trainer=gpu
 
 Corpus: human chr20 and chr22 (hg19), the last twentieth of each judges. All models read windows of as many
 bases, at random places, until the budget is used up; vocabularies of BPE are learned on the training part,
-once. Every model stands beside its untrained twin, `<run>:untrained`; what pretraining gives is the
-difference to that. Words after the options go to `dnalm pretrain`. Run again,
-it continues where it was. Writes table.csv, table.md and plot.png here.
+once. Every model stands beside its untrained twin, `<run>:untrained`, everywhere; what pretraining gives is
+the difference to that. Words after the options go to `dnalm pretrain`. Run again, it continues where it was.
+
+Writes here: pretraining.md (what each run cost), common_1 and common_6 (`dnalm compare`: the same stretches
+of one and of six bases hidden from all), next_kmer.md (which three bases follow), gue and uci_splice
+(`dnalm benchmark`, learning rates tuned on the validation sets), plot.png.
 """
 
 from __future__ import annotations
@@ -16,21 +19,26 @@ import argparse
 import csv
 import json
 import math
+import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
+from dnalm.evaluation.plots import WIDTH, appearance, new_figure, printed, save_figure
 from dnalm.paths import UNTRAINED
 from dnalm.tables import markdown_text
 
 HERE = Path(__file__).parent
 DATA = HERE.parents[2] / "shared/data"
 CONTIGS = {"chr20": "hg19_chr20.fa.gz", "chr22": "hg19_chr22.fa.gz"}
-TASKS = ("prom_core_tata", "tf0")
-BASELINES = ("kmer_logistic", "cnn")
+BENCHMARKS = {"gue": (f"{DATA}/gue", ("prom_core_tata", "tf0")), "uci_splice": (f"{DATA}/uci_splice", ())}
+CLASSICAL = ("kmer_logistic", "cnn")
+RATES = "2e-4,5e-4,1e-3"  # of fine-tuning, the same for all
+STRETCHES = (1, 6)
 MODELS = {  # experiment; tokens and bases of a window of about so many bases
     "DNABERT": ("dnabert", lambda bp: (bp - 5, bp)),
     "DNABERT-2": ("dnabert2", lambda bp: (bp // 3, bp)),  # words of three bases on average fit in
@@ -39,29 +47,27 @@ MODELS = {  # experiment; tokens and bases of a window of about so many bases
     "GROVER": ("grover", lambda bp: (bp // 3, bp)),
 }
 MEGA = 1e6
-Scores = dict[tuple[str, str], list[float]]  # of each seed, by task and model
+Rows = Sequence[Mapping[str, str]]
 
 
 def main() -> None:
-    """Train and fine-tune what is missing, then write table and picture."""
+    """Do what is missing, then write tables and picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("work", type=Path)
     parser.add_argument("--size", default="tiny", choices=("tiny", "small", "full"))
-    parser.add_argument("--bases", type=float, default=8e6, help="bases that each model reads")
+    parser.add_argument("--bases", type=float, default=20e6, help="bases that each model reads")
     parser.add_argument("--window-bp", type=int, default=128)
     parser.add_argument("--batch", type=int, default=32, help="windows of an optimizer step")
-    parser.add_argument("--seeds", type=int, default=2, help="of fine-tuning")
+    parser.add_argument("--seeds", type=int, default=3, help="of fine-tuning")
     given, words = parser.parse_known_args()
     given.work.mkdir(parents=True, exist_ok=True)
     summaries = {name: pretrained(name, given, words) for name in MODELS}
-    scores = fine_tuned(given)
-    rows = [row_of(name, summaries.get(name), scores) for name in (*MODELS, *BASELINES)]
-    with (HERE / "table.csv").open("w", newline="") as file:
-        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-    (HERE / "table.md").write_text(markdown_text(list(rows[0]), [list(row.values()) for row in rows]))
-    plot(scores)
+    rows = [cost_of(name, summary) for name, summary in summaries.items()]
+    (HERE / "pretraining.md").write_text(markdown_text(list(rows[0]), [list(row.values()) for row in rows]))
+    common = {stretch_bp: at_common_bases(stretch_bp, given) for stretch_bp in STRETCHES}
+    next_kmers(given)
+    scores = {name: fine_tuned(name, given) for name in BENCHMARKS}
+    plot(common, [row for rows in scores.values() for row in rows], HERE / "plot.png")
 
 
 def pretrained(name: str, given: argparse.Namespace, words: list[str]) -> dict[str, float]:
@@ -69,69 +75,97 @@ def pretrained(name: str, given: argparse.Namespace, words: list[str]) -> dict[s
     experiment, window_of = MODELS[name]
     run, (tokens, window_bp) = Path(given.work) / experiment, window_of(given.window_bp)
     steps = math.ceil(given.bases / given.batch / window_bp)
-    genomes = ", ".join(f"{contig}: {DATA}/genomes/{file}" for contig, file in CONTIGS.items())
     windows = [f"windows.max_tokens={tokens}", "windows.min_tokens=null", "windows.random_share=1.0"]
     windows += [f"windows.bases_per_token={window_bp / tokens}", "windows.num_validation=4000"]
     steps_words = [f"steps={steps}", f"batch.global_size={given.batch}", "trainer.validate_every=1000"]
-    data = ["data=multispecies", f"data.genomes={{{genomes}}}"]
-    command = ["pretrain", f"experiment={experiment}", f"size={given.size}", *data, *windows, *steps_words]
+    command = [
+        "pretrain",
+        f"experiment={experiment}",
+        f"size={given.size}",
+        *corpus(),
+        *windows,
+        *steps_words,
+    ]
     dnalm(*command, f"run.dir={run}", *words)
     summary: dict[str, float] = json.loads((run / "summary.json").read_text())
     return summary
 
 
-def fine_tuned(given: argparse.Namespace) -> Scores:
-    """Fine-tune every model on every task."""
-    runs = [Path(given.work) / experiment for experiment, _ in MODELS.values()]
-    models = [*(f"{run}{ending}" for run in runs for ending in ("", UNTRAINED)), *BASELINES]
-    words = [f"benchmark.root={DATA}/gue", f"tasks=[{','.join(TASKS)}]", f"models=[{','.join(models)}]"]
+def corpus() -> list[str]:
+    """The two chromosomes, as words."""
+    genomes = ", ".join(f"{contig}: {DATA}/genomes/{file}" for contig, file in CONTIGS.items())
+    return ["data=multispecies", f"data.genomes={{{genomes}}}"]
+
+
+def with_twins(work: Path) -> list[str]:
+    """Runs of all models, each followed by its untrained twin."""
+    runs = [work / experiment for experiment, _ in MODELS.values()]
+    return [f"{run}{ending}" for run in runs for ending in ("", UNTRAINED)]
+
+
+def cost_of(name: str, summary: Mapping[str, float]) -> dict[str, str]:
+    """What a run has read and taken; its bits, of bases that its own masks hide, compare with no others."""
+    return {
+        "model": name,
+        "parameters": f"{summary['parameters']:,}",
+        "bases, Mb": f"{summary['bases'] / MEGA:.2f}",
+        "tokens, M": f"{summary['tokens'] / MEGA:.2f}",
+        "bits per base, own masks": f"{summary['val_bits_per_base']:.4f}",
+        "kb/s": f"{summary['bases_per_s'] / 1000:.1f}",
+        "seconds": f"{summary['seconds']:.0f}",
+        "peak memory, MiB": f"{summary['peak_memory'] / 2**20:.0f}",
+    }
+
+
+def at_common_bases(stretch_bp: int, given: argparse.Namespace) -> Mapping[str, Mapping[str, float]]:
+    """Judge all models and twins where the same stretches are hidden."""
+    folder = given.work / f"common_{stretch_bp}"
+    asked = [f"models=[{','.join(with_twins(given.work))}]", *corpus(), f"stretch_bp={stretch_bp}"]
+    if not (folder / "summary.json").exists():
+        dnalm("compare", *asked, "places=2000", "draws=5", f"run.dir={folder}")
+    for name, ending in {"comparison.md": "md", "differences.csv": "differences.csv"}.items():
+        shutil.copyfile(folder / name, HERE / f"common_{stretch_bp}.{ending}")
+    found: dict[str, dict[str, float]] = json.loads((folder / "summary.json").read_text())["models"]
+    return found
+
+
+def next_kmers(given: argparse.Namespace) -> None:
+    """Fine-tune on which three bases follow fifty, and write the accuracy of each model beside its twin's."""
+    folder = given.work / "next_kmer"
+    models = ",".join(f"'{name}'" for name in with_twins(given.work))
+    words = [*corpus(), "task=next_kmer", "task.k=3", "tuning.pooling=mean", "budget=tiny", "steps=600"]
+    words += [f"model={models}", f"seed={','.join(str(n + 1) for n in range(given.seeds))}"]
+    dnalm("finetune", "-m", *words, f"sweep.dir={folder}", "sweep.parallel=2", "sweep.metric=score")
+    found: dict[str, list[float]] = {}
+    for row in read_rows(folder / "table.csv"):
+        found.setdefault(row["model"].strip("'"), []).append(float(row["score"]))
+    rows = [
+        [Path(name).name, f"{np.mean(each):.4f}", " ".join(f"{x:.4f}" for x in each)]
+        for name, each in found.items()
+    ]
+    (HERE / "next_kmer.md").write_text(markdown_text(["model", "accuracy", "each seed"], rows))
+
+
+def fine_tuned(benchmark: str, given: argparse.Namespace) -> Rows:
+    """Fine-tune all models, twins and classical models on the tasks of a benchmark."""
+    root, tasks = BENCHMARKS[benchmark]
+    words = [f"benchmark.root={root}", f"models=[{','.join((*with_twins(given.work), *CLASSICAL))}]"]
+    words += [f"tasks=[{','.join(tasks)}]"] if tasks else []
     recipe = ["tuning.pooling=mean"]  # LOGO has no first token, which GUE's recipe reads
     if given.size != "full":  # else the published recipes otherwise
         recipe += ["budget=tiny", "steps=300", "trainer.validate_every=50"]
-    words.append(f"finetune={json.dumps(recipe)}")
-    folder = given.work / "gue"
-    words += [f"seeds={given.seeds}", f"sweep.dir={folder}", "sweep.parallel=2"]
-    dnalm("benchmark", "benchmark=gue", *words)
-    with (folder / "benchmark.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["from"] == "ours"]
-    return {(row["task"], row["model"]): [float(value) for value in row["values"].split()] for row in rows}
+    words += [f"finetune={json.dumps(recipe)}", f'tune=["optim.lr={RATES}"]', f"seeds={given.seeds}"]
+    folder = given.work / benchmark
+    dnalm("benchmark", f"benchmark={benchmark}", *words, f"sweep.dir={folder}", "sweep.parallel=2")
+    for name in ("benchmark.md", "benchmark.csv"):
+        shutil.copyfile(folder / name, HERE / f"{benchmark}{Path(name).suffix}")
+    return [row for row in read_rows(folder / "benchmark.csv") if row["from"] == "ours"]
 
 
-def row_of(name: str, summary: dict[str, float] | None, scores: Scores) -> dict[str, str]:
-    """A line of the table; baselines have read nothing before."""
-    row = {"model": name}
-    row["parameters"] = f"{summary['parameters']:,}" if summary else ""
-    row["pretrained on, Mb"] = f"{summary['bases'] / MEGA:.2f}" if summary else "0"
-    row["tokens, M"] = f"{summary['tokens'] / MEGA:.2f}" if summary else ""
-    row["bits per base"] = f"{summary['val_bits_per_base']:.4f}" if summary else ""
-    row["order 0"] = f"{summary['baseline_order0_bits']:.4f}" if summary else ""
-    row["below order 0"] = difference(summary["over_order0"]) if summary else ""
-    row["kb/s"] = f"{summary['bases_per_s'] / 1000:.1f}" if summary else ""
-    row["seconds"] = f"{summary['seconds']:.0f}" if summary else ""
-    row["peak memory, MiB"] = f"{summary['peak_memory'] / 2**20:.0f}" if summary else ""
-    for task in TASKS:
-        found = values_of(name, task, scores)
-        row[task] = seeds_text(found)
-        row[f"{task}, untrained twin"] = seeds_text(values_of(name, task, scores, twin=True))
-    return row
-
-
-def seeds_text(values: list[float]) -> str:
-    """Their mean, and each."""
-    each = ", ".join(f"{value:.3f}" for value in values)
-    return f"{np.mean(values):.3f} ({each})" if values else ""
-
-
-def difference(paired: object) -> str:
-    """Of bits per base, with the standard error of the paired difference."""
-    assert isinstance(paired, dict)
-    return f"{-paired['mean']:+.4f} ± {paired['standard_error']:.4f}"
-
-
-def values_of(name: str, task: str, scores: Scores, *, twin: bool = False) -> list[float]:
-    """Of each seed; the benchmark knows a pretrained model by its folder. Baselines have no twin."""
-    called = f"{MODELS[name][0]}{UNTRAINED * twin}" if name in MODELS else "" if twin else name
-    return next((v for (of, model), v in scores.items() if of == task and Path(model).name == called), [])
+def read_rows(path: Path) -> Rows:
+    """A table."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def dnalm(*words: str) -> None:
@@ -139,22 +173,36 @@ def dnalm(*words: str) -> None:
     subprocess.run([sys.executable, "-m", "dnalm", *words], check=True)
 
 
-def plot(scores: Scores) -> None:
-    """What each model makes of the tasks: every seed a dot, their mean a line; untrained twins are rings."""
-    names = [*MODELS, *BASELINES]
-    figure, axes = plt.subplots(1, len(TASKS), figsize=(8, 3.2), sharey=True, layout="constrained")
-    for task, part in zip(TASKS, axes, strict=True):
-        for place, name in enumerate(names):
-            values = values_of(name, task, scores)
-            color = "C0" if name in MODELS else "0.5"
-            part.plot(values, [place] * len(values), "o", color=color, alpha=0.7)
-            part.plot(np.mean(values), place, "|", color=color, markersize=14)
-            twins = values_of(name, task, scores, twin=True)
-            part.plot(twins, [place] * len(twins), "o", color=color, fillstyle="none")
-        part.set_xlabel(f"MCC, {task}")
-    axes[0].set_yticks(range(len(names)), names)
-    axes[0].invert_yaxis()
-    figure.savefig(HERE / "plot.png", dpi=150)
+@printed
+def plot(common: Mapping[int, Mapping[str, Mapping[str, float]]], scores: Rows, target: Path) -> None:
+    """Bits at common bases and the metric of each task: every model filled, its untrained twin hollow."""
+    names = [*MODELS, *CLASSICAL]
+    tasks = list(dict.fromkeys(row["task"] for row in scores))
+    figure = new_figure(1.6 * WIDTH, 2.4)
+    panels = figure.subplots(1, len(common) + len(tasks), sharey=True)
+    for (stretch_bp, models), panel in zip(common.items(), panels, strict=False):
+        for model, found in models.items():
+            value, error = found["bits"], found["standard_error"]
+            _mark(panel, model, value, value - 2 * error, value + 2 * error)
+        panel.set_xlabel(f"bits per base,\n{stretch_bp} bp hidden")
+    for task, panel in zip(tasks, panels[len(common) :], strict=True):
+        for row in (row for row in scores if row["task"] == task):
+            _mark(panel, row["model"], float(row["mean"]), float(row["low"]), float(row["high"]))
+        panel.set_xlabel(f"{scores[0]['metric'].upper()},\n{task}")
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].invert_yaxis()
+    save_figure(figure, target)
+
+
+def _mark(panel: Axes, model: str, value: float, low: float, high: float) -> None:
+    """A model's value with its interval; a twin lies a little below its model."""
+    twin, name = model.endswith(UNTRAINED), Path(model.removesuffix(UNTRAINED)).name
+    order = [*(experiment for experiment, _ in MODELS.values()), *CLASSICAL]
+    place = order.index(name) + 0.25 * twin
+    look = appearance(order.index(name)) | ({"markerfacecolor": "white"} if twin else {})
+    panel.plot([low, high], [place, place], color=look["color"], linewidth=1.0)
+    panel.plot([value], [place], linestyle="", markersize=5, **look)
+    panel.grid(axis="x", color="0.9")
 
 
 if __name__ == "__main__":
