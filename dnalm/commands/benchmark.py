@@ -1,9 +1,9 @@
 """`dnalm benchmark`: every task of a benchmark with every model and seed, and the tables of it.
 
 The folder holds a run directory and a log for each job, the ledger of the sweep with its own `table.csv`,
-the tables of the benchmark, `benchmark.md`, `.csv`, `.tex` and `.html`, written anew after every job, and at
-the end `leakage.json`, `heatmap.png` and `tasks.png`. `Work` is the one place where the command line of a
-task, a model and a seed is made.
+the tables of the benchmark, `benchmark.md`, `.csv`, `.tex`, `.html` and `differences.csv`, written anew after
+every job, and at the end `leakage.json`, `heatmap.png` and `tasks.png`. `Work` is the one place where the
+command line of a task, a model and a seed is made.
 """
 
 from __future__ import annotations

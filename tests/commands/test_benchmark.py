@@ -36,7 +36,7 @@ from tests.models import zoo
 
 pytestmark = pytest.mark.usefixtures("forked_programs")
 
-TABLES = [f"benchmark.{kind}" for kind in ("md", "csv", "tex", "html")]
+TABLES = [*(f"benchmark.{kind}" for kind in ("md", "csv", "tex", "html")), "differences.csv"]
 
 
 def works(tmp_path: Path, *models: str, seeds: int = 1, words: tuple[str, ...] = ()) -> list[Work]:
@@ -252,6 +252,11 @@ def test_the_table_has_a_row_for_each_cell_and_says_what_failed(toy: Path) -> No
     assert found["a", "tiny"]["left_out"] == "2"
     assert found["a", "absent/model"]["error"].startswith("failed: ")
     assert found["a", "tiny"]["command"].startswith("dnalm finetune model=tiny budget=tiny steps=60")
+    with (toy / "whole/differences.csv").open(newline="") as file:
+        (pair, _) = csv.DictReader(file)
+    assert (pair["first"], pair["second"], pair["task"]) == ("tiny", "kmer_logistic", "a")
+    means = [float(found["a", model]["mean"]) for model in MODELS[:2]]
+    assert float(pair["difference"]) == pytest.approx(means[0] - means[1])
     leakage = json.loads((toy / "whole/leakage.json").read_text())
     assert [each["exact"] for each in leakage["a"]] == [2, 2, 2]
     assert (toy / "whole/heatmap.png").is_file()

@@ -507,7 +507,7 @@ def write_report(
     leakage: Mapping[str, Sequence[Leakage]],
     tuned: Sequence[Tuned] = (),
 ) -> None:
-    """Write `benchmark.md`, `.csv`, `.tex` and `.html`.
+    """Write `benchmark.md`, `.csv`, `.tex` and `.html`, and `differences.csv`.
 
     Args:
         folder: where.
@@ -528,6 +528,7 @@ def write_report(
     tables = "".join(html_text(names, rows, caption=caption) for caption, names, rows in sheets)
     replace_text(folder / "benchmark.html", _PAGE.format(title=f"Benchmark {name}", tables=tables))
     replace_text(folder / "benchmark.csv", csv_text(_everything(board, published, failures)))
+    replace_text(folder / "differences.csv", csv_text(_differences(board)))
 
 
 def _results(board: Leaderboard, failures: Mapping[tuple[str, str], str]) -> _Sheet:
@@ -741,6 +742,18 @@ def _everything(
     names += ["seconds", "peak_memory", "parameters", "error"]
     names += sorted({name for cell in board.cells.values() for name in cell.provenance})
     return [names, *([row.get(name, "") for name in names] for row in rows)]
+
+
+def _differences(board: Leaderboard) -> list[list[str]]:
+    """A row for each pair of models on each task, twins second, and the names of the columns above."""
+    rows = [
+        [pair.first, pair.second, task]
+        + [repr(value) for value in (found.value, found.low, found.high)]
+        + [repr(pair.probabilities[task]) if task in pair.probabilities else "", _said(board, pair, task)]
+        for pair in board.pairs
+        for task, found in pair.differences.items()
+    ]
+    return [["first", "second", "task", "difference", "low", "high", "p", "first is"], *rows]
 
 
 def _figures(cell: Cell) -> dict[str, str]:
