@@ -318,11 +318,15 @@ def _dir_error(found: str, expected: str, fix: str) -> ConfigError:
     return ConfigError("SWEEP-03", where="sweep.dir", found=found, expected=expected, fix=fix)
 
 
+_COLUMNS = ("job", "status", "exit_code", "seconds", "run", "log", "error")
+
+
 def write_tables(folder: Path, records: Sequence[Record], metric: str) -> None:
     """Write `table.csv` and `table.md`, each replaced atomically.
 
-    CSV has all columns and digits; Markdown the one metric in five digits, without columns that no row fills
-    and without errors, which are in the logs.
+    CSV has all columns and digits; a metric that is called as another column, such as `seed`, has none.
+    Markdown has the one metric in five digits, without columns that no row fills and without errors, which
+    are in the logs.
 
     Args:
         folder: where.
@@ -330,7 +334,8 @@ def write_tables(folder: Path, records: Sequence[Record], metric: str) -> None:
         metric: the one that Markdown shows.
     """
     keys = list(dict.fromkeys(key for record in records for key in record.overrides))
-    metrics = list(dict.fromkeys(name for record in records for name in record.metrics))
+    taken = {*keys, *_COLUMNS}
+    metrics = list(dict.fromkeys(n for record in records for n in record.metrics if n not in taken))
 
     def cells(record: Record, found: Iterable[Metric], *more: str) -> list[str]:
         seconds = None if record.seconds is None else round(record.seconds, 1)

@@ -138,12 +138,17 @@ def next_kmers(given: argparse.Namespace) -> None:
     dnalm("finetune", "-m", *words, f"sweep.dir={folder}", "sweep.parallel=2", "sweep.metric=score")
     found: dict[str, list[float]] = {}
     for row in read_rows(folder / "table.csv"):
-        found.setdefault(row["model"].strip("'"), []).append(float(row["score"]))
+        found.setdefault(Path(row["model"].strip("'")).name, []).append(float(row["score"]))
     rows = [
-        [Path(name).name, f"{np.mean(each):.4f}", " ".join(f"{x:.4f}" for x in each)]
-        for name, each in found.items()
+        [name, *(seeds_text(found[f"{experiment}{ending}"]) for ending in ("", UNTRAINED))]
+        for name, (experiment, _) in MODELS.items()
     ]
-    (HERE / "next_kmer.md").write_text(markdown_text(["model", "accuracy", "each seed"], rows))
+    (HERE / "next_kmer.md").write_text(markdown_text(["model", "pretrained", "untrained twin"], rows))
+
+
+def seeds_text(values: Sequence[float]) -> str:
+    """Their mean, and each."""
+    return f"{np.mean(values):.4f} ({', '.join(f'{value:.4f}' for value in values)})"
 
 
 def fine_tuned(benchmark: str, given: argparse.Namespace) -> Rows:

@@ -48,6 +48,20 @@ def test_a_table_parses_and_no_cell_is_a_formula(everything: list[Record]) -> No
     assert len({len(re.findall(r"(?<!\\)\|", line.replace(r"\\", ""))) for line in markdown}) == 1
 
 
+def test_a_metric_that_is_called_as_a_setting_does_not_hide_it(tmp_path: Path) -> None:
+    metrics: dict[str, float | str] = {"seed": 7, "model": "its title", "seconds": 1.5, "score": 0.25}
+    overrides = {"model": "runs/x", "seed": "3"}
+    record = Record(
+        job="a", status="done", overrides=overrides, run="a", log="a.log", seconds=9, metrics=metrics
+    )
+    write_tables(tmp_path, [record], "score")
+    with (tmp_path / "table.csv").open(newline="") as file:
+        names, values = csv.reader(file)
+    assert len({*names}) == len(names)
+    row = dict(zip(names, values, strict=True))
+    assert (row["model"], row["seed"], row["seconds"], row["score"]) == ("runs/x", "3", "9", "0.25")
+
+
 @pytest.mark.parametrize(
     ("cell", "shown"),
     [
