@@ -420,7 +420,9 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
         data: the genomes of a task that reads genomes; others have tables.
         tokenizer: bases to ids; that of the model if absent, overlapping 6-mers where it has none.
         sequences: how sequences are read.
-        epochs: how often each row is seen.
+        epochs: how often each row is seen; with few labels (`task.labels`) as many steps as with all, which a
+            recipe's warm-up asks for and few rows need (Zhang et al. 2021, "Revisiting few-sample BERT
+            fine-tuning").
         steps: optimizer steps, in place of epochs.
 
     Attributes:
@@ -449,7 +451,7 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
             self.model = dataclasses.replace(self.model, seed=self.seed)
         super().__post_init__()
         self.division = divide(self.task, seed=self.seed, data=self.data)
-        whole = math.ceil(self.epochs * len(self.division.train) / self.batch.global_size)
+        whole = math.ceil(self.epochs * self.division.all_rows / self.batch.global_size)
         self.num_steps = self.steps or whole
         self.best_step = 0
         self._spare: MaskedLM | None = None  # loaded to see how long sequences may be

@@ -12,7 +12,7 @@ Source: GROVER (Sanabria et al. 2024), which chose its vocabulary so: 50 bases, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -31,6 +31,7 @@ from dnalm.data.labelled.table import (
     TaskKind,
     fold_numbers,
     label_names,
+    nested_order,
     read_table,
     whole,
 )
@@ -204,6 +205,7 @@ class Division:
         num_classes: of a task of classes; number of labels of a multi-label one; 1 of regression.
         notes: warnings for the user, in sentences.
         peaks: of a task from peaks, where its rows lie and what they are made of.
+        fewer_than: training rows of which `task.labels` has drawn these; None where it is `all`.
     """
 
     train: TablePart
@@ -212,6 +214,12 @@ class Division:
     num_classes: int
     notes: tuple[str, ...]
     peaks: PeakTables | None = None
+    fewer_than: int | None = None
+
+    @property
+    def all_rows(self) -> int:
+        """Training rows with `task.labels=all`."""
+        return self.fewer_than or len(self.train)
 
     @property
     def parts(self) -> dict[Part, TablePart]:
@@ -228,7 +236,8 @@ def divide(task: AnyTask, *, seed: int, data: Corpus | None = None) -> Division:
         data: the genomes of a task that reads genomes.
 
     Raises:
-        ConfigError: CFG-18, genomes are needed and not given, or given and not needed.
+        ConfigError: CFG-18, genomes are needed and not given, or given and not needed; `task.labels` is more
+            than there are rows or fewer than there are classes.
         DataError: CSV-01 to 15, DSET-01; of peaks, see `PeakTask.tables`.
     """
     if isinstance(task, NextKmer):
@@ -255,7 +264,14 @@ def divide(task: AnyTask, *, seed: int, data: Corpus | None = None) -> Division:
     if isinstance(task, PeakTask):
         made = task.tables(seed=seed)
         windows = {part: whole(rows.table) for part, rows in made.rows.items()}
-        division = Division(**windows, num_classes=len(task.classes), notes=made.notes, peaks=made)
+        division = Division(
+            train=windows["train"],
+            val=windows["val"],
+            test=windows["test"],
+            num_classes=len(task.classes),
+            notes=made.notes,
+            peaks=made,
+        )
         for part, rows in division.parts.items():
             _check_labels(task, part, rows, division)
         return division
@@ -272,6 +288,8 @@ def divide(task: AnyTask, *, seed: int, data: Corpus | None = None) -> Division:
         _check_beside_training(task, train, table)
     notes = [note for table in (train, *others.values()) for note in table.notes]
     division = _divided(task, train, others, seed=seed, classes=classes or 1, notes=notes)
+    if task.labels != "all":
+        division = few_labels(division, task.labels, task.kind, seed=seed)
     for part, rows in division.parts.items():
         _check_labels(task, part, rows, division)
     return division
@@ -313,6 +331,46 @@ def _divided(
     return Division(
         train=train_rows, val=parts["val"], test=parts["test"], num_classes=outputs, notes=tuple(notes)
     )
+
+
+def few_labels(division: Division, number: int, kind: TaskKind, *, seed: int) -> Division:
+    """A division with so many labels to learn from, and at most as many to choose by; the test set stays.
+
+    Whoever has 10 labels has no thousand to choose a checkpoint by (Perez et al. 2021, "True few-shot
+    learning with language models").
+
+    Args:
+        division: of all rows.
+        number: of training rows; see `nested_order`.
+        kind: of the task.
+        seed: of the run.
+
+    Raises:
+        ConfigError: CFG-18, there are fewer rows, or more classes.
+    """
+    train, by_class = division.train, kind in ("binary", "multiclass")
+    least = len(np.unique(train.labels)) if by_class else 1
+    if not least <= number <= len(train):
+        raise ConfigError(
+            "CFG-18",
+            where="task.labels",
+            found=f"{number}, where training has {len(train):,} rows"
+            + (f" of {least:,} classes" if by_class else ""),
+            expected=f"a number from {least:,} to {len(train):,}"
+            + (", one of each class at least" if by_class else ""),
+            fix="choose one of these, or task.labels=all",
+        )
+
+    def sample(part: TablePart) -> TablePart:
+        chosen = nested_order(part, by_class=by_class, seed=seed)[:number]
+        return TablePart(part.table, np.sort(part.rows[chosen]))
+
+    fewer = replace(division, train=sample(train), val=sample(division.val), fewer_than=len(train))
+    note = (
+        f"{len(fewer.train):,} of {len(train):,} training rows teach and {len(fewer.val):,} of "
+        f"{len(division.val):,} validation rows choose (task.labels={number}); the test set is whole"
+    )
+    return replace(fewer, notes=(*division.notes, note))
 
 
 def _check_beside_training(task: Task, train: LabelledTable, other: LabelledTable) -> None:

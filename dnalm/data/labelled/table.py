@@ -20,7 +20,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BeforeValidator, NonNegativeInt
+from pydantic import BeforeValidator, NonNegativeInt, PositiveInt
 
 from dnalm.data.labelled.rows import TWICE, Notes, Row, file_kind, read_rows, sentences, table_error
 from dnalm.errors import DataError, listed, shown
@@ -77,6 +77,8 @@ class Task:
         folds: parts that `train` is cut into for cross-validation; 0 for none. `fold` is the test fold and
             the next one chooses the checkpoint; beside a test table, `fold` chooses.
         fold: number of the test fold, from 0.
+        labels: how many training rows to learn from, and of the validation set as many at most; by the seed,
+            every class in its share, and each number's rows among those of a larger one; `all` by default.
         clade: the simulated clade that has the tables.
         clade_task: which of its tasks.
         cache: folder of the simulated clade and of embeddings; the user's cache if absent.
@@ -97,6 +99,7 @@ class Task:
     metric: MetricName | None = None
     folds: Folds = 0
     fold: NonNegativeInt = 0
+    labels: PositiveInt | Literal["all"] = "all"
     clade: Clade | None = None
     clade_task: Literal["promoter", "enhancer", "splice"] = "promoter"
     cache: CachePath | None = None
@@ -279,6 +282,31 @@ def fold_numbers(labels: Labels, *, folds: int, seed: int) -> Rows:
     numbers = np.empty(len(labels), dtype=np.int64)
     numbers[shuffled] = np.arange(len(labels)) % folds
     return numbers
+
+
+def nested_order(part: TablePart, *, by_class: bool, seed: int) -> Rows:
+    """The rows of a part in an order of which every beginning is a stratified sample, (R,) places in it.
+
+    So samples of all sizes are nested. A row of each class comes first, then the classes by their shares: the
+    j-th row of a class of n, from 0, stands where (j + 0.5) / n of all rows are through. A sample of N rows
+    with at least one of each of C classes has, of a class of share s, s N rows up to s C + 1 more or less.
+
+    Args:
+        part: the rows.
+        by_class: whether each row has one class; rows of other tasks are drawn without regard to labels.
+        seed: of the run.
+    """
+    random = np.random.Generator(np.random.Philox(key=[seed, 1]))
+    shuffled: Rows = random.permutation(len(part))
+    if not by_class:
+        return shuffled
+    _, classes, counts = np.unique(part.labels[shuffled], return_inverse=True, return_counts=True)
+    grouped = np.argsort(classes, kind="stable")
+    number = np.empty(len(part), dtype=np.int64)  # of each row in its class
+    number[grouped] = np.arange(len(part)) - np.repeat(np.cumsum(counts) - counts, counts)
+    place = np.where(number == 0, -1.0, (number + 0.5) / counts[classes])
+    ordered: Rows = shuffled[np.argsort(place, kind="stable")]
+    return ordered
 
 
 # Reading a table: every row is checked as it streams by

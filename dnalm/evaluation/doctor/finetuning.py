@@ -111,7 +111,7 @@ def labels(subject: FinetuningSubject) -> Iterator[Finding]:
 
 def _rate(subject: FinetuningSubject) -> Iterator[Finding]:
     """The learning rate against that of the recipe, and its schedule."""
-    rows = len(there(subject.division, "the tables were not read").train)
+    rows = there(subject.division, "the tables were not read").all_rows
     epochs, asked = subject.parts.get("epochs", 3.0), subject.parts.get("steps")
     number = asked or -int(-epochs * rows // subject.batch.global_size)
     return rate(subject.config, subject.part("schedule"), number, subject.reference)
