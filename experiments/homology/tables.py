@@ -1,7 +1,7 @@
 """How many test sequences of published benchmarks have a homologous training sequence; MMseqs2 beside.
 
-Usage: python experiments/homology/tables.py ../shared/data <cache>  (from the repository's root; adds a row for
-each task to tables.csv beside itself, and leaves out those that it has)
+Usage: python experiments/homology/tables.py ../shared/data <cache>  (from the repository's root; adds a row
+for each task to tables.csv beside itself, and leaves out those that it has)
 """
 
 from __future__ import annotations
