@@ -16,7 +16,9 @@ and checksum, by part), `steps`, `steps_done`, `diverged` (with `first_train_los
 which it waited for the loader) and `peak_memory` (bytes). Where the encoder trains there are
 `activation_checkpointing` (whether activations were computed again), `memory_counted` (bytes of a step by the
 sizes of the model and of the largest micro-batch) and `memory_available` (bytes of a GPU that tensors may
-take; null on a CPU). Of a task from peaks there are `balance`, and the
+take; null on a CPU). Of a probe there are `probe` (the chosen `layer` and `inverse_penalty`, by which figure
+they were chosen, and every candidate with its validation figures, as `probe.csv` has them) and `contract`
+(what they follow from). Of a task from peaks there are `balance`, and the
 files that `dnalm.evaluation.peak_report` describes.
 """
 
@@ -43,6 +45,7 @@ from dnalm.evaluation.statistics import bootstrap_interval, metric_of
 from dnalm.models import Pretrained
 from dnalm.paths import UNTRAINED, as_typed, split_twin
 from dnalm.small_files import read_provenance
+from dnalm.tables import csv_text, replace_text
 from dnalm.training.callbacks import peak_memory_bytes
 from dnalm.training.finetuning import FinetuneModule, Finetuning, Verdict
 
@@ -56,7 +59,8 @@ Scores = npt.NDArray[np.float64]
 def introduce_finetuning(finetuning: Finetuning, data: SequenceData, module: FinetuneModule) -> None:
     """Print what trains on what, and how the labels are balanced; leave the table of a task from peaks."""
     total, trained = module.num_parameters, module.num_trained
-    stdout.print(f"model of {total:,} parameters, of which {trained:,} train, {finetuning.num_steps:,} steps")
+    how = f"{finetuning.num_steps:,} steps" if finetuning.num_steps else "solved without steps or optim"
+    stdout.print(f"model of {total:,} parameters, of which {trained:,} train, {how}")
     for name, rows in data.division.parts.items():
         lengths = rows.lengths
         stdout.print(
@@ -82,6 +86,11 @@ def report_finetuning(finetuning: Finetuning, data: SequenceData, module: Finetu
         figures = ", ".join(f"{name} {value:.4f}" for name, value in module.verdicts[part].figures.items())
         stdout.print(f"{part}: {figures}")
     stdout.print(f"the metric of {data.task.title} is {data.task.declared}")
+    if finetuning.probe is not None:
+        replace_text(run.path / "probe.csv", csv_text(finetuning.probe.table()))
+        for sentence in finetuning.probe.sentences():
+            stdout.print(sentence)
+        stdout.print(f"all probes: {run.path / 'probe.csv'}")
     stdout.print(f"model directory: {run.model}")
     stdout.print(f"predictions: {predictions}")
     leave_report(run.path)
@@ -106,7 +115,7 @@ def _summary(finetuning: Finetuning, data: SequenceData, module: FinetuneModule)
         "data": {name: rows.fingerprint for name, rows in data.division.parts.items()},
         **balance(data.division),
         "steps": finetuning.num_steps,
-        "steps_done": finetuning.fitter.global_step,
+        "steps_done": finetuning.steps_done,
         **finetuning.losses,
         "best_step": finetuning.best_step,
         "seed": finetuning.seed,
@@ -117,8 +126,16 @@ def _summary(finetuning: Finetuning, data: SequenceData, module: FinetuneModule)
         **(finetuning.capacity.figures() if finetuning.capacity else {}),
         "parameters": module.num_parameters,
         "trained_parameters": module.num_trained,
+        **_of_probe(finetuning, data),
         "seconds": round(time.perf_counter() - finetuning.began, 1),
     }
+
+
+def _of_probe(finetuning: Finetuning, data: SequenceData) -> dict[str, object]:
+    """What was tried and chosen, and what the folder holds the result of."""
+    if finetuning.probe is None:
+        return {}
+    return {"probe": finetuning.probe.summary(), "contract": finetuning.contract(data)}
 
 
 def _results(finetuning: Finetuning, data: SequenceData, module: FinetuneModule) -> FinetuningResults:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -255,16 +256,20 @@ class HeadShape:
             else.
         dropout: share of the inputs of its last layer zeroed in training, in [0, 1); before the dense layer
             nothing is, as in the classifiers of BERT and DNABERT-2.
+        layer: whose hidden states it reads, 0 the embeddings; None for the last.
     """
 
     num_outputs: int
     pooling: PoolingName = "mean"
     dense: bool = True
     dropout: float = 0.1
+    layer: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1 or not 1 <= self.num_outputs <= _MOST_OUTPUTS:
             raise ValueError(f"dropout is {self.dropout} and num_outputs {self.num_outputs}")
+        if self.layer is not None and self.layer < 0:
+            raise ValueError(f"layer is {self.layer}; layers count from 0, the embeddings")
 
 
 class SequenceHead(nn.Module):
@@ -347,8 +352,12 @@ class SequenceModel(nn.Module):
             num_sequences: S.
             covers_Q2: pairs of a token and a base that it spells, where vectors of S bases are wanted.
         """
+        layer = self.head.shape.layer
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            hidden_ND = self.encoder(ids_N, packed)
+            if layer is None:
+                hidden_ND = self.encoder(ids_N, packed)
+            else:
+                hidden_ND = next(islice(self.encoder.hidden_states(ids_N, packed), layer, None))
         if covers_Q2 is not None:
             spelling_Q, base_Q = covers_Q2.unbind(1)
             used_Q = torch.arange(len(base_Q), device=base_Q.device)
@@ -358,6 +367,14 @@ class SequenceModel(nn.Module):
         pooled_SD: Tensor = self.head.pooling(hidden_ND, used_M, owner_N, num_sequences)
         return pooled_SD
 
+    def pool_layers(
+        self, ids_N: Tensor, packed: Packed, used_M: Tensor, owner_P: Tensor, num_sequences: int
+    ) -> Iterator[Tensor]:
+        """Vectors of the sequences by the embeddings, then by each block, (S, D); arguments as of `pool`."""
+        owner_N = owner_P[packed.layout(len(ids_N)).sequence_N]
+        for hidden_ND in self.encoder.hidden_states(ids_N, packed):
+            yield self.head.pooling(hidden_ND, used_M, owner_N, num_sequences)
+
     def forward(
         self,
         ids_N: Tensor,
@@ -365,21 +382,9 @@ class SequenceModel(nn.Module):
         used_M: Tensor,
         owner_P: Tensor,
         num_sequences: int,
-        pooled_SD: Tensor | None = None,
         covers_Q2: Tensor | None = None,
     ) -> Tensor:
-        """Outputs, (S, O).
-
-        Args:
-            ids_N: as of `pool`, like the next four.
-            packed: where each piece lies.
-            used_M: places of the tokens that are pooled.
-            owner_P: the sequence of each piece.
-            num_sequences: S.
-            pooled_SD: vectors that are known already, in place of all that; from a frozen encoder.
-            covers_Q2: as of `pool`.
-        """
-        if pooled_SD is None:
-            pooled_SD = self.pool(ids_N, packed, used_M, owner_P, num_sequences, covers_Q2)
+        """Outputs, (S, O); arguments as of `pool`."""
+        pooled_SD = self.pool(ids_N, packed, used_M, owner_P, num_sequences, covers_Q2)
         outputs_SO: Tensor = self.head(pooled_SD)
         return outputs_SO

@@ -69,6 +69,7 @@ _HEAD = {  # of a task; its labels are where all of `transformers` has them, in 
     "pooling": None,  # how tokens become one vector: mean, max, attention or cls; None where there is no head
     "dense": True,  # whether a dense layer and tanh come before the outputs
     "head_dropout": 0.1,
+    "head_layer": None,  # whose hidden states are read, 0 the embeddings; None for the last
     "per_base": False,
     "start_id": None,  # of the special token before a text, which spells no base
     "end_id": None,  # of the one after it
@@ -498,10 +499,20 @@ class DnalmForSequenceClassification(_WithTaskHead):
         used_BL = self.spelling(input_ids, real_BL)
         if self.config.pooling == "cls":
             used_BL = real_BL & (real_BL.cumsum(1) == 1)
-        found = self.encoder(input_ids, attention_mask, return_dict=True, **options)
-        logits_BC = self.task(found.last_hidden_state[used_BL], used_BL.nonzero()[:, 0], len(used_BL))
+        layer, wanted = self.config.head_layer, options.pop("output_hidden_states", None)
+        wanted = self.config.output_hidden_states if wanted is None else wanted
+        found = self.encoder(
+            input_ids,
+            attention_mask,
+            return_dict=True,
+            output_hidden_states=wanted or layer is not None,
+            **options,
+        )
+        x_BLD = found.last_hidden_state if layer is None else found.hidden_states[layer]
+        logits_BC = self.task(x_BLD[used_BL], used_BL.nonzero()[:, 0], len(used_BL))
         loss = None if labels is None else self._loss(logits_BC, labels)
-        return SequenceClassifierOutput(loss=loss, logits=logits_BC, hidden_states=found.hidden_states)
+        states = found.hidden_states if wanted else None
+        return SequenceClassifierOutput(loss=loss, logits=logits_BC, hidden_states=states)
 
     def _loss(self, logits_BC: Tensor, labels: Tensor) -> Tensor:
         if self.config.problem_type == "regression":

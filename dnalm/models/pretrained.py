@@ -447,10 +447,11 @@ class TaskHead:
     def fits(self, family: Family, encoder: EncoderConfig) -> bool:
         """Whether a layout has its class.
 
-        Published ones have the first token's vector, a dense layer and tanh, and outputs, for all texts that
-        the encoder takes; ours has every head.
+        Published ones have the first token's last vector, a dense layer and tanh, and outputs, for all texts
+        that the encoder takes; ours has every head.
         """
-        is_pooler = self.shape.pooling == "cls" and self.shape.dense and self.problem is not None
+        is_pooler = self.shape.pooling == "cls" and self.shape.dense and self.shape.layer is None
+        is_pooler = is_pooler and self.problem is not None
         return family is OURS or (is_pooler and self.tokens.are_all_of(encoder))
 
     def tensors(self, family: Family) -> dict[str, Tensor]:
@@ -491,6 +492,7 @@ class TaskHead:
             "pooling": self.shape.pooling,
             "dense": self.shape.dense,
             "head_dropout": self.shape.dropout,
+            "head_layer": self.shape.layer,
             "max_content_tokens": self.tokens.limit,
             "start_id": self.tokens.start_id,
             "end_id": self.tokens.end_id,

@@ -4,9 +4,7 @@ The targets of a step are its sequences, or their bases where these are labelled
 mean of the hidden states of the tokens that spell it, so the loss and the figures are of bases, whatever the
 tokens are.
 
-A frozen encoder may be computed once: the vectors of all sequences of a part are kept in the cache. A file's
-name is a hash of all that its content follows from: weights, tokenizer, sequences, pooling and how long
-sequences are read. Whoever comes second waits for the first.
+A probe (`tuning.encoder=cached`) takes no steps: see `probing`.
 
 S sequences of a micro-batch, R rows of a part, O outputs.
 """
@@ -14,8 +12,6 @@ S sequences of a micro-batch, R rows of a part, O outputs.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,15 +21,13 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-import platformdirs
 import torch
 import torch.distributed as dist
-from filelock import FileLock
 from lightning.pytorch import Callback, seed_everything
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from dnalm.console import progress_bar
+from dnalm.console import stdout
 from dnalm.data import Corpus
 from dnalm.data.labelled import (
     AnyTask,
@@ -47,9 +41,7 @@ from dnalm.data.labelled import (
     divide,
 )
 from dnalm.data.labelled.module import SequenceData
-from dnalm.data.labelled.samples import Vectors
 from dnalm.data.labelled.table import label_names
-from dnalm.durable import atomic_write
 from dnalm.errors import ConfigError
 from dnalm.limits import Steps
 from dnalm.models import (
@@ -70,9 +62,20 @@ from dnalm.training.checkpoint import read_state
 from dnalm.training.distributed import done_by_first, patient_group
 from dnalm.training.metrics import class_weights, judge, mean_loss, scores_of, standardised
 from dnalm.training.model_directory import DescribedHead, make_task_head, write_model_directory
-from dnalm.training.run import Contract, Run
+from dnalm.training.probing import (
+    Judge,
+    Probe,
+    as_head,
+    choose_probe,
+    find_or_embed,
+    outputs_of,
+    weights_checksum,
+)
+from dnalm.training.run import Contract, Run, check_contract
+from dnalm.training.run_directory import RunLock
 from dnalm.training.step import StepPlan, StepTraining
-from dnalm.training.trainer import TrainerRecipe
+from dnalm.training.stop_flags import LossHistory
+from dnalm.training.trainer import TrainerRecipe, quiet_frameworks
 
 
 @runtime_checkable
@@ -91,8 +94,8 @@ class Tuning:
     """How a model is fine-tuned.
 
     Args:
-        encoder: `full` trains all of it; `frozen` only the head on it; `cached` too, and encodes every
-            sequence once, on both strands, for all runs to come.
+        encoder: `full` trains all of it; `frozen` only the head on it; `cached` is a probe, which is solved
+            on vectors of every sequence, on both strands, that are computed once for all runs to come.
         adapter: a config of the `peft` library (LoRA, IA3), whose weights train in place of the encoder's and
             are merged into them at the end.
         pooling: how tokens become one vector.
@@ -101,6 +104,9 @@ class Tuning:
         class_weights: `balanced` lets every class count the same in the loss.
         select: which checkpoint is left: the best by the task's metric, the best by loss (GUE), or the last.
         patience: validations without a better one that end the run; none if absent.
+        layer: whose vectors a probe reads: 0 the embeddings, then the blocks, `last`, or `best`, the one that
+            the validation rows choose.
+        inverse_penalties: of a probe, scikit-learn's C, of which the validation rows choose.
     """
 
     encoder: Literal["full", "frozen", "cached"] = "full"
@@ -111,10 +117,20 @@ class Tuning:
     class_weights: Literal["none", "balanced"] = "none"
     select: Literal["metric", "loss", "last"] = "metric"
     patience: PositiveInt | None = None
+    layer: NonNegativeInt | Literal["last", "best"] = "last"
+    inverse_penalties: tuple[PositiveFloat, ...] = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)
 
     def __post_init__(self) -> None:
         if self.encoder == "cached" and self.pooling == "attention":
             raise ValueError("pooling is attention, which trains; a cached encoder has cls, mean or max")
+        if self.encoder == "cached" and self.select == "last":
+            raise ValueError("select is last; a probe takes no steps: choose it by metric or loss")
+        if self.encoder != "cached" and self.layer != "last":
+            raise ValueError(
+                f"layer is {self.layer}; a probe alone reads another than the last: tuning=probe"
+            )
+        if not self.inverse_penalties:
+            raise ValueError("inverse_penalties is empty; one at least is tried")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; a share lies in [0, 1), such as 0.1")
         if self.encoder != "full" and self.adapter is not None:
@@ -124,8 +140,17 @@ class Tuning:
         """Refuse what cannot be computed.
 
         Raises:
-            ConfigError: CFG-35, an adapter is to be sharded, which cannot be merged.
+            ConfigError: CFG-35, an adapter is to be sharded, which cannot be merged; CFG-18, a probe is to be
+                solved by several processes.
         """
+        if self.encoder == "cached" and trainer.world_size > 1:
+            raise ConfigError(
+                "CFG-18",
+                where="tuning.encoder, trainer",
+                found=f"a probe by {trainer.world_size} processes",
+                expected="one process, in which the encoder runs once over the sequences",
+                fix="set trainer=cpu or trainer=gpu",
+            )
         if self.adapter is not None and trainer.strategy == "fsdp":
             raise ConfigError(
                 "CFG-35",
@@ -281,7 +306,6 @@ class FinetuneModule(StepTraining):
             batch.used_M,
             batch.owner_P,
             len(batch.rows),
-            batch.pooled_SD,
             batch.covers_Q2,
         )
         return outputs_SO
@@ -290,7 +314,7 @@ class FinetuneModule(StepTraining):
         """The sum of the losses; dropout is keyed by (seed, step, micro-batch)."""
         self.key_dropout(batch_index)
         weights_O = self.weights_O if len(self.weights_O) else None
-        labels_S = self._as_learned(batch.labels_S)
+        labels_S = self.as_learned(batch.labels_S)
         loss = mean_loss(self.kind, self(batch).float(), labels_S, weights_O=weights_O).sum()
         self.step_totals.loss += loss.detach().double()
         self.step_totals.targets += len(batch.rows)
@@ -306,7 +330,7 @@ class FinetuneModule(StepTraining):
 
     def on_validation_epoch_end(self) -> None:
         """Judge all rows, and log it."""
-        verdict = self._judged("val", self._answers)
+        verdict = self.judged("val", self._answers.over_ranks(self._num_rows("val")))
         self.validated_at = self.global_step
         self.log("val_loss", verdict.loss)
         for name, value in verdict.figures.items():
@@ -322,91 +346,29 @@ class FinetuneModule(StepTraining):
 
     def on_test_epoch_end(self) -> None:
         """Judge all rows."""
-        val, test = self._tested
-        self.verdicts = {"val": self._judged("val", val), "test": self._judged("test", test)}
+        parts: tuple[Part, ...] = ("val", "test")
+        for part, answers in zip(parts, self._tested, strict=True):
+            self.verdicts[part] = self.judged(part, answers.over_ranks(self._num_rows(part)))
 
-    def _as_learned(self, labels: Tensor) -> Tensor:
+    def as_learned(self, labels: Tensor) -> Tensor:
+        """Labels, values standardised by the training rows."""
         if self.kind != "regression":
             return labels
         return standardised(labels, self.center, self.scale)
 
-    def _judged(self, part: Part, answers: Answers) -> Verdict:
-        rows = self.division.parts[part]
-        labels = torch.from_numpy(rows.labels)
-        outputs_RO = answers.over_ranks(len(labels))
+    def _num_rows(self, part: Part) -> int:
+        return len(self.division.parts[part].labels)
+
+    def judged(self, part: Part, outputs_RO: Tensor) -> Verdict:
+        """How outputs, (R, O) float64, do on a part."""
+        labels = torch.from_numpy(self.division.parts[part].labels)
         loss = mean_loss(
-            self.kind, outputs_RO, self._as_learned(labels.double() if labels.is_floating_point() else labels)
+            self.kind, outputs_RO, self.as_learned(labels.double() if labels.is_floating_point() else labels)
         )
         scores = scores_of(self.kind, outputs_RO) * self.scale + self.center
         truth = labels.double() if labels.is_floating_point() else labels
         figures = judge(self.task.metrics, self.kind, scores, truth, num_outputs=self.division.num_classes)
         return Verdict(scores, figures, float(loss.mean()))
-
-
-def find_or_embed(
-    network: SequenceModel, data: SequenceData, part: Part, *, cache: Path | None, device: str
-) -> Vectors:
-    """The vectors of every row on its own strand and on the other, (R, 2, D), mapped from the cache.
-
-    Args:
-        network: the encoder and the pooling.
-        data: the sequences.
-        part: which of them.
-        cache: the folder; the user's cache if absent.
-        device: what to compute on.
-    """
-    folder = (cache or platformdirs.user_cache_path("dnalm")) / "embeddings"
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{_key(network, data, part)}.npy"
-    with FileLock(target.with_suffix(".lock")):
-        if not target.exists():
-            vectors = _embed(network, data, part, device)
-            with atomic_write(target) as beside:
-                np.save(beside, vectors)
-    mapped: Vectors = np.load(target, mmap_mode="r")
-    return mapped
-
-
-def weights_checksum(module: nn.Module) -> str:
-    """Of all weights with their names."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _key(network: SequenceModel, data: SequenceData, part: Part) -> str:
-    of = [
-        weights_checksum(network.encoder),
-        data.tokenizer.fingerprint,
-        data.division.parts[part].fingerprint,
-        network.head.shape.pooling,
-        data.recipe.long,
-        data.limit,
-    ]
-    return hashlib.sha256(json.dumps(of).encode()).hexdigest()[:24]
-
-
-@torch.no_grad()
-def _embed(network: SequenceModel, data: SequenceData, part: Part, device: str) -> Vectors:
-    was_training, home = network.training, next(network.parameters()).device
-    network.eval().to(device)
-    num_rows = len(data.division.parts[part])
-    vectors = np.zeros((num_rows, 2, network.encoder.hidden_size), dtype=np.float32)
-    with progress_bar(f"Encoding {part}", total=2 * num_rows) as done:
-        place = torch.device(device)
-        for batch in data.both_strands(part, place):
-            assert isinstance(batch, LabelledBatch), "the loader makes them"
-            there = batch.to(place)
-            packed = Packed(cu_lengths=there.cu_lengths, max_length=there.max_length)
-            pooled = network.pool(there.ids_N, packed, there.used_M, there.owner_P, len(batch.rows))
-            rows, strands = np.array(batch.rows), np.array(batch.samples) % 2
-            assert (rows >= 0).all(), "one process alone fills no batch up"
-            vectors[rows, strands] = pooled.float().numpy(force=True)
-            done(len(batch.rows))
-    network.train(was_training).to(home)
-    return vectors
 
 
 @dataclass(kw_only=True, eq=False)
@@ -428,6 +390,7 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
     Attributes:
         division: what trains, chooses and judges.
         best_step: of the weights that are left, once they are chosen.
+        probe: that was chosen, where the encoder is cached.
 
     Raises:
         ConfigError: see `Tuning.check` and `Run`.
@@ -454,6 +417,9 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
         whole = math.ceil(self.epochs * self.division.all_rows / self.batch.global_size)
         self.num_steps = self.steps or whole
         self.best_step = 0
+        self.probe: Probe | None = None
+        if self.tuning.encoder == "cached":
+            self.num_steps = 0
         self._spare: MaskedLM | None = None  # loaded to see how long sequences may be
 
     def criterion(self) -> tuple[str, Literal["min", "max"]]:
@@ -489,6 +455,10 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
             limit=self._limit(self._spare.encoder, tokenizer),
             first_tokens=self.tuning.pooling == "cls",
         )
+        layer, last = self.tuning.layer, self._spare.encoder.num_layers
+        if isinstance(layer, int) and layer > last:
+            found = f"{layer}, of an encoder of {last} layers"
+            raise _misfit("tuning.layer", found, f"0 (the embeddings) to {last}, last or best")
         if data.first_tokens and tokenizer.special.start is None:
             raise _misfit(
                 "tuning.pooling", "cls, and the tokenizer puts no token first", "mean, max or attention"
@@ -496,8 +466,77 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
         data.check_lengths()
         return data
 
+    def train(self) -> None:
+        """As `Run.train`; a probe is solved, in this process.
+
+        Raises:
+            ConfigError: CKPT-10, the folder holds the result of another probe.
+        """
+        if self.tuning.encoder != "cached":
+            super().train()
+            return
+        quiet_frameworks()
+        self._claim()
+        data = self.prepare()
+        self.module = self.build(data)
+        with RunLock(self.run.path) as lock, self.run.undone_if_refused(lock):
+            self._claim()
+            contract = self.contract(data)
+            done = self.run.read_summary() if not self.run.replace else None
+            if done is not None:
+                saved = done.get("contract")
+                saved = saved if isinstance(saved, dict) else {}
+                check_contract(saved, contract, self.resume_allow, where=str(self.run.path))
+                stdout.print(f"run {self.run.path} is complete; start it anew by run.replace=true")
+                return
+            self.run.create(self.config)
+            stdout.print(f"computing on {self.trainer.place}")
+            self.introduce(data, self.module)
+            with self._logging() as logger:
+                self.probe = self._probe(data, self.module)
+                self.losses = LossHistory().summary()
+                weights = self.module.model.state_dict()
+                self.write_model(data, self.module, weights=weights, heads={}, steps=0)
+                self.finish(data, self.module)
+                if logger is not None:
+                    logger.log_results(self.run.read_summary() or {}, [], 0)
+
+    def _probe(self, data: SequenceData, module: FinetuneModule) -> Probe:
+        """Solve the probe, put it into the network, and judge the validation and test rows by it."""
+        network, tuning, device = module.model, self.tuning, self.trainer.device
+        last = network.encoder.num_layers
+        layers = {"best": [*range(last + 1)], "last": [last]}.get(str(tuning.layer), [tuning.layer])
+        vectors = {
+            part: find_or_embed(network, data, part, layers=layers, cache=self.task.cache, device=device)
+            for part in self.division.parts
+        }
+        averaged = 2 if self.sequences.average_strands else 1
+        weights_O = module.weights_O.double() if len(module.weights_O) else None
+        labels, declared = torch.from_numpy(self.division.train.labels), self.task.declared
+
+        def judged(outputs_RO: Tensor) -> tuple[float, float]:
+            verdict = module.judged("val", outputs_RO)
+            return verdict.loss, verdict.figures[declared]
+
+        probe = choose_probe(
+            network.head,
+            vectors,
+            module.as_learned(labels.double() if labels.is_floating_point() else labels),
+            Judge(loss=partial(mean_loss, module.kind, weights_O=weights_O), judged=judged, metric=declared),
+            inverse_penalties=tuning.inverse_penalties,
+            select="metric" if tuning.select == "metric" else "loss",
+            strands={"train": 2 if self.sequences.reverse_complement else 1, "val": averaged},
+            seed=self.seed,
+            device=device,
+        )
+        network.head = as_head(probe, network.head, last)
+        for part in ("val", "test"):
+            rows = np.array(vectors[part][probe.chosen.layer][:, :averaged], dtype=np.float64)
+            module.verdicts[part] = module.judged(part, outputs_of(probe.head, torch.from_numpy(rows)))
+        return probe
+
     def build(self, data: SequenceData) -> FinetuneModule:
-        """The network with its head; the vectors of a cached encoder are computed if they are absent."""
+        """The network with its head."""
         backbone, self._spare = self._spare or self._backbone(data.tokenizer), None
         seed_everything(self.seed, verbose=False)
         network = self.tuning.network(backbone, num_outputs=self.division.num_classes)
@@ -505,15 +544,10 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
         data.batch = self.batch
         if network.frozen:  # keeps no activations
             trainer, self.capacity = self.trainer, None
-        if self.tuning.encoder == "cached":
-            cache, device = self.task.cache, self.trainer.device
-            data.vectors = {
-                part: find_or_embed(network, data, part, cache=cache, device=device)
-                for part in self.division.parts
-            }
+        is_probe = self.tuning.encoder == "cached"
         plan = StepPlan(
             optimizer=self.optim,
-            schedule=self.schedule(total_steps=self.num_steps),
+            schedule=(lambda _: 1.0) if is_probe else self.schedule(total_steps=self.num_steps),
             seed=self.seed,
             global_batch=self.batch.global_size,
             stop_flags=self.stop_flags,
@@ -529,7 +563,7 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
         A BPE may make a few tokens more of a shorter one.
         """
         longest = int(np.argmax(self.division.train.lengths))
-        reader = dataclasses.replace(data.reader("train"), vectors=None)
+        reader = data.reader("train")
         lengths = reader.read(longest, reverse=False, index=0).pieces.lengths.tolist()
         return PackSize.of(lengths * num_sequences, predicted=None)
 
@@ -543,6 +577,10 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
             contract[f"sequences.{setting.name}"] = getattr(self.sequences, setting.name)
         for name in ("encoder", "pooling", "dense", "dropout", "class_weights"):
             contract[f"tuning.{name}"] = getattr(self.tuning, name)
+        if self.tuning.encoder == "cached":  # has no checkpoint whose weights would say the rest
+            contract["model"] = weights_checksum(self.module.model.encoder)
+            for name in ("layer", "inverse_penalties", "select"):
+                contract[f"tuning.{name}"] = str(getattr(self.tuning, name))
         return contract
 
     def select_weights(self, data: SequenceData, module: FinetuneModule) -> None:
@@ -610,6 +648,11 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
             return Initialisation(seed=self.seed, head_seed=self.seed)
         began = self.model.initialisation()
         return began and dataclasses.replace(began, head_seed=self.seed)
+
+    @property
+    def steps_done(self) -> int:
+        """Optimizer steps that were taken."""
+        return 0 if self.tuning.encoder == "cached" else self.fitter.global_step
 
     def _check_fit(self) -> None:
         """Refuse settings that the kind of task does not allow."""

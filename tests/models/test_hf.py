@@ -119,6 +119,7 @@ HEADS = [
     HeadShape(num_outputs=3, pooling="attention"),
     HeadShape(num_outputs=3, pooling="cls"),
     HeadShape(num_outputs=3, pooling="cls", dense=False),
+    HeadShape(num_outputs=3, pooling="mean", dense=False, layer=1),
 ]
 START, END = 5, 6
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -18,7 +18,6 @@ from dnalm.data.labelled.samples import (
     SequenceReader,
     SequenceRecipe,
     TrainingSequences,
-    Vectors,
     collate_labelled,
 )
 from dnalm.data.labelled.table import Part
@@ -56,7 +55,6 @@ class SequenceData(LightningDataModule):
         self.task, self.division, self.tokenizer = task, division, tokenizer
         self.recipe, self.batch, self.seed = recipe, batch, seed
         self.limit, self.first_tokens = limit, first_tokens
-        self.vectors: Mapping[Part, Vectors] = {}
 
     @property
     def fingerprint(self) -> str:
@@ -80,7 +78,7 @@ class SequenceData(LightningDataModule):
 
         The longest row need not have it: cut into pieces of one length, a shorter one may fill them better.
         """
-        reader = replace(self.reader("train"), vectors=None)
+        reader = self.reader("train")
         _, rows = np.unique(reader.part.lengths, return_index=True)
         lengths = [reader.read(int(row), reverse=False, index=0).pieces.lengths.max() for row in rows]
         return int(max(lengths)) - self.tokenizer.special.num_wrapping
@@ -92,7 +90,6 @@ class SequenceData(LightningDataModule):
             tokenizer=self.tokenizer,
             recipe=self.recipe,
             limit=self.limit,
-            vectors=self.vectors.get(part),
         )
 
     def train_dataloader(self) -> Loader[LabelledBatch]:
@@ -132,7 +129,7 @@ class SequenceData(LightningDataModule):
 
     def both_strands(self, part: Part, device: torch.device) -> Loader[LabelledBatch]:
         """Every row of a part on its own strand and on the other, for a process that runs alone."""
-        reader = replace(self.reader(part), recipe=replace(self.recipe, average_strands=True), vectors=None)
+        reader = replace(self.reader(part), recipe=replace(self.recipe, average_strands=True))
         samples = EvaluationSequences(reader)
         order = validation_batches(len(samples), micro_size=self.batch.most, rank=0, world_size=1)
         return self._loader(samples, order, device)

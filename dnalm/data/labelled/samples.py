@@ -126,7 +126,6 @@ class LabelledSample:
         pieces: its tokens.
         label: a class, a value, or the labels of a multi-label task.
         num_bases: its length.
-        pooled: its vector, where that is known already.
         bases: where bases are labelled, the place of each among those of its part; -1 as of `row`.
     """
 
@@ -135,7 +134,6 @@ class LabelledSample:
     pieces: Pieces
     label: Labels
     num_bases: int
-    pooled: npt.NDArray[np.float32] | None = None
     bases: npt.NDArray[np.int64] | None = None
 
 
@@ -155,7 +153,6 @@ class LabelledBatch(Movable):
         num_content: tokens that spell bases.
         num_masked: none.
         num_bases: bases of all sequences.
-        pooled_SD: vectors of the sequences, where they are known already.
         covers_Q2: where bases are labelled, pairs of a packed token and a base of the batch that it spells,
             (Q, 2) int64; the S labels and rows are then of bases.
     """
@@ -171,7 +168,6 @@ class LabelledBatch(Movable):
     num_content: int
     num_bases: int
     num_masked: int = 0
-    pooled_SD: Tensor | None = None  # noqa: N815
     covers_Q2: Tensor | None = None  # noqa: N815
 
     @property
@@ -204,7 +200,6 @@ def collate_labelled(samples: list[LabelledSample], *, first_tokens: bool) -> La
             each.covers + start for each, start in zip(pieces, before, strict=True) if each.covers is not None
         ]
         covers = torch.from_numpy(np.concatenate(pairs))
-    pooled = [sample.pooled for sample in samples if sample.pooled is not None]
     return LabelledBatch(
         ids_N=torch.from_numpy(np.concatenate([each.ids for each in pieces])),
         cu_lengths=torch.from_numpy(cu_lengths.astype(np.int32)),
@@ -216,13 +211,8 @@ def collate_labelled(samples: list[LabelledSample], *, first_tokens: bool) -> La
         samples=tuple(sample.index for sample in samples),
         num_content=int(spells.sum()),
         num_bases=sum(sample.num_bases for sample in samples),
-        pooled_SD=torch.from_numpy(np.stack(pooled)) if pooled else None,
         covers_Q2=covers,
     )
-
-
-Vectors = npt.NDArray[np.float32]  # of each row on its own strand and on the other, (R, 2, D)
-_NO_TOKENS = Pieces(np.zeros(0, np.int64), np.zeros(0, np.bool_), np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,28 +224,22 @@ class SequenceReader:
         tokenizer: bases to ids.
         recipe: what is done with long sequences.
         limit: tokens of a piece at most, special ones not counted; any number if None.
-        vectors: a frozen encoder's vectors of every row, read in place of tokens.
     """
 
     part: TablePart
     tokenizer: Tokenizer
     recipe: SequenceRecipe
     limit: int | None = None
-    vectors: Vectors | None = None
 
     def read(self, row: int, *, reverse: bool, index: int, fills: bool = False) -> LabelledSample:
         """Sample `index`: a row of the part on a strand; one that only `fills` a batch counts for nothing."""
         table, number = self.part.table, int(self.part.rows[row])
         codes = table.sequence(number)
         codes = reverse_complement(codes) if reverse else codes
-        pieces, pooled = _NO_TOKENS, None
-        if self.vectors is not None:
-            pooled = np.array(self.vectors[row, int(reverse)])
-        else:
-            where = table.place(number)
-            pieces = cut(
-                codes, self.tokenizer, self.recipe, limit=self.limit, where=where, per_base=table.per_base
-            )
+        where = table.place(number)
+        pieces = cut(
+            codes, self.tokenizer, self.recipe, limit=self.limit, where=where, per_base=table.per_base
+        )
         label, places = table.label(number), None
         if table.per_base:
             places = np.full(len(codes), -1) if fills else self.part.starts[row] + np.arange(len(codes))
@@ -267,7 +251,6 @@ class SequenceReader:
             label=label,
             bases=places,
             num_bases=len(codes),
-            pooled=pooled,
         )
 
 

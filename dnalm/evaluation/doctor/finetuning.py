@@ -245,5 +245,8 @@ def memory(subject: FinetuningSubject) -> Iterator[Finding]:
 
 
 def steps(subject: FinetuningSubject) -> Iterator[Finding]:
-    """See `trial.steps`."""
-    return trial.steps(subject, there(subject.data, "the model was not opened"))
+    """See `trial.steps`; a probe takes none."""
+    data = there(subject.data, "the model was not opened")
+    if subject.part("tuning").encoder == "cached":
+        return iter([passed("a probe: the encoder runs once over all sequences, and no step is taken")])
+    return trial.steps(subject, data)

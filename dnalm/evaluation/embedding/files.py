@@ -35,7 +35,7 @@ from dnalm.evaluation.sequence_inputs import Part, SequenceInput, in_parts
 from dnalm.genome.store import open_or_build
 from dnalm.models import Pretrained
 from dnalm.tokenizers import Tokenizer
-from dnalm.training.finetuning import weights_checksum
+from dnalm.training.probing import weights_checksum
 
 PART_SEQUENCES, PART_BP = 1024, 1 << 17
 

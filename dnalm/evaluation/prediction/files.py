@@ -25,8 +25,8 @@ from dnalm.evaluation.prediction.reader import PredictionRecipe, Predictor
 from dnalm.evaluation.sequence_inputs import Part, SequenceInput, TiledGenome, in_parts
 from dnalm.genome.store import open_or_build
 from dnalm.models import Pretrained
-from dnalm.training.finetuning import weights_checksum
 from dnalm.training.model_directory import DescribedHead
+from dnalm.training.probing import weights_checksum
 
 PART_SEQUENCES, PART_BP = 4096, 1 << 18
 
