@@ -2,8 +2,8 @@
 
 The folder holds a run directory and a log for each job, the ledger of the sweep with its own `table.csv`,
 the tables of the benchmark, `benchmark.md`, `.csv`, `.tex`, `.html` and `differences.csv`, written anew after
-every job, and at the end `leakage.json`, `heatmap.png` and `tasks.png`. `Work` is the one place where the
-command line of a task, a model and a seed is made.
+every job, and at the end `leakage.json`, `heatmap.png` and `tasks.png`; of several numbers of labels
+`labels.csv` and `labels.png` too. `Work` is the one place where the command line of a job is made.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import PositiveInt
 
 from dnalm import grants
 from dnalm.console import stderr, stdout
@@ -34,6 +35,7 @@ from dnalm.evaluation.benchmark.benchmark import (
     recipe_family,
     weights_checksum,
 )
+from dnalm.evaluation.benchmark.label_curves import LabelCurves, plot_curves
 from dnalm.evaluation.benchmark.leakage import Leakage, clusters_of, drop_homologs, leakage_of
 from dnalm.evaluation.benchmark.report import (
     Comparison,
@@ -81,6 +83,8 @@ class Work:
         words: further words of `dnalm finetune`.
         config_dir: a folder of the user's own configs.
         tuned: values of `tune`, by key, which win over all other words.
+        labels: training rows to learn from; None for all.
+        is_main: whether these are the most labels that are asked for, whose results the main tables have.
     """
 
     task: PreparedTask
@@ -91,6 +95,8 @@ class Work:
     words: tuple[str, ...]
     config_dir: Path | None = None
     tuned: Mapping[str, str] = field(default_factory=dict)
+    labels: int | None = None
+    is_main: bool = True
 
     @property
     def command(self) -> str:
@@ -100,7 +106,8 @@ class Work:
     @property
     def overrides(self) -> dict[str, str]:
         """What distinguishes it from other jobs of the benchmark."""
-        return {"task": self.task.task.name, "model": self.model, "seed": str(self.seed), **self.tuned}
+        few = {} if self.labels is None else {"task.labels": str(self.labels)}
+        return {"task": self.task.task.name, "model": self.model, "seed": str(self.seed), **few, **self.tuned}
 
     def line(self) -> list[str]:
         """The words of its command line, without the run directory."""
@@ -114,6 +121,7 @@ class Work:
             chosen = [f"model={self.model}", *words]
         parts = [f"task.{part}={quoted(str(self.task.file(part)))}" for part in PARTS]
         about = [f"task.name={listed.name}", f"task.kind={listed.kind}", f"task.metric={listed.metric}"]
+        about += [] if self.labels is None else [f"task.labels={self.labels}"]
         return [*chosen, *parts, *about, f"task.num_classes={listed.labels}", f"seed={self.seed}"]
 
     @property
@@ -156,8 +164,13 @@ def all_work(
     seeds: int,
     words: tuple[str, ...],
     config_dir: Path | None = None,
+    labels: Sequence[int | Literal["all"]] = ("all",),
 ) -> list[Work]:
-    """Every task with every model and every seed, from 1."""
+    """Every task with every number of labels, every model and every seed, from 1.
+
+    A number that a task does not have is all of its rows. Drawing few of them is chance too.
+    """
+    numbers = {task.task.name: numbers_of_labels(task, labels) for task in tasks}
     checksums = {model: weights_checksum(model) for model in models}
     families = {model: recipe_family(model) for model in models}
     return [
@@ -169,11 +182,34 @@ def all_work(
             family=families[model],
             words=words,
             config_dir=config_dir,
+            labels=number,
+            is_main=number == numbers[task.task.name][-1],
         )
         for task in tasks
+        for number in numbers[task.task.name]
         for model in models
-        for seed in range(1, (1 if model in WITHOUT_CHANCE else seeds) + 1)
+        for seed in range(1, (1 if model in WITHOUT_CHANCE and number is None else seeds) + 1)
     ]
+
+
+def numbers_of_labels(task: PreparedTask, asked: Sequence[int | Literal["all"]]) -> list[int | None]:
+    """Numbers of training rows to learn from, rising; None, all of them, last.
+
+    Raises:
+        ConfigError: BENCH-10, there are fewer than classes.
+    """
+    few = sorted({each for each in asked if each != "all"})
+    if few and few[0] < task.task.labels:
+        raise ConfigError(
+            "BENCH-10",
+            where="labels",
+            found=f"{few[0]}, and {task.task.name} has {task.task.labels} classes",
+            expected="a label of each class at least",
+            fix=f"raise it, such as labels=[{10 * task.task.labels},all], or leave the task out: tasks=[…]",
+        )
+    rows = len(task.read("train")) if few else 0
+    kept: list[int | None] = [each for each in few if each < rows]
+    return kept if len(kept) == len(few) and "all" not in asked else [*kept, None]
 
 
 class JobList(Grid):
@@ -216,6 +252,7 @@ def benchmark(
     finetune: tuple[str, ...] = (),
     tune: tuple[str, ...] = (),
     homology: Literal["report", "drop"] = "report",
+    labels: Annotated[tuple[PositiveInt | Literal["all"], ...], NOT_EMPTY] = ("all",),
 ) -> None:
     """Run all jobs, those that are done excepted, and leave the tables.
 
@@ -234,12 +271,14 @@ def benchmark(
             validation set. Classical models keep their own settings.
         homology: of test to training sequences: `report` counts such rows; `drop` also leaves them out of
             every figure but those of whole test sets. The jobs are the same.
+        labels: numbers of training rows to learn from, such as [10,100,all], each by every model and seed;
+            the main tables have the largest, `labels.csv` and `labels.png` all.
         config_dir: a folder of the user's own configs, which the jobs see too; `--config-dir` sets it.
     """
     check_models(models)
     candidates = read_candidates(tune)
     prepared = benchmark.prepare(benchmark.choose(tasks))
-    work = all_work(prepared, models, seeds, finetune, config_dir)
+    work = all_work(prepared, models, seeds, finetune, config_dir, labels)
     if benchmark.published:
         warn_of_recipes(work)
     words = [word for each in work for word in each.line()]
@@ -264,6 +303,8 @@ def benchmark(
     replace_text(folder / "leakage.json", json.dumps(shared, indent=2) + "\n")
     if plot_leaderboard(reporter.leaderboard, folder):
         stdout.print(f"pictures: {folder / 'heatmap.png'}, {folder / 'tasks.png'}")
+    if plot_curves(reporter.curves, folder):
+        stdout.print(f"curves by labels: {folder / 'labels.png'}, .csv")
     leave_report(folder)
     stdout.print(f"benchmark: {folder / 'benchmark.md'}, .csv, .tex, .html")
     if alone := models_without_twin(work):
@@ -328,7 +369,7 @@ def tune_on_validation(
     trials = [
         replace(each, tuned=values)
         for each in work
-        if each.seed == 1 and each.command == "finetune"
+        if each.seed == 1 and each.command == "finetune" and each.is_main
         for values in candidates
     ]
     stdout.print(f"tuning: {len(trials)} jobs of seed 1, judged on the validation sets")
@@ -415,6 +456,8 @@ class Reporter:
             if record is None or record.status == "running":
                 continue
             if record.status != "done":
+                if not work.is_main:
+                    continue  # the table of the sweep says so
                 failures[task.name, work.model] = f"{record.status}: {record.error}"
             elif name not in self._read:
                 run, made_by = Path(record.run), work.made_by()
@@ -429,9 +472,17 @@ class Reporter:
             failures,
             self._leakage,
             self._tuned,
+            self.curves.sheet(),
         )
+        self.curves.write(self._folder)
 
     @property
     def leaderboard(self) -> Leaderboard:
-        """After the jobs that are done."""
-        return self._comparison.leaderboard(list(self._read.values()))
+        """After the jobs that are done, with the most labels."""
+        main = [outcome for name, outcome in self._read.items() if self._work[name].is_main]
+        return self._comparison.leaderboard(main)
+
+    @property
+    def curves(self) -> LabelCurves:
+        """By the number of labels, after the jobs that are done."""
+        return LabelCurves.of(self._comparison, list(self._read.values()))

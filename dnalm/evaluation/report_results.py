@@ -309,6 +309,7 @@ _PICTURES = {
     "found.png": "motifs that the model knows, found.png",
     "heads.png": "attention heads, heads.png",
     "heatmap.png": "models by task, heatmap.png",
+    "labels.png": "results by number of labels, labels.png",
     "plot.png": "what the jobs reached, plot.png",
     "task.png": "composition of peaks and background, task.png",
     "tasks.png": "results by task, tasks.png",

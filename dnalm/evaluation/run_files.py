@@ -31,6 +31,8 @@ _LEDGER = "sweep.jsonl"
 BENCHMARK, MAP = "benchmark.csv", "map.csv"
 _TABLES = {
     BENCHMARK: "results of the benchmark",
+    "labels.csv": "results by number of labels",
+    "probe.csv": "probes that were tried",
     "table.csv": "jobs of the sweep, or what was compared",
     "clusters.csv": "clusters against labels",
     "found.tsv": "motifs that the model knows, and the nearest known ones",

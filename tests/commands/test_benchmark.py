@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -64,6 +65,39 @@ def test_words_for_finetune_win_over_the_recipe_and_do_not_reach_baselines(tmp_p
     assert "budget=tiny" not in line
     assert "epochs" in tuned.what_is_wrong()
     assert "budget=gue" not in classical.line()
+
+
+def of_rows(tmp_path: Path, rows: int, labels: tuple[int | Literal["all"], ...]) -> list[Work]:
+    for split in ("train", "dev", "test"):
+        table = [("ACG" + "ACGT"[n % 4] * (n // 4 + 1), str(n % 2)) for n in range(rows)]
+        write_split(tmp_path / f"root/toy/{split}.csv", table)
+    toy: Benchmark = benchmark(tmp_path, root=tmp_path / "root")
+    return all_work(toy.prepare(toy.choose(None)), ["tiny", "kmer_logistic"], 2, (), None, labels)
+
+
+def test_every_number_of_labels_is_learned_by_every_model_and_seed(tmp_path: Path) -> None:
+    """Counts of k-mers draw nothing, but their few rows are drawn; 100 of 20 rows are all of them."""
+    work = of_rows(tmp_path, 20, (100, 10, "all"))
+    found = [(each.labels, each.model, each.seed, each.is_main) for each in work]
+    assert found == [
+        *((10, model, seed, False) for model in ("tiny", "kmer_logistic") for seed in (1, 2)),
+        *((None, "tiny", seed, True) for seed in (1, 2)),
+        (None, "kmer_logistic", 1, True),
+    ]
+    assert "task.labels=10" in work[0].line()
+    assert work[0].what_is_wrong() == work[2].what_is_wrong() == ""
+    assert not any("task.labels" in word for word in work[-1].line())
+    assert len({each.job(tmp_path).id for each in work}) == len(work)
+
+
+def test_the_main_tables_have_the_most_labels_that_are_asked_for(tmp_path: Path) -> None:
+    work = of_rows(tmp_path, 20, (4, 10))
+    assert {(each.labels, each.is_main) for each in work} == {(4, False), (10, True)}
+
+
+def test_fewer_labels_than_classes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"BENCH-10 labels: 1, and toy has 2 classes; .*labels=\[20,all\]"):
+        of_rows(tmp_path, 20, (1, "all"))
 
 
 def test_what_is_tuned_wins_over_recipe_and_words(tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ class Outcome:
         labels: of the test set, (R,).
         scores: of the test set, (R,) or (R, C).
         provenance: what made it, by name.
+        num_labels: training rows.
     """
 
     task: str
@@ -90,6 +91,7 @@ class Outcome:
     labels: Labels
     scores: Scores
     provenance: Mapping[str, str]
+    num_labels: int = 0
 
 
 def read_outcome(
@@ -134,6 +136,7 @@ def read_outcome(
             "precision": str(described["precision"]),
             "versions": " ".join(f"{name} {number}" for name, number in versions.items() if number),
         },
+        num_labels=int(summary.get("rows", {}).get("train", 0)),
     )
 
 
@@ -275,19 +278,11 @@ class Comparison:
     ) -> None:
         self.tasks, self.models = tasks, models
         self._clusters = clusters or {}
-        self._measured: dict[tuple[str, str, tuple[int, ...]], Measured] = {}
+        self._measured: dict[tuple[str, str, int, tuple[int, ...]], Measured] = {}
 
     def leaderboard(self, outcomes: Sequence[Outcome]) -> Leaderboard:
         """The leaderboard after these jobs."""
-        grouped: dict[tuple[str, str], list[Outcome]] = {}
-        for outcome in sorted(outcomes, key=lambda each: each.seed):
-            grouped.setdefault((outcome.task, outcome.model), []).append(outcome)
-        cells = {
-            (task.name, model): self._cell(task, found)
-            for task in self.tasks
-            for model in self.models
-            if (found := grouped.get((task.name, model)))
-        }
+        grouped, cells = _grouped(outcomes), self.cells(outcomes)
         names = [task.name for task in self.tasks]
         whole = [name for name in names if all((name, model) in cells for model in self.models)]
         table = [[cells[name, model].mean for model in self.models] for name in whole]
@@ -300,6 +295,16 @@ class Comparison:
             ranks=dict(zip(self.models, mean_ranks(table), strict=True)) if whole else {},
             pairs=self._pairs(grouped),
         )
+
+    def cells(self, outcomes: Sequence[Outcome]) -> dict[tuple[str, str], Cell]:
+        """By task and model, of jobs that learned from the same number of labels."""
+        grouped = _grouped(outcomes)
+        return {
+            (task.name, model): self._cell(task, found)
+            for task in self.tasks
+            for model in self.models
+            if (found := grouped.get((task.name, model)))
+        }
 
     def _cell(self, task: ListedTask, found: Sequence[Outcome]) -> Cell:
         measured = self._measure(task, found)
@@ -341,7 +346,8 @@ class Comparison:
 
     def _measure(self, task: ListedTask, outcomes: Sequence[Outcome]) -> Measured:
         """What the networks of a model are worth on a task; computed once."""
-        key = (task.name, outcomes[0].model, tuple(each.seed for each in outcomes))
+        first = outcomes[0]
+        key = (task.name, first.model, first.num_labels, tuple(each.seed for each in outcomes))
         if key not in self._measured:
             clusters = self._clusters_of(task, outcomes[0])
             kept = clusters != IN_TRAINING
@@ -356,6 +362,14 @@ class Comparison:
 
     def _clusters_of(self, task: ListedTask, outcome: Outcome) -> npt.NDArray[np.integer]:
         return self._clusters.get(task.name, np.arange(len(outcome.labels)))
+
+
+def _grouped(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
+    """By task and model, in the order of seeds."""
+    grouped: dict[tuple[str, str], list[Outcome]] = {}
+    for outcome in sorted(outcomes, key=lambda each: each.seed):
+        grouped.setdefault((outcome.task, outcome.model), []).append(outcome)
+    return grouped
 
 
 @printed
@@ -506,6 +520,7 @@ def write_report(
     failures: Mapping[tuple[str, str], str],
     leakage: Mapping[str, Sequence[Leakage]],
     tuned: Sequence[Tuned] = (),
+    few: tuple[str, Sequence[str], Sequence[Sequence[str]]] = ("", (), ()),
 ) -> None:
     """Write `benchmark.md`, `.csv`, `.tex` and `.html`, and `differences.csv`.
 
@@ -517,8 +532,16 @@ def write_report(
         failures: why jobs of a task and model are not done, where they failed.
         leakage: between the parts of each task.
         tuned: what was chosen on validation sets.
+        few: caption, columns and rows of the table of few labels.
     """
-    sheets = [_results(board, failures), _gains(board), _with_duplicates(board), _pairs(board), _tests(board)]
+    sheets = [
+        _results(board, failures),
+        _Sheet(*few),
+        _gains(board),
+        _with_duplicates(board),
+        _pairs(board),
+        _tests(board),
+    ]
     sheets += [*_beside(board, published), _costs(board), _choices(tuned)]
     sheets = [sheet for sheet in (*sheets, _leaks(leakage)) if sheet.rows]
     parts = [f"## {caption}\n\n{markdown_text(names, rows)}" for caption, names, rows in sheets]
