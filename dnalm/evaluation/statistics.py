@@ -102,6 +102,7 @@ BOUNDS: dict[MetricName, Interval] = {
     "accuracy": Interval(0.0, 1.0),
     "auroc": Interval(0.0, 1.0),
     "auprc": Interval(0.0, 1.0),
+    "f1": Interval(0.0, 1.0),
     "spearman": Interval(-1.0, 1.0),
     "pearson": Interval(-1.0, 1.0),
 }  # r2 has no lower one

@@ -102,7 +102,8 @@ class Tuning:
         dense: whether the head has a dense layer with tanh before its outputs.
         dropout: share of the inputs of the head's last layer zeroed in training.
         class_weights: `balanced` lets every class count the same in the loss.
-        select: which checkpoint is left: the best by the task's metric, the best by loss (GUE), or the last.
+        select: which checkpoint is left: the best by the task's metric, by another of its metrics (`f1`), by
+            loss (GUE), or the last.
         patience: validations without a better one that end the run; none if absent.
         layer: whose vectors a probe reads: 0 the embeddings, then the blocks, `last`, or `best`, the one that
             the validation rows choose.
@@ -115,7 +116,7 @@ class Tuning:
     dense: bool = True
     dropout: float = 0.1
     class_weights: Literal["none", "balanced"] = "none"
-    select: Literal["metric", "loss", "last"] = "metric"
+    select: Literal["metric", "loss", "last"] | MetricName = "metric"
     patience: PositiveInt | None = None
     layer: NonNegativeInt | Literal["last", "best"] = "last"
     inverse_penalties: tuple[PositiveFloat, ...] = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)
@@ -423,8 +424,11 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
         self._spare: MaskedLM | None = None  # loaded to see how long sequences may be
 
     def criterion(self) -> tuple[str, Literal["min", "max"]]:
-        """The task's declared metric, or the loss if `tuning.select` is `loss` or `last`."""
-        return (f"val_{self.task.declared}", "max") if self.tuning.select == "metric" else ("val_loss", "min")
+        """The task's declared metric, or what `tuning.select` names; the loss if that is `last`."""
+        select = self.tuning.select
+        if select in ("loss", "last"):
+            return "val_loss", "min"
+        return f"val_{self.task.declared if select == 'metric' else select}", "max"
 
     def callbacks(self) -> list[Callback]:
         """Those of the config, and early stopping if it is asked for."""
@@ -664,6 +668,9 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
                 "both strands, and on the other one the next bases come first",
                 "false, for next-k-mer prediction",
             )
+        if (select := self.tuning.select) not in ("metric", "loss", "last", *self.task.metrics):
+            found = f"{select}, a figure that a {self.task.kind} task does not have"
+            raise _misfit("tuning.select", found, f"metric, loss, last, {', '.join(self.task.metrics)}")
         if self.task.kind != "segmentation":
             return
         if self.sequences.long == "truncate":

@@ -129,6 +129,7 @@ _BINARY: dict[MetricName, Figure] = {
     "accuracy": lambda s, y, _: of_classes.binary_accuracy(s, y),
     "auroc": _of_both(of_classes.binary_auroc),
     "auprc": _of_both(of_classes.binary_average_precision),
+    "f1": lambda s, y, _: of_classes.binary_f1_score((s > _LIKELY).long(), y),
 }
 _MULTICLASS: dict[MetricName, Figure] = {
     "mcc": _mcc,

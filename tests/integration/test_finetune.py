@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,9 @@ def recomputed(kind: str, run: Path) -> dict[str, float]:
     said = scores.argmax(1) if kind == "multiclass" else (scores[:, 0] > 0.5).astype(int)
     one_hot = np.eye(3)[truth] if kind == "multiclass" else truth
     ranked = scores if kind == "multiclass" else scores[:, 0]
+    of_one_class = {"f1": metrics.f1_score(truth, said)} if kind == "binary" else {}
     return {
+        **of_one_class,
         "mcc": metrics.matthews_corrcoef(truth, said),
         "f1_macro": metrics.f1_score(truth, said, average="macro", zero_division=0),
         "accuracy": metrics.accuracy_score(truth, said),
@@ -147,6 +150,31 @@ def test_the_model_directory_answers_as_the_predictions_say(
             outputs = found.model(tokens, packed, used, torch.zeros(1, dtype=torch.int64), 1, None)
         scores.append(float(outputs.softmax(1)[0, 1]))
     assert scores == pytest.approx(saved["score"], abs=1e-4)
+
+
+@pytest.mark.parametrize(("select", "column", "best"), [("f1", "val_f1", max), ("loss", "val_loss", min)])
+def test_the_weights_that_are_left_are_the_best_by_what_is_asked_for(
+    select: str, column: str, best: Callable[[list[float]], float], tables: Path, tmp_path: Path
+) -> None:
+    words = [f"tuning.select={select}", "steps=6", "trainer.validate_every=2", "optim.lr=0.01"]
+    summary = finetune(tables, tmp_path / "run", *words)
+    with (tmp_path / "run/metrics.csv").open(newline="") as file:
+        found = {int(row["step"]) + 1: float(row[column]) for row in csv.DictReader(file) if row[column]}
+    assert sorted(found) == [2, 4, 6]
+    assert found[summary["best_step"]] == best(list(found.values()))
+
+
+def test_a_figure_that_the_task_does_not_have_chooses_nothing(
+    tables: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*KINDS["multiclass"], f"task.train={tables}/train.csv", f"run.dir={tmp_path}/run"]
+    with pytest.raises(SystemExit) as ended:
+        main(["finetune", *SMALL, *words, "tuning.select=f1"])
+    assert ended.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert (
+        "CFG-18 tuning.select: f1, a figure that a multiclass task does not have; metric, loss, last" in said
+    )
 
 
 def test_a_run_that_stopped_continues_as_if_it_had_not(tables: Path, tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ def answers(rows: int, outputs: int, seed: int) -> Tensor:
 @given(labels=st.lists(st.integers(0, 1), min_size=2, max_size=12), seed=st.integers(0, 99))
 def test_binary_figures_are_those_of_scikit_learn(labels: list[int], seed: int) -> None:
     scores = answers(len(labels), 2, seed)[:, 1]
-    found = judge(["mcc", "auroc", "auprc"], "binary", scores, torch.tensor(labels), num_outputs=2)
+    found = judge(["mcc", "auroc", "auprc", "f1"], "binary", scores, torch.tensor(labels), num_outputs=2)
+    f1 = of_sklearn.f1_score(labels, scores > 0.5, zero_division=0)  # of class 1, as scikit-learn has it
+    assert found["f1"] == pytest.approx(f1, abs=1e-6)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         assert found["mcc"] == pytest.approx(of_sklearn.matthews_corrcoef(labels, scores > 0.5), abs=1e-6)

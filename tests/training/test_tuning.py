@@ -5,14 +5,17 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig
 from sklearn.utils.class_weight import compute_class_weight
 
+from dnalm.compose import build
 from dnalm.errors import ConfigError
 from dnalm.models import HeadShape, Packed, SequenceModel
 from dnalm.models.encoder import SequenceHead
+from dnalm.paths import config_folder
 from dnalm.training import TrainerRecipe, Tuning
 from dnalm.training.finetuning import Answers, merge
 from dnalm.training.metrics import class_weights
@@ -60,6 +63,37 @@ def test_a_merged_adapter_leaves_a_plain_network_of_the_same_outputs() -> None:
     fresh.load_state_dict(network.state_dict())
     assert not torch.allclose(outputs(Tuning().network(zoo.model("bert"), num_outputs=3)), adapted, atol=1e-2)
     torch.testing.assert_close(outputs(fresh), adapted, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["nt_v1", "nt_v2"])
+def test_ia3_rescales_keys_values_and_the_inner_activations(architecture: str) -> None:
+    """Liu et al. 2022: l_k and l_v on the outputs of their maps, l_ff on the input of the second map."""
+    network = build(yaml.safe_load((config_folder() / "tuning/nt_ia3.yaml").read_text())).network(
+        zoo.model(architecture), num_outputs=2
+    )
+    before = {name: weight.clone() for name, weight in zoo.model(architecture).encoder.named_parameters()}
+    scales: dict[str, torch.Tensor] = {}
+    for name, weight in network.encoder.named_parameters():
+        if weight.requires_grad:
+            torch.nn.init.uniform_(weight, 0.5, 1.5)
+            scales[name.partition(".ia3_l")[0]] = weight.detach().flatten()
+    sides = {"key": 0, "value": 0, "down": 1}  # of a weight, (out, in): its outputs or its inputs
+    assert {name: len(scale) for name, scale in scales.items()} == {
+        name.removesuffix(".weight"): weight.shape[sides[name.split(".")[-2]]]
+        for name, weight in before.items()
+        if name.endswith((".key.weight", ".value.weight", ".down.weight"))
+    }
+    adapted = outputs(network)
+    merge(network)
+    torch.testing.assert_close(outputs(network), adapted, atol=1e-5, rtol=1e-5)
+    for name, weight in network.encoder.named_parameters():
+        layer, _, kind = name.rpartition(".")
+        scale = scales.get(layer, torch.ones(()))
+        if layer.endswith("down"):
+            expected = before[name] * (scale if kind == "weight" else 1)
+        else:
+            expected = before[name] * (scale[:, None] if kind == "weight" and scale.ndim else scale)
+        torch.testing.assert_close(weight.detach(), expected)
 
 
 def test_an_adapter_that_fits_no_layer_names_those_there_are() -> None:

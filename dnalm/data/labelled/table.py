@@ -33,7 +33,7 @@ from dnalm.simulation.simulate import find_or_simulate
 Rows = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.int64] | npt.NDArray[np.float32]
 TaskKind = Literal["binary", "multiclass", "multilabel", "regression", "segmentation"]
-MetricName = Literal["mcc", "f1_macro", "accuracy", "auroc", "auprc", "spearman", "pearson", "r2"]
+MetricName = Literal["mcc", "f1_macro", "accuracy", "auroc", "auprc", "f1", "spearman", "pearson", "r2"]
 Part = Literal["train", "val", "test"]
 
 
@@ -45,7 +45,7 @@ def _as_text(value: object) -> object:
 ClassName = Annotated[str, BeforeValidator(_as_text)]
 # The first of each kind is the one that is compared by default.
 METRICS: dict[TaskKind, tuple[MetricName, ...]] = {
-    "binary": ("mcc", "f1_macro", "accuracy", "auroc", "auprc"),
+    "binary": ("mcc", "f1_macro", "accuracy", "auroc", "auprc", "f1"),  # f1: of class 1
     "multiclass": ("mcc", "f1_macro", "accuracy", "auroc", "auprc"),
     "multilabel": ("auroc", "auprc", "f1_macro", "accuracy"),
     "regression": ("spearman", "pearson", "r2"),
