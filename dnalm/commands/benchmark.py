@@ -4,15 +4,20 @@ The folder holds a run directory and a log for each job, the ledger of the sweep
 the tables of the benchmark, `benchmark.md`, `.csv`, `.tex`, `.html` and `differences.csv`, written anew after
 every job, and at the end `leakage.json`, `heatmap.png` and `tasks.png`; of several numbers of labels
 `labels.csv` and `labels.png` too. `Work` is the one place where the command line of a job is made.
+
+A recipe with `task.folds` is cross-validated: each fold is a job, which trains on the others, and all are
+judged on the published test set.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,21 +27,25 @@ from pydantic import PositiveInt
 
 from dnalm import grants
 from dnalm.console import stderr, stdout
+from dnalm.data.labelled import Part
 from dnalm.errors import ConfigError
 from dnalm.evaluation.benchmark.benchmark import (
-    ANY_FAMILY,
     CLASSICAL,
+    OURS,
     PARTS,
     WITHOUT_CHANCE,
     Benchmark,
     PreparedTask,
+    Recipe,
     check_models,
-    read_recipes,
+    check_recipe,
+    choose_recipe,
     recipe_family,
     weights_checksum,
 )
 from dnalm.evaluation.benchmark.label_curves import LabelCurves, plot_curves
 from dnalm.evaluation.benchmark.leakage import Leakage, clusters_of, drop_homologs, leakage_of
+from dnalm.evaluation.benchmark.published import Published, read_published
 from dnalm.evaluation.benchmark.report import (
     Comparison,
     Leaderboard,
@@ -44,7 +53,6 @@ from dnalm.evaluation.benchmark.report import (
     Tuned,
     plot_leaderboard,
     read_outcome,
-    read_published,
     read_validation,
     write_report,
 )
@@ -69,18 +77,23 @@ from dnalm.sweeps.results import assign, job_id, short_hash
 from dnalm.sweeps.search import Axis
 from dnalm.tables import replace_text
 
+# Keys that say where and how fast a network is trained, and not how
+_OF_MACHINES = ("trainer", "trainer.accelerator", "trainer.devices", "batch.micro_size", "logger")
+_FOLDS = "task.folds="
+
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """A task, a model and a seed.
+    """A task, a model and a seed, or one of the folds of a recipe that is cross-validated.
 
     Attributes:
         task: prepared.
         model: as it was given.
-        seed: of the job.
+        seed: of the job, from 1; with folds the number of the fold, from 1.
         checksum: of the model's weights; empty where it has none.
         family: of the model, as `recipes.tsv` names families.
         words: further words of `dnalm finetune`.
+        asked: the recipe that is asked for; that of the family if None.
         config_dir: a folder of the user's own configs.
         tuned: values of `tune`, by key, which win over all other words.
         labels: training rows to learn from; None for all.
@@ -93,6 +106,7 @@ class Work:
     checksum: str
     family: str
     words: tuple[str, ...]
+    asked: str | None = None
     config_dir: Path | None = None
     tuned: Mapping[str, str] = field(default_factory=dict)
     labels: int | None = None
@@ -106,29 +120,49 @@ class Work:
     @property
     def overrides(self) -> dict[str, str]:
         """What distinguishes it from other jobs of the benchmark."""
+        run = "fold" if self.folds else "seed"
         few = {} if self.labels is None else {"task.labels": str(self.labels)}
-        return {"task": self.task.task.name, "model": self.model, "seed": str(self.seed), **few, **self.tuned}
+        return {"task": self.task.task.name, "model": self.model, run: str(self.seed), **few, **self.tuned}
 
     def line(self) -> list[str]:
         """The words of its command line, without the run directory."""
-        listed = self.task.task
-        if self.command == "baseline":
-            chosen = [f"baseline={self.model}"]
-        else:
-            of_family = read_recipes()[listed.recipe]
-            recipe = of_family.get(self.family, of_family[ANY_FAMILY])
-            words = overridden(overridden(recipe, self.words), assign(self.tuned))
-            chosen = [f"model={self.model}", *words]
-        parts = [f"task.{part}={quoted(str(self.task.file(part)))}" for part in PARTS]
+        listed, seed, files = self.task.task, self.seed, {part: self.task.file(part) for part in PARTS}
+        chosen = [f"{'baseline' if self.command == 'baseline' else 'model'}={self.model}", *self._words]
+        if self.folds:  # of one seed, which divides the rows the same way for all of them
+            files, seed = {"train": self.task.whole, "test": files["test"]}, 1
+            chosen.append(f"task.fold={self.seed - 1}")
+        parts = [f"task.{part}={quoted(str(path))}" for part, path in files.items()]
         about = [f"task.name={listed.name}", f"task.kind={listed.kind}", f"task.metric={listed.metric}"]
         about += [] if self.labels is None else [f"task.labels={self.labels}"]
-        return [*chosen, *parts, *about, f"task.num_classes={listed.labels}", f"seed={self.seed}"]
+        return [*chosen, *parts, *about, f"task.num_classes={listed.labels}", f"seed={seed}"]
+
+    @property
+    def folds(self) -> int:
+        """Into how many parts training and validation rows are cut for cross-validation; 0 for none."""
+        given = [word.removeprefix(_FOLDS) for word in self._words if word.startswith(_FOLDS)]
+        return int(given[-1]) if given and given[-1].isdecimal() else 0
 
     @property
     def recipe(self) -> str:
-        """Where the recipe is from: published for the model's family, or ours."""
-        named = self.family != ANY_FAMILY and self.family in read_recipes()[self.task.task.recipe]
-        return f"published for {self.family}" if named else "ours"
+        """By which recipe it is fine-tuned, and what `finetune` and `tune` have changed in it."""
+        recipe = self._recipe
+        given = [*self.words, *assign(self.tuned)] if self.command == "finetune" else []
+        own = [word for word in given if word not in recipe.words]
+        changes = [word for word in own if word.partition("=")[0] not in _OF_MACHINES]
+        return f"{recipe.name}, but {' '.join(changes)}" if changes else recipe.name
+
+    @cached_property
+    def _recipe(self) -> Recipe:
+        if self.command == "baseline":
+            return Recipe(OURS, ())
+        return choose_recipe(self.task.task, self.family, self.asked)
+
+    @cached_property
+    def _words(self) -> Sequence[str]:
+        """Those of the recipe, with what wins over them."""
+        if self.command == "baseline":
+            return ()
+        return overridden(overridden(self._recipe.words, self.words), assign(self.tuned))
 
     def job(self, folder: Path) -> Job:
         """As a job of a sweep; another model of the same name is another job."""
@@ -150,6 +184,7 @@ class Work:
             "model_sha256": self.checksum,
             "data_sha256": self.task.sha256,
             "recipe": self.recipe,
+            "folds": str(self.folds or ""),
             "command": " ".join(words),
         }
 
@@ -165,31 +200,37 @@ def all_work(
     words: tuple[str, ...],
     config_dir: Path | None = None,
     labels: Sequence[int | Literal["all"]] = ("all",),
+    asked: str | None = None,
 ) -> list[Work]:
     """Every task with every number of labels, every model and every seed, from 1.
 
-    A number that a task does not have is all of its rows. Drawing few of them is chance too.
+    A number that a task does not have is all of its rows. Drawing few of them is chance too. A recipe of
+    folds has each of them in place of seeds.
     """
     numbers = {task.task.name: numbers_of_labels(task, labels) for task in tasks}
     checksums = {model: weights_checksum(model) for model in models}
     families = {model: recipe_family(model) for model in models}
-    return [
-        Work(
+    found = []
+    asked_for = [(task, number) for task in tasks for number in numbers[task.task.name]]
+    for (task, number), model in itertools.product(asked_for, models):
+        first = Work(
             task=task,
             model=model,
-            seed=seed,
+            seed=1,
             checksum=checksums[model],
             family=families[model],
             words=words,
+            asked=asked,
             config_dir=config_dir,
             labels=number,
             is_main=number == numbers[task.task.name][-1],
         )
-        for task in tasks
-        for number in numbers[task.task.name]
-        for model in models
-        for seed in range(1, (1 if model in WITHOUT_CHANCE and number is None else seeds) + 1)
-    ]
+        if first.folds:
+            task.join()
+        without_chance = model in WITHOUT_CHANCE and number is None
+        runs = first.folds or (1 if without_chance else seeds)
+        found += [replace(first, seed=run) for run in range(1, runs + 1)]
+    return found
 
 
 def numbers_of_labels(task: PreparedTask, asked: Sequence[int | Literal["all"]]) -> list[int | None]:
@@ -253,6 +294,7 @@ def benchmark(
     tune: tuple[str, ...] = (),
     homology: Literal["report", "drop"] = "report",
     labels: Annotated[tuple[PositiveInt | Literal["all"], ...], NOT_EMPTY] = ("all",),
+    recipe: str | None = None,
 ) -> None:
     """Run all jobs, those that are done excepted, and leave the tables.
 
@@ -264,7 +306,7 @@ def benchmark(
         launcher: starts jobs.
         config: the composed config.
         tasks: names; all if absent.
-        seeds: how many, from 1; of a model without chance one.
+        seeds: how many, from 1; of a model without chance one. A recipe of folds has its folds instead.
         finetune: further words of `dnalm finetune`, which win over the tasks' recipes: `["budget=tiny"]`.
         tune: what is tried for each task and model, as a sweep writes it: `["optim.lr=2e-4,1e-3"]`. Every
             combination is fine-tuned with seed 1, and all seeds have the one with the best metric on the
@@ -273,14 +315,18 @@ def benchmark(
             every figure but those of whole test sets. The jobs are the same.
         labels: numbers of training rows to learn from, such as [10,100,all], each by every model and seed;
             the main tables have the largest, `labels.csv` and `labels.png` all.
+        recipe: of fine-tuning, by its name in `recipes.tsv`: `ours`, `nt_notebook`. If absent, or not there
+            for its family, a model has the one that was published for its family, or ours.
         config_dir: a folder of the user's own configs, which the jobs see too; `--config-dir` sets it.
     """
     check_models(models)
     candidates = read_candidates(tune)
-    prepared = benchmark.prepare(benchmark.choose(tasks))
-    work = all_work(prepared, models, seeds, finetune, config_dir, labels)
-    if benchmark.published:
-        warn_of_recipes(work)
+    chosen_tasks = benchmark.choose(tasks)
+    check_recipe(recipe, chosen_tasks)
+    prepared = benchmark.prepare(chosen_tasks)
+    work = all_work(prepared, models, seeds, finetune, config_dir, labels, recipe)
+    published = read_published(benchmark.published)
+    warn_of_recipes(work, published)
     words = [word for each in work for word in each.line()]
     name = f"{benchmark.name}-{short_hash('benchmark', [*words, *tune])}"
     folder = sweep.at(Path("benchmarks") / name)
@@ -291,13 +337,10 @@ def benchmark(
         work = [replace(each, tuned=chosen.get((each.task.task.name, each.model), {})) for each in work]
     by_id = {each.job(folder).id: each for each in work}
     leakage = {each.task.name: leakage_of(each) for each in prepared}
-    clusters = {each.task.name: clusters_of(each) for each in prepared}
-    if homology == "drop":
-        clusters = {
-            each.task.name: drop_homologs(each, clusters[each.task.name], leakage[each.task.name])
-            for each in prepared
-        }
-    reporter = sweep.report = Reporter(folder, benchmark, models, by_id, leakage, clusters, tuned)
+    clusters = all_clusters(work, leakage, drop=homology == "drop")
+    reporter = sweep.report = Reporter(
+        folder, benchmark.name, models, by_id, leakage, clusters, published, tuned
+    )
     code = run_work(work, sweep=sweep, launcher=launcher, name=name)
     shared = {task: [asdict(each) for each in found] for task, found in leakage.items()}
     replace_text(folder / "leakage.json", json.dumps(shared, indent=2) + "\n")
@@ -314,6 +357,25 @@ def benchmark(
         )
     if code:
         sys.exit(code)
+
+
+def all_clusters(
+    work: Sequence[Work], leakage: Mapping[str, Sequence[Leakage]], *, drop: bool
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Clusters of each test set by task; where a recipe has folds, validation rows train as well.
+
+    Raises:
+        DataError: BENCH-09, without homologs too few rows are left.
+    """
+    found = {}
+    for task in {each.task.task.name: each.task for each in work}.values():
+        has_folds = any(each.folds for each in work if each.task is task)
+        training: tuple[Part, ...] = ("train", "val") if has_folds else ("train",)
+        clusters = clusters_of(task, training)
+        if drop:
+            clusters = drop_homologs(task, clusters, leakage[task.task.name], training)
+        found[task.task.name] = clusters
+    return found
 
 
 def run_work(
@@ -408,13 +470,17 @@ def models_without_twin(work: Sequence[Work]) -> list[str]:
     ]
 
 
-def warn_of_recipes(work: Sequence[Work]) -> None:
+def warn_of_recipes(work: Sequence[Work], published: Sequence[Published]) -> None:
     """Name the models that stand beside published numbers and are not fine-tuned as those were."""
-    ours = dict.fromkeys(each.model for each in work if each.checksum and each.recipe == "ours")
-    if ours:
+    of_papers = {each.recipe for each in published if each.recipe}
+    found: dict[str, str] = {}
+    for each in work:
+        if each.checksum and each.recipe not in of_papers:
+            found[each.model] = each.recipe
+    if of_papers and found:
         stderr.print(
-            f"warning: {', '.join(ours)}: no recipe was published for this family on this benchmark; it has "
-            "ours (conf/benchmark/recipes.tsv), so published numbers are of other recipes",
+            f"warning: published numbers are by the recipe {', '.join(sorted(of_papers))}; not so "
+            f"{', '.join(f'{model} ({recipe})' for model, recipe in found.items())}: no difference is shown"
         )
 
 
@@ -423,29 +489,30 @@ class Reporter:
 
     Args:
         folder: where.
-        benchmark: whose tasks they are.
+        name: of the benchmark.
         models: in the order of the table.
         work: jobs by id.
         leakage: between the parts of each task.
         clusters: of the rows of each task's test set, as `Comparison` takes them.
+        published: results of papers.
         tuned: what was chosen on validation sets.
     """
 
     def __init__(
         self,
         folder: Path,
-        benchmark: Benchmark,
+        name: str,
         models: Sequence[str],
         work: Mapping[str, Work],
         leakage: Mapping[str, Sequence[Leakage]],
         clusters: Mapping[str, npt.NDArray[np.int64]],
+        published: Sequence[Published] = (),
         tuned: Sequence[Tuned] = (),
     ) -> None:
-        self._folder, self._name, self._work, self._leakage = folder, benchmark.name, work, leakage
-        self._tuned = tuned
+        self._folder, self._name, self._work, self._leakage = folder, name, work, leakage
+        self._published, self._tuned = published, tuned
         tasks = {each.task.task.name: each.task.task for each in work.values()}
         self._comparison = Comparison(list(tasks.values()), models, clusters)
-        self._published = read_published(benchmark.published)
         self._read: dict[str, Outcome] = {}
 
     def __call__(self, last: Mapping[str, Record]) -> None:

@@ -6,16 +6,19 @@ import random
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 
 from dnalm.cli import main
 from dnalm.commands.benchmark import (
     BenchmarkFolder,
     Work,
+    all_clusters,
     all_work,
     job_maker,
     models_without_twin,
@@ -23,11 +26,16 @@ from dnalm.commands.benchmark import (
     tune_on_validation,
     warn_of_recipes,
 )
+from dnalm.compose import build, read_config
 from dnalm.compose.groups import options
+from dnalm.data.labelled import divide
 from dnalm.durable import file_sha256
 from dnalm.errors import ConfigError
 from dnalm.evaluation.benchmark.benchmark import CLASSICAL, Benchmark, recipe_family, weights_checksum
+from dnalm.evaluation.benchmark.leakage import IN_TRAINING, leakage_of
+from dnalm.evaluation.benchmark.published import Published
 from dnalm.evaluation.benchmark.report import Comparison, write_report
+from dnalm.genome.alphabet import to_text
 from dnalm.models import save_pretrained
 from dnalm.sweeps import Job, LocalLauncher
 from dnalm.tokenizers import KmerTokenizer, Tokenizer
@@ -204,14 +212,79 @@ def test_a_model_beside_published_numbers_of_another_recipe_says_so(
     assert own.made_by()["recipe"] == "ours"
     on_gue = replace(own.task, task=replace(own.task.task, recipe="gue_tf"))
     nt = replace(own, model="runs/nt", family="nt", checksum="ab", task=on_gue)
-    assert nt.made_by()["recipe"] == "published for nt"
+    assert nt.made_by()["recipe"] == "dnabert2_scripts"
     assert "tuning=nt_gue" in nt.line()
+    asked = replace(nt, model="runs/asked", asked="ours")
     grover = replace(nt, model="runs/grover", family="*")
-    assert grover.made_by()["recipe"] == "ours"
-    assert "tuning=gue" in grover.line()
-    warn_of_recipes([nt, grover, replace(grover, model="tiny", checksum=""), own])
-    said = capsys.readouterr().err
-    assert said.startswith("warning: runs/grover: no recipe was published for this family on this benchmark;")
+    for each in (asked, grover):
+        assert each.made_by()["recipe"] == "ours"
+        assert "tuning=gue" in each.line()
+    of_paper = Published(task="tf0", model="NT", value=0.5, source="x.csv", recipe="dnabert2_scripts")
+    warn_of_recipes([nt, grover, replace(grover, model="tiny", checksum=""), own, asked], [of_paper])
+    assert " ".join(capsys.readouterr().err.split()) == (
+        "warning: published numbers are by the recipe dnabert2_scripts; not so runs/grover (ours), "
+        "runs/asked (ours): no difference is shown"
+    )
+    warn_of_recipes([grover], [replace(of_paper, recipe="")])
+    warn_of_recipes([nt], [of_paper])
+    assert capsys.readouterr().err == ""
+
+
+def test_what_is_changed_in_a_recipe_is_part_of_its_name_but_for_the_machine(tmp_path: Path) -> None:
+    (plain,) = works(tmp_path, "tiny")
+    listed = replace(plain.task.task, recipe="gue_tf")
+    nt = replace(plain, family="nt", task=replace(plain.task, task=listed))
+    same = ("trainer=cpu", "trainer.devices=2", "epochs=3", "batch.micro_size=4")
+    assert replace(nt, words=same).recipe == "dnabert2_scripts"
+    other = replace(nt, words=(*same, "epochs=1"), tuned={"optim.lr": "1e-3"})
+    assert other.recipe == "dnabert2_scripts, but epochs=1 optim.lr=1e-3"
+    assert replace(other, model="cnn").recipe == "ours"
+
+
+def test_folds_are_jobs_that_choose_on_parts_without_a_row_in_common_and_test_on_the_test_set(
+    tmp_path: Path,
+) -> None:
+    rows = {
+        split: [
+            (f"{letter}{number:010b}".translate(str.maketrans("01", "AC")), str(number % 2))
+            for number in range(size)
+        ]
+        for split, (letter, size) in {"train": ("G", 11), "dev": ("T", 7), "test": ("A", 6)}.items()
+    }
+    for split, found in rows.items():
+        write_split(tmp_path / f"root/toy/{split}.csv", found)
+    toy = benchmark(tmp_path, root=tmp_path / "root")
+    work = all_work(toy.prepare(toy.choose(None)), ["tiny", "cnn"], 2, ("task.folds=3",))
+    folds, seeds = [each for each in work if each.folds], [each for each in work if not each.folds]
+    assert [each.overrides["fold"] for each in folds] == ["1", "2", "3"]  # in place of the two seeds
+    assert [(each.model, each.overrides["seed"]) for each in seeds] == [("cnn", "1"), ("cnn", "2")]
+    assert {each.made_by()["folds"] for each in folds} == {"3"}
+    assert len({each.job(tmp_path).id for each in work}) == len(work)
+    chosen: Counter[str] = Counter()
+    for each in folds:
+        config = read_config("finetune", each.line())
+        division = divide(build(config["task"]), seed=config["seed"])
+        parts = {
+            name: [to_text(part.table.sequence(row)) for row in part.rows]
+            for name, part in division.parts.items()
+        }
+        assert sorted(parts["test"]) == sorted(sequence for sequence, _ in rows["test"])
+        assert not {*parts["train"]} & {*parts["val"]}
+        assert len(parts["train"]) + len(parts["val"]) == 18
+        chosen.update(parts["val"])
+    assert chosen == Counter(sequence for split in ("train", "dev") for sequence, _ in rows[split])
+
+
+def test_with_folds_validation_rows_train_too_and_are_left_out_of_the_test_set(tmp_path: Path) -> None:
+    write_split(tmp_path / "root/toy/train.csv", [("ACGT", "0"), ("ACGA", "1")])
+    write_split(tmp_path / "root/toy/dev.csv", [("AAAA", "0"), ("ACCC", "1")])
+    write_split(tmp_path / "root/toy/test.csv", [("TTTT", "0"), ("GGCA", "1"), ("ACGA", "1")])
+    toy = benchmark(tmp_path, root=tmp_path / "root")
+    prepared = toy.prepare(toy.choose(None))
+    leakage = {each.task.name: leakage_of(each) for each in prepared}
+    for words, left_out in (((), [2]), (("task.folds=2",), [0, 2])):  # TTTT is AAAA's other strand
+        clusters = all_clusters(all_work(prepared, ["tiny"], 1, words), leakage, drop=False)["toy"]
+        assert np.flatnonzero(clusters == IN_TRAINING).tolist() == left_out
 
 
 def test_a_folder_may_hold_jobs_of_more_seeds_than_are_asked_for(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ from dnalm.tokenizers import load_tokenizer
 CLASSICAL = ("kmer_logistic", "cnn")  # models without a directory and without pretraining
 WITHOUT_CHANCE = ("kmer_logistic",)  # models whose training draws nothing: one seed says all of it
 ANY_FAMILY = "*"  # of models whose family has no recipe of its own
+OURS = "ours"  # the recipe that nobody published
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 _TENTH = 10
 _SEED = 1  # of the tenths that stand in for splits that are not published
@@ -118,25 +119,67 @@ def read_tasks(path: Path) -> list[ListedTask]:
     return tasks
 
 
-def read_recipes() -> dict[str, dict[str, tuple[str, ...]]]:
-    """Words of `dnalm finetune` by recipe, then by family of the model, from `conf/benchmark/recipes.tsv`.
+@dataclass(frozen=True)
+class Recipe:
+    """How models of a family are fine-tuned on some tasks.
 
-    Every recipe has words for `ANY_FAMILY`, which are ours. Those of a named family are as published.
+    Attributes:
+        name: whose it is, such as `nt_paper`, or `OURS`.
+        words: of `dnalm finetune`.
+    """
+
+    name: str
+    words: tuple[str, ...]
+
+
+def read_recipes() -> dict[str, dict[str, tuple[Recipe, ...]]]:
+    """Recipes by the name that lists of tasks give, then by family, from `conf/benchmark/recipes.tsv`.
+
+    The first one of a family is its own. Every name has `OURS`, for `ANY_FAMILY`.
 
     Raises:
-        ConfigError: BENCH-01, a recipe has a family twice, or none for any.
+        ConfigError: BENCH-01, a family has a recipe twice, or there is none for any.
     """
-    recipes: dict[str, dict[str, tuple[str, ...]]] = {}
-    for where, row in _read_rows(Path("recipes.tsv"), ["name", "families", "words"]):
-        of_family = recipes.setdefault(row["name"], {})
+    recipes: dict[str, dict[str, tuple[Recipe, ...]]] = {}
+    for where, row in _read_rows(Path("recipes.tsv"), ["name", "recipe", "families", "words"]):
+        of_family, recipe = recipes.setdefault(row["name"], {}), row["recipe"]
         for family in row["families"].split():
-            if family in of_family:
-                raise _error(where, f"{row['name']} for {family} twice", "one row for a recipe and family")
-            of_family[family] = tuple(row["words"].split())
+            if (family == ANY_FAMILY) != (recipe == OURS):
+                raise _error(where, f"{recipe} for {family}", f"{OURS} for {ANY_FAMILY}, others for families")
+            if any(recipe == each.name for each in of_family.get(family, ())):
+                raise _error(where, f"{recipe} of {row['name']} for {family} twice", "one row for it")
+            found = Recipe(recipe, tuple(row["words"].split()))
+            of_family[family] = (*of_family.get(family, ()), found)
     for name, of_family in recipes.items():
         if ANY_FAMILY not in of_family:
             raise _error("recipes.tsv", f"{name} for {', '.join(of_family)}", f"a row for {ANY_FAMILY} too")
     return recipes
+
+
+def choose_recipe(task: ListedTask, family: str, asked: str | None) -> Recipe:
+    """The recipe that is asked for where there is one of that name for the family, else the family's own."""
+    of_family = read_recipes()[task.recipe]
+    known = [*of_family.get(family, ()), *of_family[ANY_FAMILY]]
+    return next((recipe for recipe in known if recipe.name == asked), known[0])
+
+
+def check_recipe(asked: str | None, tasks: Sequence[ListedTask]) -> None:
+    """Refuse a recipe that no family has on any of the tasks.
+
+    Raises:
+        ConfigError: BENCH-11.
+    """
+    recipes = read_recipes()
+    of_tasks = [recipe for task in tasks for some in recipes[task.recipe].values() for recipe in some]
+    names = list(dict.fromkeys(recipe.name for recipe in of_tasks))
+    if asked is not None and asked not in names:
+        raise ConfigError(
+            "BENCH-11",
+            where="recipe",
+            found=f"{asked}, which no family has on these tasks",
+            expected=f"one of {', '.join(names)}",
+            fix="choose one of them, or leave it out: each model has the recipe of its own family",
+        )
 
 
 def weights_checksum(model: str) -> str:
@@ -242,6 +285,17 @@ class PreparedTask:
     def file(self, part: Part) -> Path:
         """The table of a part."""
         return self.folder / f"{part}.csv"
+
+    @property
+    def whole(self) -> Path:
+        """The table that is cut into folds: training and validation rows, once `join` has written it."""
+        return self.folder / "train_val.csv"
+
+    def join(self) -> None:
+        """Write the table of training and validation rows, if it is not there."""
+        if not self.whole.is_file():
+            train, val = (self.file(part).read_text().splitlines(keepends=True) for part in PARTS[:2])
+            replace_text(self.whole, "".join([*train, *val[1:]]))
 
     def read(self, part: Part) -> LabelledTable:
         """The rows of a part."""

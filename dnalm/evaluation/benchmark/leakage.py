@@ -26,24 +26,24 @@ from dnalm.tables import replace_text
 IN_TRAINING = -1  # instead of the cluster of a test row whose sequence the training set has
 
 
-def clusters_of(task: PreparedTask) -> npt.NDArray[np.int64]:
+def clusters_of(task: PreparedTask, training: Sequence[Part] = ("train",)) -> npt.NDArray[np.int64]:
     """The cluster of each row of the test set, (R,): rows of one sequence or its reverse complement are one.
 
-    Rows whose sequence the training set has, on either strand, are `IN_TRAINING`. It is kept beside the
-    tables in the cache.
+    Rows whose sequence one of the parts that train has, on either strand, are `IN_TRAINING`. It is kept
+    beside the tables in the cache.
     """
-    path = task.folder / "test_clusters.json"
+    path = task.folder / f"test_clusters{'_'.join(['', *training[1:]])}.json"
     try:
         return np.array(json.loads(path.read_text()), np.int64)
     except (OSError, ValueError):
-        clusters = find_clusters(task.read("train"), task.read("test"))
+        clusters = find_clusters([task.read(part) for part in training], task.read("test"))
         replace_text(path, json.dumps(clusters.tolist()) + "\n")
         return clusters
 
 
-def find_clusters(train: LabelledTable, test: LabelledTable) -> npt.NDArray[np.int64]:
-    """As `clusters_of`, of two tables."""
-    known = {_either_strand(train, row) for row in range(len(train))}
+def find_clusters(training: Sequence[LabelledTable], test: LabelledTable) -> npt.NDArray[np.int64]:
+    """As `clusters_of`, of tables."""
+    known = {_either_strand(table, row) for table in training for row in range(len(table))}
     numbers: dict[bytes, int] = dict.fromkeys(known, IN_TRAINING)
     return np.array(
         [numbers.setdefault(_either_strand(test, row), row) for row in range(len(test))], np.int64
@@ -51,16 +51,19 @@ def find_clusters(train: LabelledTable, test: LabelledTable) -> npt.NDArray[np.i
 
 
 def drop_homologs(
-    task: PreparedTask, clusters: npt.NDArray[np.int64], leakage: Sequence[Leakage]
+    task: PreparedTask,
+    clusters: npt.NDArray[np.int64],
+    leakage: Sequence[Leakage],
+    training: Sequence[Part] = ("train",),
 ) -> npt.NDArray[np.int64]:
-    """Clusters in which rows that are homologous to a training row are `IN_TRAINING` too.
+    """Clusters in which rows that are homologous to a row of a part that trains are `IN_TRAINING` too.
 
     Raises:
         DataError: BENCH-09, rows of fewer than two classes are left.
     """
     dropped = clusters.copy()
     for each in leakage:
-        if (each.part, each.other) == ("test", "train"):
+        if each.part == "test" and each.other in training:
             dropped[list(each.related)] = IN_TRAINING
     left = dropped != IN_TRAINING
     if len(np.unique(np.asarray(task.read("test").labels)[left])) < 2:

@@ -4,9 +4,7 @@ All of it is a pure function of what jobs have left and nothing is drawn, so nei
 end nor a restart changes a digit. `write_report` replaces each file at once:
 Markdown, LaTeX and HTML to be read, CSV with everything.
 
-Published results stand beside ours: the CSVs of `experiments/published/`, transcribed. Their lines that begin
-with `#` say where the numbers are from; one of them, `# scale: 100`, what they were multiplied by. Columns:
-`task`, then one for each model; an empty cell was not published.
+Published results stand beside ours, those of the same recipe of fine-tuning with the difference.
 
 A test sequence that the training set has too is left out of every figure but the one that says so.
 
@@ -15,7 +13,6 @@ R rows of a test set, C classes.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import itertools
 import json
@@ -23,7 +20,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -32,9 +29,9 @@ import pyarrow.parquet as pq
 import yaml
 from matplotlib.axes import Axes
 
-from dnalm.errors import ConfigError
 from dnalm.evaluation.benchmark.benchmark import WITHOUT_CHANCE, ListedTask
 from dnalm.evaluation.benchmark.leakage import IN_TRAINING, Leakage
+from dnalm.evaluation.benchmark.published import Published
 from dnalm.evaluation.plots import WIDTH, appearance, new_figure, printed, save_figure
 from dnalm.evaluation.statistics import (
     BOUNDS,
@@ -52,14 +49,13 @@ from dnalm.evaluation.statistics import (
     measure,
     metric_of,
 )
-from dnalm.paths import UNTRAINED, published_folder, split_twin
+from dnalm.paths import UNTRAINED, split_twin
 from dnalm.tables import csv_text, html_text, latex_text, markdown_text, replace_text
 
 LEVEL = 0.05  # of a difference that is not put down to chance
 _LABEL = 28  # letters of a model's name that are shown; of a long path its end
 _COLUMNS = 3  # of pictures of tasks
 _DARK = 0.45  # of the colour scale, below which letters are white
-_SCALE = "# scale:"
 Verdict = Literal["better", "worse", "no difference seen", "too few items"]
 
 
@@ -254,9 +250,13 @@ class Leaderboard:
     ranks: Mapping[str, float]
     pairs: Sequence[Pair]
 
-    def best(self, task: str) -> float:
-        """The best mean on a task; NaN while there is none."""
-        means = [cell.mean for (name, _), cell in self.cells.items() if name == task]
+    def best(self, task: str, *, recipe: str | None = None) -> float:
+        """The best mean on a task, of models fine-tuned by a recipe if one is given; NaN if there is none."""
+        means = [
+            cell.mean
+            for (name, _), cell in self.cells.items()
+            if name == task and recipe in (None, cell.provenance.get("recipe"))
+        ]
         return max((mean for mean in means if np.isfinite(mean)), default=np.nan)
 
 
@@ -445,57 +445,6 @@ def model_titles(models: Sequence[str]) -> list[str]:
     return [name if len(name) <= _LABEL else f"…{name[1 - _LABEL :]}" for name in shown]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """One number of a paper.
-
-    Attributes:
-        task: of the benchmark.
-        model: as the paper calls it.
-        value: of the metric, on our scale.
-        source: the file, whose head names the paper.
-    """
-
-    task: str
-    model: str
-    value: float
-    source: str
-
-
-def read_published(names: Sequence[str]) -> list[Published]:
-    """Read tables of published results.
-
-    Args:
-        names: files of `experiments/published/`.
-
-    Raises:
-        ConfigError: BENCH-08, there is no such file, or a cell is no number.
-    """
-    found, text = [], ""
-    for name in names:
-        try:
-            lines = (published_folder() / name).read_text(encoding="utf-8").splitlines()
-            notes = [line for line in lines if line.startswith("#")]
-            scale = next((float(line.removeprefix(_SCALE)) for line in notes if line.startswith(_SCALE)), 1.0)
-            for row in csv.DictReader(line for line in lines if line and not line.startswith("#")):
-                for model, text in row.items():
-                    if model != "task" and text:
-                        value = float(text) / scale
-                        found.append(Published(task=row["task"], model=model, value=value, source=name))
-        except (OSError, ValueError) as error:
-            what, expected = f"a cell {text!r}", "a number, or nothing"
-            if isinstance(error, OSError):
-                what, expected = f"it cannot be read: {error.strerror}", "a file there"
-            raise ConfigError(
-                "BENCH-08",
-                where=f"benchmark.published: {name}",
-                found=what,
-                expected=expected,
-                fix=f"put it into {published_folder()}",
-            ) from error
-    return found
-
-
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <style>body{{font:14px sans-serif;margin:2em}}table{{border-collapse:collapse;margin:1.5em 0}}
@@ -534,15 +483,8 @@ def write_report(
         tuned: what was chosen on validation sets.
         few: caption, columns and rows of the table of few labels.
     """
-    sheets = [
-        _results(board, failures),
-        _Sheet(*few),
-        _gains(board),
-        _with_duplicates(board),
-        _pairs(board),
-        _tests(board),
-    ]
-    sheets += [*_beside(board, published), _costs(board), _choices(tuned)]
+    sheets = [_results(board, failures), _Sheet(*few), _folds(board), _gains(board), _with_duplicates(board)]
+    sheets += [_pairs(board), _tests(board), *_beside(board, published), _costs(board), _choices(tuned)]
     sheets = [sheet for sheet in (*sheets, _leaks(leakage)) if sheet.rows]
     parts = [f"## {caption}\n\n{markdown_text(names, rows)}" for caption, names, rows in sheets]
     replace_text(folder / "benchmark.md", "\n".join([f"# Benchmark {name}\n", *parts]))
@@ -573,11 +515,40 @@ def _results(board: Leaderboard, failures: Mapping[tuple[str, str], str]) -> _Sh
         count = f"mean of {len(board.whole)}"
         rows.append([count, "", *(_number(board.averages[model]) for model in board.models)])
         rows.append(["mean rank", "", *(f"{board.ranks[model]:.2f}" for model in board.models)])
+    if board.cells:
+        rows.append(["recipe", "", *(_recipes(board, model) for model in board.models)])
     caption = (
-        "Results on the test sets: mean over seeds (95 % interval over training runs and test sequences, of "
-        "one seed over test sequences alone); * is the best"
+        "Results on the test sets: mean over seeds, or over folds (95 % interval over training runs and test "
+        "sequences, of one seed over test sequences alone); * is the best. The recipe is that of fine-tuning "
+        "(conf/benchmark/recipes.tsv); ours is nobody's publication"
     )
     return _Sheet(caption, ["task", "metric", *board.models], rows)
+
+
+def _recipes(board: Leaderboard, model: str) -> str:
+    """By which recipes a model is fine-tuned, each with its tasks where they are several."""
+    tasks: dict[str, list[str]] = {}
+    for (task, name), cell in board.cells.items():
+        if name == model:
+            tasks.setdefault(cell.provenance.get("recipe", ""), []).append(task)
+    if len(tasks) == 1:
+        return next(iter(tasks))
+    return "; ".join(f"{', '.join(names)}: {recipe}" for recipe, names in tasks.items())
+
+
+def _folds(board: Leaderboard) -> _Sheet:
+    """The figure of every fold, where a recipe has folds."""
+    rows = []
+    for (task, model), cell in board.cells.items():
+        if cell.provenance.get("folds"):
+            values = list(cell.values.values())
+            spread = f"{2 * stdev(values):.4f}" if len(values) > 1 else ""
+            rows.append([task, model, _number(cell.mean), spread, " ".join(map(_number, values))])
+    caption = (
+        "Cross-validation: the metric on the test set of the network of each fold, which trained on the "
+        "other folds and whose weights its own fold chose"
+    )
+    return _Sheet(caption, ["task", "model", "mean", "two standard deviations", "folds"], rows)
 
 
 def _with_duplicates(board: Leaderboard) -> _Sheet:
@@ -599,22 +570,30 @@ def _with_duplicates(board: Leaderboard) -> _Sheet:
 
 
 def _beside(board: Leaderboard, published: Sequence[Published]) -> list[_Sheet]:
-    """Published numbers, and by how much the best of ours differs."""
+    """Published numbers, and by how much the best of ours differs that is fine-tuned by the same recipe."""
     sheets = []
-    for source in dict.fromkeys(each.source for each in published):
+    for source, recipe in dict.fromkeys((each.source, each.recipe) for each in published):
         values = {(each.task, each.model): each.value for each in published if each.source == source}
         models = list(dict.fromkeys(model for _, model in values))
         rows = []
         for task in (task.name for task in board.tasks):
             theirs = [values.get((task, model)) for model in models]
             if any(value is not None for value in theirs):
-                ours = board.best(task)
+                ours = board.best(task, recipe=recipe or "none")
                 gaps = ["" if value is None else f" ({ours - value:+.4f})" for value in theirs]
                 numbers = ["" if value is None else _number(value) for value in theirs]
                 gaps = gaps if np.isfinite(ours) else [""] * len(gaps)
-                rows.append([task, _number(ours), *map("".join, zip(numbers, gaps, strict=True))])
-        caption = f"Published ({source}), in brackets what the best of ours has more or less"
-        sheets.append(_Sheet(caption, ["task", "best of ours", *models], rows))
+                ends = [*map("".join, zip(numbers, gaps, strict=True))]
+                rows.append([task, _number(ours), _number(board.best(task)), *ends])
+        if recipe:
+            caption = (
+                f"Published ({source}), fine-tuned by {recipe}; in brackets what the best of ours by that "
+                "recipe has more or less"
+            )
+        else:
+            caption = f"Published ({source}), by a recipe that is not known here, so without a difference"
+        named = ["task", f"best of ours by {recipe or 'it'}", "best of ours by any recipe", *models]
+        sheets.append(_Sheet(caption, named, rows))
     return sheets
 
 
@@ -626,11 +605,8 @@ def _costs(board: Leaderboard) -> _Sheet:
             seconds = sum(cell.seconds for cell in cells) / len(cells)
             memory = max(cell.peak_memory for cell in cells) / 2**20
             parameters = max(cell.parameters for cell in cells)
-            recipes = sorted({cell.provenance.get("recipe", "") for cell in cells})
-            costs = (f"{parameters:,.0f}", f"{seconds:.1f}", f"{memory:,.0f}")
-            rows.append([model, ", ".join(recipes), *costs])
-    names = ["model", "recipe of fine-tuning", "parameters", "seconds a job", "peak memory in MiB"]
-    return _Sheet("Recipes and cost", names, rows)
+            rows.append([model, f"{parameters:,.0f}", f"{seconds:.1f}", f"{memory:,.0f}"])
+    return _Sheet("Cost", ["model", "parameters", "seconds a job", "peak memory in MiB"], rows)
 
 
 def _choices(tuned: Sequence[Tuned]) -> _Sheet:

@@ -3,7 +3,6 @@
 import csv
 import gzip
 import hashlib
-import re
 from collections import Counter
 from pathlib import Path
 
@@ -15,11 +14,11 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from tokenizers import Tokenizer
 
-from dnalm.compose import build, read_config
+from dnalm.compose import build
 from dnalm.compose.check import check
 from dnalm.compose.groups import options
 from dnalm.errors import ConfigError, DataError
-from dnalm.evaluation.benchmark.benchmark import PARTS, Benchmark, read_recipes, read_tasks
+from dnalm.evaluation.benchmark.benchmark import PARTS, Benchmark, choose_recipe, read_tasks
 from dnalm.paths import config_folder
 
 HEADER = "task\tpath\thub_path\tsha256\tlabels\tlength\tmetric\trecipe\n"
@@ -54,89 +53,6 @@ def test_every_list_is_read(name: str) -> None:
 @pytest.mark.parametrize(("name", "tasks"), [("gue", 28), ("nt", 18), ("nt_revised", 18)])
 def test_lists_have_as_many_tasks_as_published(name: str, tasks: int) -> None:
     assert len(read_tasks(Path(f"{name}.tsv"))) == tasks
-
-
-# run_dnabert1.sh, run_dnabert2.sh, run_nt.sh of DNABERT-2, by task: epochs (or steps), warm-up, steps between
-# evaluations, and --model_max_length less the special tokens, two of BERT and one of NT
-GUE_SCRIPTS = {
-    ("dnabert2", "H3"): ("epochs", 3, 50, 200, 126),
-    ("dnabert2", "prom_core_all"): ("epochs", 4, 50, 400, 18),
-    ("dnabert2", "prom_core_tata"): ("epochs", 10, 50, 200, 18),
-    ("dnabert2", "prom_300_notata"): ("epochs", 4, 50, 400, 68),
-    ("dnabert2", "prom_300_tata"): ("epochs", 10, 50, 200, 68),
-    ("dnabert2", "splice"): ("epochs", 5, 50, 200, 78),
-    ("dnabert2", "covid"): ("epochs", 8, 50, 200, 254),
-    ("dnabert2", "mouse0"): ("steps", 1000, 30, 200, 28),
-    ("dnabert2", "tf0"): ("epochs", 3, 30, 200, 28),
-    ("dnabert", "covid"): ("epochs", 9, 50, 200, None),
-    ("dnabert", "splice"): ("epochs", 5, 50, 200, None),
-    ("nt", "H3"): ("epochs", 3, 50, 200, 99),
-    ("nt", "prom_core_all"): ("epochs", 4, 50, 400, 19),
-    ("nt", "prom_300_tata"): ("epochs", 10, 50, 200, 69),
-    ("nt", "splice"): ("epochs", 5, 50, 200, 79),
-    ("nt", "covid"): ("epochs", 3, 200, 200, 255),
-    ("nt", "mouse4"): ("steps", 1000, 100, 200, 29),
-    ("nt", "tf4"): ("epochs", 3, 30, 200, 29),
-}
-
-
-@pytest.mark.parametrize(("family", "task"), GUE_SCRIPTS)
-def test_gue_is_fine_tuned_as_published_for_the_family(family: str, task: str) -> None:
-    (recipe,) = (each.recipe for each in read_tasks(Path("gue.tsv")) if each.name == task)
-    words = ["model=tiny", "task.train=t.csv", *read_recipes()[recipe][family]]
-    config = read_config("finetune", words)
-    key, length, warmup, every, longest = GUE_SCRIPTS[family, task]
-    assert config[key] == length
-    assert config["schedule"]["warmup_steps"] == warmup
-    assert config["trainer"]["validate_every"] == every
-    sequences = config["sequences"]
-    assert (sequences.get("long"), sequences.get("max_tokens")) == ("truncate" if longest else None, longest)
-    assert config["batch"]["global_size"] == 32
-    assert config["optim"]["weight_decay"] == 0.01
-    assert (config["tuning"]["pooling"], config["tuning"]["select"]) == ("cls", "loss")
-    assert config["optim"]["lr"] == (1e-4 if family == "nt" else 3e-5)
-    adapter = config["tuning"].get("adapter")
-    assert (adapter is None) == (family != "nt")
-    if adapter:
-        assert adapter["lora_alpha"] == (
-            32 if task == "covid" else 16
-        )  # where the script gives none, train.py's
-
-
-def test_the_notebook_of_nt_adapts_query_and_value_alone_and_others_are_given_ours() -> None:
-    words = ["model=tiny", "task.train=t.csv", *read_recipes()["nt"]["nt"]]
-    config = read_config("finetune", words)
-    adapter = config["tuning"]["adapter"]
-    assert (adapter["r"], adapter["lora_alpha"], adapter["lora_dropout"]) == (1, 32, 0.1)
-    assert adapter["target_modules"] == ["query", "value"]
-    assert config["tuning"]["pooling"] == "cls"
-    assert read_recipes()["nt"]["*"] != read_recipes()["nt"]["nt"]
-
-
-RECIPES = [(name, family) for name, families in read_recipes().items() for family in families]
-
-
-@pytest.mark.parametrize(("name", "family"), RECIPES)
-def test_every_recipe_is_a_config_of_finetune(name: str, family: str) -> None:
-    words = ["model=tiny", "task.train=t.csv", *read_recipes()[name][family]]
-    check(read_config("finetune", words), given=frozenset({"config"}), command="finetune")
-
-
-@pytest.mark.parametrize(
-    ("rows", "said"),
-    [
-        ("a\t*\tbudget=tiny\na\tnt *\tbudget=gue\n", "a for * twice; one row for a recipe and family"),
-        ("a\tnt\tbudget=tiny\n", "a for nt; a row for * too"),
-    ],
-)
-def test_a_recipe_has_one_row_for_a_family_and_one_for_any(
-    rows: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "benchmark").mkdir()
-    (tmp_path / "benchmark/recipes.tsv").write_text(f"name\tfamilies\twords\n{rows}")
-    monkeypatch.setattr("dnalm.evaluation.benchmark.benchmark.config_folder", lambda: tmp_path)
-    with pytest.raises(ConfigError, match=re.escape(said)):
-        read_recipes()
 
 
 @pytest.mark.parametrize(
@@ -330,8 +246,8 @@ def test_dnabert2s_published_length_cuts_these_shares_of_test_sequences(
     task: str, cut: float, shared_data: Path
 ) -> None:
     (listed,) = (each for each in read_tasks(Path("gue.tsv")) if each.name == task)
-    words = ["model=tiny", "task.train=t.csv", *read_recipes()[listed.recipe]["dnabert2"]]
-    longest = read_config("finetune", words)["sequences"]["max_tokens"]
+    words = dict(word.split("=") for word in choose_recipe(listed, "dnabert2", None).words)
+    longest = int(words["sequences.max_tokens"])
     published = Tokenizer.from_file(str(shared_data / "tokenizers/dnabert2/tokenizer.json"))
     with gzip.open(shared_data / "gue" / f"{listed.path.format(split='test')}.gz", "rt") as file:
         texts = [row["sequence"] for row in csv.DictReader(file)]

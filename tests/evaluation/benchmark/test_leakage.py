@@ -66,7 +66,7 @@ def test_rows_of_one_sequence_are_a_cluster_and_those_in_training_are_none(order
     known, one, other = (random_sequence(60, seed) for seed in (1, 2, 3))
     texts = [known, turned(known), one, turned(one), one, other]
     expected = ["trained", "trained", "one", "one", "one", "other"]
-    found = find_clusters(table([(known, 0)]), table([(texts[place], 1) for place in order]))
+    found = find_clusters([table([(known, 0)])], table([(texts[place], 1) for place in order]))
     for cluster, place in zip(found, order, strict=True):
         assert (cluster == IN_TRAINING) == (expected[place] == "trained")
     groups = {

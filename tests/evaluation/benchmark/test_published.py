@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from dnalm.errors import ConfigError
-from dnalm.evaluation.benchmark.benchmark import read_tasks
-from dnalm.evaluation.benchmark.report import Published, read_published
+from dnalm.evaluation.benchmark.benchmark import read_recipes, read_tasks
+from dnalm.evaluation.benchmark.published import Published, read_published
 from dnalm.paths import published_folder
 
 LISTS = {
@@ -23,6 +23,8 @@ def test_every_published_number_is_of_a_listed_task_and_has_a_source(name: str) 
     found = read_published([name])
     assert {each.task for each in found} <= tasks
     assert all(-1 <= each.value <= 1 for each in found)
+    known = {recipe.name for some in read_recipes().values() for of in some.values() for recipe in of}
+    assert {each.recipe for each in found} <= {*known, ""}
     assert (published_folder() / name).read_text().startswith("# ")
 
 
@@ -37,18 +39,18 @@ def test_the_averages_of_gue_are_the_published_ones() -> None:
 
 
 def test_scale_and_empty_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "paper.csv").write_text("# A paper\n# scale: 100\ntask,x,y\na,50,\nb,,25\n")
-    monkeypatch.setattr("dnalm.evaluation.benchmark.report.published_folder", lambda: tmp_path)
+    (tmp_path / "paper.csv").write_text("# A paper\n# recipe: of_x\n# scale: 100\ntask,x,y\na,50,\nb,,25\n")
+    monkeypatch.setattr("dnalm.evaluation.benchmark.published.published_folder", lambda: tmp_path)
     expected = [
-        Published(task="a", model="x", value=0.5, source="paper.csv"),
-        Published(task="b", model="y", value=0.25, source="paper.csv"),
+        Published(task="a", model="x", value=0.5, source="paper.csv", recipe="of_x"),
+        Published(task="b", model="y", value=0.25, source="paper.csv", recipe="of_x"),
     ]
     assert read_published(["paper.csv"]) == expected
 
 
 def test_what_cannot_be_read_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "paper.csv").write_text("task,x\na,high\n")
-    monkeypatch.setattr("dnalm.evaluation.benchmark.report.published_folder", lambda: tmp_path)
+    monkeypatch.setattr("dnalm.evaluation.benchmark.published.published_folder", lambda: tmp_path)
     with pytest.raises(ConfigError, match=r"BENCH-08 .*paper\.csv: a cell 'high'; a number, or nothing"):
         read_published(["paper.csv"])
     with pytest.raises(ConfigError, match=r"other\.csv: it cannot be read: No such file"):

@@ -2,19 +2,20 @@
 
 import csv
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from statistics import fmean, stdev
 
 import numpy as np
 import pytest
 
 from dnalm.evaluation.benchmark.leakage import IN_TRAINING, Leakage
+from dnalm.evaluation.benchmark.published import Published, read_published
 from dnalm.evaluation.benchmark.report import (
     Comparison,
-    Published,
     model_titles,
     plot_leaderboard,
-    read_published,
     write_report,
 )
 from dnalm.evaluation.statistics import metric_of
@@ -25,7 +26,11 @@ ODD = "=cmd()|<b>&_{x}$%"
 MODELS = [ODD, "tiny"]
 OUTCOMES = [outcome(TASKS[0], model, seed) for model in MODELS for seed in (1, 2)]
 CLUSTERS = {"a_1": np.where(np.arange(ROWS) < 4, IN_TRAINING, np.arange(ROWS))}
-PUBLISHED = [Published(task=task, model="NT", value=0.5, source="paper.csv") for task in ("a_1", "elsewhere")]
+PUBLISHED = [
+    Published(task=task, model="NT", value=0.5, source="paper.csv", recipe="of_paper")
+    for task in ("a_1", "elsewhere")
+]
+PUBLISHED.append(Published(task="a_1", model="GROVER", value=0.25, source="other.csv"))
 
 
 @pytest.fixture(scope="module")
@@ -94,15 +99,50 @@ def test_markdown_and_html_hold_the_same_cells(folder: Path) -> None:
     assert [row for row in plain if set(row) != {"---"}] == page.rows
 
 
-def test_published_numbers_stand_beside_ours_with_the_difference(folder: Path) -> None:
+def test_published_numbers_stand_beside_ours_and_nothing_is_compared_across_recipes(folder: Path) -> None:
     standing = Comparison(TASKS, MODELS, CLUSTERS).leaderboard(OUTCOMES)
     text = (folder / "benchmark.md").read_text()
     ours = standing.best("a_1")
-    assert f"| a\\_1 | {ours:.4f} | 0.5000 ({ours - 0.5:+.4f}) |" in text
+    assert f"| a\\_1 |  | {ours:.4f} | 0.5000 |" in text
+    assert "Published (other.csv), by a recipe that is not known here, so without a difference" in text
+    assert f"| a\\_1 |  | {ours:.4f} | 0.2500 |" in text
     assert "elsewhere" not in text
     assert "| oom |" in text
     assert text.count(", a seed timeout |") == 1
     assert "| a\\_1 | test | train | 40 | 3 | 2 | 1 | 4 | 0 |" in text
+
+
+def test_the_difference_is_to_the_best_of_the_same_recipe(tmp_path: Path) -> None:
+    recipes = {"x": "of_paper", "y": "ours", "z": "of_paper, but epochs=1"}
+    made = [outcome(TASKS[0], model, 1, right=0.6 if model == "x" else 1.0) for model in recipes]
+    made = [replace(each, provenance={"recipe": recipes[each.model]}) for each in made]
+    board = Comparison(TASKS, [*recipes]).leaderboard(made)
+    write_report(tmp_path, "toy", board, PUBLISHED, {}, {})
+    text = (tmp_path / "benchmark.md").read_text().replace("\\", "")
+    mine = board.cells["a_1", "x"].mean
+    assert mine < board.best("a_1") == 1.0
+    assert f"| a_1 | {mine:.4f} | 1.0000 | 0.5000 ({mine - 0.5:+.4f}) |" in text
+    assert "| recipe |  | of_paper | ours | of_paper, but epochs=1 |" in text
+
+
+def test_recipes_of_several_tasks_are_said_with_their_tasks(tmp_path: Path) -> None:
+    made = [
+        replace(outcome(task, "x", 1), provenance={"recipe": recipe})
+        for task, recipe in zip(TASKS, ("ours", "of_paper"), strict=True)
+    ]
+    write_report(tmp_path, "toy", Comparison(TASKS, ["x"]).leaderboard(made), [], {}, {})
+    text = (tmp_path / "benchmark.md").read_text().replace("\\", "")
+    assert "| recipe |  | a_1: ours; b: of_paper |" in text
+
+
+def test_every_fold_is_in_the_table(tmp_path: Path) -> None:
+    made = [replace(outcome(TASKS[0], "x", fold), provenance={"folds": "10"}) for fold in range(1, 11)]
+    board = Comparison(TASKS, ["x"]).leaderboard(made)
+    write_report(tmp_path, "toy", board, [], {}, {})
+    values = [each.value for each in made]
+    each_fold = " ".join(f"{value:.4f}" for value in values)
+    row = f"| a_1 | x | {fmean(values):.4f} | {2 * stdev(values):.4f} | {each_fold} |"
+    assert row in (tmp_path / "benchmark.md").read_text().replace("\\", "")
 
 
 def test_the_words_follow_from_the_tests(folder: Path) -> None:
