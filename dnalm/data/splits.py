@@ -24,16 +24,19 @@ from dnalm.errors import ConfigError, DataError
 from dnalm.genome.atomic_folder import locked
 from dnalm.genome.bed import read_bed_table
 from dnalm.genome.contig_aliases import ContigAliases
-from dnalm.genome.homology import SCORE, SEEDS, Homology, shared_words
+from dnalm.genome.homology import RULES, SCORE, Homology, shared_words
 from dnalm.genome.intervals import cut_at, intersect, merge, subtract
 from dnalm.genome.store import Contig, GenomeStore
 from dnalm.limits import Seed, WindowBases
 from dnalm.tables import replace_text
 
+Bools = npt.NDArray[np.bool_]
+
 _VERBS = {"train": "trains", "validation": "validates"}
 _GAP = 1000  # bases between both parts of a contig
 _GAP_SHARE = 0.1  # of a contig, which its gap never exceeds unless it was asked for
 _MANY = 20  # contigs, of which some can be held out at random
+_STRETCHES, _TRIES = 4, 100  # at least, of groups that are broken; that are not taken, before one gives up
 _LEAST = 0.5  # of the share that is to be held out, which groups of homologous blocks must leave room for
 
 
@@ -261,8 +264,9 @@ class SimilarityLeft:
         blocks: that the genomes are cut into.
         held_blocks: of these, for validation.
         groups: of homologous blocks.
-        largest_group: its share of the bases; it trains.
+        largest_group: its share of the bases; what of it is held out is a connected stretch.
         validation: share of the bases held out.
+        left_out: share of the bases on neither side, homologous to both; 0 where groups are whole.
         not_compared: share of the bases that are N, of low complexity, or soft-masked.
         shared_words: share of the words of 24 bases of validation that training has, on either strand; those
             of bases that were not compared count too.
@@ -273,15 +277,21 @@ class SimilarityLeft:
     groups: int
     largest_group: float
     validation: float
+    left_out: float
     not_compared: float
     shared_words: float
 
     def sentence(self) -> str:
         """What a run says of it."""
+        broken = (
+            f"that group is broken, and the {self.left_out:.1%} of bases that are homologous to both sides "
+            "are left out"
+        )
         return (
             f"validation on {self.held_blocks:,} of {self.blocks:,} blocks, {self.validation:.1%} of bases, "
-            f"not homologous to the others; the largest group of homologous blocks, {self.largest_group:.1%} "
-            f"of them, trains; {self.not_compared:.1%} of the bases were not compared; of words of 24 "
+            f"not homologous to those that train; the largest group of homologous blocks has "
+            f"{self.largest_group:.1%} of them; {broken + '; ' if self.left_out else ''}"
+            f"{self.not_compared:.1%} of the bases were not compared; of words of 24 "
             f"bases {self.shared_words:.1%} are in training too"
         )
 
@@ -290,7 +300,10 @@ class SplitByHomology:
     """Hold out blocks without homology to the others, on either strand, of all genomes together.
 
     Homologous blocks, be it by way of others, are a group (a connected component) and lie on one side; the
-    largest group trains.
+    largest group trains. Where groups are too large for that, as between strains, whose chromosomes are one,
+    stretches of a group are held out: a block with those homologous to it, in all species, along the
+    chromosome. Blocks that are homologous to both sides, which are those at the ends and those with copies
+    of a repeat, are left out of both.
 
     Args:
         fraction: share of the bases held out, in (0, 1).
@@ -325,9 +338,9 @@ class SplitByHomology:
             cache: folder of divisions; the user's cache if absent.
 
         Raises:
-            DataError: DATA-12, the groups are too large for the share.
+            DataError: DATA-12, the groups are too large for the share, and cannot be broken.
         """
-        identity = [[store.fingerprint for store in stores], SCORE, SEEDS]
+        identity = [[store.fingerprint for store in stores], RULES]
         identity += [self.fraction, self.block_bp, self.compare_masked, self.seed]
         name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
         folder = (cache or platformdirs.user_cache_path("dnalm")) / "homology"
@@ -337,18 +350,22 @@ class SplitByHomology:
             if not path.is_file():
                 replace_text(path, json.dumps(self._computed(stores)) + "\n")
         found = json.loads(path.read_text())
-        held, left = np.array(found["held"], np.int64).reshape(-1, 2), SimilarityLeft(**found["left"])
+        starts = np.cumsum([0, *(store.num_bases for store in stores)]).tolist()[:-1]
+        held, neither = (np.array(found[name], np.int64).reshape(-1, 2) for name in ("held", "neither"))
+        left = SimilarityLeft(**found["left"])
         divisions = []
-        for store in stores:
-            validation = merge(held[(held[:, 0] >= 0) & (held[:, 0] < store.num_bases)])
+        for start, store in zip(starts, stores, strict=True):
+            validation, unused = (
+                merge(of[(of[:, 0] >= start) & (of[:, 0] < start + store.num_bases)] - start)
+                for of in (held, neither)
+            )
             divided = _divided(
                 store,
-                train=_without(store, validation, 0),
+                train=_without(store, np.concatenate([validation, unused]), 0),
                 validation=cut_at(validation, store.offsets),
                 description=left.sentence(),
             )
             divisions.append(replace(divided, similarity=left))
-            held = held - store.num_bases
         return divisions
 
     def _computed(self, stores: Sequence[GenomeStore]) -> dict[str, object]:
@@ -363,30 +380,36 @@ class SplitByHomology:
         homology = Homology(codes, contigs, units=blocks, skip_masked=not self.compare_masked)
         groups, sizes = homology.components(), np.diff(blocks)
         held = choose_groups(groups, sizes, share=self.fraction, seed=self.seed)
+        unused = np.zeros_like(held)
+        needed = _LEAST * self.fraction * len(codes)
+        if sizes[held].sum() < needed:
+            links = homology.links()
+            held, unused = break_groups(held, links, sizes, share=self.fraction, seed=self.seed)
         bases_of = np.bincount(groups, weights=sizes)
         largest = float(bases_of.max() / len(codes))
-        if sizes[held].sum() < _LEAST * self.fraction * len(codes):
+        if sizes[held].sum() < needed:
             raise DataError(
                 "DATA-12",
                 where=", ".join(store.source.name for store in stores),
-                found=f"one group of homologous blocks has {largest:.1%} of the bases, and the others fit "
-                f"{sizes[held].sum() / len(codes):.1%} into validation",
+                found=f"one group of homologous blocks has {largest:.1%} of the bases, and cannot be broken: "
+                f"{sizes[held].sum() / len(codes):.1%} fit into validation",
                 expected=f"{self.fraction:.1%} of the bases held out",
-                fix="lower data.split.block_bp, hold out less (data.split.fraction), or soft-mask repeats; "
-                "close species and strains, whose chromosomes are one group, hold out by contig: "
-                "data/split=contigs",
+                fix="lower data.split.block_bp, hold out less (data.split.fraction), soft-mask repeats, or "
+                "use data/split=contigs",
             )
-        is_held = np.repeat(held, sizes)
+        is_held, is_unused = np.repeat(held, sizes), np.repeat(unused, sizes)
         left = SimilarityLeft(
             blocks=len(sizes),
             held_blocks=int(held.sum()),
             groups=len(bases_of),
             largest_group=largest,
             validation=float(is_held.mean()),
+            left_out=float(is_unused.mean()),
             not_compared=float(1 - homology.compared.mean()),
-            shared_words=shared_words(codes, contigs, is_held),
+            shared_words=shared_words(codes, contigs, is_held, ~is_held & ~is_unused),
         )
-        return {"held": np.stack([blocks[:-1], blocks[1:]], axis=1)[held].tolist(), "left": asdict(left)}
+        edges = np.stack([blocks[:-1], blocks[1:]], axis=1)
+        return {"held": edges[held].tolist(), "neither": edges[unused].tolist(), "left": asdict(left)}
 
 
 def choose_groups(
@@ -412,6 +435,74 @@ def choose_groups(
             held[group] = True
             room -= totals[group]
     return np.asarray(held[groups])
+
+
+def break_groups(
+    held: Bools, links: tuple[Integers, Integers], sizes: Integers, *, share: float, seed: int
+) -> tuple[Bools, Bools]:
+    """Hold out stretches of groups that do not fit whole, and leave out what is homologous to both sides.
+
+    A stretch grows from a block at random by the homologous block that adds least of what is to be left out,
+    to a quarter of the share, and is cut where that is least for its own bases; one that would have more left
+    out than held is not taken.
+
+    Args:
+        held: (U,) units that are held out already, in whole groups.
+        links: (P,) and (P,) homologous units.
+        sizes: (U,) bases of each.
+        share: of all bases that is held out, at most.
+        seed: of the order in which units are tried.
+
+    Returns:
+        (U,) held out, and (U,) left out.
+    """
+    near: list[set[int]] = [set() for _ in sizes]
+    for one, other in zip(*(side.tolist() for side in links), strict=True):
+        near[one].add(other)
+        near[other].add(one)
+    chosen, unused, failed = set(np.flatnonzero(held).tolist()), set[int](), 0
+    most = share * float(sizes.sum()) / _STRETCHES
+    room = share * float(sizes.sum()) - float(sizes[held].sum())
+    for unit in np.random.Generator(np.random.Philox(key=[seed, 1])).permutation(len(sizes)).tolist():
+        if failed == _TRIES:
+            break
+        if unit in chosen or unit in unused or sizes[unit] > room:
+            continue
+        stretch, border = _grown(unit, near, chosen, unused, sizes, most=min(most, room))
+        taken = int(sizes[list(stretch)].sum())
+        if int(sizes[list(border)].sum()) > taken:
+            failed += 1
+            continue
+        chosen |= stretch
+        unused = (unused | border) - chosen
+        room -= taken
+    is_held, is_unused = np.zeros_like(held), np.zeros_like(held)
+    is_held[list(chosen)], is_unused[list(unused)] = True, True
+    return is_held, is_unused
+
+
+def _grown(
+    unit: int, near: Sequence[set[int]], chosen: set[int], unused: set[int], sizes: Integers, *, most: float
+) -> tuple[set[int], set[int]]:
+    """The units of a stretch that begins with one, and those that are to be left out for it."""
+    stretch, border = {unit}, near[unit] - chosen
+    taken, best, where = int(sizes[unit]), np.inf, [unit]
+    order = [unit]
+    while True:
+        cost = int(sizes[list(border - unused)].sum()) / taken
+        if cost < best:
+            best, where = cost, order.copy()
+        fitting = [each for each in border if taken + sizes[each] <= most]
+        if not fitting:
+            break
+        known = border | stretch | chosen | unused
+        added = min(fitting, key=lambda each: (sum(sizes[new] for new in near[each] - known), each))
+        stretch.add(added)
+        order.append(added)
+        border = (border | near[added]) - stretch - chosen
+        taken += int(sizes[added])
+    kept = set(where)
+    return kept, set[int]().union(*(near[each] for each in kept)) - kept - chosen
 
 
 def divide_genomes(split: Split, stores: Sequence[GenomeStore], cache: Path | None) -> list[Division]:

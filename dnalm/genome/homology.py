@@ -58,6 +58,7 @@ SEEDS = (
     "110010100101000101001010011",
 )
 WEIGHT = 12
+RULES = 2  # raised where other pairs are found, so that what a cache keeps is computed again
 _WORD = 32  # bases of a packed word
 _EDGE = 256  # bases of noise on both sides of all sequences, so that no comparison leaves them
 _COMPARED = 32
@@ -206,6 +207,22 @@ class Homology:
             labels[:] = connected_components(graph, directed=False)[1][labels]
         return np.asarray(np.unique(labels, return_inverse=True)[1], np.int64)
 
+    def links(self) -> tuple[Integers, Integers]:
+        """Homologous units, (P,) and (P,), every pair once; of copies of a repeat that are many, not all."""
+        known = np.zeros(0, np.int64)
+
+        def keys(one: Integers, other: Integers) -> Integers:
+            return np.asarray(np.minimum(one, other) * self.num_units + np.maximum(one, other))
+
+        def unknown(one: Integers, other: Integers) -> Bools:
+            asked = keys(one, other)
+            places = np.searchsorted(known, asked)
+            return np.asarray((one != other) & (np.append(known, -1)[places] != asked))
+
+        for one, other in self.pairs(unknown):
+            known = np.union1d(known, keys(one, other))
+        return known // self.num_units, known % self.num_units
+
     def in_earlier_parts(self, parts: Integers) -> Bools:
         """Which units have a homologous one in each part before their own.
 
@@ -335,13 +352,14 @@ class Homology:
         return np.where(inside, self._codes[np.clip(places, 0, len(self._codes) - 1)], np.uint8(outside))
 
 
-def shared_words(codes: Codes, sequences: Integers, held: Bools, *, length: int = 24) -> float:
-    """How many of the words of some bases other bases have too, on either strand.
+def shared_words(codes: Codes, sequences: Integers, held: Bools, others: Bools, *, length: int = 24) -> float:
+    """How many of the words of some bases others have too, on either strand.
 
     Args:
         codes: (L,) bases.
         sequences: (S + 1,) where each begins, and L.
         held: (L,) the bases that are asked about.
+        others: (L,) those they are compared with.
         length: of a word, at most 32.
 
     Returns:
@@ -351,9 +369,8 @@ def shared_words(codes: Codes, sequences: Integers, held: Bools, *, length: int 
     plain = np.where(is_unknown(codes), 0, bases(codes)).astype(np.uint8)
     words = _packed(np.append(plain, np.zeros(_WORD, np.uint8)))[places] >> np.uint64(2 * (_WORD - length))
     words = np.minimum(words, _reverse_complement(words, length))
-    inside, last = held[places], held[places + length - 1]
-    asked, others = words[inside & last], words[~inside & ~last]
-    return float(np.isin(asked, others).mean()) if len(asked) else 0.0
+    asked, there = (words[of[places] & of[places + length - 1]] for of in (held, others))
+    return float(np.isin(asked, there).mean()) if len(asked) else 0.0
 
 
 def _batched(parts: Iterator[_Pairs], least: int) -> Iterator[_Pairs]:

@@ -33,11 +33,6 @@ MODELS = {
     "NT v2 (6-mers)": ["experiment=nt_v2_50m", "windows.max_tokens=24"],
     "DNABERT-2 (BPE)": ["experiment=dnabert2", "windows.max_tokens=30"],
 }
-UNTRAINED = [
-    "steps=2",
-    "optim.lr=0.0",
-    "schedule.warmup_steps=1",
-]  # the same start, without learning anything
 Row = dict[str, object]
 
 
@@ -54,9 +49,8 @@ def main() -> None:
     for name, words in MODELS.items():
         run = work / words[0].partition("=")[2]
         train(run, beds, words)
-        train(run.with_name(f"{run.name}_untrained"), beds, [*words, *UNTRAINED])
         rows += scored(run, clade, variants, name)
-        rows += scored(run.with_name(f"{run.name}_untrained"), clade, variants, f"{name} untrained")
+        rows += scored(run, clade, variants, f"{name} untrained", ending=":untrained")
     rows += counted(beds, variants)
     with (HERE / "variants.csv").open("w", newline="") as file:
         table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
@@ -72,13 +66,13 @@ def train(run: Path, beds: dict[str, Path], words: list[str]) -> None:
     dnalm("pretrain", "size=tiny", *data, f"run.dir={run}", *words)
 
 
-def scored(run: Path, clade: Path, variants: dict[str, Path], name: str) -> list[Row]:
-    """Score both sides with a model."""
-    seconds = json.loads((run / "summary.json").read_text())["seconds"]
+def scored(run: Path, clade: Path, variants: dict[str, Path], name: str, *, ending: str = "") -> list[Row]:
+    """Score both sides with a model, or with its twin that learned nothing (`:untrained`)."""
+    seconds = 0 if ending else json.loads((run / "summary.json").read_text())["seconds"]
     rows: list[Row] = []
     for side, path in variants.items():
-        out = run / f"{path.stem}.tsv"
-        words = [f"model={run}", f"variants={path}", f"reference={clade}/demo_a.fa", f"out={out}"]
+        out = run / f"{path.stem}{ending.replace(':', '_')}.tsv"
+        words = [f"model={run}{ending}", f"variants={path}", f"reference={clade}/demo_a.fa", f"out={out}"]
         if not out.exists():
             dnalm("score", *words, "score=[llr,pll]", "labels=LABEL")
         told = json.loads(out.with_name(f"{out.name}.summary.json").read_text())

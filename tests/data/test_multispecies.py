@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dnalm.data import BatchPlan, Masking, MultispeciesCorpus, WindowRecipe
+from dnalm.data import BatchPlan, Masking, MultispeciesCorpus, SplitByHomology, WindowRecipe
 from dnalm.data.corpus import Corpus
 from dnalm.data.module import GenomeData
 from dnalm.errors import DataError
@@ -88,6 +88,15 @@ def test_a_held_out_species_trains_nothing_and_judges_whole(genomes: dict[str, P
     assert min(starts) < 100 and max(starts) > 3_700  # noqa: PT018 -- both ends of its 4,000 bases
     judged = {data.genomes[number].name for number, _ in data.validation_windows}
     assert judged == set(LENGTHS)
+
+
+def test_a_species_held_out_whole_is_refused_beside_a_split_by_homology(genomes: dict[str, Path]) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 -- the whole message follows
+        corpus_of(genomes, held_out=("middle",), split=SplitByHomology())
+    assert str(caught.value) == (
+        "middle trains or validates whole, which data/split=homology cannot keep from relatives in other "
+        "genomes; leave data.held_out out, or use data/split=contigs"
+    )
 
 
 def test_each_species_is_judged_by_as_many_windows(genomes: dict[str, Path]) -> None:

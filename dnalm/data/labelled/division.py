@@ -23,12 +23,14 @@ from dnalm.data.labelled.peaks import PeakTables, PeakTask
 from dnalm.data.labelled.rows import table_error
 from dnalm.data.labelled.table import (
     LabelledTable,
+    Labels,
     MetricName,
     Part,
     Rows,
     TablePart,
     Task,
     TaskKind,
+    fold_groups,
     fold_numbers,
     label_names,
     nested_order,
@@ -38,6 +40,7 @@ from dnalm.data.labelled.table import (
 from dnalm.data.windows import permute
 from dnalm.errors import ConfigError, listed
 from dnalm.genome.alphabet import Codes, bases, is_unknown
+from dnalm.genome.homology import Homology
 from dnalm.limits import DrawnRows, WindowBases
 from dnalm.paths import CachePath
 
@@ -308,7 +311,7 @@ def _divided(
     parts = {part: whole(table) for part, table in others.items()}
     if task.folds or "val" not in parts:
         by = np.zeros((len(train), 1), np.int64) if train.per_base else train.labels
-        numbers = fold_numbers(by, folds=task.folds or _TENTH, seed=seed)
+        numbers = _folds(task, train, by, seed=seed, notes=notes)
         val_fold = task.fold
         if task.folds and "test" not in parts:
             val_fold = (task.fold + 1) % task.folds
@@ -371,6 +374,21 @@ def few_labels(division: Division, number: int, kind: TaskKind, *, seed: int) ->
         f"{len(division.val):,} validation rows choose (task.labels={number}); the test set is whole"
     )
     return replace(fewer, notes=(*division.notes, note))
+
+
+def _folds(task: Task, train: LabelledTable, by: Labels, *, seed: int, notes: list[str]) -> Rows:
+    """The fold of each row, by homology where the task asks for it, with a note of how that went."""
+    folds = task.folds or _TENTH
+    if task.split == "random":
+        return fold_numbers(by, folds=folds, seed=seed)
+    groups = Homology(train.codes, train.offsets).components()
+    numbers = fold_groups(by, groups, folds=folds, seed=seed)
+    largest, sizes = np.bincount(groups).max() / len(groups), np.bincount(numbers, minlength=folds)
+    notes.append(
+        f"{len(groups):,} rows are {groups.max() + 1:,} groups of homologs, the largest {largest:.1%} of "
+        f"them; folds have {sizes.min():,} to {sizes.max():,} rows"
+    )
+    return numbers
 
 
 def _check_beside_training(task: Task, train: LabelledTable, other: LabelledTable) -> None:

@@ -77,6 +77,8 @@ class Task:
         folds: parts that `train` is cut into for cross-validation; 0 for none. `fold` is the test fold and
             the next one chooses the checkpoint; beside a test table, `fold` chooses.
         fold: number of the test fold, from 0.
+        split: how folds, and the tenth that stands in for `val`, are dealt: `homology` keeps homologous rows
+            together, on either strand, so that none is trained on and judged by.
         labels: how many training rows to learn from, and of the validation set as many at most; by the seed,
             every class in its share, and each number's rows among those of a larger one; `all` by default.
         clade: the simulated clade that has the tables.
@@ -99,6 +101,7 @@ class Task:
     metric: MetricName | None = None
     folds: Folds = 0
     fold: NonNegativeInt = 0
+    split: Literal["random", "homology"] = "random"
     labels: PositiveInt | Literal["all"] = "all"
     clade: Clade | None = None
     clade_task: Literal["promoter", "enhancer", "splice"] = "promoter"
@@ -123,6 +126,11 @@ class Task:
         if self.folds and self.val:
             raise ValueError(
                 "val is given beside folds; a fold of the training table is the validation table"
+            )
+        if self.split == "homology" and not self.folds and (self.val or self.clade):
+            raise ValueError(
+                "split is homology beside a validation table, where nothing is divided; leave val out, "
+                "or set folds"
             )
         if (self.train is None) == (self.clade is None):
             raise ValueError("train is not given; name a table: task.train=<file>")
@@ -307,6 +315,34 @@ def nested_order(part: TablePart, *, by_class: bool, seed: int) -> Rows:
     place = np.where(number == 0, -1.0, (number + 0.5) / counts[classes])
     ordered: Rows = shuffled[np.argsort(place, kind="stable")]
     return ordered
+
+
+def fold_groups(labels: Labels, groups: Rows, *, folds: int, seed: int) -> Rows:
+    """Which fold each row belongs to, (R,): groups stay whole; the largest is in the last fold.
+
+    Groups are dealt in the order of their size, each to the fold that has least of its classes.
+
+    Args:
+        labels: as of `fold_numbers`.
+        groups: (R,) the group of each row, from 0.
+        folds: their number.
+        seed: of the order among groups of a size.
+    """
+    has_classes = labels.ndim == 1 and labels.dtype == np.int64
+    classes = np.asarray(labels) if has_classes else np.zeros(len(labels), np.int64)
+    rows_of = np.bincount(classes)
+    members = np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups))[:-1])
+    random = np.random.Generator(np.random.Philox(key=[seed, 0]))
+    order = random.permutation(len(members))
+    order = order[np.argsort([-len(members[group]) for group in order.tolist()], kind="stable")]
+    dealt = np.zeros((folds, len(rows_of)), np.int64)
+    numbers = np.empty(len(labels), np.int64)
+    for group in order.tolist():
+        here, counts = np.unique(classes[members[group]], return_counts=True)
+        fold = folds - 1 - int(np.argmin((dealt[::-1, here] * (counts / rows_of[here])).sum(axis=1)))
+        dealt[fold, here] += counts
+        numbers[members[group]] = fold
+    return numbers
 
 
 # Reading a table: every row is checked as it streams by

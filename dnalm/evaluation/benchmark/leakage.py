@@ -20,7 +20,7 @@ from dnalm.data.labelled import LabelledTable, Part
 from dnalm.errors import DataError
 from dnalm.evaluation.benchmark.benchmark import PARTS, PreparedTask
 from dnalm.genome.alphabet import bases, reverse_complement
-from dnalm.genome.homology import SCORE, Homology
+from dnalm.genome.homology import RULES, SCORE, Homology
 from dnalm.tables import replace_text
 
 IN_TRAINING = -1  # instead of the cluster of a test row whose sequence the training set has
@@ -111,7 +111,7 @@ class Leakage:
 
 def leakage_of(task: PreparedTask) -> list[Leakage]:
     """Leakage between the parts of a task; it is looked for once, and kept beside the tables in the cache."""
-    path = task.folder / f"leakage-homology-{SCORE}.json"
+    path = task.folder / f"leakage-homology-{RULES}.json"
     try:
         found = json.loads(path.read_text())
         return [Leakage(**{**each, "related": tuple(each["related"])}) for each in found]

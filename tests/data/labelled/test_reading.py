@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnalm.data.labelled import Task, divide
-from dnalm.data.labelled.table import fold_numbers, read_table
-from dnalm.genome.alphabet import to_text
+from dnalm.data.labelled.table import fold_groups, fold_numbers, read_table
+from dnalm.genome.alphabet import reverse_complement, to_text
+from tests.genome.planted import drawn, mutated
 
 ROWS = [("a", "ACGTACGT", 0), ("b", "TTTTAC", 1), ("c", "GGGNCC", 1)]
 
@@ -79,6 +80,48 @@ def test_folds_divide_the_rows_and_every_class_evenly(counts: list[int], folds: 
         sizes = np.bincount(of_fold, minlength=folds)
         assert sizes.sum() == len(of_fold)
         assert sizes.max() - sizes.min() <= 1
+
+
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 8), st.integers(0, 2)), min_size=1, max_size=60),
+    folds=st.integers(2, 5),
+    seed=st.integers(0, 2**32),
+)
+def test_groups_are_whole_in_a_fold_and_folds_differ_by_a_group_at_most(
+    rows: list[tuple[int, int]], folds: int, seed: int
+) -> None:
+    groups = np.unique([group for group, _ in rows], return_inverse=True)[1]
+    labels = np.array([label for _, label in rows])
+    numbers = fold_groups(labels, groups, folds=folds, seed=seed)
+    for group in range(groups.max() + 1):
+        assert len({*numbers[groups == group].tolist()}) == 1
+    one_class = fold_groups(np.zeros(len(rows), np.int64), groups, folds=folds, seed=seed)
+    sizes = np.bincount(one_class, minlength=folds)
+    assert sizes.max() - sizes.min() <= np.bincount(groups).max()
+
+
+def test_homologous_rows_are_in_one_fold(tmp_path: Path) -> None:
+    """Ten families of four, every second row on the other strand; no fold has a relative in another."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for family in range(10):
+        ancestor = drawn(rng, 150)
+        for number in range(4):
+            codes = mutated(rng, ancestor, identity=0.85, indels=0.08)
+            text = to_text(reverse_complement(codes) if number % 2 else codes)
+            rows.append(f"{text},{family % 2}\n")
+    path = tmp_path / "table.csv"
+    path.write_text("sequence,label\n" + "".join(rows))
+    families = []
+    for fold in range(5):
+        division = divide(Task(train=str(path), folds=5, fold=fold, split="homology"), seed=3)
+        assert "40 rows are 10 groups of homologs, the largest 10.0% of them; folds have 8 to 8 rows" in (
+            division.notes
+        )
+        of_parts = [{*(part.rows // 4).tolist()} for part in division.parts.values()]
+        assert sum(map(len, of_parts)) == 10
+        families += of_parts[2]
+    assert sorted(families) == list(range(10))
 
 
 def test_each_fold_judges_once_and_never_trains_or_chooses(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from dnalm.data.labelled import Task
         ({"folds": 1}, "fold is 0 of 1"),
         ({"folds": 3, "fold": 3}, "fold is 3 of 3"),
         ({"folds": 3, "val": "v.csv"}, "val is given beside folds"),
+        ({"split": "homology", "val": "v.csv"}, "split is homology beside a validation table"),
     ],
 )
 def test_a_task_that_contradicts_itself_is_refused(words: dict[str, object], message: str) -> None:
