@@ -290,8 +290,8 @@ class SimilarityLeft:
         return (
             f"validation on {self.held_blocks:,} of {self.blocks:,} blocks, {self.validation:.1%} of bases, "
             f"not homologous to those that train; the largest group of homologous blocks has "
-            f"{self.largest_group:.1%} of them; {broken + '; ' if self.left_out else ''}"
-            f"{self.not_compared:.1%} of the bases were not compared; of words of 24 "
+            f"{self.largest_group:.1%} of the bases; {broken + '; ' if self.left_out else ''}"
+            f"{self.not_compared:.1%} were not compared; of words of 24 "
             f"bases {self.shared_words:.1%} are in training too"
         )
 
