@@ -249,11 +249,15 @@ def _remove_foreign_keys(
     typed: Collection[str],
     folders: Sequence[Path],
 ) -> None:
-    """Remove what a size or debug option states and the component lacks, such as a model that is loaded."""
-    for group in ("size", "debug"):
+    """Remove what a size or debug option states and the component lacks, such as a model that is loaded.
+
+    Likewise what an experiment states of its schedule or optimizer, if another is typed.
+    """
+    for group in ("experiment", "size", "debug"):
         option = choices.get(group)
         for path in _leaves(stated(group, option, folders)) if option else ():
-            if ".".join(path) not in typed and not _has_argument(config, path):
+            is_replaced = group != "experiment" or (path[0] in ("schedule", "optim") and path[0] in typed)
+            if is_replaced and ".".join(path) not in typed and not _has_argument(config, path):
                 _remove(config, path)
 
 

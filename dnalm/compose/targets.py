@@ -88,6 +88,8 @@ _OURS = (
     "dnalm.training.RunDirectory",
     "dnalm.training.TrainerRecipe",
     "dnalm.training.Tuning",
+    "dnalm.training.WarmupCosine",
+    "dnalm.training.WarmupStableDecay",
     "dnalm.training.track_objectives.ChromatinState",
     "dnalm.training.track_objectives.Conservation",
     "dnalm.training.objectives.MaskedTokens",

@@ -3,7 +3,13 @@
 from dnalm.training.callbacks import Ledger, MetricsFile, Throughput, peak_memory_bytes
 from dnalm.training.finetuning import Tuning
 from dnalm.training.model_directory import write_model_directory
-from dnalm.training.optim import InverseSquareRoot, LinearWarmupDecay, Schedule
+from dnalm.training.optim import (
+    InverseSquareRoot,
+    LinearWarmupDecay,
+    Schedule,
+    WarmupCosine,
+    WarmupStableDecay,
+)
 from dnalm.training.pretraining import (
     HiddenBits,
     MaskedLMTraining,
@@ -27,6 +33,8 @@ __all__ = [
     "TrainerRecipe",
     "TrainingPlan",
     "Tuning",
+    "WarmupCosine",
+    "WarmupStableDecay",
     "peak_memory_bytes",
     "write_model_directory",
 ]

@@ -140,6 +140,7 @@ class CheckpointFolder:
         keep_last: so many of the newest are kept, and never fewer than two in all.
         keep_best: so many of the best by the metric, too.
         keep_every: and all whose step is a multiple of this.
+        keep_step: and that of this step.
         best_metric: its name in the `metrics` of the state; a checkpoint without it takes no part.
         best_mode: whether the lowest or the highest is best.
     """
@@ -151,11 +152,13 @@ class CheckpointFolder:
         keep_last: int = 3,
         keep_best: int = 1,
         keep_every: int | None = None,
+        keep_step: int | None = None,
         best_metric: str = "val_bits_per_base",
         best_mode: Literal["min", "max"] = "min",
     ) -> None:
         self.path = path
-        self.keep_last, self.keep_best, self.keep_every = keep_last, keep_best, keep_every
+        self.keep_last, self.keep_best = keep_last, keep_best
+        self.keep_every, self.keep_step = keep_every, keep_step
         self.best_metric, self.best_mode = best_metric, best_mode
         self._verified: dict[Path, tuple[object, Checkpoint]] = {}
         self._begun: int | None = None
@@ -186,6 +189,7 @@ class CheckpointFolder:
         newest = sorted(states, reverse=True)
         kept = {*newest[: self.keep_last], *self._ranked(states)[: self.keep_best]}
         kept |= {step for step in newest if self.keep_every and step % self.keep_every == 0}
+        kept |= {step for step in newest if step == self.keep_step}
         others = [step for step in newest if step not in kept]
         return kept | set(others[: max(0, _LEAST_KEPT - len(kept))])
 

@@ -30,15 +30,23 @@ from dnalm.training.stop_flags import RunStopped, StopFlags
 
 @dataclass(frozen=True)
 class SaveTimes:
-    """Which steps are saved and validated."""
+    """Which steps are saved and validated.
+
+    Attributes:
+        checkpoint_every: steps between saves.
+        validate_every: steps between validations.
+        steps: of the run.
+        branch: a further step that is saved, if any.
+    """
 
     checkpoint_every: int
     validate_every: int
     steps: int
+    branch: int | None = None
 
     def saved(self, step: int) -> bool:
         """Whether a step leaves a checkpoint."""
-        return step % self.checkpoint_every == 0 or step == self.steps
+        return step % self.checkpoint_every == 0 or step in (self.steps, self.branch)
 
     def validated(self, step: int) -> bool:
         """Whether a step is validated."""

@@ -67,7 +67,7 @@ from dnalm.training.launcher import (
     translate_worker_error,
 )
 from dnalm.training.loggers import RunLogger, Sink, sink_of
-from dnalm.training.optim import Schedule
+from dnalm.training.optim import Schedule, branch_step, check_branch
 from dnalm.training.run_directory import RunDirectory, RunLock
 from dnalm.training.step import StepTraining
 from dnalm.training.stop_flags import LossHistory, RolledBack, RunStopped
@@ -465,6 +465,8 @@ class Run(ABC, Generic[Data, Module]):
                 expected="at least the steps that are done",
                 fix=f"raise steps, or start a new run under another {self.run.key}",
             )
+        schedule = self.schedule(total_steps=self.num_steps)
+        check_branch(schedule, step=found.step, state=found.state, where=found.path)
         return Start(step=found.step, checkpoint=found.path, state=found.state, rejected=rejected)
 
     def _is_complete(self, start: Start) -> bool:
@@ -481,6 +483,7 @@ class Run(ABC, Generic[Data, Module]):
         self._folder = RunFolder(self.run.path)
         self.stop_flags.left_out = list(start.state.get("left_out", ()))
         self.throughput.load(start.state.get("throughput", {}))
+        self.checkpoints.keep_step = branch_step(self.module.plan.schedule)
         if self.ranks.first:
             self.introduce(data, self.module)
             if isinstance(self.batch, PackPlan):
@@ -550,7 +553,9 @@ class Run(ABC, Generic[Data, Module]):
     def _make_fitter(self, loggers: list[Logger]) -> Trainer:
         recipe = self.trainer
         assert self._folder is not None, "the run has started"
-        times = SaveTimes(recipe.checkpoint_every, recipe.validate_every, self.num_steps)
+        times = SaveTimes(
+            recipe.checkpoint_every, recipe.validate_every, self.num_steps, self.checkpoints.keep_step
+        )
         return recipe.make(
             batch=self.batch,
             steps=self.num_steps,
@@ -583,6 +588,7 @@ class Run(ABC, Generic[Data, Module]):
         return {
             "samples": fitter.global_step * self.batch.global_size,
             "contract": self._contract,
+            "rate_factor": module.plan.schedule(fitter.global_step - 1),
             "left_out": self.stop_flags.left_out,
             "throughput": self.throughput.counts(),
             "losses": asdict(module.losses),

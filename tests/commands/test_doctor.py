@@ -220,7 +220,7 @@ FAULTS: list[tuple[Callable[[Lab], list[str]], str, str, int]] = [
     (lambda _: ["batch.micro_size=7"], "device", "CFG-19 batch.global_size: 32 samples; a multiple of", 2),
     (lambda _: ["optim.eps=none"], "config", "'none'", 2),
     (lambda _: ["windows.max_tokns=9"], "config", "CFG-03 windows.max_tokns: unknown key", 2),
-    (lambda _: ["schedule=cosine"], "config", "CFG-03 schedule: no option 'cosine'", 2),
+    (lambda _: ["schedule=wave"], "config", "CFG-03 schedule: no option 'wave'", 2),
 ]
 
 

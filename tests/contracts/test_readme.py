@@ -90,7 +90,7 @@ def test_a_component_of_ones_own_is_built_as_shown(tmp_path: Path, monkeypatch: 
     (tmp_path / "my_pkg").mkdir()
     (tmp_path / "my_pkg/__init__.py").write_text(python)
     (tmp_path / "schedule").mkdir()
-    (tmp_path / "schedule/cosine.yaml").write_text(yaml)
+    (tmp_path / "schedule/wave.yaml").write_text(yaml)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(grants, "current", grants.Grants())
     _, _, command, *words = shlex.split(console.replace("\\\n", " "))

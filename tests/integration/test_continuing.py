@@ -88,3 +88,34 @@ def test_a_checkpoint_elsewhere_can_begin_a_new_run(folder: Path) -> None:
     assert summary["steps"] == 6
     first, other = ((folder / name / "model/model.safetensors").read_bytes() for name in ("first", "from"))
     assert first == other
+
+
+WSD = ("schedule=wsd", "schedule.warmup_steps=1", "trainer.checkpoint_every=3")
+
+
+def test_a_decay_branches_from_the_stable_part_of_another_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To the bits of a run that was planned so; the checkpoint where a decay begins stays."""
+    kept = ("trainer.keep_checkpoints=1", "trainer.keep_best=0")
+    assert train(folder, "stable", *WSD, *kept, "steps=14", "schedule.decay_steps=6") == 0
+    steps = sorted(int(path.name[-8:]) for path in (folder / "stable/checkpoints").iterdir())
+    assert steps == [8, 14]
+    planned = (*WSD, "steps=12", "schedule.decay_steps=4")
+    stable = f"resume={folder}/stable/checkpoints/step-00000008"
+    assert train(folder, "planned", *planned) == 0
+    assert train(folder, "branched", *planned, stable) == 0
+    whole, branch = (
+        (folder / name / "model/model.safetensors").read_bytes() for name in ("planned", "branched")
+    )
+    assert whole == branch
+    capsys.readouterr()
+    decayed = f"resume={folder}/stable/checkpoints/step-00000014"
+    for name, words, found in (
+        ("decayed", ("steps=20", "schedule.decay_steps=4", decayed), "last step took 0.0871 of the peak"),
+        ("early", ("steps=12", "schedule.decay_steps=9", stable), "set steps=17 schedule.decay_steps=9"),
+        ("linear", ("steps=12", f"resume={folder}/first/checkpoints/step-00000006"), "CKPT-16"),
+    ):
+        assert train(folder, name, *WSD, *words) == 4
+        assert found in " ".join(capsys.readouterr().err.split())
+        assert not (folder / name).exists()
