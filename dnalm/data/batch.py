@@ -51,6 +51,7 @@ class Sample:
     targets: Flags  # (T,) tokens to predict
     content: Flags  # (T,) tokens that spell bases; the others are special
     num_bases: int
+    num_target_bases: int = 0  # that the tokens to predict spell, each counted once for every one of these
     hidden: HiddenBases | None = None  # in validation only
     tracks: Mapping[str, Target] = field(default_factory=dict)  # (T,) or (T, n) each
     annotations: npt.NDArray[np.int8] | None = None  # (T, C) where annotations are inputs
@@ -181,6 +182,7 @@ class Batch(Movable):
         num_content: how many do.
         num_masked: tokens that are masked.
         num_bases: bases under all windows.
+        num_target_bases: bases that the tokens to predict spell, each counted once for every one of these.
         num_pairs: sum of squared lengths, which attention's work grows with.
         hidden: the hidden bases, in validation only.
         tracks: targets from annotation tracks for every token, or for every sequence, then (B,) and (B, n),
@@ -215,6 +217,7 @@ class Batch(Movable):
     step_targets: Mapping[str, int] = field(default_factory=dict)
     filled_tokens: int = 0
     filled_targets: int = 0
+    num_target_bases: int = 0
 
     @property
     def num_tokens(self) -> int:
@@ -249,6 +252,7 @@ def collate(samples: list[Sample]) -> Batch:
         num_content=sum(int(sample.content.sum()) for sample in samples),
         num_masked=sum(int(sample.masked.sum()) for sample in samples),
         num_bases=sum(sample.num_bases for sample in samples),
+        num_target_bases=sum(sample.num_target_bases for sample in samples),
         num_pairs=int((lengths**2).sum()),
         hidden=_pack_hidden(samples),
         tracks=tracks,
@@ -551,7 +555,8 @@ def validation_batches(num_samples: int, *, micro_size: int, rank: int, world_si
     return [mine[i : i + micro_size] for i in range(0, len(mine), micro_size)]
 
 
-MASKED_TOKENS = ""  # the key of masked language modelling in `step_targets`
+# Keys of masked language modelling in `step_targets`, which no track has: its tokens, and their bases
+MASKED_TOKENS, MASKED_BASES = "", "/bases"
 
 
 @dataclass(frozen=True)
@@ -604,4 +609,4 @@ class CountedSteps(Iterable[Batch]):
 def count_targets(batch: Batch) -> dict[str, int]:
     """Targets of a micro-batch: known tokens or windows of each track, of labels known pairs with one."""
     tracks = {name: int(is_known(targets).sum()) for name, targets in batch.tracks.items()}
-    return {MASKED_TOKENS: batch.num_targets, **tracks}
+    return {MASKED_TOKENS: batch.num_targets, MASKED_BASES: batch.num_target_bases, **tracks}

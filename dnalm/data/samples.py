@@ -33,7 +33,7 @@ from dnalm.data.windows import (
     validation_windows,
 )
 from dnalm.errors import DataError
-from dnalm.genome.alphabet import Codes, reverse_complement
+from dnalm.genome.alphabet import UNKNOWN, Codes, reverse_complement
 from dnalm.genome.intervals import cut_at, subtract, total_length
 from dnalm.genome.store import GenomeStore
 from dnalm.genome.tracks import TrackStore
@@ -58,6 +58,12 @@ class MaskedWindows(Dataset[Sample]):
     masking: Masking
     seed: int
 
+    @cached_property
+    def lengths_V(self) -> Ids:  # noqa: N802 -- a shape
+        """Bases that each id spells."""
+        lengths_V: Ids = (self.tokenizer.token_bases < UNKNOWN).sum(axis=1)
+        return lengths_V
+
     def _draw(
         self,
         genome: LaidOutGenome,
@@ -68,19 +74,21 @@ class MaskedWindows(Dataset[Sample]):
         rate: float,
         stream: Stream,
     ) -> tuple[Sample, TokenizedWindow]:
-        """The masked sample of a window, in which masked tokens are predicted; and its tokens."""
+        """The masked sample of a window, whose targets are those of `masking.loss_on`; and its tokens."""
         tokens = _read(genome.store, window, self.tokenizer, self.max_tokens, genome.tokens)
         content, num_bases = tokens.content, len(tokens.codes)
         random = generator(self.seed, stream, index)
         seen, masked = masking.hide(tokens.ids, content, self.tokenizer, rate=rate, random=random)
+        targets = content if masking.loss_on == "all" else masked
         sample = Sample(
             index=index,
             seen=seen,
             ids=tokens.ids,
             masked=masked,
-            targets=masked,
+            targets=targets,
             content=content,
             num_bases=num_bases,
+            num_target_bases=int(self.lengths_V[tokens.ids[targets]].sum()),
             tracks=read_targets(genome.learned, window, tokens.spans, num_bases) if genome.learned else {},
             annotations=genome.channels.read(genome.tracks, window, tokens.spans, num_bases)
             if genome.channels.of_track
@@ -109,7 +117,7 @@ class TrainingSamples(MaskedWindows):
         rate = self.masking.rate_at(index // self.global_batch)
         window = genome.training[place]
         sample, _ = self._draw(genome, window, self.masking, index=index, rate=rate, stream=Stream.MASK)
-        return replace(sample, targets=sample.content) if self.masking.loss_on == "all" else sample
+        return sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +140,7 @@ class ValidationSamples(MaskedWindows):
         """Draw window `index`; past the end, a filler of a batch with nothing masked and no target known."""
         is_filler = index >= len(self.windows)
         number, window = self.windows[0 if is_filler else index]
-        all_masked = replace(self.masking, mask_share=1.0, random_share=0.0, faithful=False)
+        all_masked = replace(self.masking, mask_share=1.0, random_share=0.0, faithful=False, loss_on="masked")
         sample, tokens = self._draw(
             self.genomes[number],
             window,
@@ -144,7 +152,7 @@ class ValidationSamples(MaskedWindows):
         if is_filler:
             nothing = np.zeros_like(sample.masked)
             unknown = {name: unknown_like(target) for name, target in sample.tracks.items()}
-            sample = replace(sample, masked=nothing, targets=nothing, tracks=unknown)
+            sample = replace(sample, masked=nothing, targets=nothing, num_target_bases=0, tracks=unknown)
         hidden = find_hidden(tokens.codes, tokens.spans, sample.masked, start=window.start)
         return replace(sample, hidden=hidden)
 

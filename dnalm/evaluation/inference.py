@@ -25,6 +25,7 @@ from torch import Tensor
 from dnalm.data.labelled.samples import Pieces
 from dnalm.errors import ConfigError
 from dnalm.models import MaskedLM, Packed, Pretrained, fit_vocabulary
+from dnalm.models.layers import base_probabilities
 from dnalm.tokenizers import Tokenizer, load_tokenizer
 from dnalm.tokenizers.protocol import Ids
 from dnalm.training.model_directory import Finetuned, load_finetuned
@@ -230,7 +231,7 @@ class InferenceQueue:
         ids_N, packed = self.model.pack([request.ids for request in batch])
         logits_MV = self.model.network(ids_N, packed, self._tokens(batch)).float()
         if batch[0].quantity == "base_log_p":
-            sums_MK4 = (logits_MV.softmax(-1) @ self._indicator).view(len(logits_MV), -1, 4).double()
+            sums_MK4 = base_probabilities(logits_MV, self._indicator).double()
             values = (sums_MK4 / sums_MK4.sum(-1, keepdim=True).clamp_min(_TINY)).clamp_min(_TINY).log()
         else:
             values = logits_MV.double().log_softmax(-1)

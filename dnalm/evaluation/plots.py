@@ -74,7 +74,9 @@ def save_figure(figure: Figure, *targets: Path, dpi: int = 200) -> None:
 
 
 @printed
-def plot_training(metrics: Path, judgement: Judgement, target: Path, *, steps: int) -> None:
+def plot_training(
+    metrics: Path, judgement: Judgement, target: Path, *, steps: int, loss_of: str = "masked token"
+) -> None:
     """Draw loss and bits per base against the optimizer steps that were done.
 
     Args:
@@ -82,6 +84,7 @@ def plot_training(metrics: Path, judgement: Judgement, target: Path, *, steps: i
         judgement: the baselines to draw beside.
         target: the PNG to write.
         steps: optimizer steps of the run.
+        loss_of: what the loss is a mean over.
     """
     curves = read_curves(metrics, steps=steps)
     nothing = Curve([], [])
@@ -89,7 +92,7 @@ def plot_training(metrics: Path, judgement: Judgement, target: Path, *, steps: i
     loss, bits = figure.subplots(1, 2)
     loss.plot(*curves.get("train_loss", nothing), color="0.7", linewidth=1, label="training")
     loss.plot(*curves.get("val_loss", nothing), color="C0", marker="o", markersize=3, label="validation")
-    loss.set(xlabel="optimizer step", ylabel="loss (nats per masked token)")
+    loss.set(xlabel="optimizer step", ylabel=f"loss (nats per {loss_of})")
     loss.legend()
     bits.plot(*curves.get("val_bits_per_base", nothing), color="C0", marker="o", markersize=3, label="model")
     bits.axhline(judgement.order0, color="0.4", linestyle="--", label="order-0 entropy")

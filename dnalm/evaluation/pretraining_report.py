@@ -89,7 +89,8 @@ def report_pretraining(
     judgement = judge(judged, [genome.name for genome in data.genomes])
     write_strata(_strata(data, judged, hidden, masked), run.path)
     plot = run.path / "loss.png"
-    plot_training(run.metrics, judgement, plot, steps=fitter.global_step)
+    loss_of = "base" if pretraining.learned.loss == "per_base" else "masked token"
+    plot_training(run.metrics, judgement, plot, steps=fitter.global_step, loss_of=loss_of)
     scores = module.scores if isinstance(module, MultiObjectiveTraining) else {}
     metrics = {name: float(value) for name, value in fitter.callback_metrics.items()}
     summary = run.write_summary(

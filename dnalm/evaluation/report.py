@@ -299,7 +299,7 @@ def _curves(runs: Sequence[RunFiles]) -> list[Section]:
     for command, group in _by_command(run for run in runs if run.curves).items():
         charts = _charts(group)
         figures = [
-            curves_chart(title, lines, unit=_unit(title, command))
+            curves_chart(title, lines, unit=_unit(title, command, group))
             for title, lines in itertools.islice(charts.items(), MOST_CHARTS)
         ]
         more = f" {len(charts) - MOST_CHARTS} more are in metrics.csv." if len(charts) > MOST_CHARTS else ""
@@ -313,10 +313,13 @@ def _curves(runs: Sequence[RunFiles]) -> list[Section]:
     return sections
 
 
-def _unit(title: str, command: str) -> str:
+def _unit(title: str, command: str, runs: Sequence[RunFiles]) -> str:
     """What the axis of a figure is; losses of pretraining are of masked tokens, others of their tasks."""
+    if title == _TITLES["loss"] and command == "pretrain":
+        per_base = {'"per_base"' in run.config.values() for run in runs}
+        return " or ".join(f"nats per {'base' if each else 'masked token'}" for each in sorted(per_base))
     if title == _TITLES["loss"]:
-        return "nats per masked token" if command == "pretrain" else "mean loss"
+        return "mean loss"
     figure = title.removesuffix(" by genome")
     return _UNITS.get(figure, figure)
 

@@ -206,8 +206,9 @@ class MaskedLM(nn.Module):
         masked_M: Tensor,
         labels_M: Tensor,
         annotations_NC: Tensor | None = None,
+        indicator_VX: Tensor | None = None,
     ) -> Tensor:
-        """Summed loss of the true ids at the masked positions, nats, () float32.
+        """Summed loss of the true ids at the masked positions, nats, () float32; see `summed_loss`.
 
         Args:
             ids_N: as of `forward`, like all but one.
@@ -215,9 +216,10 @@ class MaskedLM(nn.Module):
             masked_M: places among the packed tokens.
             labels_M: their true ids, (M,), int64.
             annotations_NC: as of `Encoder.forward`.
+            indicator_VX: as of `summed_loss`.
         """
         hidden_MD = self.encoder(ids_N, packed, annotations_NC, masked_M)
-        return self.head.loss(hidden_MD, self.encoder.embeddings.token.weight, labels_M)
+        return self.head.loss(hidden_MD, self.encoder.embeddings.token.weight, labels_M, indicator_VX)
 
     def encode(self, ids_N: Tensor, packed: Packed, annotations_NC: Tensor | None = None) -> Tensor:
         """Hidden states of all packed tokens, (N, D); arguments as of `forward`."""
@@ -236,10 +238,12 @@ class MaskedLM(nn.Module):
         )
         return logits_MV
 
-    def predicted_loss(self, hidden_ND: Tensor, masked_M: Tensor, labels_M: Tensor) -> Tensor:
+    def predicted_loss(
+        self, hidden_ND: Tensor, masked_M: Tensor, labels_M: Tensor, indicator_VX: Tensor | None = None
+    ) -> Tensor:
         """As `loss`, from the encoder's hidden states of all packed tokens, (N, D)."""
         token_VE = self.encoder.embeddings.token.weight
-        return self.head.loss(hidden_ND.index_select(0, masked_M), token_VE, labels_M)
+        return self.head.loss(hidden_ND.index_select(0, masked_M), token_VE, labels_M, indicator_VX)
 
 
 _MOST_OUTPUTS = 1 << 20

@@ -3,10 +3,12 @@
 Counted are those of matrix products and convolutions, 2 m n k each, as `torch.utils.flop_counter` counts
 them; all else (norms, activations, softmax, embeddings looked up) is small beside and bound by memory.
 Attention is counted by the real length of each sequence, not of a padded batch, and in full where it is
-causal, for no kernel of ours skips half. In the last block only the tokens to predict are taken past
-attention, and only they meet the head. A backward pass takes twice its forward pass. Activations that are
-computed again (`trainer.activation_checkpointing`) are not counted: they are how a machine gets there, not
-what the model asks for, the convention of Chowdhery et al. 2022 (PaLM, appendix B).
+causal, for no kernel of ours skips half. In the last block only the tokens to predict are taken
+past attention, and only they meet the head. The sums of a loss of single bases are left out like the softmax
+that they are sums of; with words of K bases they are one product of 4 K / E times the decoder's. A backward
+pass takes twice its forward pass. Activations that are computed again (`trainer.activation_checkpointing`)
+are not counted: they are how a machine gets there, not what the model asks for, the convention of Chowdhery
+et al. 2022 (PaLM, appendix B).
 
 N tokens, D model width, F inner width, E embedding width, V vocabulary, L tokens of a sequence.
 """

@@ -17,7 +17,8 @@ stream's, m of an element that dropout has drawn):
 - a feed-forward network: what goes up and what comes out of the activation, 2 F c, gated networks 4 F c.
 - dropout: m for each element, 1 on a GPU, the element's own width on a CPU.
 - the head, at predicted tokens alone, like the last block past its attention: three more inputs and the
-  logarithms of the V probabilities, 4 V; twice as much again while the loss is differentiated.
+  logarithms of the V probabilities, 4 V; twice as much again while the loss is differentiated;
+  the loss of single bases keeps and needs the same.
 
 With activation checkpointing the blocks keep their inputs, D s each, and one of them at a time all the rest.
 Bytes are those of tensors. A GPU needs more, for CUDA's context, the workspaces of its libraries and the gaps

@@ -28,8 +28,10 @@ from dnalm.data.batch import Batch, is_known
 from dnalm.data.module import GenomeData
 from dnalm.data.targets import Per, Target, target_name
 from dnalm.errors import ConfigError
+from dnalm.genome.alphabet import UNKNOWN
 from dnalm.genome.tracks import JoinedTrack, TrackKind, TrackStore
 from dnalm.models import Encoder, TokenHead
+from dnalm.tokenizers import BpeRecipe, Tokenizer
 
 
 @runtime_checkable
@@ -242,18 +244,52 @@ def make_tasks(
     return tasks
 
 
+LossName = Literal["cross_entropy", "per_base"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class MaskedTokens:
     """Predict the hidden tokens; its head is the model's own.
 
     Args:
         weight: factor of its loss.
+        loss: `cross_entropy` is minus the logarithm of the true token's probability, a mean over the tokens
+            to predict, as published. `per_base`, for k-mers: minus the logarithms of the probabilities that
+            the token spells each of its true bases at its place, whatever its others are, a mean over the
+            bases of the tokens to predict; over log 2 it is in bits per base. Every id counts in these
+            probabilities: one that spells no base at a place, as special tokens, is wrong there. A base under
+            several overlapping k-mers is judged in each: the mean is of logarithms, so that every k-mer by
+            itself is held to the truth, which the logarithm of their mean would not do.
     """
 
     weight: float = 1.0
+    loss: LossName = "cross_entropy"
 
     def __post_init__(self) -> None:
         check_weight(self.weight)
+
+
+def check_loss(loss: LossName, tokenizer: Tokenizer | BpeRecipe) -> None:
+    """Refuse a loss of single bases for a vocabulary that lacks some words of its longest length, as BPE's.
+
+    There the probability of a base at a place would depend on which words were learned.
+
+    Raises:
+        ConfigError: OBJ-06, it is of bases, and the vocabulary lacks strings of its longest length.
+    """
+    if loss == "cross_entropy":
+        return
+    if not isinstance(tokenizer, BpeRecipe):
+        spells_VK = tokenizer.token_bases < UNKNOWN
+        if int(spells_VK.all(axis=1).sum()) == 4 ** spells_VK.shape[1]:
+            return
+    raise ConfigError(
+        "OBJ-06",
+        where="objectives.masked_tokens.loss",
+        found=f"{loss} for {type(tokenizer).__name__}, whose tokens are not all strings of one length",
+        expected="per_base for k-mers, or cross_entropy",
+        fix="leave it out, or choose tokenizer=kmer, logo or nt_v2",
+    )
 
 
 WeightingName = Literal["fixed", "uncertainty"]
@@ -365,6 +401,7 @@ class ObjectiveSet:
     Attributes:
         masked_tokens: the name of masked language modelling among the objectives.
         on_tracks: the others, by name.
+        loss: of masked language modelling.
         targets: what they learn of tracks, each once; see `target_name`.
         weights: how losses are summed.
 
@@ -392,6 +429,7 @@ class ObjectiveSet:
                 fix="give objectives.masked_tokens with dnalm.training.objectives.MaskedTokens",
             )
         self.masked_tokens, self.inputs = masked[0], tuple(inputs)
+        (self.loss,) = (each.loss for each in objectives.values() if isinstance(each, MaskedTokens))
         for name, objective in self.on_tracks.items():
             if not name.isidentifier():  # it becomes a name of metrics and of weights
                 raise ConfigError(

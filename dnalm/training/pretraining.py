@@ -40,7 +40,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from dnalm.data import Batch, Corpus, HiddenTensors, Masking, WindowRecipe
-from dnalm.data.batch import MASKED_TOKENS
+from dnalm.data.batch import MASKED_BASES, MASKED_TOKENS
 from dnalm.data.module import GenomeData
 from dnalm.data.targets import AbsentTrack
 from dnalm.genome.alphabet import UNKNOWN
@@ -48,11 +48,12 @@ from dnalm.limits import Steps
 from dnalm.models import Encoder, Initialisation, MaskedLM, Packed, Pretrained, inform_embeddings
 from dnalm.models.config import check_length
 from dnalm.models.initialisation import EmbeddingInit
-from dnalm.models.layers import summed_cross_entropy
+from dnalm.models.layers import base_probabilities, summed_loss
 from dnalm.models.memory import PackSize
 from dnalm.tokenizers import BpeRecipe, Ids, Tokenizer
 from dnalm.training.model_directory import write_model_directory
 from dnalm.training.objectives import (
+    LossName,
     LossWeights,
     MaskedTokens,
     ObjectiveSet,
@@ -60,6 +61,7 @@ from dnalm.training.objectives import (
     TrackObjective,
     TrackTask,
     WeightingName,
+    check_loss,
     check_sources,
     make_tasks,
 )
@@ -117,9 +119,7 @@ def bits_of_marginals(logits_MV: Tensor, indicator: Tensor, hidden: HiddenTensor
     Returns:
         (X,) bits. Ids that spell no base at a place have no share in its distribution.
     """
-    places = indicator.shape[1] // 4
-    with torch.autocast(logits_MV.device.type, enabled=False):  # sums of 4^(k-1) terms want float32
-        marginal_MK4 = (logits_MV.float().softmax(-1) @ indicator.float()).view(len(logits_MV), places, 4)
+    marginal_MK4 = base_probabilities(logits_MV.float(), indicator)
     marginal_MK4 = marginal_MK4 / marginal_MK4.sum(-1, keepdim=True).clamp_min(_TINY)
     true_base_P = hidden.base_X[hidden.pair_base_P]
     known_P = marginal_MK4[hidden.pair_token_P, hidden.pair_offset_P, true_base_P]
@@ -140,12 +140,14 @@ class TrainingPlan(StepPlan):
     Args:
         token_bases: (V, K) bases that each id spells, for bits per base.
         overlap: neighbouring tokens that share a base; 1 where tokens tile the sequence.
+        loss: of masked tokens, see `MaskedTokens`.
         species: names of the genomes that judge, if each is to be logged.
         species_of: (W,) which of them each validation sample is of.
     """
 
     token_bases: npt.NDArray[np.uint8]
     overlap: int
+    loss: LossName = "cross_entropy"
     species: Sequence[str] = ()
     species_of: npt.NDArray[np.int64] | None = None
 
@@ -274,15 +276,29 @@ class MaskedLMTraining(StepTraining):
         """The sum of the micro-batch's losses; dropout is keyed by (seed, step, micro-batch)."""
         self.key_dropout(batch_index)
         loss: Tensor = self.model.loss(
-            batch.ids_N, _packed(batch), batch.targets_M, batch.labels_M, batch.annotations_NC
+            batch.ids_N,
+            _packed(batch),
+            batch.targets_M,
+            batch.labels_M,
+            batch.annotations_NC,
+            self.loss_indicator,
         )
         self.add_to_step(batch, loss)
         return loss
 
+    @property
+    def loss_indicator(self) -> Tensor | None:
+        """The bases that ids spell, where these are what the loss is of; see `summed_loss`."""
+        return self.indicator if self.plan.loss == "per_base" else None
+
+    def num_targets(self, batch: Batch) -> int:
+        """What a micro-batch's loss is a sum over: its tokens to predict, or the bases that they spell."""
+        return batch.num_targets if self.loss_indicator is None else batch.num_target_bases
+
     def add_to_step(self, batch: Batch, loss: Tensor) -> None:
         """Count a micro-batch, whose summed loss at predicted tokens is given."""
         self.step_totals.loss += loss.detach().double()  # read once a step: reading waits for a GPU
-        self.step_totals.targets += batch.num_targets
+        self.step_totals.targets += self.num_targets(batch)
         self.step_totals.masked += batch.num_masked
         self.step_totals.content += batch.num_content
 
@@ -309,8 +325,8 @@ class MaskedLMTraining(StepTraining):
         else:
             bits = bits_of_tokens(logits, batch.labels_M, batch.hidden)
         totals = self.validation_totals
-        totals.loss += summed_cross_entropy(logits, batch.labels_M).double()
-        totals.targets += batch.num_targets
+        totals.loss += summed_loss(logits, batch.labels_M, self.loss_indicator).double()
+        totals.targets += self.num_targets(batch)
         totals.bits += bits.double().sum()
         totals.hidden += len(bits)
         ids_M = batch.labels_M.numpy(force=True)
@@ -395,8 +411,11 @@ class MultiObjectiveTraining(MaskedLMTraining):
             sums = sum_over_ranks(to_device([*self.own_targets.values()], self.device))
             self.counts = dict(zip(self.own_targets, sums.float(), strict=True))
         hidden_ND = self.encode(batch)
-        predicted = self.model.predicted_loss(hidden_ND, batch.targets_M, batch.labels_M)
-        losses = {self.masked_tokens: predicted}
+        losses = {
+            self.masked_tokens: self.model.predicted_loss(
+                hidden_ND, batch.targets_M, batch.labels_M, self.loss_indicator
+            )
+        }
         for name, task in self.named_tasks():
             losses[name] = task.loss(*task.on_batch(hidden_ND, batch))
         self._add_losses(batch, losses)
@@ -458,7 +477,7 @@ class MultiObjectiveTraining(MaskedLMTraining):
     def _own_targets(self, batch: Batch) -> dict[str, int]:
         """Targets of each objective in the optimizer step that a batch begins, on this rank."""
         tracks = {
-            self.masked_tokens: MASKED_TOKENS,
+            self.masked_tokens: MASKED_TOKENS if self.loss_indicator is None else MASKED_BASES,
             **{name: task.target for name, task in self.named_tasks()},
         }
         return {name: batch.step_targets.get(track, 0) for name, track in tracks.items()}
@@ -501,6 +520,7 @@ class Pretraining(Run[GenomeData, MaskedLMTraining]):
     def __post_init__(self) -> None:
         self.num_steps = self.steps
         self.learned = ObjectiveSet(self.objectives, self.weighting, self.inputs)
+        check_loss(self.learned.loss, self.tokenizer)
         super().__post_init__()
 
     def prepare(self) -> GenomeData:
@@ -535,6 +555,7 @@ class Pretraining(Run[GenomeData, MaskedLMTraining]):
         plan = TrainingPlan(
             token_bases=data.tokenizer.token_bases,
             overlap=data.tokenizer.overlap,
+            loss=self.learned.loss,
             optimizer=self.optim,
             schedule=self.schedule(total_steps=self.num_steps),
             seed=self.seed,
@@ -578,8 +599,9 @@ class Pretraining(Run[GenomeData, MaskedLMTraining]):
         return PackSize.of([longest] * num_windows, predicted=predicted)
 
     def contract(self, data: GenomeData) -> Contract:
-        """See `contract_of`."""
-        return contract_of(data)
+        """See `contract_of`; and the loss, where it is not what it is in every checkpoint that names none."""
+        name, loss = self.learned.masked_tokens, self.learned.loss
+        return contract_of(data) | ({} if loss == "cross_entropy" else {f"objectives.{name}.loss": loss})
 
     def write_model(
         self,

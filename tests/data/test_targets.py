@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnalm.data import BatchPlan, GenomeCorpus, Masking, MultispeciesCorpus, WindowRecipe
-from dnalm.data.batch import MASKED_TOKENS, Batch, CountedSteps, collate, count_targets, is_known
+from dnalm.data.batch import (
+    MASKED_BASES,
+    MASKED_TOKENS,
+    Batch,
+    CountedSteps,
+    collate,
+    count_targets,
+    is_known,
+)
 from dnalm.data.module import GenomeData
 from dnalm.data.targets import (
     AbsentTrack,
@@ -213,7 +221,8 @@ def test_every_micro_batch_knows_the_targets_of_its_step(
     assert len(counted) == 16 // micro
     for number, batch in enumerate(counted):
         assert batch.step_targets == whole[number * micro // 8]
-    assert set(whole[0]) == {MASKED_TOKENS, "kinds", "marks", "level"}
+    assert set(whole[0]) == {MASKED_TOKENS, MASKED_BASES, "kinds", "marks", "level"}
+    assert whole[0][MASKED_BASES] == 4 * whole[0][MASKED_TOKENS], "tokens of four bases"
 
 
 def test_a_clade_has_its_own_tracks_where_they_are_wanted(tmp_path: Path) -> None:

@@ -216,6 +216,16 @@ def test_two_configs_side_by_side_differ_where_they_do(tmp_path: Path) -> None:
     assert "pretrain: 2 keys differ" in Page(report_page(runs)).text
 
 
+def test_a_loss_is_labelled_by_what_it_is_a_mean_over(tmp_path: Path) -> None:
+    objectives = {"masked_tokens": {"loss": "per_base"}}
+    tokens = make_run(tmp_path / "tokens")
+    bases = make_run(tmp_path / "bases", config={**CONFIG, "objectives": objectives})
+    units = {folders: re.findall(r"nats per [a-z ]+", page_of(*folders)) for folders in ((tokens,), (bases,))}
+    assert set(units[tokens,]) == {"nats per masked token"}
+    assert set(units[bases,]) == {"nats per base"}
+    assert "nats per masked token or nats per base" in page_of(tokens, bases)
+
+
 def test_what_is_missing_or_unreadable_is_said_and_the_rest_is_shown(tmp_path: Path) -> None:
     run = make_run(tmp_path / "killed", metrics=None)
     assert "killed: metrics.csv is missing" in page_of(run)

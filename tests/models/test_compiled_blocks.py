@@ -110,3 +110,25 @@ def test_losses_and_gradients_are_those_of_the_model_as_written(
         found.append((loss, {key: weight.grad for key, weight in model.named_parameters()}))
     assert _graphs() == 1 + GRAPHS
     torch.testing.assert_close(found[1], found[0], atol=0, rtol=0)
+
+
+def test_a_loss_of_single_bases_is_one_graph_with_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of k-mers with the special tokens of the zoo's models before them."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    indicator = torch.rand(zoo.VOCAB, 12).round()
+    found = []
+    for recipe in (TrainerRecipe(), TrainerRecipe(compile=True)):
+        model = _model("rotary", recipe)
+        for number in range(5):
+            ids, packed, places = _pack(number)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                loss = model.loss(ids, packed, places, ids[places], None, indicator)
+            model.zero_grad()
+            loss.backward()
+        found.append((loss, {key: weight.grad for key, weight in model.named_parameters()}))
+    assert not counters["graph_break"]
+    assert _graphs() == 1 + GRAPHS
+    (plain, gradients), (compiled, found_gradients) = found
+    assert compiled.item() == pytest.approx(plain.item(), rel=0.01)  # in bfloat16, fused in another order
+    for key, gradient in gradients.items():
+        assert (found_gradients[key] - gradient).norm() <= 0.05 * gradient.norm(), key

@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dnalm.models import Encoder, MaskedLM, Packed
 from dnalm.models.flops import count_flops
+from dnalm.models.layers import summed_loss
 from tests.models import zoo
 
 LENGTHS = [64, 64, 50, 20]
@@ -56,3 +57,12 @@ def test_dnabert_takes_about_six_operations_a_weight_and_token() -> None:
     blocks = 12 * (4 * 768**2 + 2 * 768 * 3072)
     assert full.projections + full.feed_forward == 2 * blocks * 512
     assert full.training - 3 * (full.attention + full.head) == 6 * blocks * 512
+
+
+def test_the_sums_of_a_loss_of_bases_are_the_product_that_is_said_to_be_left_out() -> None:
+    """Forward, and for the gradient of the probabilities: the indicator has none."""
+    logits, indicator = torch.zeros(7, 301, requires_grad=True), torch.zeros(301, 4 * 6)
+    with FlopCounterMode(display=False) as counter:
+        summed_loss(logits, torch.zeros(7, dtype=torch.long), indicator).backward()
+    decoder = 2 * 7 * 301 * 768
+    assert counter.get_total_flops() == 2 * decoder * (4 * 6) // 768

@@ -17,8 +17,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dnalm.models import Encoder, MaskedLM, Packed
+from dnalm.models.layers import summed_loss
 from dnalm.models.memory import Arithmetic, Machine, Memory, PackSize, count_memory
+from dnalm.tokenizers import KmerTokenizer
 from dnalm.training import TrainerRecipe
+from dnalm.training.pretraining import base_indicator
 from tests.models import zoo
 
 LENGTHS = [64, 64, 64, 40, 64, 9]
@@ -108,6 +111,25 @@ def measure(model: MaskedLM, lengths: list[int], arithmetic: Arithmetic, predict
         alive = live.now
         found.backward()
     return Measured(saved, alive, live.peak)
+
+
+def of_loss(indicator: Tensor | None) -> tuple[int, int]:
+    """Bytes alive when the loss of logits is there, and at the peak of its differentiation."""
+    logits, labels = torch.randn(64, 4101), torch.arange(64) + 5
+    logits.requires_grad_()
+    there = [logits, labels, *([] if indicator is None else [indicator])]
+    with LiveBytes(there) as live:
+        loss = summed_loss(logits, labels, indicator)
+        alive = live.now
+        loss.backward()
+    return alive, live.peak
+
+
+def test_a_loss_of_single_bases_keeps_and_needs_what_the_cross_entropy_does() -> None:
+    """V numbers a token each time; with numbers for each place of a word besides it would be 6 V."""
+    tokenizer = KmerTokenizer()
+    of_bases = of_loss(base_indicator(torch.from_numpy(tokenizer.token_bases)))
+    assert of_bases == pytest.approx(of_loss(None), rel=0.05)
 
 
 def counted(

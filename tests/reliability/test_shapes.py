@@ -67,6 +67,21 @@ def test_micro_batches_by_tokens_are_resumed_to_the_bit_and_two_processes_see_th
     assert sorted(_samples(place, "tokens_of_two")) == sorted(_samples(place, "tokens"))
 
 
+def test_a_loss_of_single_bases_does_not_depend_on_processes_and_may_not_change(place: Place) -> None:
+    """R5 once more, where a step is a mean over bases; and the loss is part of the contract."""
+    per_base = (*LARGE, "trainer.strategy=exact", "trainer.checkpoint_every=4")
+    loss = "objectives.masked_tokens.loss=per_base"
+    assert place.run("bases_at_once", *per_base, loss, "steps=8")[0] == 0
+    for devices, steps in ((1, 4), (2, 8)):
+        code, said = place.run("bases", *per_base, loss, f"steps={steps}", f"trainer.devices={devices}")
+        assert code == 0, said
+    assert place.ledger("bases") == place.ledger("bases_at_once")
+    assert place.weights("bases") == place.weights("bases_at_once")
+    code, said = place.run("bases", *per_base, "steps=12")
+    assert code == 2
+    assert "objectives.masked_tokens.loss was per_base, now absent" in said
+
+
 def _samples(place: Place, run: str) -> list[tuple[int, int]]:
     return [(step, sample) for step, samples in place.ledger(run) for sample in samples]
 

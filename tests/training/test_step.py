@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dnalm.data.batch import Batch
 from dnalm.errors import NumericsError
-from dnalm.models.layers import summed_cross_entropy
+from dnalm.models.layers import summed_loss
 from dnalm.training import MaskedLMTraining
 from dnalm.training.optim import make_optimizer
 from dnalm.training.step import ClosedStep
@@ -178,7 +178,7 @@ def test_the_loss_of_a_model_in_bfloat16_is_summed_in_float32(tmp_path: Path) ->
     assert next(module.parameters()).dtype == torch.bfloat16
     assert types.loss.dtype == torch.float32
     logits_MV = torch.zeros(257, 8, dtype=torch.bfloat16)
-    summed = summed_cross_entropy(logits_MV, torch.zeros(257, dtype=torch.long))
+    summed = summed_loss(logits_MV, torch.zeros(257, dtype=torch.long))
     assert float(summed) == pytest.approx(257 * math.log(8), rel=1e-6)
 
 
