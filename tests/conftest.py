@@ -32,6 +32,7 @@ SLOW = (  # killed runs, several processes, whole commands: more than half the t
     "tests/reliability/",
     "tests/integration/",
     "tests/commands/test_benchmark.py",
+    "tests/commands/test_benchmark_variants.py",
     "tests/commands/test_doctor.py",
     "tests/commands/test_embed.py",
     "tests/commands/test_predict.py",

@@ -26,6 +26,7 @@ import numpy.typing as npt
 from pydantic import PositiveInt
 
 from dnalm import grants
+from dnalm.commands.benchmark_variants import ScoreReporter, ScoreWork, all_score_work
 from dnalm.console import stderr, stdout
 from dnalm.data.labelled import Part
 from dnalm.errors import ConfigError
@@ -45,17 +46,18 @@ from dnalm.evaluation.benchmark.benchmark import (
 )
 from dnalm.evaluation.benchmark.label_curves import LabelCurves, plot_curves
 from dnalm.evaluation.benchmark.leakage import Leakage, clusters_of, drop_homologs, leakage_of
+from dnalm.evaluation.benchmark.pictures import plot_leaderboard, plot_sets
 from dnalm.evaluation.benchmark.published import Published, read_published
 from dnalm.evaluation.benchmark.report import (
     Comparison,
     Leaderboard,
     Outcome,
     Tuned,
-    plot_leaderboard,
     read_outcome,
     read_validation,
     write_report,
 )
+from dnalm.evaluation.benchmark.variant_sets import PreparedSet, VariantSuite
 from dnalm.evaluation.report import leave_report
 from dnalm.grants import program
 from dnalm.limits import NOT_EMPTY, Jobs
@@ -253,6 +255,9 @@ def numbers_of_labels(task: PreparedTask, asked: Sequence[int | Literal["all"]])
     return kept if len(kept) == len(few) and "all" not in asked else [*kept, None]
 
 
+AnyWork = Work | ScoreWork
+
+
 class JobList(Grid):
     """A sweep of the jobs with these overrides, in this order."""
 
@@ -282,7 +287,7 @@ class BenchmarkFolder(SweepFolder):
 
 def benchmark(
     *,
-    benchmark: Benchmark,
+    benchmark: Benchmark | VariantSuite,
     models: Annotated[tuple[InputName, ...], NOT_EMPTY],
     sweep: BenchmarkFolder,
     launcher: LocalLauncher | SlurmLauncher,
@@ -295,17 +300,18 @@ def benchmark(
     homology: Literal["report", "drop"] = "report",
     labels: Annotated[tuple[PositiveInt | Literal["all"], ...], NOT_EMPTY] = ("all",),
     recipe: str | None = None,
+    score: tuple[str, ...] = (),
 ) -> None:
     """Run all jobs, those that are done excepted, and leave the tables.
 
     Args:
-        benchmark: its tasks and their data.
+        benchmark: its tasks or sets of variants, and their data.
         models: runs, model directories, `owner/name` on the hub; `:untrained` after a name is its untrained
             twin; `kmer_logistic`, `cnn`; architectures of `conf/model`, such as `tiny`.
         sweep: the folder, and how many jobs run side by side.
         launcher: starts jobs.
         config: the composed config.
-        tasks: names; all if absent.
+        tasks: names; all if absent, of sets of variants those at hand.
         seeds: how many, from 1; of a model without chance one. A recipe of folds has its folds instead.
         finetune: further words of `dnalm finetune`, which win over the tasks' recipes: `["budget=tiny"]`.
         tune: what is tried for each task and model, as a sweep writes it: `["optim.lr=2e-4,1e-3"]`. Every
@@ -317,27 +323,65 @@ def benchmark(
             the main tables have the largest, `labels.csv` and `labels.png` all.
         recipe: of fine-tuning, by its name in `recipes.tsv`: `ours`, `nt_notebook`. If absent, or not there
             for its family, a model has the one that was published for its family, or ours.
+        score: further words of `dnalm score`, of sets of variants: `["pll_bp=32"]`.
         config_dir: a folder of the user's own configs, which the jobs see too; `--config-dir` sets it.
+
+    Raises:
+        ConfigError: BENCH-17, a key has no effect on this benchmark.
     """
     check_models(models)
+    for key, is_given, has_effect in (
+        ("finetune", bool(finetune), isinstance(benchmark, Benchmark)),
+        ("tune", bool(tune), isinstance(benchmark, Benchmark)),
+        ("homology", homology != "report", isinstance(benchmark, Benchmark)),
+        ("labels", labels != ("all",), isinstance(benchmark, Benchmark)),
+        ("recipe", recipe is not None, isinstance(benchmark, Benchmark)),
+        ("score", bool(score), isinstance(benchmark, VariantSuite)),
+    ):
+        if is_given and not has_effect:
+            raise ConfigError(
+                "BENCH-17",
+                where=key,
+                found=f"{key} of benchmark={benchmark.name}, whose jobs do not read it",
+                expected="finetune, tune, homology, labels and recipe of tasks, score of sets of variants",
+                fix=f"leave {key} out",
+            )
+    if isinstance(benchmark, VariantSuite):
+        sets = benchmark.prepare(benchmark.choose(tasks))
+        scoring = all_score_work(benchmark, sets, models, seeds, score, config_dir)
+        _score(benchmark, sets, scoring, sweep=sweep, launcher=launcher)
+    else:
+        chosen = benchmark.choose(tasks)
+        check_recipe(recipe, chosen)
+        prepared = benchmark.prepare(chosen)
+        tuning = all_work(prepared, models, seeds, finetune, config_dir, labels, recipe)
+        _fine_tune(benchmark, prepared, tuning, tune, homology, sweep=sweep, launcher=launcher)
+
+
+def _fine_tune(
+    benchmark: Benchmark,
+    prepared: Sequence[PreparedTask],
+    work: Sequence[Work],
+    tune: Sequence[str],
+    homology: Literal["report", "drop"],
+    *,
+    sweep: BenchmarkFolder,
+    launcher: LocalLauncher | SlurmLauncher,
+) -> None:
+    """Every task with every model and seed."""
     candidates = read_candidates(tune)
-    chosen_tasks = benchmark.choose(tasks)
-    check_recipe(recipe, chosen_tasks)
-    prepared = benchmark.prepare(chosen_tasks)
-    work = all_work(prepared, models, seeds, finetune, config_dir, labels, recipe)
     published = read_published(benchmark.published)
     warn_of_recipes(work, published)
-    words = [word for each in work for word in each.line()]
-    name = f"{benchmark.name}-{short_hash('benchmark', [*words, *tune])}"
-    folder = sweep.at(Path("benchmarks") / name)
+    name, folder = _name(benchmark.name, work, tune, sweep)
     tuned = []
     if candidates:
         tuned = tune_on_validation(work, candidates, sweep=sweep, launcher=launcher, name=name)
         chosen = {(each.task, each.model): each.chosen for each in tuned}
         work = [replace(each, tuned=chosen.get((each.task.task.name, each.model), {})) for each in work]
-    by_id = {each.job(folder).id: each for each in work}
     leakage = {each.task.name: leakage_of(each) for each in prepared}
     clusters = all_clusters(work, leakage, drop=homology == "drop")
+    by_id = {each.job(folder).id: each for each in work}
+    models = list(dict.fromkeys(each.model for each in work))
     reporter = sweep.report = Reporter(
         folder, benchmark.name, models, by_id, leakage, clusters, published, tuned
     )
@@ -348,6 +392,37 @@ def benchmark(
         stdout.print(f"pictures: {folder / 'heatmap.png'}, {folder / 'tasks.png'}")
     if plot_curves(reporter.curves, folder):
         stdout.print(f"curves by labels: {folder / 'labels.png'}, .csv")
+    _finish(folder, work, code)
+
+
+def _score(
+    suite: VariantSuite,
+    sets: Sequence[PreparedSet],
+    work: Sequence[ScoreWork],
+    *,
+    sweep: BenchmarkFolder,
+    launcher: LocalLauncher | SlurmLauncher,
+) -> None:
+    """Every set of variants with every model, and twins with every seed."""
+    name, folder = _name(suite.name, work, (), sweep)
+    reporter = sweep.report = ScoreReporter(folder, suite, sets, {each.job(folder).id: each for each in work})
+    code = run_work(work, sweep=sweep, launcher=launcher, name=name)
+    if plot_sets(reporter.leaderboard, folder):
+        stdout.print(f"pictures: {folder / 'variants.png'}, .svg")
+    _finish(folder, work, code)
+
+
+def _name(
+    benchmark: str, work: Sequence[AnyWork], tune: Sequence[str], sweep: BenchmarkFolder
+) -> tuple[str, Path]:
+    """Of the sweep, a function of its jobs; and its folder."""
+    words = [word for each in work for word in each.line()]
+    name = f"{benchmark}-{short_hash('benchmark', [*words, *tune])}"
+    return name, sweep.at(Path("benchmarks") / name)
+
+
+def _finish(folder: Path, work: Sequence[AnyWork], code: int) -> None:
+    """Leave the page, and say where everything is."""
     leave_report(folder)
     stdout.print(f"benchmark: {folder / 'benchmark.md'}, .csv, .tex, .html")
     if alone := models_without_twin(work):
@@ -379,7 +454,7 @@ def all_clusters(
 
 
 def run_work(
-    work: Sequence[Work], *, sweep: SweepFolder, launcher: LocalLauncher | SlurmLauncher, name: str
+    work: Sequence[AnyWork], *, sweep: SweepFolder, launcher: LocalLauncher | SlurmLauncher, name: str
 ) -> int:
     """Run the jobs that are not done; the exit code of `run_sweep`."""
     by_id = {each.job(sweep.folder).id: each for each in work}
@@ -449,7 +524,7 @@ def tune_on_validation(
     ]
 
 
-def job_maker(work: Sequence[Work]) -> Callable[[Path, Mapping[str, str]], Job]:
+def job_maker(work: Sequence[AnyWork]) -> Callable[[Path, Mapping[str, str]], Job]:
     """Makes jobs of overrides; of those that only an earlier call in the folder had, one without a name."""
     by_overrides = {tuple(each.overrides.values()): each for each in work}
 
@@ -460,7 +535,7 @@ def job_maker(work: Sequence[Work]) -> Callable[[Path, Mapping[str, str]], Job]:
     return make
 
 
-def models_without_twin(work: Sequence[Work]) -> list[str]:
+def models_without_twin(work: Sequence[AnyWork]) -> list[str]:
     """The pretrained models whose untrained twin is not in the table."""
     checksums = {each.model: each.checksum for each in work}
     return [

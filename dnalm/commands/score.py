@@ -21,6 +21,7 @@ from dnalm.limits import EACH_ONCE, Processes, Tokens, WindowBases
 from dnalm.models import Pretrained
 from dnalm.paths import CachePath, InputName, InputPath, OutputFile
 from dnalm.tokenizers import Tokenizer
+from dnalm.training import peak_memory_bytes
 
 
 def score(
@@ -55,8 +56,8 @@ def score(
         reference: FASTA, 2bit or store.
         out: ends in .vcf.gz, .tsv or .parquet.
         config: the composed config.
-        score: llr, pll, distance, prediction (of a fine-tuned model); several in one pass.
-        layers: of distance, 0 the embeddings; the last if absent.
+        score: llr, pll, distance, embedding, prediction (of a fine-tuned model); several in one pass.
+        layers: of distance and embedding, 0 the embeddings; the last if absent.
         window_bp: bases around a variant; those of the model's training windows if absent.
         pll_bp: bases around a variant whose pseudo-likelihood is summed.
         max_allele_bp: longer alleles are not scored.
@@ -91,17 +92,17 @@ def score(
     )
     with opened_output(out, ENDINGS) as lock:
         store = open_or_build(reference, cache)
-        names = Scorer.open(plan, store).names
+        scorer = Scorer.open(plan, store)
         found = _surveyed(variants, out, store, plan, mismatch=mismatch, other_contigs=other_contigs)
         truth = Labels.find(labels, group, variants, found, store) if labels else None
         done, no_index = score_file(
-            variants, out, plan=plan, store=store, found=found, names=names, workers=workers, lock=lock
+            variants, out, plan=plan, store=store, found=found, names=scorer.names, workers=workers, lock=lock
         )
         records = partial(scored_records, variants, found, done)
-        figures = rank(records(), truth, names) if truth else []
+        figures = rank(records(), truth, scorer.names) if truth else []
         if known is not None:
-            write_ranked(out, records(), known, plan=plan, names=names, found=found, store=store)
-        _report(out, plan.title, found, store, names, figures, no_index, config, time.monotonic() - began)
+            write_ranked(out, records(), known, plan=plan, names=scorer.names, found=found, store=store)
+        _report(out, plan.title, found, store, scorer, figures, no_index, config, time.monotonic() - began)
         done.remove()
 
 
@@ -127,7 +128,7 @@ def _report(
     title: str,
     found: Survey,
     store: GenomeStore,
-    names: tuple[str, ...],
+    scorer: Scorer,
     figures: list[dict[str, object]],
     no_index: str | None,
     config: dict[str, object],
@@ -147,8 +148,10 @@ def _report(
         "miscounted_info": found.miscounted,
         "sorted": found.is_sorted,
         "no_index": no_index,
-        "scores": list(names),
+        "scores": list(scorer.names),
+        "parameters": scorer.num_parameters,
         "seconds": round(seconds, 1),
+        "peak_memory": peak_memory_bytes(),
         "evaluation": figures,
         "config": config,
     }

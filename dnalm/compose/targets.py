@@ -98,6 +98,7 @@ _OURS = (
     "dnalm.commands.benchmark.BenchmarkFolder",
     "dnalm.evaluation.benchmark.Benchmark",
     "dnalm.evaluation.benchmark.Columns",
+    "dnalm.evaluation.benchmark.VariantSuite",
     "dnalm.evaluation.classical.KmerLogistic",
     "dnalm.evaluation.classical.SmallCnn",
     "dnalm.sweeps.Grid",

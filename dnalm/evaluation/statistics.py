@@ -296,14 +296,16 @@ class Measured:
             network's value, their products to the covariance of two networks, of this or another model.
         bounds: of the metric.
         num_clusters: independent clusters of items.
-        rarest: items of the rarest class; all items where labels are values.
+        resolution: the least that a figure can be known to.
+        has_enough_items: whether there are enough clusters, and items of each class, for a verdict.
     """
 
     values: npt.NDArray[np.float64]
     influences: npt.NDArray[np.float64]
     bounds: Interval
     num_clusters: int
-    rarest: int
+    resolution: float
+    has_enough_items: bool
 
     @property
     def mean(self) -> float:
@@ -311,9 +313,9 @@ class Measured:
         return float(self.values.mean())
 
     @property
-    def resolution(self) -> float:
-        """What half an item counts; no figure is known better."""
-        return (self.bounds.high - self.bounds.low) / (2 * max(self.num_clusters, 1))
+    def degrees(self) -> int:
+        """Of freedom of the variance over items."""
+        return min(int(self.influences.shape[1]), self.num_clusters) - 1
 
     @property
     def training(self) -> list[Component]:
@@ -337,7 +339,7 @@ class Measured:
     def interval(self) -> Interval:
         """Of the mean over training runs and test items; of a single network over test items alone."""
         shared = float((self.influences.mean(axis=0) ** 2).sum()) - self.of_single_items
-        items = Component(max(shared, self.resolution**2), self.influences.shape[1] - 1)
+        items = Component(max(shared, self.resolution**2), self.degrees)
         return interval_inside(
             self.mean, half_width([*self.training, items]), self.bounds, resolution=self.resolution
         )
@@ -388,7 +390,8 @@ def measure(
         influences=np.array(influences),
         bounds=bounds,
         num_clusters=number,
-        rarest=int(counts.min(initial=len(labels))),
+        resolution=(bounds.high - bounds.low) / (2 * max(number, 1)),  # what half a cluster counts
+        has_enough_items=number >= MIN_CLUSTERS and int(counts.min(initial=len(labels))) >= MIN_OF_CLASS,
     )
 
 
@@ -439,11 +442,11 @@ def difference(first: Measured, second: Measured) -> Difference:
         raise ValueError("models are compared on the same items by the same metric")
     apart = first.influences.mean(axis=0) - second.influences.mean(axis=0)
     items = float((apart**2).sum()) - first.of_single_items - second.of_single_items
-    shared = Component(max(items, first.resolution**2), len(apart) - 1)
+    shared = Component(max(items, first.resolution**2), first.degrees)
     return _difference(
         first.mean - second.mean,
         (*first.training, *second.training, shared),
-        has_enough_items=first.num_clusters >= MIN_CLUSTERS and first.rarest >= MIN_OF_CLASS,
+        has_enough_items=first.has_enough_items,
         span=first.bounds.high - first.bounds.low,
         resolution=first.resolution,
     )

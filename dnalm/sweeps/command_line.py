@@ -55,7 +55,8 @@ class Plan:
 
     def wrong_with(self, job: Job) -> str:
         """The sentence that says what is wrong with a job's config, or nothing."""
-        return what_is_wrong(self.command, [*self.shared, *assign(job.overrides)], self.config_dir)
+        words = [*self.shared, *assign(job.overrides)]
+        return what_is_wrong(self.command, words, self.config_dir, makes_run=True)
 
     def text(self) -> str:
         """The settings of the sweep, defaults written out, and the jobs known beforehand, as YAML."""
@@ -108,17 +109,20 @@ def read_sweep(command: str, words: Sequence[str], *, config_dir: Path | None = 
     return Plan(command=command, settings=settings, axes=axes, shared=shared, config_dir=config_dir)
 
 
-def what_is_wrong(command: str, words: Sequence[str], config_dir: Path | None = None) -> str:
+def what_is_wrong(
+    command: str, words: Sequence[str], config_dir: Path | None = None, *, makes_run: bool = False
+) -> str:
     """Compose and check the config of a job; the sentence that says what is wrong, or nothing.
 
     Args:
         command: what the job runs.
         words: its `key=value`.
         config_dir: a folder of the user's own configs.
+        makes_run: refuse a command that makes no run directory.
     """
     try:
         config = read_config(command.replace(" ", "_"), words, extra_folder=config_dir)
-        if not isinstance(config.get("run"), dict):
+        if makes_run and not isinstance(config.get("run"), dict):
             raise ConfigError(
                 "SWEEP-06",
                 where="-m",

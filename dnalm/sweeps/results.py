@@ -47,11 +47,13 @@ class Job:
         id: unique within its sweep; also the name of its run directory.
         overrides: what distinguishes it from other jobs, by key; the table has a column for each.
         command: the program and its arguments.
+        summary: what a finished one leaves in its run directory.
     """
 
     id: str
     overrides: Mapping[str, str]
     command: tuple[str, ...]
+    summary: str = "summary.json"
 
 
 JobMaker = Callable[[Path, Mapping[str, str]], Job]  # the run directories' parent, overrides -> job
@@ -199,11 +201,12 @@ class Places:
     timeout_s: float | None
     grace_s: float
     parallel: int = 1  # jobs side by side
+    summary_name: str = "summary.json"
 
     @property
     def summary(self) -> Path:
         """What a finished job leaves."""
-        return self.run / "summary.json"
+        return self.run / self.summary_name
 
     def remove_summary(self) -> None:
         """Remove the summary of an earlier try, which says nothing of this one."""
@@ -281,6 +284,7 @@ class SweepFolder:
             timeout_s=self.timeout_s,
             grace_s=self.grace_s,
             parallel=self.parallel,
+            summary_name=job.summary,
         )
 
     def record(self, job: Job, status: str, *, handle: str = "", error: str = "") -> Record:

@@ -87,7 +87,8 @@ def by_accuracy(margins: Margins) -> Measured:
         influences=apart / np.sqrt(number * (number - 1)),
         bounds=BOUNDS["accuracy"],
         num_clusters=number,
-        rarest=number // 4,
+        resolution=1 / (2 * number),
+        has_enough_items=True,
     )
 
 

@@ -93,16 +93,16 @@ def read_tasks(path: Path) -> list[ListedTask]:
     recipes = read_recipes()
     columns = ["task", *[field.name for field in fields(ListedTask)][1:]]
     tasks = []
-    for where, row in _read_rows(path, columns):
+    for where, row in read_list(path, columns):
         if row["metric"] not in METRICS["multiclass"]:
-            raise _error(where, f"metric {row['metric']!r}", f"one of {', '.join(METRICS['multiclass'])}")
+            raise list_error(where, f"metric {row['metric']!r}", f"one of {', '.join(METRICS['multiclass'])}")
         if row["recipe"] not in recipes:
-            raise _error(where, f"recipe {row['recipe']!r}", f"one of {', '.join(recipes)}")
+            raise list_error(where, f"recipe {row['recipe']!r}", f"one of {', '.join(recipes)}")
         if "{split}" not in row["path"]:
-            raise _error(where, f"path {row['path']!r}", "a path with {split} in it")
+            raise list_error(where, f"path {row['path']!r}", "a path with {split} in it")
         for key in ("labels", "length"):
             if not row[key].isdecimal():
-                raise _error(where, f"{key} {row[key]!r}", "a whole number")
+                raise list_error(where, f"{key} {row[key]!r}", "a whole number")
         labels, length, metric = int(row.pop("labels")), int(row.pop("length")), row.pop("metric")
         tasks.append(
             ListedTask(
@@ -115,7 +115,7 @@ def read_tasks(path: Path) -> list[ListedTask]:
         )
     times = Counter(task.name for task in tasks)
     if twice := sorted(name for name, count in times.items() if count > 1):
-        raise _error(str(path), f"{', '.join(twice)} twice", "each task once")
+        raise list_error(str(path), f"{', '.join(twice)} twice", "each task once")
     return tasks
 
 
@@ -141,18 +141,22 @@ def read_recipes() -> dict[str, dict[str, tuple[Recipe, ...]]]:
         ConfigError: BENCH-01, a family has a recipe twice, or there is none for any.
     """
     recipes: dict[str, dict[str, tuple[Recipe, ...]]] = {}
-    for where, row in _read_rows(Path("recipes.tsv"), ["name", "recipe", "families", "words"]):
+    for where, row in read_list(Path("recipes.tsv"), ["name", "recipe", "families", "words"]):
         of_family, recipe = recipes.setdefault(row["name"], {}), row["recipe"]
         for family in row["families"].split():
             if (family == ANY_FAMILY) != (recipe == OURS):
-                raise _error(where, f"{recipe} for {family}", f"{OURS} for {ANY_FAMILY}, others for families")
+                raise list_error(
+                    where, f"{recipe} for {family}", f"{OURS} for {ANY_FAMILY}, others for families"
+                )
             if any(recipe == each.name for each in of_family.get(family, ())):
-                raise _error(where, f"{recipe} of {row['name']} for {family} twice", "one row for it")
+                raise list_error(where, f"{recipe} of {row['name']} for {family} twice", "one row for it")
             found = Recipe(recipe, tuple(row["words"].split()))
             of_family[family] = (*of_family.get(family, ()), found)
     for name, of_family in recipes.items():
         if ANY_FAMILY not in of_family:
-            raise _error("recipes.tsv", f"{name} for {', '.join(of_family)}", f"a row for {ANY_FAMILY} too")
+            raise list_error(
+                "recipes.tsv", f"{name} for {', '.join(of_family)}", f"a row for {ANY_FAMILY} too"
+            )
     return recipes
 
 
@@ -233,26 +237,27 @@ def _is_pretrained(model: str) -> bool:
     return model not in CLASSICAL and not (config_folder() / "model" / f"{model}.yaml").is_file()
 
 
-def _read_rows(path: Path, columns: list[str]) -> list[tuple[str, dict[str, str]]]:
+def read_list(path: Path, columns: list[str]) -> list[tuple[str, dict[str, str]]]:
     """Where each row stands, and its cells by column."""
     file = config_folder() / "benchmark" / path
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise _error(str(file), f"it cannot be read: {error.strerror}", "a list of tasks") from error
+        raise list_error(str(file), f"it cannot be read: {error.strerror}", "a list of tasks") from error
     kept = [(number, line) for number, line in enumerate(lines, 1) if line and not line.startswith("#")]
     header, *rows = csv.reader((line for _, line in kept), delimiter="\t") if kept else [[]]
     if header != columns:
-        raise _error(str(file), f"columns {', '.join(header) or 'none'}", f"columns {', '.join(columns)}")
+        raise list_error(str(file), f"columns {', '.join(header) or 'none'}", f"columns {', '.join(columns)}")
     cells = []
     for (number, _), row in zip(kept[1:], rows, strict=True):
         if len(row) != len(columns):
-            raise _error(f"{file}:{number}", f"{len(row)} fields", f"{len(columns)}")
+            raise list_error(f"{file}:{number}", f"{len(row)} fields", f"{len(columns)}")
         cells.append((f"{file}:{number}", dict(zip(columns, row, strict=True))))
     return cells
 
 
-def _error(where: str, found: str, expected: str) -> ConfigError:
+def list_error(where: str, found: str, expected: str) -> ConfigError:
+    """BENCH-01: what is wrong with a list."""
     return ConfigError(
         "BENCH-01", where=where, found=found, expected=expected, fix="correct the list of tasks"
     )

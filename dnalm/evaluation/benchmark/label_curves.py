@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from dnalm.evaluation.benchmark.benchmark import ListedTask
-from dnalm.evaluation.benchmark.report import Cell, Comparison, Outcome, model_titles
+from dnalm.evaluation.benchmark.pictures import model_titles
+from dnalm.evaluation.benchmark.report import Cell, Comparison, Outcome, Row
 from dnalm.evaluation.plots import WIDTH, appearance, new_figure, printed, save_figure
 from dnalm.paths import split_twin
 from dnalm.tables import csv_text, replace_text
@@ -34,7 +34,7 @@ class LabelCurves:
         cells: by task, model and number of training rows.
     """
 
-    tasks: Sequence[ListedTask]
+    tasks: Sequence[Row]
     models: Sequence[str]
     cells: Mapping[tuple[str, str, int], Cell]
 
@@ -111,7 +111,7 @@ def plot_curves(curves: LabelCurves, folder: Path) -> bool:
     return True
 
 
-def _draw(panel: Axes, curves: LabelCurves, task: ListedTask) -> None:
+def _draw(panel: Axes, curves: LabelCurves, task: Row) -> None:
     """A curve for each model, its twin in the same colour."""
     numbers = curves.numbers(task.name)
     bases = list(dict.fromkeys(split_twin(model)[0] for model in curves.models))

@@ -17,22 +17,20 @@ import hashlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 import yaml
-from matplotlib.axes import Axes
 
 from dnalm.evaluation.benchmark.benchmark import WITHOUT_CHANCE, ListedTask
 from dnalm.evaluation.benchmark.leakage import IN_TRAINING, Leakage
 from dnalm.evaluation.benchmark.published import Published
-from dnalm.evaluation.plots import WIDTH, appearance, new_figure, printed, save_figure
 from dnalm.evaluation.statistics import (
     BOUNDS,
     MIN_CLUSTERS,
@@ -53,10 +51,19 @@ from dnalm.paths import UNTRAINED, split_twin
 from dnalm.tables import csv_text, html_text, latex_text, markdown_text, replace_text
 
 LEVEL = 0.05  # of a difference that is not put down to chance
-_LABEL = 28  # letters of a model's name that are shown; of a long path its end
-_COLUMNS = 3  # of pictures of tasks
-_DARK = 0.45  # of the colour scale, below which letters are white
 Verdict = Literal["better", "worse", "no difference seen", "too few items"]
+
+
+class Row(Protocol):
+    """A row of the table: a task, or a score of a set of variants."""
+
+    @property
+    def name(self) -> str:
+        """Unique in the benchmark."""
+
+    @property
+    def metric(self) -> str:
+        """What models are judged by."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -242,7 +249,7 @@ class Leaderboard:
         pairs: of models.
     """
 
-    tasks: Sequence[ListedTask]
+    tasks: Sequence[Row]
     models: Sequence[str]
     cells: Mapping[tuple[str, str], Cell]
     whole: Sequence[str]
@@ -268,16 +275,19 @@ class Comparison:
         models: in the order of the table.
         clusters: by task, of its test set, as of `leakage.clusters_of`; rows that are `IN_TRAINING` are left
             out. A task that is absent has independent rows, of which none is.
+        measured_by: in place of a listed task's own metric.
     """
 
     def __init__(
         self,
-        tasks: Sequence[ListedTask],
+        tasks: Sequence[Row],
         models: Sequence[str],
         clusters: Mapping[str, npt.NDArray[np.integer]] | None = None,
+        *,
+        measured_by: Callable[[Row, Sequence[Outcome]], Measured] | None = None,
     ) -> None:
         self.tasks, self.models = tasks, models
-        self._clusters = clusters or {}
+        self._clusters, self._measured_by = clusters or {}, measured_by
         self._measured: dict[tuple[str, str, int, tuple[int, ...]], Measured] = {}
 
     def leaderboard(self, outcomes: Sequence[Outcome]) -> Leaderboard:
@@ -306,7 +316,7 @@ class Comparison:
             if (found := grouped.get((task.name, model)))
         }
 
-    def _cell(self, task: ListedTask, found: Sequence[Outcome]) -> Cell:
+    def _cell(self, task: Row, found: Sequence[Outcome]) -> Cell:
         measured = self._measure(task, found)
         return Cell(
             values=dict(zip((each.seed for each in found), measured.values.tolist(), strict=True)),
@@ -344,11 +354,14 @@ class Comparison:
             for (first, second), of_tasks in found.items()
         ]
 
-    def _measure(self, task: ListedTask, outcomes: Sequence[Outcome]) -> Measured:
+    def _measure(self, task: Row, outcomes: Sequence[Outcome]) -> Measured:
         """What the networks of a model are worth on a task; computed once."""
         first = outcomes[0]
         key = (task.name, first.model, first.num_labels, tuple(each.seed for each in outcomes))
-        if key not in self._measured:
+        if key not in self._measured and self._measured_by is not None:
+            self._measured[key] = self._measured_by(task, outcomes)
+        elif key not in self._measured:
+            assert isinstance(task, ListedTask)
             clusters = self._clusters_of(task, outcomes[0])
             kept = clusters != IN_TRAINING
             self._measured[key] = measure(
@@ -360,7 +373,7 @@ class Comparison:
             )
         return self._measured[key]
 
-    def _clusters_of(self, task: ListedTask, outcome: Outcome) -> npt.NDArray[np.integer]:
+    def _clusters_of(self, task: Row, outcome: Outcome) -> npt.NDArray[np.integer]:
         return self._clusters.get(task.name, np.arange(len(outcome.labels)))
 
 
@@ -370,79 +383,6 @@ def _grouped(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], list[Outcome]
     for outcome in sorted(outcomes, key=lambda each: each.seed):
         grouped.setdefault((outcome.task, outcome.model), []).append(outcome)
     return grouped
-
-
-@printed
-def plot_leaderboard(board: Leaderboard, folder: Path) -> bool:
-    """Draw `heatmap.png` and `tasks.png` into a folder; returns whether there was anything to draw.
-
-    Tasks of one metric have one axis, so that differences compare.
-    """
-    if not board.cells:
-        return False
-    _draw_map(board, folder / "heatmap.png")
-    columns = min(_COLUMNS, len(board.tasks))
-    rows = -(-len(board.tasks) // columns)
-    figure = new_figure(WIDTH, (0.8 + 0.2 * len(board.models)) * rows)
-    panels = list(figure.subplots(rows, columns, squeeze=False, sharey=True).flat)
-    for panel, task in zip(panels, board.tasks, strict=False):
-        _draw_task(panel, board, task)
-        same = [each.name for each in board.tasks if each.metric == task.metric]
-        panel.set_xlim(*_range([cell for (name, _), cell in board.cells.items() if name in same]))
-    for panel in panels[len(board.tasks) :]:
-        panel.set_axis_off()
-    save_figure(figure, folder / "tasks.png")
-    return True
-
-
-def _range(cells: Sequence[Cell]) -> tuple[float, float]:
-    """What an axis shows of these cells: their seeds and intervals, and a little more."""
-    values = [value for cell in cells for value in (*cell.values.values(), *vars(cell.interval).values())]
-    kept = [value for value in values if np.isfinite(value)]
-    if not kept:
-        return 0.0, 1.0
-    margin = max(0.01, 0.05 * (max(kept) - min(kept)))
-    return min(kept) - margin, max(kept) + margin
-
-
-def _draw_map(board: Leaderboard, target: Path) -> None:
-    cells = [[board.cells.get((task.name, model)) for model in board.models] for task in board.tasks]
-    values = np.array([[np.nan if cell is None else cell.mean for cell in row] for row in cells])
-    figure = new_figure(2.6 + 0.6 * len(board.models), 1.2 + 0.22 * len(board.tasks))
-    panel = figure.subplots()
-    low = min(0.0, float(np.nanmin(values))) if np.isfinite(values).any() else 0.0
-    image = panel.imshow(values, vmin=low, vmax=1.0, cmap="viridis", aspect="auto")
-    for (row, column), value in np.ndenumerate(values):
-        if np.isfinite(value):
-            dark = (value - low) / (1.0 - low) < _DARK
-            panel.text(column, row, f"{value:.3f}", ha="center", va="center", color="w" if dark else "k")
-    panel.set_xticks(range(len(board.models)), model_titles(board.models), rotation=30, ha="right")
-    panel.set_yticks(range(len(board.tasks)), [f"{task.name} ({task.metric})" for task in board.tasks])
-    figure.colorbar(image, label="test set (1: perfect)")
-    save_figure(figure, target)
-
-
-def _draw_task(panel: Axes, board: Leaderboard, task: ListedTask) -> None:
-    """A row for each model: every seed a dot, the mean, its 95 % interval."""
-    for place, model in enumerate(board.models):
-        cell = board.cells.get((task.name, model))
-        if cell is None or not np.isfinite(cell.mean):
-            continue
-        look, interval = appearance(place), cell.interval
-        panel.plot([interval.low, interval.high], [place, place], color=look["color"], linewidth=1.5)
-        panel.plot(list(cell.values.values()), [place] * len(cell.values), ".", color="0.5", markersize=3)
-        panel.plot([cell.mean], [place], linestyle="", markersize=5, **look)
-    panel.set_yticks(range(len(board.models)), model_titles(board.models))
-    panel.set_ylim(len(board.models) - 0.5, -0.5)
-    panel.set(title=task.name, xlabel=task.metric)
-    panel.grid(axis="x", color="0.9")
-
-
-def model_titles(models: Sequence[str]) -> list[str]:
-    """Names of models without their folders, where all names still differ."""
-    names = [PurePath(model).name for model in models]
-    shown = [name if names.count(name) == 1 else model for name, model in zip(names, models, strict=True)]
-    return [name if len(name) <= _LABEL else f"…{name[1 - _LABEL :]}" for name in shown]
 
 
 _PAGE = """<!DOCTYPE html>
@@ -455,10 +395,44 @@ td,th{{border-bottom:1px solid #ccc;padding:.25em .7em;text-align:left}}</style>
 """
 
 
-class _Sheet(NamedTuple):
+class Sheet(NamedTuple):
+    """A table of a report."""
+
     caption: str
     names: Sequence[str]
     rows: Sequence[Sequence[str]]
+
+
+class Captions(NamedTuple):
+    """What a report says of its tables.
+
+    Attributes:
+        results: of figures.
+        gains: of what pretraining adds.
+        tests: of all differences; `{number}` is that of comparisons, `{level}` that of a verdict.
+        has_means: whether figures of all tasks can be averaged, and models ranked.
+    """
+
+    results: str
+    gains: str
+    tests: str
+    has_means: bool
+
+
+OF_TASKS = Captions(
+    results="Results on the test sets: mean over seeds, or over folds (95 % interval over training runs and "
+    "test sequences, of one seed over test sequences alone); * is the best. The recipe is that of "
+    "fine-tuning (conf/benchmark/recipes.tsv); ours is nobody's publication",
+    gains="What pretraining adds: each model less its untrained twin, the same network fine-tuned from the "
+    "weights that its training began with, which each seed draws anew (95 % interval over training runs "
+    "and test sequences; the p of each verdict is in the table of all differences)",
+    tests="Differences of means over seeds (95 % interval), reckoning with other fine-tuning runs of the "
+    "same weights and with other test sequences; of a model with one seed only with other test sequences, so "
+    "that the verdict is of these networks. p is corrected for all {number} comparisons of this table "
+    f"(Holm); below {{level}} a model is better or worse. Below {MIN_CLUSTERS} test sequences, or "
+    f"{MIN_OF_CLASS} of a class, there is no verdict",
+    has_means=True,
+)
 
 
 def write_report(
@@ -470,6 +444,8 @@ def write_report(
     leakage: Mapping[str, Sequence[Leakage]],
     tuned: Sequence[Tuned] = (),
     few: tuple[str, Sequence[str], Sequence[Sequence[str]]] = ("", (), ()),
+    captions: Captions = OF_TASKS,
+    more: Sequence[Sheet] = (),
 ) -> None:
     """Write `benchmark.md`, `.csv`, `.tex` and `.html`, and `differences.csv`.
 
@@ -482,9 +458,12 @@ def write_report(
         leakage: between the parts of each task.
         tuned: what was chosen on validation sets.
         few: caption, columns and rows of the table of few labels.
+        captions: what is said of the tables.
+        more: further tables.
     """
-    sheets = [_results(board, failures), _Sheet(*few), _folds(board), _gains(board), _with_duplicates(board)]
-    sheets += [_pairs(board), _tests(board), *_beside(board, published), _costs(board), _choices(tuned)]
+    sheets = [_results(board, failures, captions), Sheet(*few), _folds(board), _gains(board, captions)]
+    sheets += [_with_duplicates(board), *([_pairs(board)] if captions.has_means else [])]
+    sheets += [_tests(board, captions), *_beside(board, published), *more, _costs(board), _choices(tuned)]
     sheets = [sheet for sheet in (*sheets, _leaks(leakage)) if sheet.rows]
     parts = [f"## {caption}\n\n{markdown_text(names, rows)}" for caption, names, rows in sheets]
     replace_text(folder / "benchmark.md", "\n".join([f"# Benchmark {name}\n", *parts]))
@@ -496,7 +475,7 @@ def write_report(
     replace_text(folder / "differences.csv", csv_text(_differences(board)))
 
 
-def _results(board: Leaderboard, failures: Mapping[tuple[str, str], str]) -> _Sheet:
+def _results(board: Leaderboard, failures: Mapping[tuple[str, str], str], captions: Captions) -> Sheet:
     rows = []
     for task in board.tasks:
         cells = []
@@ -511,18 +490,13 @@ def _results(board: Leaderboard, failures: Mapping[tuple[str, str], str]) -> _Sh
             interval = f"({low:.3f} to {high:.3f})" if np.isfinite(low) else ""
             cells.append(f"{_number(cell.mean)}{star} {interval}{f', a seed {failed}' if failed else ''}")
         rows.append([task.name, task.metric, *cells])
-    if board.whole:
+    if board.whole and captions.has_means:
         count = f"mean of {len(board.whole)}"
         rows.append([count, "", *(_number(board.averages[model]) for model in board.models)])
         rows.append(["mean rank", "", *(f"{board.ranks[model]:.2f}" for model in board.models)])
     if board.cells:
         rows.append(["recipe", "", *(_recipes(board, model) for model in board.models)])
-    caption = (
-        "Results on the test sets: mean over seeds, or over folds (95 % interval over training runs and test "
-        "sequences, of one seed over test sequences alone); * is the best. The recipe is that of fine-tuning "
-        "(conf/benchmark/recipes.tsv); ours is nobody's publication"
-    )
-    return _Sheet(caption, ["task", "metric", *board.models], rows)
+    return Sheet(captions.results, ["task", "metric", *board.models], rows)
 
 
 def _recipes(board: Leaderboard, model: str) -> str:
@@ -536,7 +510,7 @@ def _recipes(board: Leaderboard, model: str) -> str:
     return "; ".join(f"{', '.join(names)}: {recipe}" for recipe, names in tasks.items())
 
 
-def _folds(board: Leaderboard) -> _Sheet:
+def _folds(board: Leaderboard) -> Sheet:
     """The figure of every fold, where a recipe has folds."""
     rows = []
     for (task, model), cell in board.cells.items():
@@ -548,10 +522,10 @@ def _folds(board: Leaderboard) -> _Sheet:
         "Cross-validation: the metric on the test set of the network of each fold, which trained on the "
         "other folds and whose weights its own fold chose"
     )
-    return _Sheet(caption, ["task", "model", "mean", "two standard deviations", "folds"], rows)
+    return Sheet(caption, ["task", "model", "mean", "two standard deviations", "folds"], rows)
 
 
-def _with_duplicates(board: Leaderboard) -> _Sheet:
+def _with_duplicates(board: Leaderboard) -> Sheet:
     """Figures of whole test sets, of the tasks whose test set shares sequences with the training set."""
     rows = []
     for task in board.tasks:
@@ -566,10 +540,10 @@ def _with_duplicates(board: Leaderboard) -> _Sheet:
         "The same on whole test sets, with the sequences that the training set has too, on either strand (of "
         "homology=drop with their homologs), which all other figures leave out; in brackets the difference"
     )
-    return _Sheet(caption, ["task", "metric", "left out", *board.models], rows)
+    return Sheet(caption, ["task", "metric", "left out", *board.models], rows)
 
 
-def _beside(board: Leaderboard, published: Sequence[Published]) -> list[_Sheet]:
+def _beside(board: Leaderboard, published: Sequence[Published]) -> list[Sheet]:
     """Published numbers, and by how much the best of ours differs that is fine-tuned by the same recipe."""
     sheets = []
     for source, recipe in dict.fromkeys((each.source, each.recipe) for each in published):
@@ -593,11 +567,11 @@ def _beside(board: Leaderboard, published: Sequence[Published]) -> list[_Sheet]:
         else:
             caption = f"Published ({source}), by a recipe that is not known here, so without a difference"
         named = ["task", f"best of ours by {recipe or 'it'}", "best of ours by any recipe", *models]
-        sheets.append(_Sheet(caption, named, rows))
+        sheets.append(Sheet(caption, named, rows))
     return sheets
 
 
-def _costs(board: Leaderboard) -> _Sheet:
+def _costs(board: Leaderboard) -> Sheet:
     rows = []
     for model in board.models:
         cells = [cell for (_, name), cell in board.cells.items() if name == model]
@@ -606,10 +580,10 @@ def _costs(board: Leaderboard) -> _Sheet:
             memory = max(cell.peak_memory for cell in cells) / 2**20
             parameters = max(cell.parameters for cell in cells)
             rows.append([model, f"{parameters:,.0f}", f"{seconds:.1f}", f"{memory:,.0f}"])
-    return _Sheet("Cost", ["model", "parameters", "seconds a job", "peak memory in MiB"], rows)
+    return Sheet("Cost", ["model", "parameters", "seconds a job", "peak memory in MiB"], rows)
 
 
-def _choices(tuned: Sequence[Tuned]) -> _Sheet:
+def _choices(tuned: Sequence[Tuned]) -> Sheet:
     tried = list(dict.fromkeys(_words(values) for each in tuned for values, _ in each.tried))
     rows = []
     for each in tuned:
@@ -621,57 +595,46 @@ def _choices(tuned: Sequence[Tuned]) -> _Sheet:
         ]
         rows.append([each.task, each.model, *shown])
     caption = "Tuned: the metric on the validation set, seed 1; all seeds have what is marked *"
-    return _Sheet(caption, ["task", "model", *tried], rows)
+    return Sheet(caption, ["task", "model", *tried], rows)
 
 
 def _words(values: Mapping[str, str]) -> str:
     return " ".join(f"{key}={value}" for key, value in values.items())
 
 
-def _gains(board: Leaderboard) -> _Sheet:
+def _gains(board: Leaderboard, captions: Captions) -> Sheet:
     """What pretraining adds: each model less its untrained twin, on every task that both have done."""
     rows, metrics = [], {task.name: task.metric for task in board.tasks}
     for pair in (each for each in board.pairs if each.second == f"{each.first}{UNTRAINED}"):
         for task, found in pair.differences.items():
             means = [_number(board.cells[task, model].mean) for model in (pair.second, pair.first)]
             rows.append([pair.first, task, metrics[task], *means, _interval(found), _said(board, pair, task)])
-        if len(pair.differences) > 1:
+        if len(pair.differences) > 1 and captions.has_means:
             count = f"mean of {len(pair.differences)}"
             rows.append([pair.first, count, "", "", "", _interval(pair.mean), ""])
-    caption = (
-        "What pretraining adds: each model less its untrained twin, the same network fine-tuned from the "
-        "weights that its training began with, which each seed draws anew (95 % interval over training runs "
-        "and test sequences; the p of each verdict is in the table of all differences)"
-    )
     names = ["model", "task", "metric", "untrained", "pretrained", "pretraining adds", "with it the model is"]
-    return _Sheet(caption, names, rows)
+    return Sheet(captions.gains, names, rows)
 
 
-def _pairs(board: Leaderboard) -> _Sheet:
+def _pairs(board: Leaderboard) -> Sheet:
     words: tuple[Verdict, ...] = ("better", "worse", "no difference seen", "too few items")
     rows = [
         [pair.first, pair.second, _interval(pair.mean), *(str(pair.verdicts[word]) for word in words)]
         for pair in board.pairs
     ]
     caption = "Pairs of models: the mean difference over tasks (95 % interval), and on how many tasks"
-    return _Sheet(caption, ["model", "against", "mean difference", *words], rows)
+    return Sheet(caption, ["model", "against", "mean difference", *words], rows)
 
 
-def _tests(board: Leaderboard) -> _Sheet:
+def _tests(board: Leaderboard, captions: Captions) -> Sheet:
     rows = []
     for pair in board.pairs:
         for task, found in pair.differences.items():
             p = f"{pair.probabilities[task]:.2g}" if task in pair.probabilities else ""
             rows.append([pair.first, pair.second, task, _interval(found), p, _said(board, pair, task)])
     number = sum(len(pair.probabilities) for pair in board.pairs)
-    caption = (
-        "Differences of means over seeds (95 % interval), reckoning with other fine-tuning runs of the same "
-        "weights and with other test sequences; of a model with one seed only with other test sequences, so "
-        f"that the verdict is of these networks. p is corrected for all {number} comparisons of this table "
-        f"(Holm); below {LEVEL} a model is better or worse. Below {MIN_CLUSTERS} test sequences, or "
-        f"{MIN_OF_CLASS} of a class, there is no verdict"
-    )
-    return _Sheet(caption, ["model", "against", "task", "difference", "p", "the model is"], rows)
+    caption = captions.tests.format(number=number, level=LEVEL)
+    return Sheet(caption, ["model", "against", "task", "difference", "p", "the model is"], rows)
 
 
 def _said(board: Leaderboard, pair: Pair, task: str) -> str:
@@ -689,7 +652,7 @@ def _interval(found: Difference) -> str:
     return f"{found.value:+.4f} ({found.low:+.3f} to {found.high:+.3f})"
 
 
-def _leaks(leakage: Mapping[str, Sequence[Leakage]]) -> _Sheet:
+def _leaks(leakage: Mapping[str, Sequence[Leakage]]) -> Sheet:
     names = ["task", "rows of", "are in", "rows", "same", "distinct", "other strand", "homologous"]
     names += ["same, other label"]
     rows = [
@@ -705,7 +668,7 @@ def _leaks(leakage: Mapping[str, Sequence[Leakage]]) -> _Sheet:
         "Leakage: rows whose sequence, or whose other strand, is in another part, and further ones that are "
         "homologous to one there (70 % of 100 bases agree, or more of fewer)"
     )
-    return _Sheet(caption, names, rows)
+    return Sheet(caption, names, rows)
 
 
 def _everything(

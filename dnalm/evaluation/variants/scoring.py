@@ -34,7 +34,7 @@ from dnalm.tokenizers import Tokenizer
 from dnalm.tokenizers.protocol import Ids
 from dnalm.training.model_directory import Finetuned, read_head
 
-ScoreName = Literal["llr", "pll", "distance", "prediction"]
+ScoreName = Literal["llr", "pll", "distance", "embedding", "prediction"]
 _WINDOW_BP = 512  # where the model's folder does not say what it was trained on
 _MODEL_FILES = (".safetensors", ".bin", ".json", ".yaml", ".txt")
 _QUEUED = 4096  # requests gathered before they are run
@@ -52,7 +52,7 @@ class ScoringPlan:
         title: what outputs call the model.
         tokenizer: bases to ids; that of the model's folder if absent.
         scores: by name, in the order of the output.
-        layers: of `distance`, 0 the embeddings, the last if none is given.
+        layers: of `distance` and `embedding`, 0 the embeddings, the last if none is given.
         window_bp: bases around a variant; fewer where they make more tokens than the model takes. If absent
             those of the windows or sequences that the model was trained on, where its folder says, else 512.
         pll_bp: of `pll`.
@@ -85,12 +85,12 @@ class ScoringPlan:
         return tokenizer.length_in_bases(tokens) if tokens else _WINDOW_BP
 
     def chosen_layers(self, num_layers: int) -> tuple[int, ...]:
-        """Those of `distance`, in ascending order.
+        """Those whose hidden states are read, in ascending order.
 
         Raises:
-            ConfigError: CFG-50, they are given without `distance`, or the model has no such layer.
+            ConfigError: CFG-50, they are given without a score that reads them, or the model lacks one.
         """
-        if "distance" not in self.scores:
+        if {"distance", "embedding"}.isdisjoint(self.scores):
             if self.layers:
                 found = f"layers={list(self.layers)} without score=distance"
                 raise _wrong("layers", found, "none", "add it: score=[distance]")
@@ -108,10 +108,13 @@ class ScoringPlan:
         Raises:
             ConfigError: CFG-50, there is none, or one is named twice; as `chosen_layers`.
         """
+        encoder = model.network.encoder
+        layers = self.chosen_layers(encoder.num_layers)
         made: dict[str, Score] = {
             "llr": MaskedRatio(),
             "pll": PseudoLikelihood(pll_bp=self.pll_bp),
-            "distance": Distance(layers=self.chosen_layers(model.network.encoder.num_layers)),
+            "distance": Distance(layers=layers),
+            "embedding": Embedding(width=encoder.hidden_size),
         }
         if model.finetuned is not None:
             if model.finetuned.head.kind == "segmentation":
@@ -167,6 +170,7 @@ class Scorer:
         layers = plan.chosen_layers(encoder.num_layers)
         self._queue = InferenceQueue(model, batch_tokens=plan.batch_tokens, layers=layers)
         self.store, self._scores = store, list(scores)
+        self._num_parameters = sum(each.numel() for each in model.network.parameters())
         self._limit, self.window_bp = encoder.longest_sequence, plan.chosen_window_bp(model.tokenizer)
 
     @classmethod
@@ -187,6 +191,11 @@ class Scorer:
             needs_task_head="prediction" in plan.scores,
         )
         return cls(model, store, plan.make_scores(model), plan)
+
+    @property
+    def num_parameters(self) -> int:
+        """Of the model, without the head of a task."""
+        return self._num_parameters
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -369,6 +378,36 @@ def _measure(ref: Floats, alt: Floats) -> list[float]:
     norms = float(np.linalg.norm(ref) * np.linalg.norm(alt))
     cosine = 0.0 if np.array_equal(ref, alt) else 1 - dot / norms if norms else float("nan")
     return [cosine, float(np.abs(alt - ref).sum()), float(np.linalg.norm(alt - ref)), dot]
+
+
+class Embedding:
+    """`embedding`: hidden states of REF, and by how much those of ALT differ, for a regression on both.
+
+    `ref_<number>` and `change_<number>`, means over the tokens that touch the variant, at the last of the
+    layers that are read, to six decimals.
+
+    Args:
+        width: of the model.
+    """
+
+    def __init__(self, *, width: int) -> None:
+        self.names = tuple(f"{part}_{number}" for part in ("ref", "change") for number in range(width))
+
+    def submit(self, queue: InferenceQueue, pair: Pair) -> ReadNumbers:
+        """See `Score.submit`."""
+        ref, alt = (self._submit(queue, window) for window in (pair.ref, pair.alt))
+        return lambda: np.concatenate([ref[0], alt[0] - ref[0]]).round(6).tolist()
+
+    def _submit(self, queue: InferenceQueue, window: Window) -> list[Floats]:
+        """A list that will hold the mean vector over the variant."""
+        text = Text.read(queue.model.tokenizer, window.codes)
+        tokens, means = text.touching(window.start, window.end), list[Floats]()
+
+        def receive(states: Floats) -> None:
+            means.append(states[-1][tokens].astype(np.float64).mean(axis=0))
+
+        queue.submit("hidden_states", text.ids, receive)
+        return means
 
 
 class Prediction:

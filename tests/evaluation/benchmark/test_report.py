@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 from dnalm.evaluation.benchmark.leakage import IN_TRAINING, Leakage
+from dnalm.evaluation.benchmark.pictures import model_titles, plot_leaderboard
 from dnalm.evaluation.benchmark.published import Published, read_published
 from dnalm.evaluation.benchmark.report import (
     Comparison,
-    model_titles,
-    plot_leaderboard,
     write_report,
 )
 from dnalm.evaluation.statistics import metric_of
