@@ -119,7 +119,7 @@ def plot_sets(board: Leaderboard, folder: Path) -> bool:
                 if cell is not None and np.isfinite(cell.mean):
                     height = place + 0.8 * ((number + 0.5) / len(models) - 0.5)
                     _draw_point(panel, cell, height, model, looks[split_twin(model)[0]])
-        panel.set_yticks(range(len(found)), [row.name.partition(" ")[2] for row in found])
+        panel.set_yticks(range(len(found)), [row.name.partition(" ")[2].partition(",")[0] for row in found])
         panel.set_ylim(len(found) - 0.5, -0.5)
         panel.set(title=name, xlabel=metric.replace("_", " "))
         panel.grid(axis="x", color="0.9")
