@@ -626,5 +626,6 @@ class Reporter:
 
     @property
     def curves(self) -> LabelCurves:
-        """By the number of labels, after the jobs that are done."""
-        return LabelCurves.of(self._comparison, list(self._read.values()))
+        """By the number of labels, after the jobs that are done; folds differ by a row, which is no curve."""
+        found = [outcome for name, outcome in self._read.items() if not self._work[name].folds]
+        return LabelCurves.of(self._comparison, found)
