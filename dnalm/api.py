@@ -142,8 +142,8 @@ class Model:
 
     @property
     def num_layers(self) -> int:
-        """Blocks; `embed` takes layers from 0, the embeddings, to this."""
-        return self._loaded.network.encoder.num_layers
+        """Blocks of any kind; `embed` takes layers from 0, the embeddings, to this."""
+        return self._loaded.network.encoder.depth
 
     @property
     def task(self) -> DescribedHead | None:

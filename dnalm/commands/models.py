@@ -52,6 +52,7 @@ Which one?
   up to 500 bases, one genome (promoters, splicing) dnabert; grover reads 2,000 bases at about its cost
   several species, one GPU                          dnabert2 (windows of 700 bases), nt_v2_50m (12,000 bases)
   several species, a machine of GPUs for days       nt_v2_100m, nt_v2_250m, nt_v2_500m
+  single bases; minutes on two cores (size=tiny)    dnalm, our own: convolutions, then attention
   annotations at hand                               logo_knowledge reads them, logo_multitask learns them
   to compare with published figures                 nt_v1_500m, nt_v1_2b5, dnabert_k3 to dnabert_k5
 To fine-tune a published model (dnalm finetune model=…) costs far less; pretrain where your genomes are far

@@ -196,15 +196,17 @@ def _groups(found: Any, typed: Collection[str], shown: Callable[[str], str]) -> 
     for group, option in sorted(found.overrides.known_choices.items()):
         if group.startswith("hydra/") or option is None:
             continue
-        chosen = found.overrides.override_metadata.get(group)
+        path, chosen = f"{group.partition('@')[0]}/{option}", found.overrides.override_metadata.get(group)
         if group in typed:
             origin = COMMAND_LINE
         elif chosen is not None and chosen.external_override:
             origin = "as published, where an experiment is named and no size"
         elif chosen is not None:
             origin = shown(str(chosen.containing_config_path))
-        else:
-            origin = shown(parents[f"{group.partition('@')[0]}/{option}"])
+        elif path in parents:
+            origin = shown(parents[path])
+        else:  # an optional one that there is not, such as a size of one experiment alone
+            continue
         choices[group] = Leaf(value=option, origin=origin)
     return choices
 

@@ -247,7 +247,7 @@ class _Card:
             title = f"A DNA language model ({_plain(name)})" if name != "DNA" else "A DNA language model"
         sizes = {
             "layout": self._architecture,
-            "blocks": self._size("num_hidden_layers", "num_layers"),
+            "blocks": self._blocks(),
             "width": self._size("hidden_size"),
             "heads": self._size("num_attention_heads", "num_heads"),
             "vocabulary": self._size("vocab_size"),
@@ -464,6 +464,16 @@ class _Card:
         if isinstance(code, Mapping):
             return "publishers" if any("--" in str(name) for name in code.values()) else "local"
         return "dnalm" if str(self.config.get("model_type")).startswith("dnalm") else "stock"
+
+    def _blocks(self) -> str | None:
+        """Of attention, and where there are convolutional ones before them these too."""
+        attention, dilations = (
+            self._size("num_hidden_layers", "num_layers"),
+            self.config.get("conv_dilations"),
+        )
+        if not isinstance(dilations, list) or not dilations:
+            return attention
+        return f"{len(dilations):,} convolutional, then {attention} of attention"
 
     def _size(self, *names: str) -> str | None:
         found = next((self.config[name] for name in names if isinstance(self.config.get(name), int)), None)

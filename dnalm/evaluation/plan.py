@@ -72,6 +72,7 @@ PUBLISHED: Mapping[str, Reads] = {
     "dnabert_k5": Reads("human, GRCh38 without N", _HUMAN, "as dnabert, for comparisons of k"),
     "dnabert_k4": Reads("human, GRCh38 without N", _HUMAN, "as dnabert, for comparisons of k"),
     "dnabert_k3": Reads("human, GRCh38 without N", _HUMAN, "as dnabert, for comparisons of k"),
+    "dnalm": Reads("ours: human, GRCh38 without N", _HUMAN, "single bases, 2 to 8 kb; small runs on a CPU"),
     "dnabert2": Reads(
         "135 species and human", 32.49e9 + 2.75e9, "many species; any length when fine-tuned (ALiBi)"
     ),
@@ -212,13 +213,11 @@ def count_parts(config: EncoderConfig) -> dict[str, int]:
     """
     arguments = {name: getattr(config, name) for name in EncoderConfig.__dataclass_fields__}
     encoder, whole = (count_parameters(arguments, masked_lm=each) for each in (False, True))
-    one, two = (
-        count_parameters(arguments | {"shared_layers": False, "num_layers": layers}, masked_lm=False)
-        for layers in (1, 2)
-    )
-    blocks = (two - one) * (1 if config.shared_layers else config.num_layers)
+    plain = arguments | {"shared_layers": False, "conv_dilations": ()}
+    one, two = (count_parameters(plain | {"num_layers": layers}, masked_lm=False) for layers in (1, 2))
     norm = 2 * config.hidden_size if config.norm_placement == "pre" else 0
-    return {"embeddings": encoder - blocks - norm, "blocks": blocks + norm, "head": whole - encoder}
+    embeddings = one - (two - one) - norm
+    return {"embeddings": embeddings, "blocks": encoder - embeddings, "head": whole - encoder}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,7 @@ class EncoderConfig:
     Args:
         vocab_size: number of token ids, from the tokenizer.
         hidden_size: width of every hidden state, a multiple of num_heads.
-        num_layers: number of blocks.
+        num_layers: number of blocks of attention.
         num_heads: attention heads per block.
         intermediate_size: width inside the feed-forward networks, of one half where they are gated.
         max_positions: longest sequence in tokens, special tokens included. With alibi it is no limit and
@@ -47,6 +47,10 @@ class EncoderConfig:
             LOGO); hidden_size if not given.
         embedding_norm: whether the summed embeddings are normalised; NT's are not.
         conv_stem: whether token vectors are first convolved, 2, 3 and 5 wide (LOGO).
+        conv_dilations: convolutional blocks before those of attention, by their dilations: one block for
+            each, residual like the others, with a feed-forward network of its own (after GPN, Benegas et al.
+            2023). With some of them num_layers may be 0.
+        conv_width: tokens that each of these convolutions sees, an odd number (GPN: 9).
         token_dropout: whether mask tokens are zeroed and other tokens rescaled to compensate, in training and
             after it (ESM, NT v1); needs mask_id.
         feed_forward: `gelu` (BERT and others), `geglu` (DNABERT-2) or `swiglu` (NT v2).
@@ -85,6 +89,8 @@ class EncoderConfig:
     embedding_size: Width | None = None
     embedding_norm: bool = True
     conv_stem: bool = False
+    conv_dilations: tuple[Width, ...] = ()
+    conv_width: Width = 9
     token_dropout: bool = False
     feed_forward: FeedForwardKind = "gelu"
     up_bias: bool = True
@@ -103,7 +109,8 @@ class EncoderConfig:
     mask_id: int | None = None
 
     def __post_init__(self) -> None:
-        self.annotations = tuple(self.annotations)  # a list where they come from config.json
+        self.annotations = tuple(self.annotations)  # lists where they come from config.json
+        self.conv_dilations = tuple(self.conv_dilations)
         _check_ranges(self)
         _check_combinations(self)
 
@@ -111,6 +118,16 @@ class EncoderConfig:
     def embedding_width(self) -> int:
         """E, the width of the token embeddings."""
         return self.hidden_size if self.embedding_size is None else self.embedding_size
+
+    @property
+    def attention_blocks(self) -> int:
+        """Blocks of attention that have weights of their own."""
+        return min(1, self.num_layers) if self.shared_layers else self.num_layers
+
+    @property
+    def depth(self) -> int:
+        """Blocks that a token passes through, convolutional ones included; shared ones as often as used."""
+        return len(self.conv_dilations) + self.num_layers
 
     @property
     def longest_sequence(self) -> int | None:
@@ -128,7 +145,9 @@ _LARGEST = {
     "max_positions": 1 << 24,
     "type_vocab_size": 1 << 16,
     "position_offset": 1 << 24,
+    "conv_width": 1 << 8,
 }
+_LARGEST_DILATION = 1 << 12
 _MAY_BE_ZERO = ("type_vocab_size", "position_offset")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "positions": get_args(PositionKind),
@@ -151,9 +170,14 @@ def _check_ranges(config: EncoderConfig) -> None:
                 fix=f"set {name} within its range",
             )
 
+    may_be_zero = (*_MAY_BE_ZERO, "num_layers") if config.conv_dilations else _MAY_BE_ZERO
     for name, largest in _LARGEST.items():
-        least = 0 if name in _MAY_BE_ZERO else 1
+        least = 0 if name in may_be_zero else 1
         require(least <= getattr(config, name) <= largest, name, f"{least} to {largest:,}")
+    dilations, most = config.conv_dilations, _LARGEST["num_layers"]
+    in_range = len(dilations) <= most and all(1 <= each <= _LARGEST_DILATION for each in dilations)
+    require(in_range, "conv_dilations", f"at most {most:,} numbers, each 1 to {_LARGEST_DILATION:,}")
+    require(config.conv_width % 2 == 1, "conv_width", "odd, so that a token is in the middle of what it sees")
     for name in ("dropout", "attention_dropout"):
         require(0 <= getattr(config, name) < 1, name, "0 or more, and below 1")
     for name in ("norm_eps", "initializer_range"):
@@ -213,6 +237,13 @@ def _check_combinations(config: EncoderConfig) -> None:
             expected="no stem where tokens must not see later ones, since it looks two tokens ahead",
             fix="set one of them to false",
         )
+    if config.causal and config.conv_dilations:
+        dilations = ",".join(map(str, config.conv_dilations))
+        raise _contradiction(
+            f"causal=true and conv_dilations=[{dilations}]",
+            expected="no convolutions where tokens must not see later ones, since they look both ways",
+            fix="set causal=false, or conv_dilations=[]",
+        )
 
 
 def check_length(config: EncoderConfig, tokens: int) -> None:
@@ -271,10 +302,12 @@ def count_parameters(encoder: Mapping[str, Any], *, masked_lm: bool = True) -> i
 
     norm = 2 * hidden
     attention = 4 * _linear(hidden, hidden) + norm
+    convolution = _linear(config.conv_width * hidden, hidden) + norm
     up = inner if config.feed_forward == "gelu" else 2 * inner
     feed_forward = _linear(hidden, up, bias=config.up_bias) + norm
     feed_forward += _linear(inner, hidden, bias=config.down_bias)
-    blocks = (attention + feed_forward) * (1 if config.shared_layers else config.num_layers)
+    blocks = (attention + feed_forward) * config.attention_blocks
+    blocks += (convolution + feed_forward) * len(config.conv_dilations)
     final_norm = norm if config.norm_placement == "pre" else 0
 
     decoder = 0 if config.tied_decoder else width * config.vocab_size

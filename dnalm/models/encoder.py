@@ -22,6 +22,7 @@ from dnalm.models.config import EncoderConfig
 from dnalm.models.kernels import Dropout, prepare
 from dnalm.models.layers import (
     Block,
+    ConvBlock,
     Embeddings,
     MaskedLMHead,
     MissingHead,
@@ -33,7 +34,7 @@ from dnalm.models.packing import Layout, Packed, Rotation, alibi_slopes
 
 
 class Encoder(EncoderConfig, nn.Module):
-    """A stack of Transformer blocks over embedded tokens.
+    """A stack of blocks over embedded tokens: convolutional ones, if any, then those of attention.
 
     It inherits `EncoderConfig`, so the fields there are its keyword arguments, which configs and config.json
     name, and its attributes: written once, and no second signature forwards them.
@@ -54,10 +55,10 @@ class Encoder(EncoderConfig, nn.Module):
         nn.Module.__init__(self)
         self.window_tokens: int | None = None
         self.stream: torch.dtype | None = None
-        num_blocks = 1 if self.shared_layers else self.num_layers
         is_pre_norm = self.norm_placement == "pre"
         self.embeddings = Embeddings(self)
-        self.blocks = nn.ModuleList(Block(self) for _ in range(num_blocks))
+        self.blocks = nn.ModuleList(ConvBlock(self, dilation) for dilation in self.conv_dilations)
+        self.blocks.extend(Block(self) for _ in range(self.attention_blocks))
         self.final_norm = nn.LayerNorm(self.hidden_size, eps=self.norm_eps) if is_pre_norm else None
         self.reset_parameters()
 
@@ -80,8 +81,8 @@ class Encoder(EncoderConfig, nn.Module):
             annotations_NC: the value of each channel at each token, int8: 1 present, 0 absent, -1 unknown,
                 which adds nothing; all unknown if None, as where only the sequence is known.
             kept_M: the places whose hidden states are wanted, (M,), int64; all if None. At the others the
-                last block leaves out three quarters of its work: the output projection and the
-                feed-forward network.
+                last block leaves out what follows the mixing of tokens: of one of attention three quarters
+                of its work, the output projection and the feed-forward network.
 
         Raises:
             DataError: a sequence is longer than `longest_sequence`.
@@ -111,18 +112,20 @@ class Encoder(EncoderConfig, nn.Module):
     def attention_maps(
         self, ids_N: Tensor, packed: Packed, annotations_NC: Tensor | None = None
     ) -> Iterator[Tensor]:
-        """Each block's attention weights in turn, (B, H, L, L); see `kernels.attention_maps`."""
+        """The attention weights of each block that has some in turn, (B, H, L, L); see `kernels`."""
         layout = self._layout(ids_N, packed)
         hidden_ND: Tensor = self.embeddings(ids_N, layout, annotations_NC)
         for block in self._layers():
-            yield block.attention_maps(hidden_ND, layout)
+            if isinstance(block, Block):
+                yield block.attention_maps(hidden_ND, layout)
             hidden_ND = block(hidden_ND, layout)
 
-    def _layers(self) -> Iterator[Block]:
+    def _layers(self) -> Iterator[ConvBlock | Block]:
         """The blocks in the order of their use; shared layers are one block several times."""
-        for layer in range(self.num_layers):
-            block = self.blocks[0 if self.shared_layers else layer]
-            assert isinstance(block, Block)
+        first = len(self.conv_dilations)
+        for layer in range(self.depth):
+            block = self.blocks[min(layer, first) if self.shared_layers else layer]
+            assert isinstance(block, ConvBlock | Block)
             yield block
 
     def _layout(self, ids_N: Tensor, packed: Packed) -> Layout:
@@ -136,7 +139,7 @@ class Encoder(EncoderConfig, nn.Module):
             )
         layout = replace(packed.layout(ids_N.shape[0]), causal=self.causal, stream=self.stream)
         head_width = self.hidden_size // self.num_heads
-        if self.positions == "rotary":
+        if self.positions == "rotary" and self.num_layers:
             layout = replace(layout, rotation=Rotation.at(layout.position_N, head_width=head_width))
         if self.positions == "alibi":
             layout = replace(layout, slopes_H=alibi_slopes(self.num_heads, device=ids_N.device))

@@ -234,7 +234,9 @@ def _is_of(value: object, annotation: Any) -> bool:  # noqa: ANN401 -- any annot
     if get_origin(annotation) is Literal:
         return value in get_args(annotation)
     if get_origin(annotation) is tuple:
-        return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+        return isinstance(value, list | tuple) and all(
+            _is_of(item, get_args(annotation)[0]) for item in value
+        )
     if isinstance(value, bool) or annotation is bool:
         return isinstance(value, bool) and annotation is bool
     return isinstance(value, (int, float) if annotation is float else annotation)
@@ -246,7 +248,7 @@ def _describe(annotation: Any) -> str:  # noqa: ANN401 -- any annotation of Enco
     if get_origin(annotation) is Literal:
         return "one of " + ", ".join(get_args(annotation))
     if get_origin(annotation) is tuple:
-        return "a list of names"
+        return "a list of names" if get_args(annotation)[0] is str else "a list of integers"
     words = {int: "an integer", float: "a number", bool: "true or false", NoneType: "null"}
     return words[annotation]
 

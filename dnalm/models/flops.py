@@ -3,12 +3,12 @@
 Counted are those of matrix products and convolutions, 2 m n k each, as `torch.utils.flop_counter` counts
 them; all else (norms, activations, softmax, embeddings looked up) is small beside and bound by memory.
 Attention is counted by the real length of each sequence, not of a padded batch, and in full where it is
-causal, for no kernel of ours skips half. In the last block only the tokens to predict are taken
-past attention, and only they meet the head. The sums of a loss of single bases are left out like the softmax
-that they are sums of; with words of K bases they are one product of 4 K / E times the decoder's. A backward
-pass takes twice its forward pass. Activations that are computed again (`trainer.activation_checkpointing`)
-are not counted: they are how a machine gets there, not what the model asks for, the convention of Chowdhery
-et al. 2022 (PaLM, appendix B).
+causal, for no kernel of ours skips half; convolutions without the gaps between sequences. In the last block
+only the tokens to predict are taken past its mixing of tokens, and only they meet the head. The sums of a
+loss of single bases are left out like the softmax that they are sums of; with words of K bases they are one
+product of 4 K / E times the decoder's. A backward pass takes twice its forward pass. Activations that are
+computed again (`trainer.activation_checkpointing`) are not counted: they are how a machine gets there, not
+what the model asks for, the convention of Chowdhery et al. 2022 (PaLM, appendix B).
 
 N tokens, D model width, F inner width, E embedding width, V vocabulary, L tokens of a sequence.
 """
@@ -28,6 +28,7 @@ class Flops:
 
     Attributes:
         embeddings: the convolutions of LOGO's stem, and the map from E to D.
+        convolutions: of the convolutional blocks.
         projections: queries, keys, values and the outputs of attention.
         attention: scores and mixed values.
         feed_forward: the feed-forward networks.
@@ -35,6 +36,7 @@ class Flops:
     """
 
     embeddings: int
+    convolutions: int
     projections: int
     attention: int
     feed_forward: int
@@ -43,7 +45,8 @@ class Flops:
     @property
     def forward(self) -> int:
         """Of a forward pass."""
-        return self.embeddings + self.projections + self.attention + self.feed_forward + self.head
+        mixing = self.convolutions + self.projections + self.attention
+        return self.embeddings + mixing + self.feed_forward + self.head
 
     @property
     def training(self) -> int:
@@ -64,12 +67,13 @@ def count_flops(config: EncoderConfig, *, tokens: int, pairs: int, predicted: in
     embeddings = _product(tokens, width, narrow) if narrow != width else 0
     if config.conv_stem:
         embeddings += sum(_product(tokens, narrow, size * narrow) for size in CONV_STEM_WIDTHS)
-    whole, last = tokens * (config.num_layers - 1), predicted
+    whole, last = tokens * (config.depth - 1), predicted
+    mixed = whole + last - tokens * len(config.conv_dilations) if config.num_layers else 0
     maps = 2 if config.feed_forward == "gelu" else 3  # of D x F; gated networks have two on the way up
     return Flops(
         embeddings=embeddings,
-        projections=_product(config.num_layers * tokens, 3 * width, width)
-        + _product(whole + last, width, width),
+        convolutions=len(config.conv_dilations) * _product(tokens, width, config.conv_width * width),
+        projections=_product(config.num_layers * tokens, 3 * width, width) + _product(mixed, width, width),
         attention=config.num_layers * 2 * _product(pairs, width, 1),
         feed_forward=_product(whole + last, maps * inner, width),
         head=_product(predicted, narrow, width) + _product(predicted, config.vocab_size, narrow),

@@ -1,7 +1,7 @@
 """The layers of the encoder, in the order in which data passes through them, and the heads.
 
-Embeddings, then blocks of attention and a feed-forward network, then a head. A layer reads its sizes and
-switches from the `EncoderConfig` when it is made, and keeps no reference to it.
+Embeddings, then blocks of a convolution or of attention and a feed-forward network, then a head. A layer
+reads its sizes and switches from the `EncoderConfig` when it is made, and keeps no reference to it.
 
 Shapes: B sequences, N packed tokens, L tokens of the longest sequence, C annotation channels,
 D hidden_size, E embedding_width, H heads, K head width (D = H K), F intermediate_size,
@@ -198,12 +198,41 @@ class FeedForward(nn.Module):
         return output_ND
 
 
-class Block(nn.Module):
-    """A Transformer layer (Vaswani et al. 2017): attention, then a feed-forward network, both residual.
+class ResidualBlock(nn.Module):
+    """What follows the mixing of tokens in any block: the sum, and a feed-forward network, residual too.
 
     Norms are applied to each sum (`post`: BERT, DNABERT, DNABERT-2, LOGO, GROVER), or to the input of each
     sublayer (`pre`: NT).
     """
+
+    norm_first: bool
+    feed_forward: FeedForward
+    feed_forward_norm: nn.LayerNorm
+    feed_forward_dropout: Dropout
+
+    def finish(self, hidden_ND: Tensor, mixed_ND: Tensor, norm: nn.LayerNorm, layout: Layout) -> Tensor:
+        """The next hidden states, (N, D).
+
+        Args:
+            hidden_ND: those that the block was given.
+            mixed_ND: what its first sublayer adds.
+            norm: of that sublayer.
+            layout: of the pack.
+        """
+        hidden_ND = hidden_ND + mixed_ND
+        if self.norm_first:
+            transformed_ND = self.feed_forward(self.feed_forward_norm(hidden_ND))
+            output_ND: Tensor = hidden_ND + self.feed_forward_dropout(transformed_ND)
+        else:
+            hidden_ND = layout.in_stream(norm(hidden_ND))
+            transformed_ND = self.feed_forward(hidden_ND)
+            output_ND = self.feed_forward_norm(hidden_ND + self.feed_forward_dropout(transformed_ND))
+            output_ND = layout.in_stream(output_ND)
+        return output_ND
+
+
+class Block(ResidualBlock):
+    """A Transformer layer (Vaswani et al. 2017): attention, then a feed-forward network, both residual."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -222,16 +251,7 @@ class Block(nn.Module):
         attended_ND = self.attention(self._attention_input(hidden_ND), layout, kept_M)
         if kept_M is not None:
             hidden_ND = hidden_ND.index_select(0, kept_M)
-        hidden_ND = hidden_ND + self.attention_dropout(attended_ND)
-        if self.norm_first:
-            transformed_ND = self.feed_forward(self.feed_forward_norm(hidden_ND))
-            output_ND: Tensor = hidden_ND + self.feed_forward_dropout(transformed_ND)
-        else:
-            hidden_ND = layout.in_stream(self.attention_norm(hidden_ND))
-            transformed_ND = self.feed_forward(hidden_ND)
-            output_ND = self.feed_forward_norm(hidden_ND + self.feed_forward_dropout(transformed_ND))
-            output_ND = layout.in_stream(output_ND)
-        return output_ND
+        return self.finish(hidden_ND, self.attention_dropout(attended_ND), self.attention_norm, layout)
 
     def attention_maps(self, hidden_ND: Tensor, layout: Layout) -> Tensor:
         """This block's attention weights, (B, H, L, L); see `kernels.attention_maps`."""
@@ -242,6 +262,60 @@ class Block(nn.Module):
         return input_ND
 
 
+class ConvBlock(ResidualBlock):
+    """A dilated convolution and its GELU, then a feed-forward network, both residual (after GPN).
+
+    In GPN (Benegas et al. 2023) norms are the last step of each sublayer; here they stand where the other
+    blocks have them. A convolution sees zeros past either end of a sequence, as if it were alone.
+
+    Args:
+        config: of the encoder.
+        dilation: tokens from one that the convolution sees to the next.
+    """
+
+    def __init__(self, config: EncoderConfig, dilation: int) -> None:
+        super().__init__()
+        width, eps, size = config.hidden_size, config.norm_eps, config.conv_width
+        after = config.dropout if config.feed_forward_dropout == "after" else 0.0
+        self.norm_first = config.norm_placement == "pre"
+        self.gap = size // 2 * dilation
+        self.convolution = nn.Conv2d(width, width, (1, size), padding=(0, self.gap), dilation=(1, dilation))
+        self.convolution_norm = nn.LayerNorm(width, eps=eps)
+        self.convolution_dropout = Dropout(config.dropout)
+        self.feed_forward = FeedForward(config)
+        self.feed_forward_norm = nn.LayerNorm(width, eps=eps)
+        self.feed_forward_dropout = Dropout(after)
+
+    def forward(self, hidden_ND: Tensor, layout: Layout, kept_M: Tensor | None = None) -> Tensor:
+        """The next hidden states, (N, D); or only those at places `kept_M`, (M, D), for less work."""
+        input_ND = self.convolution_norm(hidden_ND) if self.norm_first else hidden_ND
+        convolved_ND = self._convolve(input_ND, layout)
+        if kept_M is not None:
+            hidden_ND, convolved_ND = (each.index_select(0, kept_M) for each in (hidden_ND, convolved_ND))
+        mixed_ND = self.convolution_dropout(F.gelu(convolved_ND))
+        return self.finish(hidden_ND, mixed_ND, self.convolution_norm, layout)
+
+    def _convolve(self, input_ND: Tensor, layout: Layout) -> Tensor:
+        """(N, D).
+
+        Sequences of one length are a dense block; others are laid out with gaps of zeros between them that
+        half of what the convolution sees fits into, T places.
+        """
+        if layout.is_full:
+            return self._convolve_dense(input_ND, rows=layout.num_sequences)
+        num_tokens, width = input_ND.shape
+        place_N = torch.arange(num_tokens, device=input_ND.device) + self.gap * layout.sequence_N
+        spaced_TD = input_ND.new_zeros(num_tokens + self.gap * (layout.num_sequences - 1), width)
+        spaced_TD = spaced_TD.index_copy(0, place_N, input_ND)
+        return self._convolve_dense(spaced_TD, rows=1).index_select(0, place_N)
+
+    def _convolve_dense(self, input_TD: Tensor, *, rows: int) -> Tensor:
+        """(T, D), of rows of equal length; as pictures one high whose channels come last none is copied."""
+        pictures = input_TD.view(rows, 1, -1, input_TD.shape[1]).permute(0, 3, 1, 2)
+        convolved: Tensor = self.convolution(pictures)
+        return convolved.permute(0, 2, 3, 1).flatten(0, 2)
+
+
 def initialize(module: nn.Module, *, std: float) -> None:
     """Draw every weight of `module` and its parts from the default generator, in place (Devlin et al. 2019).
 
@@ -249,9 +323,9 @@ def initialize(module: nn.Module, *, std: float) -> None:
     biases zero, norms the identity. Parts of other kinds are left as they are.
     """
     for part in module.modules():
-        if isinstance(part, nn.Linear | nn.Embedding | nn.Conv1d):
+        if isinstance(part, nn.Linear | nn.Embedding | nn.Conv1d | nn.Conv2d):
             nn.init.normal_(part.weight, std=std)
-        if isinstance(part, nn.Linear | nn.Conv1d) and part.bias is not None:
+        if isinstance(part, nn.Linear | nn.Conv1d | nn.Conv2d) and part.bias is not None:
             nn.init.zeros_(part.bias)
         if isinstance(part, nn.Embedding) and part.padding_idx is not None:
             with torch.no_grad():

@@ -14,6 +14,7 @@ stream's, m of an element that dropout has drawn):
 - attention, fused (FlashAttention, flex, a CPU's): queries, keys, values and outputs, 4 D c, and a sum for
   each head, 4 H; no L x L. A CPU with dropout: a byte for each pair and head besides. `eager`: two or
   more weights of float32. A kernel that pads keeps B x L tokens in place of N.
+- a convolution: its input and its output, 2 D c; between sequences of several lengths are gaps.
 - a feed-forward network: what goes up and what comes out of the activation, 2 F c, gated networks 4 F c.
 - dropout: m for each element, 1 on a GPU, the element's own width on a CPU.
 - the head, at predicted tokens alone, like the last block past its attention: three more inputs and the
@@ -163,7 +164,7 @@ def count_memory(config: EncoderConfig, pack: PackSize, machine: Machine) -> Mem
     """
     counted = _Counted(config, pack, machine)
     weights, shards = counted.weights, machine.shards
-    block, root = counted.block_weights, weights - counted.num_blocks * counted.block_weights
+    block, root = counted.largest_block, weights - sum(counted.blocks_weights)
     gathered, copies = 0, counted.copies(gathered=shards > 1)
     if shards > 1:  # the next block is gathered while one computes, and the gradients of one are reduced
         gathered = (root + 2 * block) * machine.product + block * _FLOAT32
@@ -232,23 +233,27 @@ class _Counted:
         is_narrow = not machine.is_mixed or (machine.device == "cpu" and is_mapped)
         self.s = self.c if is_narrow or machine.bf16_residual else _FLOAT32
         self.n = _FLOAT32 if machine.is_mixed and machine.device == "cuda" else self.s  # of a norm's input
-        self.num_blocks = 1 if config.shared_layers else config.num_layers
         self.weights = count_parameters(_arguments(config), masked_lm=pack.predicted is not None)
-        self.block_weights = self._block_weights()
+        width, inner = config.hidden_size, config.intermediate_size
+        feed_forward = (2 if config.feed_forward == "gelu" else 3) * inner * width
+        self.blocks_weights = [config.conv_width * width**2 + feed_forward] * len(config.conv_dilations)
+        self.blocks_weights += [4 * width**2 + feed_forward] * config.attention_blocks
 
-    def _block_weights(self) -> int:
-        width, inner = self.config.hidden_size, self.config.intermediate_size
-        ups = 1 if self.config.feed_forward == "gelu" else 2
-        return 4 * width**2 + (ups + 1) * inner * width
+    @property
+    def largest_block(self) -> int:
+        """Weights of it."""
+        return max(self.blocks_weights)
 
     def copies(self, *, gathered: bool) -> int:
         """Of matrices: in bfloat16 for mixed precision, if not gathered so; of projections side by side."""
         config = self.config
         narrow, width = config.embedding_width, config.hidden_size
         joined = 3 * width**2 if self.machine.device == "cuda" else 0
-        # those of a block that is computed again go with its pass
-        blocks, layers = (1, 1) if self.machine.recomputes else (self.num_blocks, config.num_layers)
-        matrices = blocks * (self.block_weights - joined)
+        if self.machine.recomputes:  # those of a block that is computed again go with its pass
+            layers, matrices = 1, self.largest_block - joined
+        else:
+            layers = config.num_layers
+            matrices = sum(self.blocks_weights) - config.attention_blocks * joined
         matrices += width * narrow if width != narrow else 0
         matrices += sum(CONV_STEM_WIDTHS) * narrow**2 if config.conv_stem else 0
         if self.pack.predicted is not None:
@@ -260,17 +265,23 @@ class _Counted:
         """What the forward pass keeps, and the most that comes on top of it in the backward pass."""
         rows, config = self.pack.tokens, self.config
         last = rows if self.pack.predicted is None else self.pack.predicted
-        blocks = [self.block(rows)] * (config.num_layers - 1) + [self.block(rows, kept=last)]
+        kept = [rows] * (config.depth - 1) + [last]
+        first = len(config.conv_dilations)
+        blocks = [
+            self.block(self.convolution(dilation), kept=each, convolves=True)
+            for each, dilation in zip(kept, config.conv_dilations, strict=False)
+        ]
+        blocks += [self.block(self.attention(), kept=each, convolves=False) for each in kept[first:]]
         around = self.embeddings() + self.head()
         in_loss = 2 * _FLOAT32 * (self.pack.predicted or 0) * config.vocab_size
         inner = rows * config.intermediate_size * self.c
         gradients = 2 * rows * config.hidden_size * self.s
         gradients += inner if config.feed_forward == "gelu" else 2 * inner
         weights = 0  # of the heads that are computed together, and their gradients
-        if self._by_parts:
+        if self._by_parts and config.num_layers:
             weights = 3 * min(self.pack.pairs * config.num_heads, WEIGHTS_AT_ONCE) * self.c
         if self.machine.recomputes:  # a block's feed-forward network is through before its attention
-            inputs = config.num_layers * rows * config.hidden_size * self.s
+            inputs = config.depth * rows * config.hidden_size * self.s
             in_block = gradients + max(0, weights - inner) + max(blocks)
             return around + inputs, max(in_loss, in_block - self.head())
         in_block = gradients + inner + weights - blocks[-1]
@@ -289,28 +300,35 @@ class _Counted:
             found += rows * width * self.c
         if config.conv_stem:
             found += rows * (6 * _INT64 + (3 if self.machine.is_mixed else 1) * width * self.c)
-        if config.positions == "rotary":
+        if config.positions == "rotary" and config.num_layers:
             found += rows * config.hidden_size // config.num_heads * _FLOAT32
         return found
 
-    def block(self, rows: int, *, kept: int | None = None) -> int:
-        """Of a block whose rows past attention are `kept`."""
-        config, c, s = self.config, self.c, self.s
-        kept = rows if kept is None else kept
-        width, inner = config.hidden_size, config.intermediate_size
+    def block(self, mixing: int, *, kept: int, convolves: bool) -> int:
+        """Of a block whose rows past its mixing of tokens are `kept`, which keeps `mixing` bytes for that."""
+        config, c = self.config, self.c
+        rows, width, inner = self.pack.tokens, config.hidden_size, config.intermediate_size
         is_gated, is_inside = config.feed_forward != "gelu", config.feed_forward_dropout == "inside"
-        inputs = 3 if s > c and self.machine.device == "cpu" else 1
         before = rows if config.norm_placement == "pre" else kept
-        found = self._norm(before, width, self.n) + self._norm(kept, width, self.n)
-        found += rows * inputs * width * c + self.attention()
+        found = self._norm(before, width, self.n) + self._norm(kept, width, self.n) + mixing
         found += kept * width * c  # of the map up
         found += kept * (4 if is_gated else 2) * inner * c
-        if self._copies_mixed or kept < rows:
+        if not convolves and (self._copies_mixed or kept < rows):
+            found += kept * width * c
+        if convolves:  # of the GELU
             found += kept * width * c
         if config.dropout:
             found += kept * width * self.machine.mask(c)
             found += kept * (inner if is_inside else width) * self.machine.mask(c)
         return found
+
+    def convolution(self, dilation: int) -> int:
+        """Of the input of a convolution, and the places of its tokens where there are gaps."""
+        rows, pack = self.pack.tokens, self.pack
+        if pack.padded == rows:
+            return rows * self.config.hidden_size * self.c
+        gaps = (pack.sequences - 1) * (self.config.conv_width // 2) * dilation
+        return (rows + gaps) * self.config.hidden_size * self.c + rows * _INT64
 
     @property
     def kernel(self) -> KernelName:
@@ -346,7 +364,12 @@ class _Counted:
         return self._pads or (self.machine.device == "cpu" and not is_one_run)
 
     def attention(self) -> int:
-        """Of queries, keys, values, weights and what attention gives."""
+        """Of the input of attention, queries, keys, values, weights and what it gives."""
+        config, c, pack = self.config, self.c, self.pack
+        inputs = 3 if self.s > c and self.machine.device == "cpu" else 1
+        return pack.tokens * inputs * config.hidden_size * c + self._attended()
+
+    def _attended(self) -> int:
         config, c, pack = self.config, self.c, self.pack
         rows = pack.padded if self._pads else pack.tokens
         heads, width, is_dropping = config.num_heads, config.hidden_size, config.attention_dropout > 0

@@ -49,6 +49,8 @@ _ENCODER = {  # the arguments of dnalm's EncoderConfig, which says what they mea
     "embedding_size": None,
     "embedding_norm": True,
     "conv_stem": False,
+    "conv_dilations": (),
+    "conv_width": 9,
     "token_dropout": False,
     "feed_forward": "gelu",  # or geglu, swiglu
     "up_bias": True,
@@ -222,8 +224,24 @@ class FeedForward(nn.Module):
         return output_BLD
 
 
-class Block(nn.Module):
-    """Attention and a feed-forward network, both residual; normalised before each (`pre`) or after."""
+class ResidualBlock(nn.Module):
+    """What any block does after its tokens are mixed; normalised before each sublayer (`pre`) or after."""
+
+    norm_first: bool
+    feed_forward: FeedForward
+    feed_forward_norm: nn.LayerNorm
+    feed_forward_dropout: nn.Dropout
+
+    def finish(self, x_BLD: Tensor, mixed_BLD: Tensor, norm: nn.LayerNorm) -> Tensor:
+        """(B, L, D), of the block's input, what its first sublayer adds, and the norm of that sublayer."""
+        x_BLD = x_BLD + mixed_BLD if self.norm_first else norm(x_BLD + mixed_BLD)
+        input_BLD = self.feed_forward_norm(x_BLD) if self.norm_first else x_BLD
+        output_BLD: Tensor = x_BLD + self.feed_forward_dropout(self.feed_forward(input_BLD))
+        return output_BLD if self.norm_first else self.feed_forward_norm(output_BLD)
+
+
+class Block(ResidualBlock):
+    """Attention and a feed-forward network, both residual."""
 
     def __init__(self, config: DnalmConfig) -> None:
         super().__init__()
@@ -234,15 +252,33 @@ class Block(nn.Module):
         self.feed_forward, self.feed_forward_norm = FeedForward(config), nn.LayerNorm(width, eps=eps)
         self.attention_dropout, self.feed_forward_dropout = nn.Dropout(config.dropout), nn.Dropout(after)
 
-    def forward(self, x_BLD: Tensor, bias: Tensor, position_BL: Tensor) -> Tensor:
+    def forward(self, x_BLD: Tensor, real_BL: Tensor, position_BL: Tensor, bias: Tensor) -> Tensor:  # noqa: ARG002 -- as of ConvBlock
         """(B, L, D)."""
         input_BLD = self.attention_norm(x_BLD) if self.norm_first else x_BLD
-        x_BLD = x_BLD + self.attention_dropout(self.attention(input_BLD, bias, position_BL))
-        if not self.norm_first:
-            x_BLD = self.attention_norm(x_BLD)
-        input_BLD = self.feed_forward_norm(x_BLD) if self.norm_first else x_BLD
-        output_BLD: Tensor = x_BLD + self.feed_forward_dropout(self.feed_forward(input_BLD))
-        return output_BLD if self.norm_first else self.feed_forward_norm(output_BLD)
+        mixed_BLD = self.attention_dropout(self.attention(input_BLD, bias, position_BL))
+        return self.finish(x_BLD, mixed_BLD, self.attention_norm)
+
+
+class ConvBlock(ResidualBlock):
+    """A dilated convolution and a feed-forward network, both residual (after GPN, Benegas et al. 2023)."""
+
+    def __init__(self, config: DnalmConfig, dilation: int) -> None:
+        super().__init__()
+        width, eps, size = config.hidden_size, config.norm_eps, config.conv_width
+        after = config.dropout if config.feed_forward_dropout == "after" else 0.0
+        self.norm_first = config.norm_placement == "pre"
+        padding, steps = (0, size // 2 * dilation), (1, dilation)
+        self.convolution = nn.Conv2d(width, width, (1, size), padding=padding, dilation=steps)
+        self.convolution_norm = nn.LayerNorm(width, eps=eps)
+        self.feed_forward, self.feed_forward_norm = FeedForward(config), nn.LayerNorm(width, eps=eps)
+        self.convolution_dropout, self.feed_forward_dropout = nn.Dropout(config.dropout), nn.Dropout(after)
+
+    def forward(self, x_BLD: Tensor, real_BL: Tensor, position_BL: Tensor, bias: Tensor) -> Tensor:  # noqa: ARG002 -- as of Block
+        """(B, L, D); where there is no token, convolutions see zeros."""
+        input_BLD = self.convolution_norm(x_BLD) if self.norm_first else x_BLD
+        input_BD1L = (input_BLD * real_BL[..., None])[:, None].permute(0, 3, 1, 2)
+        mixed_BLD = F.gelu(self.convolution(input_BD1L)).permute(0, 2, 3, 1)[:, 0]
+        return self.finish(x_BLD, self.convolution_dropout(mixed_BLD), self.convolution_norm)
 
 
 class DnalmPreTrainedModel(PreTrainedModel):
@@ -290,9 +326,10 @@ class DnalmModel(DnalmPreTrainedModel):
 
     def __init__(self, config: DnalmConfig) -> None:
         super().__init__(config)
-        blocks = 1 if config.shared_layers else config.num_layers
+        own = min(1, config.num_layers) if config.shared_layers else config.num_layers
         self.embeddings = Embeddings(config)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(blocks))
+        self.blocks = nn.ModuleList(ConvBlock(config, dilation) for dilation in config.conv_dilations)
+        self.blocks.extend(Block(config) for _ in range(own))
         is_pre = config.norm_placement == "pre"
         self.final_norm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps) if is_pre else None
         self.post_init()
@@ -330,9 +367,10 @@ class DnalmModel(DnalmPreTrainedModel):
         x_BLD = self.embeddings(input_ids, real_BL, position_BL)
         bias = attention_bias(self.config, real_BL, position_BL, x_BLD.dtype)
         states = [x_BLD]
-        for layer in range(self.config.num_layers):
-            block = self.blocks[0 if self.config.shared_layers else layer]
-            states.append(block(states[-1], bias, position_BL))
+        first = len(self.config.conv_dilations)
+        for layer in range(first + self.config.num_layers):
+            block = self.blocks[min(layer, first) if self.config.shared_layers else layer]
+            states.append(block(states[-1], real_BL, position_BL, bias))
         if self.final_norm is not None:
             states[-1] = self.final_norm(states[-1])
         wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states

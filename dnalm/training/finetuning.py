@@ -180,18 +180,18 @@ def attach(adapter: Any, network: SequenceModel) -> None:  # noqa: ANN401 -- a c
     """Put an adapter into the encoder; its weights require gradients, the encoder's do so no more.
 
     Raises:
-        ConfigError: CFG-34, it fits no layer.
+        ConfigError: CFG-34, it fits no layer, or one that is not linear: peft's of a convolution ignore its
+            dilation.
     """
     from peft import inject_adapter_in_model
 
+    parts = {name.rpartition(".")[2]: part for name, part in network.encoder.named_modules()}
+    layers = [name for name, part in parts.items() if isinstance(part, nn.Linear)]
     try:
         inject_adapter_in_model(adapter, network.encoder)
+        if any("convolution.base_layer" in name for name, _ in network.encoder.named_modules()):
+            raise ValueError("convolution is not linear")
     except ValueError as error:
-        layers = {
-            name.rpartition(".")[2]
-            for name, part in network.encoder.named_modules()
-            if isinstance(part, nn.Linear)
-        }
         raise ConfigError(
             "CFG-34",
             where="tuning.adapter",

@@ -396,6 +396,8 @@ class TrainerRecipe:
         encoder = model.encoder
         encoder.stream = torch.bfloat16 if self.bf16_residual else None
         if self.compile:
+            limits = torch._dynamo.config  # of graphs of one function: each dilation wants some of its own
+            limits.recompile_limit = max(limits.recompile_limit, 4 * len(set(encoder.conv_dilations)))
             parts = [(module, "forward") for module in (encoder.embeddings, *encoder.blocks)]
             parts += [(model.head, "loss")] if isinstance(model, MaskedLM) else []
             for module, method in parts:

@@ -69,6 +69,9 @@ def theirs(model: MaskedLM, folder: Path, ids: Tensor, real: Tensor) -> Tensor:
     if "v2" in family:
         weights = load_file(folder / "model.safetensors")
         return plain_models.nt_v2(weights, ids, real, eps=encoder.norm_eps, **size)
+    if family == "dnalm" and encoder.conv_dilations:
+        weights = load_file(folder / "model.safetensors")
+        return plain_models.dnalm(weights, ids, real, dilations=encoder.conv_dilations, **size)
     if family == "dnalm":
         weights = load_file(folder / "model.safetensors")
         shape = {"shared": encoder.shared_layers, "causal": encoder.causal}

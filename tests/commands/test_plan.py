@@ -85,7 +85,9 @@ def test_memory_is_near_the_measured_peak_of_a_step_on_this_cpu(
     assert counted.activations + counted.copies + counted.temporary == pytest.approx(found.peak, rel=0.15)
 
 
-@pytest.mark.parametrize("experiment", ["dnabert", "dnabert2", "grover", "logo", "nt_v1_500m", "nt_v2_50m"])
+@pytest.mark.parametrize(
+    "experiment", ["dnabert", "dnabert2", "grover", "logo", "nt_v1_500m", "nt_v2_50m", "dnalm"]
+)
 def test_operations_of_a_step_are_within_two_percent_of_those_that_torch_counts(experiment: str) -> None:
     words = ["windows.min_tokens=null", "batch.global_size=4", "model.kernel=eager", "batch.micro_size=4"]
     of = recipe(f"experiment={experiment}", "size=tiny", *words)
@@ -96,7 +98,7 @@ def test_operations_of_a_step_are_within_two_percent_of_those_that_torch_counts(
     assert of.step_flops.training == pytest.approx(counter.get_total_flops(), rel=0.02)
 
 
-@pytest.mark.parametrize("experiment", ["dnabert", "grover", "nt_v2_50m"])
+@pytest.mark.parametrize("experiment", ["dnabert", "grover", "nt_v2_50m", "dnalm"])
 def test_mean_lengths_are_those_of_the_windows_that_are_drawn(experiment: str) -> None:
     of = recipe(f"experiment={experiment}", "size=full")
     shortest, longest = (of._bases(n) for n in (of.windows.shortest, of.windows.max_tokens))

@@ -1,5 +1,6 @@
 """Every experiment is its published model: sizes, and recipes by the arithmetic that their papers give."""
 
+import inspect
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from dnalm.compose import build, read_config
 from dnalm.compose.groups import options
-from dnalm.models import MaskedLM, count_parameters
+from dnalm.models import Encoder, MaskedLM, count_parameters
 from dnalm.tokenizers import BpeRecipe, Tokenizer
 from tests.models.test_parameter_count import PUBLISHED
 
@@ -35,7 +36,7 @@ def schedule(config: dict[str, Any]) -> Any:  # noqa: ANN401
 
 
 def test_every_experiment_is_tested() -> None:
-    assert set(options("experiment")) == {*MODELS, "logo", "logo_multitask", "logo_knowledge"}
+    assert set(options("experiment")) == {*MODELS, "dnalm", "logo", "logo_multitask", "logo_knowledge"}
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))
@@ -49,6 +50,11 @@ def test_the_count_from_the_config_is_that_of_the_model_and_of_the_published_one
     assert built == counted
     if experiment.startswith("logo"):
         assert round(counted / 1e6, 2) == 1.33  # "about 1 M", with shared layers and k = 5
+    elif (
+        experiment == "dnalm"
+    ):  # our own: weights of six convolutional blocks, eight of attention, and a head
+        matrices = 6 * 9 * 768**2 + 8 * 4 * 768**2 + 14 * 2 * 768 * 3072 + 768**2
+        assert counted == pytest.approx(matrices, rel=0.002)
     else:
         published = PUBLISHED[MODELS[experiment]]
         assert counted == published.total - published.not_ours
@@ -122,3 +128,23 @@ def test_grover_has_its_vocabulary_and_window() -> None:
     assert vocabulary(config) == 5 + 4 + 600 == 609
     windows = build(config["windows"])
     assert (windows.shortest, windows.max_tokens, windows.full_share) == (20, 510, 0.5)
+
+
+def test_dnalm_has_sizes_of_its_own_and_the_command_line_wins_over_them() -> None:
+    full, tiny, small = (
+        read_config("pretrain", ["experiment=dnalm", f"size={size}"]) for size in ("full", "tiny", "small")
+    )
+    assert full["model"]["conv_dilations"] == [1, 2, 4, 8, 16, 32]
+    assert tiny["model"]["conv_dilations"] == [1, 2, 4, 8]
+    assert [each["windows"]["max_tokens"] for each in (full, tiny, small)] == [8190, 254, 510]
+    for command in ("pretrain", "doctor", "plan"):
+        narrow = read_config(command, ["experiment=dnalm", "size=tiny", "model.hidden_size=64"])["model"]
+        assert (narrow["hidden_size"], narrow["intermediate_size"]) == (64, 192)
+    others = read_config("pretrain", ["experiment=dnabert", "size=tiny"])
+    assert others["windows"]["max_tokens"] == 62
+
+
+def test_dnalm_sees_505_bases_before_attention() -> None:
+    model = composed("dnalm")["model"]
+    width = inspect.signature(Encoder).parameters["conv_width"].default
+    assert 1 + (width - 1) * sum(model["conv_dilations"]) == 505

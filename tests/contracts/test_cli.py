@@ -58,7 +58,7 @@ def test_help_lists_commands_and_groups(capsys: pytest.CaptureFixture[str]) -> N
     assert "prepare" in text
     _, groups, _ = run(capsys, "pretrain", "--help")
     assert (
-        "experiment   dnabert*, dnabert2, dnabert_k3, dnabert_k4, dnabert_k5, grover, logo, "
+        "experiment   dnabert*, dnabert2, dnabert_k3, dnabert_k4, dnabert_k5, dnalm, grover, logo, "
         "logo_knowledge, logo_multitask, nt_v1_2b5" in groups
     )
     assert "full, small, tiny*" in groups

@@ -50,7 +50,7 @@ def _run(encoder: Encoder, lengths: list[int]) -> tuple[Tensor, Tensor]:
     output = encoder(ids, Packed(packed.cu_lengths.cuda(), packed.max_length))
     weight = torch.linspace(-1, 1, output.numel(), device="cuda").view(output.shape)
     (output.float() * weight).sum().backward()
-    gradient = encoder.get_parameter("blocks.0.attention.query.weight").grad
+    gradient = encoder.get_parameter(f"blocks.{len(encoder.conv_dilations)}.attention.query.weight").grad
     assert gradient is not None
     return output.detach().float(), gradient
 

@@ -81,6 +81,45 @@ def logo(
     return x @ w[f"{e}.token.weight"].T + w["head.bias"]
 
 
+def dnalm(
+    w: Weights, ids: Tensor, real: Tensor, *, heads: int, layers: int, dilations: tuple[int, ...]
+) -> Tensor:
+    bias = torch.where(real, 0.0, float("-inf"))[:, None, None]
+    e = "encoder.embeddings"
+    x = _norm(w, f"{e}.norm", w[f"{e}.token.weight"][ids], 1e-5)
+    for n, dilation in enumerate([*dilations, *[None] * layers]):
+        at = f"encoder.blocks.{n}"
+        if dilation is None:
+            normed = _norm(w, f"{at}.attention_norm", x, 1e-5)
+            q, k, v = (_dense(w, f"{at}.attention.{name}", normed) for name in ("query", "key", "value"))
+            mixed = _attend(_rotate(q, heads), _rotate(k, heads), v, heads, bias)
+            x = x + _dense(w, f"{at}.attention.output", mixed)
+        else:
+            normed = _norm(w, f"{at}.convolution_norm", x, 1e-5) * real[..., None]
+            x = x + gelu(_dilated(w, f"{at}.convolution", normed, dilation))
+        normed = _norm(w, f"{at}.feed_forward_norm", x, 1e-5)
+        x = x + _dense(w, f"{at}.feed_forward.down", gelu(_dense(w, f"{at}.feed_forward.up", normed)))
+    x = _norm(w, "encoder.final_norm", x, 1e-5)
+    x = _norm(w, "head.norm", gelu(_dense(w, "head.dense", x)), 1e-5)
+    return x @ w[f"{e}.token.weight"].T + w["head.bias"]
+
+
+def _dilated(w: Weights, at: str, x: Tensor, dilation: int) -> Tensor:
+    """Tap t of W reads the token (t - W // 2) dilations away, zeros past either end."""
+    kernel = w[f"{at}.weight"].squeeze(2)
+    taps = [_shifted(x, (tap - kernel.shape[2] // 2) * dilation) for tap in range(kernel.shape[2])]
+    products = (shifted @ kernel[:, :, tap].T for tap, shifted in enumerate(taps))
+    return torch.stack(list(products)).sum(0) + w[f"{at}.bias"]
+
+
+def _shifted(x: Tensor, offset: int) -> Tensor:
+    shifted = torch.zeros_like(x)
+    length = x.shape[1] - abs(offset)
+    if length > 0:
+        shifted[:, max(-offset, 0) :][:, :length] = x[:, max(offset, 0) :][:, :length]
+    return shifted
+
+
 def _convolved(w: Weights, at: str, x: Tensor) -> Tensor:
     """Windows of 2, 3 and 5 tokens: the token and the next; one, then two to either side."""
     total = torch.zeros_like(x)
@@ -88,11 +127,7 @@ def _convolved(w: Weights, at: str, x: Tensor) -> Tensor:
         kernel = w[f"{at}.{number}.weight"]
         total = total + w[f"{at}.{number}.bias"]
         for tap, offset in enumerate(offsets):
-            shifted = torch.zeros_like(x)
-            length = x.shape[1] - abs(offset)
-            if length > 0:
-                shifted[:, max(-offset, 0) :][:, :length] = x[:, max(offset, 0) :][:, :length]
-            total = total + shifted @ kernel[:, :, tap].T
+            total = total + _shifted(x, offset) @ kernel[:, :, tap].T
     return total
 
 

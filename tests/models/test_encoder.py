@@ -33,6 +33,44 @@ def test_a_packed_sequence_comes_out_as_it_does_alone(kernel: str, lengths: list
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("num_layers", [0, 1])
+@pytest.mark.parametrize("kernel", ["eager", "sdpa"])
+@settings(deadline=None, max_examples=30)
+@given(
+    lengths=st.lists(st.integers(1, 16), min_size=1, max_size=6),
+    dilations=st.lists(st.integers(1, 20), min_size=1, max_size=3),
+    width=st.sampled_from([1, 3, 9]),
+)
+def test_convolutions_see_neither_neighbours_in_the_pack_nor_padding(
+    num_layers: int, kernel: str, lengths: list[int], dilations: list[int], width: int
+) -> None:
+    torch.manual_seed(0)
+    encoder = _encoder(
+        kernel=kernel, num_layers=num_layers, conv_dilations=dilations, conv_width=width
+    ).eval()
+    ids, others = torch.randint(37, (2, sum(lengths)))
+    first = slice(lengths[0])
+    with torch.no_grad():
+        together = encoder(ids, Packed.from_lengths(lengths))
+        alone = [encoder(part, Packed.from_lengths([len(part)])) for part in ids.split(lengths)]
+        others[first] = ids[first]
+        beside_others = encoder(others, Packed.from_lengths(lengths))
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
+    assert torch.equal(together[first], beside_others[first])
+
+
+@pytest.mark.parametrize(("dilations", "reach"), [([1], 1), ([3], 3), ([1, 2, 4], 7)])
+def test_a_base_reaches_as_far_as_the_dilations_say(dilations: list[int], reach: int) -> None:
+    encoder = _encoder(num_layers=0, positions="rotary", conv_dilations=dilations, conv_width=3).eval()
+    ids = torch.arange(1, 17)
+    changed = ids.clone()
+    changed[8] = 30
+    with torch.no_grad():
+        before, after = (encoder(these, Packed.from_lengths([16])) for these in (ids, changed))
+    differs = (before != after).any(1).nonzero().flatten().tolist()
+    assert (differs[0], differs[-1]) == (max(0, 8 - reach), min(15, 8 + reach))
+
+
 def test_the_order_of_tokens_matters() -> None:
     encoder = _encoder().eval()
     one, other = (encoder(torch.tensor(ids), Packed.from_lengths([3])) for ids in ([5, 6, 7], [6, 5, 7]))
@@ -133,6 +171,9 @@ def test_heads_must_divide_the_width() -> None:
     [
         ("vocab_size", 0, "1 to 16,777,216"),
         ("num_layers", 100_000_000, "1 to 1,000"),
+        ("num_layers", 0, "1 to 1,000"),
+        ("conv_width", 4, "odd, so that a token is in the middle of what it sees"),
+        ("conv_width", 1001, "1 to 256"),
         ("num_heads", -1, "1 to 4,096"),
         ("max_positions", 0, "1 to 16,777,216"),
         ("type_vocab_size", -1, "0 to 65,536"),
@@ -156,6 +197,15 @@ def test_an_argument_out_of_range_is_named(name: str, value: object, rule: str) 
         _encoder(**{name: value})
     assert str(caught.value) == (
         f"CFG-18 {name}: {name}={value}; {name} must be {rule}. Fix: set {name} within its range."
+    )
+
+
+def test_dilations_are_numbers_from_one() -> None:
+    with pytest.raises(ConfigError) as caught:
+        _encoder(conv_dilations=[1, 0])
+    assert str(caught.value) == (
+        "CFG-18 conv_dilations: conv_dilations=(1, 0); conv_dilations must be at most 1,000 numbers, each "
+        "1 to 4,096. Fix: set conv_dilations within its range."
     )
 
 

@@ -41,7 +41,7 @@ from tests.models import zoo
 from tests.models.test_switches import SWITCHES, _arguments
 from tests.tokenizers.examples import BPES, KMERS, LOGOS, SIX_MERS, fusing_bpe
 
-OURS_ONLY = ["dnabert2", "nt_v2", "logo_released", "logo_convolved"]
+OURS_ONLY = ["dnabert2", "nt_v2", "logo_released", "logo_convolved", "dnalm"]
 LENGTHS = [9, 4, 1, 16]
 
 

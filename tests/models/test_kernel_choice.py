@@ -70,7 +70,7 @@ def _output_and_gradient(encoder: Encoder, ids: Tensor, lengths: list[int]) -> t
     torch.manual_seed(5)
     output = encoder(ids, Packed.from_lengths(lengths))
     output.sum().backward()
-    gradient = encoder.get_parameter("blocks.0.attention.query.weight").grad
+    gradient = encoder.get_parameter(f"blocks.{len(encoder.conv_dilations)}.attention.query.weight").grad
     assert gradient is not None
     return output, gradient
 

@@ -1,4 +1,4 @@
-"""DNABERT-2, NT v2 and LOGO are what plain equations say, through their published names and back.
+"""DNABERT-2, NT v2, LOGO and dnalm are what plain equations say, through their published names and back.
 
 tests/models/plain_models.py states the equations. For each model, random weights under the published
 names and a config.json with the published fields come into ours, and ours go out to theirs.
@@ -31,6 +31,7 @@ PLAIN: dict[str, Logits] = {
     "logo": partial(plain_models.logo, heads=HEADS, layers=LAYERS, shared=True, causal=False),
     "logo_released": partial(plain_models.logo, heads=HEADS, layers=LAYERS, shared=False, causal=True),
     "logo_convolved": partial(plain_models.logo, heads=HEADS, layers=LAYERS, shared=True, causal=False),
+    "dnalm": partial(plain_models.dnalm, heads=HEADS, layers=LAYERS, dilations=(1, 3)),
 }
 EVERY_MODEL = pytest.mark.parametrize("name", PLAIN)
 EVERY_KERNEL = pytest.mark.parametrize("kernel", ["eager", "sdpa"])
@@ -71,7 +72,10 @@ def test_what_we_write_computes_the_same_there(
 def test_every_gradient_is_theirs(name: str) -> None:
     lengths = zoo.CASES["padded batch"]
     model, ids = zoo.model(name).double(), zoo.random_ids(sum(lengths))
-    family, labels = OURS if "logo" in name else family_of(model.encoder), torch.randint(V, (33,))
+    family, labels = (
+        OURS if "logo" in name or name == "dnalm" else family_of(model.encoder),
+        torch.randint(V, (33,)),
+    )
     state = {
         theirs: torch.cat([model.state_dict()[part] for part in parts]).clone().requires_grad_()
         for theirs, parts in family.parts(model.state_dict()).items()

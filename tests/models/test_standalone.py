@@ -15,7 +15,7 @@ from dnalm.models import HeadShape, Packed, SequenceModel, TaskHead, TextTokens,
 from dnalm.models.pretrained import MODELING_FILE
 from tests.models import zoo
 
-ARCHITECTURES = ["dnabert2", "nt_v2", "logo_released", "logo_convolved", "bert"]
+ARCHITECTURES = ["dnabert2", "nt_v2", "logo_released", "logo_convolved", "dnalm", "bert"]
 LENGTHS = [9, 4, 1]
 SCRIPT = """
 import sys, json, torch, transformers

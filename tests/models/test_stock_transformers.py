@@ -33,7 +33,7 @@ from dnalm.tokenizers import LogoTokenizer
 from tests.models import zoo
 from tests.tokenizers.examples import BPES
 
-REFUSED = ["dnabert2", "nt_v2", "logo_released", "logo_convolved"]  # test_standalone.py shows it
+REFUSED = ["dnabert2", "nt_v2", "logo_released", "logo_convolved", "dnalm"]  # test_standalone.py shows it
 EQUAL = ["bert", "nt_v1", "nt_v1_tied", "logo"]
 STOCK = ["bert", "nt_v1", "logo"]
 LENGTH = 9

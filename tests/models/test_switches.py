@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dnalm.errors import ConfigError, DataError
 from dnalm.models import Encoder, MaskedLM, Packed, load_pretrained, save_pretrained
+from dnalm.models.layers import Block
 from dnalm.models.packing import KernelName, Rotation, alibi_slopes
 from tests.models import zoo
 
@@ -23,6 +24,9 @@ SWITCHES = st.fixed_dictionaries(
         "embedding_size": st.sampled_from([None, 12, 32]),
         "embedding_norm": st.booleans(),
         "stem": st.sampled_from(["none", "conv_stem", "causal"]),
+        "conv_dilations": st.sampled_from([(), (1,), (2, 1, 3)]),
+        "conv_width": st.sampled_from([1, 3, 9]),
+        "num_layers": st.integers(0, 3),
         "token_dropout": st.booleans(),
         "feed_forward": st.sampled_from(["gelu", "geglu", "swiglu"]),
         "up_bias": st.booleans(),
@@ -36,8 +40,11 @@ SWITCHES = st.fixed_dictionaries(
 
 
 def _arguments(switches: dict[str, object], **changes: object) -> dict[str, object]:
-    """Any combination, but for the one that makes no sense: a stem that looks ahead, and causal."""
+    """Any combination that makes sense: causal models have no convolutions, and no model lacks all blocks."""
     stem = switches["stem"]
+    switches = switches | ({"conv_dilations": ()} if stem == "causal" else {})
+    if not switches["conv_dilations"]:
+        switches = switches | {"num_layers": 3}
     named = {key: value for key, value in switches.items() if key != "stem"}
     named |= {"conv_stem": stem == "conv_stem", "causal": stem == "causal"}
     return {**zoo.SIZES, **named, "dropout": 0.0, "attention_dropout": 0.0, **changes}
@@ -158,7 +165,9 @@ def test_alibi_takes_sequences_longer_than_it_was_trained_for() -> None:
 
 
 def test_rotary_attention_depends_on_distance_alone() -> None:
-    attention = next(zoo.model("nt_v2").encoder._layers()).attention
+    block = next(zoo.model("nt_v2").encoder._layers())
+    assert isinstance(block, Block)
+    attention = block.attention
     hidden = torch.randn(6, 32)
     layout = zoo.model("nt_v2").encoder._layout(torch.zeros(6, dtype=torch.int64), Packed.from_lengths([6]))
     assert layout.rotation is not None
@@ -200,9 +209,13 @@ def test_attention_maps_are_those_that_the_output_is_made_of(name: str) -> None:
     encoder, ids, packed = zoo.model(name).encoder.eval(), zoo.random_ids(7), Packed.from_lengths([5, 2])
     maps = list(encoder.attention_maps(ids, packed))
     assert [tuple(map_BHLL.shape) for map_BHLL in maps] == [(2, 4, 5, 5)] * 3
-    block = next(encoder._layers())
     layout = encoder._layout(ids, packed)
     hidden = encoder.embeddings(ids, layout)
+    for block in encoder._layers():
+        if isinstance(block, Block):
+            break
+        hidden = block(hidden, layout)
+    assert isinstance(block, Block)
     normed = block.attention_norm(hidden) if block.norm_first else hidden
     values = layout.pad(block.attention.value(normed).view(7, 4, 8)).transpose(1, 2)
     mixed = layout.unpad((maps[0] @ values).transpose(1, 2)).flatten(1)
@@ -213,6 +226,7 @@ def test_attention_maps_are_those_that_the_output_is_made_of(name: str) -> None:
 def test_dropout_of_the_feed_forward_acts_where_it_says(where: str) -> None:
     model = zoo.model("dnabert2", dropout=0.5, feed_forward_dropout=where)
     block = next(model.encoder._layers())
+    assert isinstance(block, Block)
     rates = (block.feed_forward.dropout.p, block.feed_forward_dropout.p, block.attention_dropout.p)
     assert rates == ((0.5, 0.0, 0.5) if where == "inside" else (0.0, 0.5, 0.5))
 
@@ -248,6 +262,12 @@ def test_a_compiled_model_gives_the_same(name: str) -> None:
             {"positions": "rotary", "hidden_size": 12},
             "CFG-18 positions: positions=rotary and heads 3 wide; heads of an even width, whose halves are "
             "turned together. Fix: change hidden_size or num_heads.",
+        ),
+        (
+            {"causal": True, "conv_dilations": [1, 2]},
+            "CFG-18 causal, conv_dilations: causal=true and conv_dilations=[1,2]; no convolutions where "
+            "tokens must not see later ones, since they look both ways. Fix: set causal=false, or "
+            "conv_dilations=[].",
         ),
         (
             {"kernel": "varlen", "positions": "alibi"},

@@ -261,6 +261,7 @@ def test_every_architecture_has_its_layout() -> None:
         "logo": "ALBERT, such as the LOGO of the paper",
         "logo_released": "dnalm",
         "logo_convolved": "dnalm",
+        "dnalm": "dnalm",
     }
 
 

@@ -27,7 +27,11 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
     "logo_released": ("logo", {"causal": True, "shared_layers": False}),
     "logo_convolved": ("logo", {"conv_stem": True}),
 }
-ARCHITECTURES = ["bert", "dnabert2", "nt_v1", "nt_v2", "logo", *VARIANTS]
+ARCHITECTURES = ["bert", "dnabert2", "nt_v1", "nt_v2", "logo", "dnalm", *VARIANTS]
+NARROW: dict[str, dict[str, object]] = {
+    "logo": {"embedding_size": 12},
+    "dnalm": {"conv_dilations": (1, 3), "conv_width": 5},
+}
 CASES = {
     "padded batch": [MAX_POSITIONS, 3, 7, 7],
     "single token": [1],
@@ -45,9 +49,8 @@ def switches(name: str) -> dict[str, object]:
 def arguments(name: str, **changes: object) -> dict[str, object]:
     """The same, or of a variant, at a tiny size and without dropout."""
     file, variant = VARIANTS.get(name, (name, {}))
-    narrow = {"embedding_size": 12} if file == "logo" else {}
     still = {"dropout": 0.0, "attention_dropout": 0.0}
-    return {**switches(file), **variant, **SIZES, **narrow, **still, **changes}
+    return {**switches(file), **variant, **SIZES, **NARROW.get(file, {}), **still, **changes}
 
 
 def encoder(name: str, **changes: object) -> Encoder:

@@ -102,6 +102,18 @@ def test_an_adapter_that_fits_no_layer_names_those_there_are() -> None:
         Tuning(adapter=lora).network(zoo.model("bert"), num_outputs=2)
 
 
+def test_an_adapter_of_a_convolution_is_refused() -> None:
+    lora = LoraConfig(target_modules=["convolution", "up"])
+    with pytest.raises(
+        ConfigError, match=r"CFG-34 .*convolution is not linear; .*down, key, output, query, up"
+    ):
+        Tuning(adapter=lora).network(zoo.model("dnalm"), num_outputs=2)
+    linear = LoraConfig(target_modules=["query", "up"])
+    adapted = trained(Tuning(adapter=linear).network(zoo.model("dnalm"), num_outputs=2))
+    blocks = {name.split(".")[3] for name in adapted if "lora_" in name}
+    assert blocks == {"0", "1", "2", "3", "4"}
+
+
 def test_an_adapter_is_not_sharded() -> None:
     with pytest.raises(ConfigError, match=r"CFG-35 .*trainer\.strategy=ddp"):
         Tuning(adapter=LoraConfig(target_modules=["query"])).check(TrainerRecipe(strategy="fsdp"))

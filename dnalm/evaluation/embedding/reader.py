@@ -43,7 +43,8 @@ class EmbeddingRecipe:
     those that hold it.
 
     Args:
-        layer: 0 are the embeddings, `num_layers` the last block's output; -1 is the last, -2 the one before.
+        layer: 0 are the embeddings, `num_layers`, blocks of any kind, the last one's output; -1 is the last,
+            -2 the one before.
         pooling: of a sequence's vector: `mean` and `max` over the tokens that spell bases, `cls` the start
             token. `none` of tokens and bases; mean of sequences if absent.
         resolution: a vector for each sequence, token or base; that of a base is the mean over the tokens that
@@ -146,7 +147,7 @@ class SequenceReader:
 
     def __init__(self, model: LoadedModel, recipe: EmbeddingRecipe) -> None:
         self.encoder, self.tokenizer, self.recipe = model.network.encoder, model.tokenizer, recipe
-        layer = recipe.chosen_layer(self.encoder.num_layers)
+        layer = recipe.chosen_layer(self.encoder.depth)
         self._queue = InferenceQueue(model, batch_tokens=recipe.batch_tokens, layers=[layer])
         special, is_limited = self.tokenizer.special, self.encoder.longest_sequence is not None
         most = self.encoder.max_positions - special.num_wrapping

@@ -21,7 +21,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from dnalm.errors import CheckpointError, DataError
+from dnalm.errors import CheckpointError, ConfigError, DataError
 from dnalm.evaluation.inference import Floats, InferenceQueue, LoadedModel
 from dnalm.evaluation.sequence_inputs import NamedSequence
 from dnalm.genome.alphabet import UNKNOWN, Codes
@@ -75,7 +75,19 @@ class Reader:
             )
 
     def attention(self, codes: Codes) -> list[Floats]:
-        """The attention weights of every layer, (H, T, T): what each token (row) takes from each."""
+        """The attention weights of every layer, (H, T, T): what each token (row) takes from each.
+
+        Raises:
+            ConfigError: INT-05, the model has none.
+        """
+        if self.model.network.encoder.num_layers == 0:
+            raise ConfigError(
+                "INT-05",
+                where="what=attention",
+                found="a model of convolutions alone",
+                expected="a model with blocks of attention",
+                fix="set what=mutagenesis or what=dependency, which ask any model",
+            )
         ids, packed = self.model.pack([self.tokenizer.encode(codes)])
         with torch.no_grad(), self.model.autocast:
             maps = self.model.network.encoder.attention_maps(ids, packed)

@@ -167,7 +167,7 @@ class Scorer:
         self, model: LoadedModel, store: GenomeStore, scores: Sequence[Score], plan: ScoringPlan
     ) -> None:
         encoder, self._tokenizer = model.network.encoder, model.tokenizer
-        layers = plan.chosen_layers(encoder.num_layers)
+        layers = plan.chosen_layers(encoder.depth)
         self._queue = InferenceQueue(model, batch_tokens=plan.batch_tokens, layers=layers)
         self.store, self._scores = store, list(scores)
         self._num_parameters = sum(each.numel() for each in model.network.parameters())

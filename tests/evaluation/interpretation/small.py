@@ -36,9 +36,10 @@ def make_reader(
     window_bp: int = 40,
     batch_tokens: int = 16_384,
     precision: Precision = "float32",
+    **changes: object,
 ) -> Reader:
     torch.manual_seed(0)
-    model = LoadedModel(network=make_model(tokenizer), tokenizer=tokenizer, precision=precision)
+    model = LoadedModel(network=make_model(tokenizer, **changes), tokenizer=tokenizer, precision=precision)
     return Reader(model, window_bp=window_bp, batch_tokens=batch_tokens)
 
 

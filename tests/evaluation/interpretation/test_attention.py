@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dnalm.errors import ConfigError
 from dnalm.evaluation.inference import Precision
 from dnalm.evaluation.interpretation.reader import summarize, to_bases
 from dnalm.tokenizers import KmerTokenizer
@@ -76,3 +77,18 @@ def test_maps_of_half_the_width_are_off_by_its_rounding() -> None:
     assert narrow.dtype == wide.dtype == np.float32
     assert 0 < np.abs(narrow - wide).max() < 0.05
     np.testing.assert_allclose(narrow.sum(axis=-1), 1, atol=2**-8)
+
+
+def test_convolutions_come_before_the_maps_and_have_none() -> None:
+    reader = make_reader(KmerTokenizer(k=1), conv_dilations=[1, 2], num_layers=1)
+    assert [map_HTT.shape for map_HTT in reader.attention(random_codes(6))] == [(2, 8, 8)]
+
+
+def test_a_model_of_convolutions_alone_has_no_attention_to_look_at() -> None:
+    reader = make_reader(KmerTokenizer(k=1), conv_dilations=[1, 2], num_layers=0)
+    with pytest.raises(ConfigError) as caught:
+        reader.attention(random_codes(6))
+    assert str(caught.value) == (
+        "INT-05 what=attention: a model of convolutions alone; a model with blocks of attention. Fix: set "
+        "what=mutagenesis or what=dependency, which ask any model."
+    )
