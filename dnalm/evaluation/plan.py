@@ -365,7 +365,7 @@ class Plan:
         again = (2 + BACKWARD) / (1 + BACKWARD) if self.way.recomputes else 1.0
         rate = self.gpus * self.gpu.peak * (self.utilisation or ESTIMATED)
         computed = self.recipe.step_flops.training / rate
-        launched = self.passes * self.recipe.encoder.num_layers * LAUNCHES_S
+        launched = self.passes * self.recipe.encoder.depth * LAUNCHES_S
         return again * (computed if self.utilisation else max(computed, launched))
 
     @property

@@ -459,7 +459,7 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
             limit=self._limit(self._spare.encoder, tokenizer),
             first_tokens=self.tuning.pooling == "cls",
         )
-        layer, last = self.tuning.layer, self._spare.encoder.num_layers
+        layer, last = self.tuning.layer, self._spare.encoder.depth
         if isinstance(layer, int) and layer > last:
             found = f"{layer}, of an encoder of {last} layers"
             raise _misfit("tuning.layer", found, f"0 (the embeddings) to {last}, last or best")
@@ -508,7 +508,7 @@ class Finetuning(Run[SequenceData, FinetuneModule]):
     def _probe(self, data: SequenceData, module: FinetuneModule) -> Probe:
         """Solve the probe, put it into the network, and judge the validation and test rows by it."""
         network, tuning, device = module.model, self.tuning, self.trainer.device
-        last = network.encoder.num_layers
+        last = network.encoder.depth
         layers = {"best": [*range(last + 1)], "last": [last]}.get(str(tuning.layer), [tuning.layer])
         vectors = {
             part: find_or_embed(network, data, part, layers=layers, cache=self.task.cache, device=device)

@@ -271,7 +271,7 @@ def load_finetuned(
         )
     tokenizer = tokenizer or load_tokenizer(folder)
     backbone = source.load(token_bases=tokenizer.token_bases, needs_head=needs_lm_head)
-    layers = backbone.encoder.num_layers
+    layers = backbone.encoder.depth
     if head.shape.layer is not None and head.shape.layer > layers:
         raise refused_provenance(
             folder, f"head.shape.layer is {head.shape.layer}", f"0 to {layers}, the encoder's layers"

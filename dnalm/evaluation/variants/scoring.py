@@ -109,7 +109,7 @@ class ScoringPlan:
             ConfigError: CFG-50, there is none, or one is named twice; as `chosen_layers`.
         """
         encoder = model.network.encoder
-        layers = self.chosen_layers(encoder.num_layers)
+        layers = self.chosen_layers(encoder.depth)
         made: dict[str, Score] = {
             "llr": MaskedRatio(),
             "pll": PseudoLikelihood(pll_bp=self.pll_bp),
