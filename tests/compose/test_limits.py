@@ -18,6 +18,7 @@ _NEVER = "beyond the end of the run it means never, or all"
 _FILLED = "given by the run, not by the config"
 _ITSELF = "the component names its own range"
 REASONS = {
+    "benchmark.labels": "held against the rows of each task",
     "clusters.layer": _MODEL,
     "embed.layer": _MODEL,
     "score.layers": _MODEL,
@@ -44,6 +45,7 @@ REASONS = {
     "SmallCnn.patience": _NEVER,
     "SplitByFraction.gap": "ends with its contig",
     "SplitByRegion.gap": "ends with its contig",
+    "Task.labels": "held against the rows of the table",
     "Task.fold": "below folds, which has a bound",
     "TrainerRecipe.checkpoint_every": _NEVER,
     "TrainerRecipe.keep_best": _NEVER,
@@ -52,6 +54,7 @@ REASONS = {
     "TrainerRecipe.log_every": _NEVER,
     "TrainerRecipe.max_skipped": _NEVER,
     "TrainerRecipe.validate_every": _NEVER,
+    "Tuning.layer": _MODEL,
     "Tuning.patience": _NEVER,
     "WarmupCosine.total_steps": _FILLED,
     "WarmupCosine.warmup_steps": "held against the steps of the run",
