@@ -34,7 +34,6 @@ EXAMPLES = {  # three a command where there are as many ways to use it; a test c
     "benchmark": (
         "benchmark=demo models=[runs/mine,runs/mine:untrained,kmer_logistic] seeds=2",
         "benchmark=gue models=[runs/mine,zhihan1996/DNABERT-2-117M] tasks=[prom_core_tata,tf0] seeds=3",
-        "benchmark=gue models=[runs/mine] launcher=slurm launcher.minutes=120",
         "benchmark=variants models=[runs/mine,runs/mine:untrained]",
     ),
     "prepare": (

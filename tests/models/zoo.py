@@ -73,10 +73,10 @@ def randomize(module: torch.nn.Module) -> None:
                 weight.add_(1.0)
 
 
-def random_ids(count: int) -> Tensor:
+def random_ids(count: int, vocab_size: int = VOCAB) -> Tensor:
     """Ids among which are masks, and no padding."""
     generator = torch.Generator().manual_seed(3)
-    ids = torch.randint(3, VOCAB, (count,), generator=generator)
+    ids = torch.randint(3, min(vocab_size, VOCAB), (count,), generator=generator)
     return torch.where(torch.rand(count, generator=generator) < 0.3, MASK, ids)
 
 
