@@ -31,11 +31,15 @@ def options(group: str, folders: Sequence[Path] | None = None) -> list[str]:
 
 
 def composed_groups(command: str) -> list[str]:
-    """The config groups that a command's root config composes, and the groups below them."""
+    """The config groups that a command's root config composes, and the groups below them.
+
+    An optional one is left out: other choices decide it, as a size that an experiment has of its own.
+    """
     folder = config_folder()
     text = (folder / f"{command}.yaml").read_text()
     groups = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_dir())
-    return [group.as_posix() for group in groups if f"- {group.parts[0]}:" in text]
+    named = [group.as_posix() for group in groups if f"- {group.parts[0]}:" in text]
+    return [group for group in named if f"- optional {group}:" not in text]
 
 
 def composed_roots(command: str) -> set[str]:
