@@ -264,7 +264,6 @@ class InferenceQueue:
             torch.from_numpy(np.flatnonzero(used)).to(self.model.device),
             torch.from_numpy(owner).to(self.model.device),
             sum(counts),
-            None,
             None if covers is None else torch.from_numpy(covers).to(self.model.device),
         )
         outputs: Floats = outputs_SO.double().numpy(force=True)
