@@ -165,7 +165,8 @@ class WarmupStableDecay:
     floor: float = 0.0
 
     def __post_init__(self) -> None:
-        _count_steps(self, "warmup_steps", "decay_steps")
+        _count_steps(self, "warmup_steps")
+        _count_steps(self, "decay_steps", least=1)
         _check(self.warmup_steps, self.total_steps, self.floor)
         if not 0 < self.decay_steps < self.total_steps - self.warmup_steps:
             raise ConfigError(
@@ -231,12 +232,13 @@ def check_branch(schedule: Schedule, *, step: int, state: Mapping[str, Any], whe
     )
 
 
-def _count_steps(schedule: WarmupCosine | LinearWarmupDecay | WarmupStableDecay, *names: str) -> None:
-    """Write shares of a run as whole steps."""
-    for name in names:
-        share = getattr(schedule, name)
-        if 0 < share < 1:
-            object.__setattr__(schedule, name, int(share * schedule.total_steps))
+def _count_steps(
+    schedule: WarmupCosine | LinearWarmupDecay | WarmupStableDecay, name: str, *, least: int = 0
+) -> None:
+    """Write a share of a run as whole steps."""
+    share = getattr(schedule, name)
+    if 0 < share < 1:
+        object.__setattr__(schedule, name, max(least, int(share * schedule.total_steps)))
 
 
 @dataclass(frozen=True, kw_only=True)

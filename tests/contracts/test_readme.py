@@ -23,8 +23,9 @@ GENERATED = ("config.md", "errors.md", "commands.md")
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^]\n]*\]\(([^)\s]+)\)")
 FILES = """
-    brain.bed data/variants/README dev.csv dnabert2/tokenizer.json genes.gff3 hg19.2bit hg19.fa.gz hg38.2bit jaspar.meme liver.bed
-    my_species.tsv peaks.bed phylop.bw runs/bpe/tokenizer.json sacCer3.fa.gz sacCer3.gff3.gz
+    brain.bed data/variants/README dev.csv dnabert2/tokenizer.json genes.gff3 hg19.2bit hg19.fa.gz
+    hg38.2bit jaspar.meme liver.bed my_species.tsv peaks.bed phylop.bw runs/bpe/tokenizer.json
+    sacCer3.fa.gz sacCer3.gff3.gz
     Sarb.gff3.gz sequences.fa SK1.gff3.gz test.csv train.csv variants.vcf.gz runs/mine/config.yaml
     runs/mine/model/config.json runs/seed2/config.yaml runs/seed2/model/config.json
 """

@@ -37,6 +37,8 @@ ELSEWHERE = {  # words of a line that cannot run here, and where it runs
     "https://example.org": "tests/genome/test_download.py, from a local server",
     "launcher=slurm": "tests/sweeps, with a stand-in for sbatch",
     "benchmark=gue": "tests/evaluation/benchmark, on the published files",
+    "benchmark=variants": "tests/commands/test_benchmark_variants.py, on a small set",
+    "resume=runs/long/": "tests/integration/test_continuing.py, from a checkpoint that is there",
 }
 REWRITTEN = {
     "chr22:30000000-40000000": "chr22:3000-30000",
@@ -46,6 +48,7 @@ REWRITTEN = {
     "vocab_size=4096": "vocab_size=96",
     "run.dir=runs/bpe": "run.dir=runs/bpe_again",
     "places=3000 draws=5": "places=40 draws=2",
+    "labels=[10,100,1000,all]": "labels=[10,all] seeds=1",
     "tokenizer.merges=600": "tokenizer.merges=20",
     "'merges=[100,300,600]'": "'merges=[10,30]'",
 }
@@ -185,7 +188,7 @@ def shortened(words: list[str]) -> list[str]:
     if command in ("finetune", "doctor finetune"):
         return [word for word in SHORT_TASK if word.partition("=")[0] not in given]
     if command == "benchmark":
-        return [f"finetune={json.dumps(SHORT_TASK)}", "tasks=[promoter]"]
+        return [*([] if "finetune" in given else [f"finetune={json.dumps(SHORT_TASK)}"]), "tasks=[promoter]"]
     return []
 
 

@@ -86,7 +86,10 @@ def measure(model: MaskedLM, lengths: list[int], arithmetic: Arithmetic, predict
     """A second micro-batch of a step, when gradients are there."""
     model.train()
     total, packed = sum(lengths), Packed.from_lengths(lengths)
-    ids, places = zoo.random_ids(total, model.encoder.vocab_size), torch.arange(predicted) * total // predicted
+    ids, places = (
+        zoo.random_ids(total, model.encoder.vocab_size),
+        torch.arange(predicted) * total // predicted,
+    )
     weights = {weight.untyped_storage()._cdata for weight in model.parameters()}
     kept: dict[int, Tensor] = {}
 

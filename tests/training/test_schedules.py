@@ -182,6 +182,11 @@ def test_the_stable_part_does_not_depend_on_the_length_of_the_run(
     check_branch(whole, step=stable, state=state, where=Path("step"))
 
 
+def test_a_share_of_few_steps_is_a_decay_of_one() -> None:
+    schedule = WarmupStableDecay(warmup_steps=1, total_steps=4, decay_steps=0.1)
+    assert [schedule(step) for step in range(5)] == [0.0, 1.0, 1.0, 1.0, 0.0]
+
+
 WHOLE = WarmupStableDecay(warmup_steps=10, total_steps=100, decay_steps=20)
 
 
@@ -209,7 +214,7 @@ def test_a_decay_branches_from_where_the_rate_has_been(
     check_branch(LinearWarmupDecay(warmup_steps=1, total_steps=9), step=step, state=state, where=Path())
 
 
-@pytest.mark.parametrize("decay", [0, 90, 1000, 0.001])
+@pytest.mark.parametrize("decay", [0, 90, 1000, 0.95])
 def test_a_decay_without_a_stable_part_is_refused(decay: float) -> None:
     with pytest.raises(ConfigError, match=r"after a stable part of at least a step.*resume=<checkpoint>"):
         WarmupStableDecay(warmup_steps=10, total_steps=100, decay_steps=decay)
