@@ -20,6 +20,7 @@ from dnalm.models.memory import RESERVED, SPARE, Machine, PackSize, count_memory
 from dnalm.training import TrainerRecipe
 from dnalm.training.capacity import CPU_TOKENS, decide, fit_tokens
 from dnalm.training.distributed import Ranks
+from dnalm.training.finetuning import Finetuning
 from dnalm.training.run import Run
 from tests.conftest import random_sequence
 
@@ -239,7 +240,8 @@ def test_a_run_is_built_so(
 ) -> None:
     """The blocks of a pretraining and of a fine-tuning, as they are just before they go to the GPU."""
     gpu(total)
-    monkeypatch.setattr(Run, "train", lambda run: run)
+    for kind in (Run, Finetuning):
+        monkeypatch.setattr(kind, "train", lambda run: run)
     for command, words in words_of(tmp_path).items():
         config = read_config(command, words)
         run = run_command(config, command=command, given={"config": config})
@@ -253,7 +255,8 @@ def test_a_run_by_tokens_says_how_many_samples_a_pass_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of 32 windows of 62 + 2 tokens, 3 fit 200 tokens; of 8 sequences of 30 - 6 + 1 + 2, 7."""
-    monkeypatch.setattr(Run, "train", lambda run: run)
+    for kind in (Run, Finetuning):
+        monkeypatch.setattr(kind, "train", lambda run: run)
     for command, words in words_of(tmp_path).items():
         config = read_config(command, [*words, "batch.micro_size=null", "batch.micro_tokens=200"])
         run = run_command(config, command=command, given={"config": config})
