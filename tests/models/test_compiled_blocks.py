@@ -130,7 +130,7 @@ def test_a_loss_of_single_bases_is_one_graph_with_the_head(monkeypatch: pytest.M
             loss.backward()
         found.append((loss, {key: weight.grad for key, weight in model.named_parameters()}))
     assert not counters["graph_break"]
-    assert _graphs() == 1 + GRAPHS
+    assert _graphs() == 1 + GRAPHS.get("rotary", 3)
     (plain, gradients), (compiled, found_gradients) = found
     assert compiled.item() == pytest.approx(plain.item(), rel=0.01)  # in bfloat16, fused in another order
     for key, gradient in gradients.items():
