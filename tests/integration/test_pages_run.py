@@ -49,6 +49,7 @@ REWRITTEN = {
     "run.dir=runs/bpe": "run.dir=runs/bpe_again",
     "places=3000 draws=5": "places=40 draws=2",
     "labels=[10,100,1000,all]": "labels=[10,all] seeds=1",
+    "schedule.warmup_steps=10000 steps=200000": "schedule.warmup_steps=1 steps=8",
     "tokenizer.merges=600": "tokenizer.merges=20",
     "'merges=[100,300,600]'": "'merges=[10,30]'",
 }
