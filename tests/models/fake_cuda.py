@@ -172,7 +172,7 @@ def head_case(pooling: PoolingName, *, of_bases: bool) -> dict[str, object]:
             labels, weights = torch.zeros(40 if of_bases else 3, dtype=torch.int64), torch.ones(OUTPUTS)
         with autocast(True), Watch() as watch:
             packed = Packed(ends, max(RAGGED))
-            outputs = model(ids, packed, used, owner, len(labels), None, covers)
+            outputs = model(ids, packed, used, owner, len(labels), covers)
             loss = mean_loss("multiclass", outputs.float(), labels, weights_O=weights).sum()
             loss.backward()  # type: ignore[no-untyped-call]
     return {
