@@ -9,7 +9,7 @@ once. Every model stands beside its untrained twin, `<run>:untrained`, everywher
 the difference to that. Words after the options go to `dnalm pretrain`. Run again, it continues where it was.
 
 Writes here: pretraining.md (what each run cost), common_1 and common_6 (`dnalm compare`: the same stretches
-of one and of six bases hidden from all), next_kmer.md (which three bases follow), gue and uci_splice
+of one and of six bases hidden from all), next_kmer.md (which three bases follow), gue
 (`dnalm benchmark`, learning rates tuned on the validation sets), plot.png.
 """
 
@@ -35,7 +35,7 @@ from dnalm.tables import markdown_text
 HERE = Path(__file__).parent
 DATA = HERE.parents[2] / "shared/data"
 CONTIGS = {"chr20": "hg19_chr20.fa.gz", "chr22": "hg19_chr22.fa.gz"}
-BENCHMARKS = {"gue": (f"{DATA}/gue", ("prom_core_tata", "tf0")), "uci_splice": (f"{DATA}/uci_splice", ())}
+TASKS = ("prom_core_tata", "tf0")  # of GUE
 CLASSICAL = ("kmer_logistic", "cnn")
 RATES = "2e-4,5e-4,1e-3"  # of fine-tuning, the same for all
 STRETCHES = (1, 6)
@@ -66,8 +66,7 @@ def main() -> None:
     (HERE / "pretraining.md").write_text(markdown_text(list(rows[0]), [list(row.values()) for row in rows]))
     common = {stretch_bp: at_common_bases(stretch_bp, given) for stretch_bp in STRETCHES}
     next_kmers(given)
-    scores = {name: fine_tuned(name, given) for name in BENCHMARKS}
-    plot(common, [row for rows in scores.values() for row in rows], HERE / "plot.png")
+    plot(common, fine_tuned(given), HERE / "plot.png")
 
 
 def pretrained(name: str, given: argparse.Namespace, words: list[str]) -> dict[str, float]:
@@ -151,19 +150,18 @@ def seeds_text(values: Sequence[float]) -> str:
     return f"{np.mean(values):.4f} ({', '.join(f'{value:.4f}' for value in values)})"
 
 
-def fine_tuned(benchmark: str, given: argparse.Namespace) -> Rows:
-    """Fine-tune all models, twins and classical models on the tasks of a benchmark."""
-    root, tasks = BENCHMARKS[benchmark]
-    words = [f"benchmark.root={root}", f"models=[{','.join((*with_twins(given.work), *CLASSICAL))}]"]
-    words += [f"tasks=[{','.join(tasks)}]"] if tasks else []
+def fine_tuned(given: argparse.Namespace) -> Rows:
+    """Fine-tune all models, twins and classical models."""
+    models = ",".join((*with_twins(given.work), *CLASSICAL))
+    words = [f"benchmark.root={DATA}/gue", f"models=[{models}]", f"tasks=[{','.join(TASKS)}]"]
     recipe = ["tuning.pooling=mean"]  # LOGO has no first token, which GUE's recipe reads
     if given.size != "full":  # else the published recipes otherwise
         recipe += ["budget=tiny", "steps=300", "trainer.validate_every=50"]
     words += [f"finetune={json.dumps(recipe)}", f'tune=["optim.lr={RATES}"]', f"seeds={given.seeds}"]
-    folder = given.work / benchmark
-    dnalm("benchmark", f"benchmark={benchmark}", *words, f"sweep.dir={folder}", "sweep.parallel=2")
+    folder = given.work / "gue"
+    dnalm("benchmark", "benchmark=gue", *words, f"sweep.dir={folder}", "sweep.parallel=2")
     for name in ("benchmark.md", "benchmark.csv"):
-        shutil.copyfile(folder / name, HERE / f"{benchmark}{Path(name).suffix}")
+        shutil.copyfile(folder / name, HERE / f"gue{Path(name).suffix}")
     return [row for row in read_rows(folder / "benchmark.csv") if row["from"] == "ours"]
 
 
