@@ -2,13 +2,12 @@
 
     python experiments/question/question.py runs/comparison
 
-Asks the models of `experiments/comparison`, which runs first where it has not, in further ways: frozen probes
-on 10, 100, 1,000 and all labels (`dnalm benchmark labels=… tuning=probe`), and effects of variants without
-any training (`dnalm benchmark benchmark=variants`). Run again, it continues where it was; other options are
-those of `experiments/comparison/compare.py`.
+Asks the models of `experiments/comparison`, which runs first where it has not, in a further way: by frozen
+probes on 10, 100, 1,000 and all labels (`dnalm benchmark labels=… tuning=probe`). Run again, it continues
+where it was; other options are those of `experiments/comparison/compare.py`.
 
-Writes here: labels.csv and labels.png, probes.md, variants.md and variants.png, and of all of it together
-answer.csv, answer.md and answer.png: what pretraining adds, a model less its twin, with its interval.
+Writes here: labels.csv, labels.png, probes.md, and of all of it together answer.csv, answer.md and
+answer.png: what pretraining adds, a model less its twin, with its interval.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ FAMILIES = {
 }
 TASK = "prom_core_tata"  # whose rows are few enough for a probe on all of them
 CLASSICAL = ("kmer_logistic", "cnn")
-ASKED = {"gue": "fine-tuned", "probes": "frozen, probed", "variants": "zero-shot"}
+ASKED = {"gue": "fine-tuned", "probes": "frozen, probed"}
 Answer = dict[str, str]
 
 
@@ -49,7 +48,6 @@ def main() -> None:
     given, options = parser.parse_known_args()
     subprocess.run([sys.executable, COMPARISON, given.work, *options], check=True)
     probe(given.work)
-    score_variants(given.work)
     answers = [answer for folder in ASKED for answer in read_answers(given.work, folder)]
     answers = [*at_common_bases(given.work), *answers]
     rows = [list(answer.values()) for answer in answers]
@@ -75,19 +73,6 @@ def probe(work: Path) -> None:
         "labels.png": "labels.png",
         "benchmark.md": "probes.md",
     }.items():
-        shutil.copyfile(folder / name, HERE / target)
-
-
-def score_variants(work: Path) -> None:
-    """Scores of variants by the likelihood ratio, the distance of hidden states and what is beside them."""
-    words = [
-        f"benchmark.root={DATA}/variants",
-        f"models=[{','.join(with_twins(work))}]",
-        "tasks=[mpra,planted]",
-    ]
-    folder = work / "variants"
-    dnalm("benchmark", "benchmark=variants", *words, f"sweep.dir={folder}", "sweep.parallel=2")
-    for name, target in {"variants.png": "variants.png", "benchmark.md": "variants.md"}.items():
         shutil.copyfile(folder / name, HERE / target)
 
 
@@ -132,15 +117,12 @@ def at_common_bases(work: Path) -> list[Answer]:
 
 
 def table_of(answers: Sequence[Answer]) -> tuple[list[str], list[list[str]]]:
-    """A line for each question, a column for each family; what a test calls no difference is in brackets."""
+    """A line for each question, a column for each family; verdicts are in answer.csv."""
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for each in answers:
         gain, low, high = (float(each[name]) for name in ("pretraining adds", "low", "high"))
         text = f"{gain:+.3f} ({low:+.3f} to {high:+.3f})"
-        said = each["verdict"].split(",")[0]
-        cells.setdefault((each["asked"], each["task"]), {})[each["model"]] = (
-            f"**{text}**" if said in ("better", "worse") else text
-        )
+        cells.setdefault((each["asked"], each["task"]), {})[each["model"]] = text
     names = list(FAMILIES.values())
     rows = [[*asked, *(row.get(name, "") for name in names)] for asked, row in cells.items()]
     return ["asked", "task", *names], rows
