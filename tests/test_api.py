@@ -319,7 +319,8 @@ def test_what_cannot_be_is_a_sentence(
         model.masked_probabilities(["ACGT"])  # type: ignore[arg-type]
     with pytest.raises(CheckpointError, match=r"CKPT-04 .*without the head of a task"):
         model.score(variant_file, reference=genome_file, score="prediction")
-    with pytest.raises(ConfigError, match="API-02 score: 'llrr'; one of llr, pll, distance, embedding, pred"):
+    said = "API-02 score: 'llrr'; one of llr, pll, distance, embedding, prediction"
+    with pytest.raises(ConfigError, match=said):
         model.score(variant_file, reference=genome_file, score="llrr")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="API-03 variants: no file"):
         model.score(tmp_path / "none.vcf", reference=dnalm.genome(genome_file, cache=tmp_path / "cache"))

@@ -330,49 +330,44 @@ def benchmark(
         ConfigError: BENCH-17, a key has no effect on this benchmark.
     """
     check_models(models)
-    for key, is_given, has_effect in (
-        ("finetune", bool(finetune), isinstance(benchmark, Benchmark)),
-        ("tune", bool(tune), isinstance(benchmark, Benchmark)),
-        ("homology", homology != "report", isinstance(benchmark, Benchmark)),
-        ("labels", labels != ("all",), isinstance(benchmark, Benchmark)),
-        ("recipe", recipe is not None, isinstance(benchmark, Benchmark)),
-        ("score", bool(score), isinstance(benchmark, VariantSuite)),
-    ):
-        if is_given and not has_effect:
-            raise ConfigError(
-                "BENCH-17",
-                where=key,
-                found=f"{key} of benchmark={benchmark.name}, whose jobs do not read it",
-                expected="finetune, tune, homology, labels and recipe of tasks, score of sets of variants",
-                fix=f"leave {key} out",
-            )
+    of_tasks = {"finetune": finetune, "tune": tune, "recipe": recipe, "homology": homology == "drop"}
+    of_tasks["labels"] = labels != ("all",)
+    idle = of_tasks if isinstance(benchmark, VariantSuite) else {"score": score}
+    if key := next((key for key, is_given in idle.items() if is_given), None):
+        raise ConfigError(
+            "BENCH-17",
+            where=key,
+            found=f"{key} of benchmark={benchmark.name}, whose jobs do not read it",
+            expected=f"{', '.join(of_tasks)} of tasks, score of sets of variants",
+            fix=f"leave {key} out",
+        )
     if isinstance(benchmark, VariantSuite):
         sets = benchmark.prepare(benchmark.choose(tasks))
         scoring = all_score_work(benchmark, sets, models, seeds, score, config_dir)
         _score(benchmark, sets, scoring, sweep=sweep, launcher=launcher)
     else:
-        chosen = benchmark.choose(tasks)
+        candidates, chosen = read_candidates(tune), benchmark.choose(tasks)
         check_recipe(recipe, chosen)
         prepared = benchmark.prepare(chosen)
         tuning = all_work(prepared, models, seeds, finetune, config_dir, labels, recipe)
-        _fine_tune(benchmark, prepared, tuning, tune, homology, sweep=sweep, launcher=launcher)
+        _fine_tune(benchmark, prepared, tuning, candidates, homology, sweep=sweep, launcher=launcher)
 
 
 def _fine_tune(
     benchmark: Benchmark,
     prepared: Sequence[PreparedTask],
     work: Sequence[Work],
-    tune: Sequence[str],
+    candidates: Sequence[Mapping[str, str]],
     homology: Literal["report", "drop"],
     *,
     sweep: BenchmarkFolder,
     launcher: LocalLauncher | SlurmLauncher,
 ) -> None:
     """Every task with every model and seed."""
-    candidates = read_candidates(tune)
     published = read_published(benchmark.published)
     warn_of_recipes(work, published)
-    name, folder = _name(benchmark.name, work, tune, sweep)
+    tried = [word for values in candidates for word in assign(values)]
+    name, folder = _name(benchmark.name, work, tried, sweep)
     tuned = []
     if candidates:
         tuned = tune_on_validation(work, candidates, sweep=sweep, launcher=launcher, name=name)
@@ -413,11 +408,11 @@ def _score(
 
 
 def _name(
-    benchmark: str, work: Sequence[AnyWork], tune: Sequence[str], sweep: BenchmarkFolder
+    benchmark: str, work: Sequence[AnyWork], tried: Sequence[str], sweep: BenchmarkFolder
 ) -> tuple[str, Path]:
-    """Of the sweep, a function of its jobs; and its folder."""
+    """Of the sweep, a function of its jobs and of what is tried; and its folder."""
     words = [word for each in work for word in each.line()]
-    name = f"{benchmark}-{short_hash('benchmark', [*words, *tune])}"
+    name = f"{benchmark}-{short_hash('benchmark', [*words, *tried])}"
     return name, sweep.at(Path("benchmarks") / name)
 
 
@@ -491,7 +486,7 @@ def tune_on_validation(
     work: Sequence[Work],
     candidates: Sequence[Mapping[str, str]],
     *,
-    sweep: SweepFolder,
+    sweep: BenchmarkFolder,
     launcher: LocalLauncher | SlurmLauncher,
     name: str,
 ) -> list[Tuned]:
@@ -510,12 +505,16 @@ def tune_on_validation(
         for values in candidates
     ]
     stdout.print(f"tuning: {len(trials)} jobs of seed 1, judged on the validation sets")
+    last: dict[str, Record] = {}
+    sweep.report = last.update
     code = run_work(trials, sweep=sweep, launcher=launcher, name=name)
     if code not in (0, 1):
         sys.exit(code)
     found: dict[tuple[str, str], list[tuple[Mapping[str, str], float]]] = {}
     for each in trials:
-        value = read_validation(sweep.folder / each.job(sweep.folder).id, each.task.task.metric)
+        record = last[each.job(sweep.folder).id]
+        is_done = record.status == "done"  # one that has diverged leaves figures too
+        value = read_validation(Path(record.run), each.task.task.metric) if is_done else math.nan
         found.setdefault((each.task.task.name, each.model), []).append((each.tuned, value))
     return [
         Tuned(task=task, model=model, tried=tried)
@@ -526,10 +525,10 @@ def tune_on_validation(
 
 def job_maker(work: Sequence[AnyWork]) -> Callable[[Path, Mapping[str, str]], Job]:
     """Makes jobs of overrides; of those that only an earlier call in the folder had, one without a name."""
-    by_overrides = {tuple(each.overrides.values()): each for each in work}
+    by_overrides = {tuple(each.overrides.items()): each for each in work}
 
     def make(folder: Path, overrides: Mapping[str, str]) -> Job:
-        asked = by_overrides.get(tuple(overrides.values()))
+        asked = by_overrides.get(tuple(overrides.items()))
         return asked.job(folder) if asked else Job("", overrides, ())
 
     return make

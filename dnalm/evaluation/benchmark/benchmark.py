@@ -232,6 +232,23 @@ def check_models(models: Sequence[str]) -> None:
             )
 
 
+def check_names(names: Sequence[str], known: Sequence[str], *, kind: str, benchmark: str) -> None:
+    """Refuse what a benchmark does not list.
+
+    Raises:
+        ConfigError: BENCH-02.
+    """
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                "BENCH-02",
+                where="tasks",
+                found=f"no {kind} {name!r} in {benchmark}",
+                expected=f"some of {', '.join(known)}",
+                fix="choose among those",
+            )
+
+
 def _is_pretrained(model: str) -> bool:
     """Whether it names a run, a directory or a model of the hub, and no architecture of `conf/model`."""
     return model not in CLASSICAL and not (config_folder() / "model" / f"{model}.yaml").is_file()
@@ -353,16 +370,7 @@ class Benchmark:
         Raises:
             ConfigError: BENCH-02, there is no such task.
         """
-        known = [task.name for task in self.tasks]
-        for name in names or ():
-            if name not in known:
-                raise ConfigError(
-                    "BENCH-02",
-                    where="tasks",
-                    found=f"no task {name!r} in {self.name}",
-                    expected=f"some of {', '.join(known)}",
-                    fix="choose among those",
-                )
+        check_names(names or (), [task.name for task in self.tasks], kind="task", benchmark=self.name)
         return [task for task in self.tasks if names is None or task.name in names]
 
     def prepare(self, tasks: Sequence[ListedTask]) -> list[PreparedTask]:

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from dnalm.evaluation.benchmark.pictures import model_titles
-from dnalm.evaluation.benchmark.report import Cell, Comparison, Outcome, Row
+from dnalm.evaluation.benchmark.report import Cell, Comparison, Outcome, Row, Sheet
 from dnalm.evaluation.plots import WIDTH, appearance, new_figure, printed, save_figure
 from dnalm.paths import split_twin
 from dnalm.tables import csv_text, replace_text
@@ -57,8 +57,8 @@ class LabelCurves:
         """Of labels, on a task."""
         return sorted({number for name, _, number in self.cells if name == task})
 
-    def sheet(self) -> tuple[str, list[str], list[list[str]]]:
-        """Caption, names of columns and rows of the table to be read."""
+    def sheet(self) -> Sheet:
+        """The table to be read."""
         rows = [
             [task.name, task.metric, f"{number:,}", *(self._text(task.name, m, number) for m in self.models)]
             for task in self.tasks
@@ -68,7 +68,7 @@ class LabelCurves:
             "Few labels: mean over seeds, each with its own draw of training rows (95 % interval over "
             "training runs and test sequences); as many validation rows at most; the test set is whole"
         )
-        return caption, ["task", "metric", "labels", *self.models], rows
+        return Sheet(caption, ["task", "metric", "labels", *self.models], rows)
 
     def write(self, folder: Path) -> None:
         """Write `labels.csv` with all digits; nothing where there are no curves."""

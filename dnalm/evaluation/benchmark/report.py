@@ -443,7 +443,7 @@ def write_report(
     failures: Mapping[tuple[str, str], str],
     leakage: Mapping[str, Sequence[Leakage]],
     tuned: Sequence[Tuned] = (),
-    few: tuple[str, Sequence[str], Sequence[Sequence[str]]] = ("", (), ()),
+    few: Sheet | None = None,
     captions: Captions = OF_TASKS,
     more: Sequence[Sheet] = (),
 ) -> None:
@@ -457,11 +457,12 @@ def write_report(
         failures: why jobs of a task and model are not done, where they failed.
         leakage: between the parts of each task.
         tuned: what was chosen on validation sets.
-        few: caption, columns and rows of the table of few labels.
+        few: the table of few labels, where there is one.
         captions: what is said of the tables.
         more: further tables.
     """
-    sheets = [_results(board, failures, captions), Sheet(*few), _folds(board), _gains(board, captions)]
+    sheets = [_results(board, failures, captions), *([few] if few else [])]
+    sheets += [_folds(board), _gains(board, captions)]
     sheets += [_with_duplicates(board), *([_pairs(board)] if captions.has_means else [])]
     sheets += [_tests(board, captions), *_beside(board, published), *more, _costs(board), _choices(tuned)]
     sheets = [sheet for sheet in (*sheets, _leaks(leakage)) if sheet.rows]

@@ -37,7 +37,7 @@ import pyarrow.parquet as pq
 from dnalm.console import stderr
 from dnalm.durable import file_sha256, write_text
 from dnalm.errors import ConfigError, DataError
-from dnalm.evaluation.benchmark.benchmark import list_error, read_list
+from dnalm.evaluation.benchmark.benchmark import check_names, list_error, read_list
 from dnalm.evaluation.benchmark.variant_baselines import conservation, gene_nearness
 from dnalm.evaluation.statistics import Scores
 from dnalm.evaluation.variants.set_metrics import Grouping, VariantMetric
@@ -203,15 +203,7 @@ class VariantSuite:
             ConfigError: BENCH-02, there is no such set; BENCH-12, none is at hand.
         """
         known = {each.name: each for each in self.sets}
-        for name in names or ():
-            if name not in known:
-                raise ConfigError(
-                    "BENCH-02",
-                    where="tasks",
-                    found=f"no set {name!r} in {self.name}",
-                    expected=f"some of {', '.join(known)}",
-                    fix="choose among those",
-                )
+        check_names(names or (), list(known), kind="set", benchmark=self.name)
         if names is not None:
             return [known[name] for name in names]
         absent = {each.name: self._why_absent(each) for each in self.sets}
