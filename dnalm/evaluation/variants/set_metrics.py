@@ -26,6 +26,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
+from sklearn.metrics import average_precision_score
 
 from dnalm.evaluation.statistics import BOUNDS, MIN_OF_CLASS, Interval, Measured, Scores
 
@@ -131,17 +132,9 @@ def _auprc_by_chromosome(labels: Scores, scores: Scores, grouping: Grouping) -> 
     for rows in _members(grouping.groups):
         if 0 < (labels[rows] == 1).sum() < len(rows):
             cluster, weight = grouping.clusters[rows[0]], len(rows)
-            numerator[cluster] += weight * average_precision(labels[rows] == 1, scores[rows])
+            numerator[cluster] += weight * average_precision_score(labels[rows], scores[rows])
             denominator[cluster] += weight
     return _ratio(numerator, denominator)
-
-
-def average_precision(is_one_N: npt.NDArray[np.bool_], scores_N: Scores) -> float:
-    """The sum of precisions where recall grows, times its growth; equal scores are one step."""
-    order = np.argsort(-scores_N, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(scores_N[order])), len(order) - 1)
-    found = np.cumsum(is_one_N[order])[ends]
-    return float((np.diff(found, prepend=0) * found / (ends + 1)).sum() / found[-1])
 
 
 def _spearman_by_element(labels: Scores, scores: Scores, grouping: Grouping) -> OfCounts:
